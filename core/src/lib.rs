@@ -1,0 +1,10 @@
+//! The machines of sinew.
+
+pub mod error;
+pub mod machine;
+pub mod observe;
+pub mod outbox;
+pub mod time;
+
+pub use error::Error;
+pub use machine::{Layered, Machine, Wire};

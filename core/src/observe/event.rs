@@ -1,0 +1,54 @@
+//! Every event and every reason.
+
+use http::StatusCode;
+
+use crate::error::Error;
+use crate::machine::CloseReason;
+
+/// One decision of a machine. No strings: every reason is an enum.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// A request head was accepted (server) or sent (client).
+    RequestStarted {
+        /// Counts the exchanges of this connection, from 1.
+        exchange: u64,
+    },
+    /// An interim response was sent (server) or received (client).
+    Interim {
+        /// The exchange it belongs to.
+        exchange: u64,
+        /// A 1xx status.
+        status: StatusCode,
+    },
+    /// The head of a final response was sent (server) or received (client).
+    Responded {
+        /// The exchange it belongs to.
+        exchange: u64,
+        /// Its status.
+        status: StatusCode,
+    },
+    /// Request and response are complete.
+    ExchangeEnded {
+        /// The exchange that ended.
+        exchange: u64,
+        /// Whether the connection can carry another one.
+        reusable: bool,
+    },
+    /// The bytes from here on belong to another protocol.
+    Upgraded {
+        /// The exchange that asked for it.
+        exchange: u64,
+    },
+    /// The machine failed.
+    Failed(Error),
+    /// The connection is over.
+    Closed(CloseReason),
+    /// The TLS handshake is complete.
+    TlsEstablished {
+        /// Whether the peer showed a certificate that was accepted.
+        peer_authenticated: bool,
+    },
+    /// The log overflowed: this many events were dropped since the last one drained.
+    Lost(u64),
+}

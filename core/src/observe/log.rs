@@ -1,0 +1,73 @@
+//! A bounded ring of events.
+
+use std::collections::VecDeque;
+
+use super::Event;
+
+/// Events that a machine keeps for its driver; older ones stay, newer ones are counted as lost.
+pub const CAPACITY: usize = 64;
+
+/// What one machine decided since its driver last looked.
+///
+/// Off by default: an embedder that never drains pays nothing.
+#[derive(Debug, Default)]
+pub struct Log {
+    ring: VecDeque<Event>,
+    lost: u64,
+    enabled: bool,
+}
+
+impl Log {
+    /// A log that keeps nothing until it is enabled.
+    pub const fn new() -> Self {
+        Self { ring: VecDeque::new(), lost: 0, enabled: false }
+    }
+
+    /// Starts or stops keeping events.
+    pub fn enable(&mut self, enabled: bool) {
+        self.enabled = enabled;
+    }
+
+    /// Writes one event down.
+    pub fn record(&mut self, event: Event) {
+        if !self.enabled {
+            return;
+        }
+        if self.ring.len() < CAPACITY {
+            self.ring.push_back(event);
+        } else {
+            self.lost = self.lost.saturating_add(1);
+        }
+    }
+
+    /// The oldest event not yet drained; after an overflow, the loss itself.
+    pub fn pop(&mut self) -> Option<Event> {
+        if let Some(event) = self.ring.pop_front() {
+            return Some(event);
+        }
+        let lost = core::mem::take(&mut self.lost);
+        (lost > 0).then_some(Event::Lost(lost))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::CloseReason;
+
+    #[test]
+    fn an_overflow_is_counted_and_told() {
+        let mut log = Log::new();
+        log.record(Event::Closed(CloseReason::Done));
+        assert_eq!(log.pop(), None, "off until enabled");
+        log.enable(true);
+        for exchange in 0..(CAPACITY as u64 + 3) {
+            log.record(Event::RequestStarted { exchange });
+        }
+        for exchange in 0..CAPACITY as u64 {
+            assert_eq!(log.pop(), Some(Event::RequestStarted { exchange }));
+        }
+        assert_eq!(log.pop(), Some(Event::Lost(3)));
+        assert_eq!(log.pop(), None);
+    }
+}

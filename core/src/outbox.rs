@@ -1,0 +1,240 @@
+//! Outgoing bytes: big pieces by reference, small ones coalesced, drained as a vector of slices.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use crate::time::{Deadline, Instant, Timer};
+use core::time::Duration;
+
+/// Pieces up to this many bytes are copied behind one another; a copy of that size is cheaper than
+/// one more slice for the kernel to walk.
+const COALESCE: usize = 1024;
+
+/// Above this many bytes a producer is asked to wait.
+pub const HIGH_WATER: usize = 64 * 1024;
+
+/// The queue of bytes that a machine wants written, in order.
+///
+/// It is a [`Buf`]: write [`chunks_vectored`](Buf::chunks_vectored), then [`advance`](Buf::advance)
+/// by what the socket took. Advancing is the only proof of sending.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    queue: VecDeque<Bytes>,
+    /// Bytes behind the queue that are still being appended to.
+    tail: BytesMut,
+    len: usize,
+    drained: u64,
+}
+
+impl Outbox {
+    /// An empty outbox. Allocates nothing.
+    pub const fn new() -> Self {
+        Self { queue: VecDeque::new(), tail: BytesMut::new(), len: 0, drained: 0 }
+    }
+
+    /// Bytes queued.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing is queued.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whether the high-water mark is reached: a producer should wait.
+    pub const fn is_full(&self) -> bool {
+        self.len >= HIGH_WATER
+    }
+
+    /// Bytes drained since the outbox was made.
+    pub const fn drained(&self) -> u64 {
+        self.drained
+    }
+
+    /// Queues a copy of `bytes`.
+    pub fn put(&mut self, bytes: &[u8]) {
+        self.tail.extend_from_slice(bytes);
+        self.len += bytes.len();
+    }
+
+    /// Queues `bytes`: by reference if big, as a copy if small.
+    pub fn push(&mut self, bytes: Bytes) {
+        if bytes.len() <= COALESCE {
+            self.put(&bytes);
+            return;
+        }
+        if !self.tail.is_empty() {
+            let tail = self.tail.split().freeze();
+            self.queue.push_back(tail);
+        }
+        self.len += bytes.len();
+        self.queue.push_back(bytes);
+    }
+
+    /// Moves everything that `other` holds behind what is queued here.
+    pub fn append(&mut self, other: &mut Self) {
+        while let Some(piece) = other.queue.pop_front() {
+            self.push(piece);
+        }
+        self.put(&other.tail);
+        other.drained = other.drained.saturating_add(other.len as u64);
+        other.tail.clear();
+        other.len = 0;
+    }
+
+    /// Gives spare memory back; called when the connection goes to sleep with nothing queued.
+    pub fn rest(&mut self) {
+        if self.is_empty() {
+            self.tail = BytesMut::new();
+            self.queue = VecDeque::new();
+        }
+    }
+}
+
+impl Buf for Outbox {
+    fn remaining(&self) -> usize {
+        self.len
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.queue.front().map_or(&self.tail[..], |piece| &piece[..])
+    }
+
+    fn chunks_vectored<'a>(&'a self, dst: &mut [IoSlice<'a>]) -> usize {
+        let pieces = self.queue.iter().map(|piece| &piece[..]);
+        let tail = (!self.tail.is_empty()).then_some(&self.tail[..]);
+        let mut filled = 0;
+        for (slot, piece) in dst.iter_mut().zip(pieces.chain(tail)) {
+            *slot = IoSlice::new(piece);
+            filled += 1;
+        }
+        filled
+    }
+
+    /// # Panics
+    ///
+    /// When `cnt` exceeds [`remaining`](Buf::remaining), as [`Buf`] prescribes.
+    fn advance(&mut self, cnt: usize) {
+        assert!(cnt <= self.len, "advanced past the end of the outbox");
+        self.len -= cnt;
+        self.drained = self.drained.saturating_add(cnt as u64);
+        let mut left = cnt;
+        while let Some(front) = self.queue.front_mut() {
+            if left < front.len() {
+                front.advance(left);
+                return;
+            }
+            left -= front.len();
+            self.queue.pop_front();
+        }
+        if left == self.tail.len() {
+            // Empties it and, unlike `advance`, lets the block be used again from its start.
+            self.tail.clear();
+        } else {
+            self.tail.advance(left);
+        }
+    }
+}
+
+/// Watches an outbox for a peer that takes nothing: bytes queued and none drained for a while.
+///
+/// The watch compares totals, so that draining need not be reported to it.
+#[derive(Debug, Default)]
+pub struct WriteStall {
+    armed: Option<(Instant, u64)>,
+}
+
+impl WriteStall {
+    /// Not watching.
+    pub const fn new() -> Self {
+        Self { armed: None }
+    }
+
+    /// Looks at the outbox after anything may have been queued or drained.
+    pub fn observe(&mut self, outbox: &Outbox, now: Instant, after: Duration) {
+        match self.armed {
+            _ if outbox.is_empty() => self.armed = None,
+            Some((_, mark)) if mark == outbox.drained() => {}
+            _ => self.armed = Some((now + after, outbox.drained())),
+        }
+    }
+
+    /// When to look again. `None` while nothing is queued.
+    pub fn deadline(&self, outbox: &Outbox) -> Option<Deadline> {
+        let (at, _) = self.armed?;
+        (!outbox.is_empty()).then_some(Deadline { at, why: Timer::WriteStall })
+    }
+
+    /// Runs the timer: `true` when the peer took nothing for the whole time.
+    #[must_use]
+    pub fn expired(&mut self, outbox: &Outbox, now: Instant, after: Duration) -> bool {
+        let stalled = self.armed.is_some_and(|(at, mark)| at <= now && mark == outbox.drained());
+        if stalled && !outbox.is_empty() {
+            self.armed = None;
+            return true;
+        }
+        self.observe(outbox, now, after);
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn collect(outbox: &mut Outbox) -> Vec<u8> {
+        let mut all = Vec::new();
+        while outbox.has_remaining() {
+            let chunk = outbox.chunk();
+            let n = chunk.len().min(700);
+            all.extend_from_slice(&chunk[..n]);
+            outbox.advance(n);
+        }
+        all
+    }
+
+    #[test]
+    fn keeps_order_over_small_and_big_pieces() {
+        let mut outbox = Outbox::new();
+        let mut expected = Vec::new();
+        for (i, n) in [3usize, 2000, 5, 1024, 1025, 0, 9].into_iter().enumerate() {
+            let piece = vec![i as u8; n];
+            expected.extend_from_slice(&piece);
+            outbox.push(Bytes::from(piece));
+        }
+        assert_eq!(outbox.len(), expected.len());
+        assert_eq!(collect(&mut outbox), expected);
+        assert_eq!(outbox.drained(), expected.len() as u64);
+    }
+
+    #[test]
+    fn a_vectored_view_shows_every_byte() {
+        let mut outbox = Outbox::new();
+        outbox.put(b"head");
+        outbox.push(Bytes::from(vec![7; 4096]));
+        outbox.put(b"tail");
+        let mut slices = [IoSlice::new(&[]); 8];
+        let n = outbox.chunks_vectored(&mut slices);
+        assert_eq!(n, 3);
+        assert_eq!(slices[..n].iter().map(|s| s.len()).sum::<usize>(), outbox.len());
+    }
+
+    #[test]
+    fn a_stall_is_no_progress_for_the_whole_time() {
+        let after = Duration::from_secs(1);
+        let at = |s| Instant::ZERO + Duration::from_secs(s);
+        let mut outbox = Outbox::new();
+        let mut stall = WriteStall::new();
+        outbox.put(b"abcd");
+        stall.observe(&outbox, at(0), after);
+        assert_eq!(stall.deadline(&outbox).map(|d| d.at), Some(at(1)));
+        outbox.advance(1);
+        assert!(!stall.expired(&outbox, at(1), after), "progress re-arms");
+        assert!(stall.expired(&outbox, at(2), after));
+        outbox.advance(3);
+        assert_eq!(stall.deadline(&outbox), None);
+    }
+}
