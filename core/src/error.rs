@@ -246,7 +246,9 @@ impl fmt::Display for Error {
         let phase = self.phase.name();
         match self.kind {
             Kind::Usage(misuse) => write!(f, "refused while in the {phase}: {}", misuse.explain()),
-            Kind::Peer(violation) => write!(f, "bad {phase} from the peer: {}", violation.explain()),
+            Kind::Peer(violation) => {
+                write!(f, "bad {phase} from the peer: {}", violation.explain())
+            }
             Kind::Limit(limit) => write!(f, "{phase} over the limit of {}", limit.explain()),
             Kind::Timeout(timer) => write!(f, "timed out in the {phase}: {}", timer.name()),
             Kind::Truncated => write!(f, "connection ended in the middle of the {phase}"),

@@ -1,0 +1,1 @@
+//! sinew on async-std: RestServer and RestClient, and the runtime binding.

@@ -1,0 +1,1 @@
+//! The one driver of sinew: RestServer and RestClient over any runtime.

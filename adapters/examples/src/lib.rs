@@ -1,0 +1,1 @@
+//! Examples of sinew, and the integration tests that run on every adapter.

@@ -1,0 +1,1 @@
+//! sinew on smol: RestServer and RestClient, and the runtime binding.

@@ -1,0 +1,1 @@
+//! TLS for sinew: rustls as a wire stacked on a wire, with mutual TLS and typed peer identity.

@@ -1,0 +1,1 @@
+//! sinew on tokio: RestServer and RestClient, and the runtime binding.

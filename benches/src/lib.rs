@@ -1,0 +1,1 @@
+//! Instruction and allocation counts of sinew.

@@ -1,0 +1,1 @@
+//! Conformance cases and the command sinew: serve, check.
