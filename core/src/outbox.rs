@@ -30,7 +30,7 @@ pub struct Outbox {
 
 impl Outbox {
     /// An empty outbox. Allocates nothing.
-    pub const fn new() -> Self {
+    pub fn new() -> Self {
         Self { queue: VecDeque::new(), tail: BytesMut::new(), len: 0, drained: 0 }
     }
 
@@ -149,7 +149,7 @@ pub struct WriteStall {
 
 impl WriteStall {
     /// Not watching.
-    pub const fn new() -> Self {
+    pub fn new() -> Self {
         Self { armed: None }
     }
 
