@@ -200,8 +200,8 @@ mod tests {
     fn keeps_order_over_small_and_big_pieces() {
         let mut outbox = Outbox::new();
         let mut expected = Vec::new();
-        for (i, n) in [3usize, 2000, 5, 1024, 1025, 0, 9].into_iter().enumerate() {
-            let piece = vec![i as u8; n];
+        for (i, n) in (0u8..).zip([3usize, 2000, 5, 1024, 1025, 0, 9]) {
+            let piece = vec![i; n];
             expected.extend_from_slice(&piece);
             outbox.push(Bytes::from(piece));
         }
