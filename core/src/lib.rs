@@ -1,6 +1,8 @@
 //! The machines of sinew.
 
 pub mod error;
+pub mod head;
+pub mod http1;
 pub mod machine;
 pub mod observe;
 pub mod outbox;

@@ -1,0 +1,46 @@
+//! The two traits that a runtime's sockets implement.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+
+use bytes::BytesMut;
+
+/// A byte stream of some runtime.
+pub trait Io: Unpin + 'static {
+    /// Appends up to about `hint` bytes to `into`. `Ok(0)` is the end of the stream.
+    fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        into: &mut BytesMut,
+        hint: usize,
+    ) -> Poll<io::Result<usize>>;
+
+    /// Writes from the slices, in order, and says how many bytes were taken.
+    fn poll_drain(&mut self, cx: &mut Context<'_>, from: &[IoSlice<'_>])
+    -> Poll<io::Result<usize>>;
+
+    /// Passes on what an inner layer may hold back.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Shuts the writing side; reading goes on. Dropping the value closes both.
+    fn poll_shut(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+/// Who is on the other side of an accepted connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// A Unix socket; clients rarely have a name there.
+    Unix,
+}
+
+/// A listening socket of some runtime.
+pub trait Listener: 'static {
+    /// What it accepts.
+    type Io: Io;
+
+    /// Accepts one connection.
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Self::Io, Peer)>>;
+}

@@ -1,0 +1,77 @@
+//! What the driver asks of a runtime.
+
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+#[cfg(unix)]
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+use sinew_core::time::{Epoch, Instant};
+
+use crate::io::{Io, Listener};
+
+/// A bound, non-blocking listener, to be registered with a runtime.
+#[derive(Debug)]
+pub enum StdListener {
+    /// TCP, v4 or v6.
+    Tcp(TcpListener),
+    /// A Unix socket.
+    #[cfg(unix)]
+    Unix(UnixListener),
+}
+
+/// A runtime: clock, timers, sockets, names. Cheap to clone.
+///
+/// Methods may be called only where the runtime runs.
+pub trait Runtime: Clone + Send + Sync + 'static {
+    /// A connected stream, TCP or Unix.
+    type Io: Io + Send;
+    /// A registered listener.
+    type Listener: Listener<Io = Self::Io> + Send;
+    /// A timer, armed for one instant. Ready at or after it.
+    type Sleep: Future<Output = ()> + Unpin + Send + 'static;
+
+    /// The clock. Never goes back.
+    fn now(&self) -> Instant;
+
+    /// Wall time at the clock's origin.
+    fn epoch(&self) -> Epoch;
+
+    /// Arms a timer.
+    fn sleep_until(&self, at: Instant) -> Self::Sleep;
+
+    /// Re-arms a timer, keeping its registration where the runtime can.
+    fn reset(&self, sleep: &mut Self::Sleep, at: Instant) {
+        *sleep = self.sleep_until(at);
+    }
+
+    /// Connects by TCP, with `TCP_NODELAY`.
+    fn connect_tcp(
+        &self,
+        address: SocketAddr,
+    ) -> impl Future<Output = io::Result<Self::Io>> + Send + 'static;
+
+    /// Connects to a Unix socket.
+    fn connect_unix(
+        &self,
+        path: &Path,
+    ) -> impl Future<Output = io::Result<Self::Io>> + Send + 'static;
+
+    /// Registers a listener.
+    fn listen(&self, listener: StdListener) -> io::Result<Self::Listener>;
+
+    /// Resolves a name to all its addresses, in the system's order.
+    fn resolve(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static;
+}
+
+/// Starts a task. A trait over the future's type, so that a thread-per-core runtime takes futures
+/// that are not `Send` through the same code.
+pub trait Spawn<F: Future<Output = ()>> {
+    /// Starts `future`; it runs to its end even if nobody waits.
+    fn spawn(&self, future: F);
+}

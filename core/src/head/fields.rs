@@ -1,0 +1,161 @@
+//! Field lines as spans of a block.
+
+use core::fmt;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// Where one field line stands; 16 bits suffice because a head stays below 64 KiB.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Span {
+    pub(crate) name: u16,
+    pub(crate) name_len: u16,
+    pub(crate) value: u16,
+    pub(crate) value_len: u16,
+}
+
+/// Spans of the usual head; the rest spill into a vector.
+const INLINE: usize = 12;
+
+/// A growing table of field lines.
+#[derive(Clone, Default)]
+pub(crate) struct SpanTable {
+    len: u16,
+    inline: [Span; INLINE],
+    spill: Vec<Span>,
+}
+
+impl SpanTable {
+    pub(crate) fn len(&self) -> usize {
+        usize::from(self.len)
+    }
+
+    pub(crate) fn push(&mut self, span: Span) {
+        match self.inline.get_mut(usize::from(self.len)) {
+            Some(slot) => *slot = span,
+            None => self.spill.push(span),
+        }
+        self.len += 1;
+    }
+
+    pub(crate) fn last_mut(&mut self) -> Option<&mut Span> {
+        let last = usize::from(self.len).checked_sub(1)?;
+        match self.inline.get_mut(last) {
+            Some(slot) => Some(slot),
+            None => self.spill.last_mut(),
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.len = 0;
+        self.spill.clear();
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Span> + Clone {
+        let inline = &self.inline[..usize::from(self.len).min(INLINE)];
+        inline.iter().chain(&self.spill)
+    }
+}
+
+/// The field lines of a head or of a trailer section, in the order in which they came.
+///
+/// Names compare case-insensitively; values are bytes, without the white space around them.
+#[derive(Clone)]
+pub struct Fields {
+    block: Bytes,
+    spans: SpanTable,
+}
+
+impl Fields {
+    pub(crate) fn new(block: Bytes, spans: SpanTable) -> Self {
+        Self { block, spans }
+    }
+
+    pub(crate) fn block(&self) -> &Bytes {
+        &self.block
+    }
+
+    pub(crate) fn slice(&self, start: u16, len: u16) -> &[u8] {
+        let start = usize::from(start);
+        // A span always lies in its block: both were made by the same parse.
+        self.block.get(start..start + usize::from(len)).unwrap_or_default()
+    }
+
+    pub(crate) fn text(&self, start: u16, len: u16) -> &str {
+        // The parser lets only ASCII through where text is asked for.
+        core::str::from_utf8(self.slice(start, len)).unwrap_or_default()
+    }
+
+    /// Field lines.
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Whether there is no field line.
+    pub fn is_empty(&self) -> bool {
+        self.spans.len() == 0
+    }
+
+    /// The first value of this field.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        let wanted = name.as_bytes();
+        let found = self.spans.iter().find(|span| self.is_named(span, wanted))?;
+        Some(self.slice(found.value, found.value_len))
+    }
+
+    /// Every value of this field, in order.
+    pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
+        let wanted = name.as_bytes();
+        self.spans
+            .iter()
+            .filter(move |span| self.is_named(span, wanted))
+            .map(|span| self.slice(span.value, span.value_len))
+    }
+
+    /// Every field line as name (in the sender's spelling) and value.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> + Clone {
+        self.spans.iter().map(|span| {
+            (self.text(span.name, span.name_len), self.slice(span.value, span.value_len))
+        })
+    }
+
+    /// Builds a [`HeaderMap`]; the values share the block.
+    pub fn to_header_map(&self) -> HeaderMap {
+        let mut map = HeaderMap::with_capacity(self.len());
+        for span in self.spans.iter() {
+            let name = HeaderName::from_bytes(self.slice(span.name, span.name_len));
+            let start = usize::from(span.value);
+            let value = self.block.slice(start..start + usize::from(span.value_len));
+            // The parser's grammar is no wider than that of these types.
+            if let (Ok(name), Ok(value)) = (name, HeaderValue::from_maybe_shared(value)) {
+                map.append(name, value);
+            }
+        }
+        map
+    }
+
+    fn is_named(&self, span: &Span, wanted: &[u8]) -> bool {
+        usize::from(span.name_len) == wanted.len()
+            && self.slice(span.name, span.name_len).eq_ignore_ascii_case(wanted)
+    }
+
+    /// Copies the block out, so that the read buffer behind it is released.
+    pub fn detach(&mut self) {
+        self.block = Bytes::copy_from_slice(&self.block);
+    }
+}
+
+impl fmt::Debug for Fields {
+    /// Names only: values may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+impl PartialEq for Fields {
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len() && self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Fields {}

@@ -1,0 +1,16 @@
+//! Heads of messages, indexed over one block of bytes: nothing is copied, nothing is hashed.
+//!
+//! A head moves into the handler; `http` types are built from it on demand. It keeps the block that
+//! it was read into alive: [`RequestHead::detach`] copies it out for those who keep one for long.
+
+mod fields;
+mod request;
+mod response;
+mod target;
+
+pub use fields::Fields;
+pub(crate) use fields::{Span, SpanTable};
+pub use request::RequestHead;
+pub use response::ResponseHead;
+pub use target::TargetForm;
+pub(crate) use target::{Target, is_host};

@@ -1,0 +1,61 @@
+//! The plain values that both roles speak in.
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+
+use crate::error::Error;
+
+/// How much body a message has.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum BodySize {
+    /// None.
+    Empty,
+    /// This many bytes.
+    Exact(u64),
+    /// It ends where it ends: chunked, or delimited by the end of the connection.
+    Unknown,
+}
+
+/// No fields, no trailers: `send_end(now, NO_FIELDS)`.
+pub const NO_FIELDS: [(&str, &str); 0] = [];
+
+/// The first line of a response to send.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StatusLine<'a> {
+    /// The status.
+    pub status: StatusCode,
+    /// The reason phrase; `None` takes the usual one.
+    pub reason: Option<&'a [u8]>,
+}
+
+impl From<StatusCode> for StatusLine<'_> {
+    fn from(status: StatusCode) -> Self {
+        Self { status, reason: None }
+    }
+}
+
+/// The first line of a request to send, and the `Host` that goes with it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RequestLine<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The target, as it stands on the wire: `/path?query`, `http://host/path`, `host:port`, `*`.
+    pub target: &'a [u8],
+    /// The value of `Host`, unless the fields carry one.
+    pub authority: &'a [u8],
+}
+
+/// Why body bytes were not taken.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Rejected {
+    /// The outbox is above its high-water mark: ask `can_send` before. The bytes come back.
+    Full(Bytes),
+    /// They make no sense here, or the machine failed.
+    Error(Error),
+}
+
+impl From<Error> for Rejected {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
