@@ -57,6 +57,12 @@ pub enum Fault {
 pub enum Phase {
     /// No exchange.
     Idle,
+    /// Waiting for a connection of the pool.
+    Pool,
+    /// Turning a name into addresses.
+    Resolve,
+    /// Opening a connection.
+    Connect,
     /// Securing the connection.
     Tls,
     /// Request line and fields.
@@ -265,6 +271,9 @@ impl Phase {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Idle => "idle connection",
+            Self::Pool => "wait for a connection",
+            Self::Resolve => "name resolution",
+            Self::Connect => "connect",
             Self::Tls => "TLS handshake",
             Self::RequestHead => "request head",
             Self::RequestBody => "request body",

@@ -1,0 +1,258 @@
+//! Bodies: one type for what comes in and what goes out.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use futures_core::Stream;
+use http::HeaderMap;
+use http_body::{Body as _, Frame, SizeHint};
+use sinew_core::error::{Delivery, Phase};
+
+use crate::error::{BoxError, Error, ErrorKind};
+
+type Boxed = Pin<Box<dyn http_body::Body<Data = Bytes, Error = Error> + Send>>;
+
+/// A request or response body: nothing, bytes, or a stream with back-pressure and trailers.
+///
+/// It is an [`http_body::Body`]. Dropping it half-way is fine: the connection is drained or closed.
+#[derive(Default)]
+pub struct Body {
+    kind: Kind,
+}
+
+#[derive(Default)]
+enum Kind {
+    #[default]
+    Empty,
+    Full(Bytes),
+    Boxed(Boxed),
+}
+
+impl Body {
+    /// No body.
+    pub const fn empty() -> Self {
+        Self { kind: Kind::Empty }
+    }
+
+    /// These bytes.
+    pub fn full(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        Self { kind: if bytes.is_empty() { Kind::Empty } else { Kind::Full(bytes) } }
+    }
+
+    /// Any [`http_body::Body`] of bytes. Its size hint, if exact, becomes the content-length.
+    pub fn wrap<B>(body: B) -> Self
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        Self { kind: Kind::Boxed(Box::pin(Wrapped { body: Box::pin(body) })) }
+    }
+
+    /// A stream of pieces, of unknown length.
+    pub fn stream<S, E>(stream: S) -> Self
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + 'static,
+        E: Into<BoxError>,
+    {
+        Self { kind: Kind::Boxed(Box::pin(Pieces { stream: Box::pin(stream) })) }
+    }
+
+    /// A body of this crate, whose errors are ours already.
+    pub(crate) fn own(
+        body: impl http_body::Body<Data = Bytes, Error = Error> + Send + 'static,
+    ) -> Self {
+        Self { kind: Kind::Boxed(Box::pin(body)) }
+    }
+
+    /// The bytes, where all of them are here already: nothing has to be polled.
+    pub(crate) fn take_full(&mut self) -> Option<Bytes> {
+        match std::mem::take(&mut self.kind) {
+            Kind::Empty => Some(Bytes::new()),
+            Kind::Full(bytes) => Some(bytes),
+            boxed @ Kind::Boxed(_) => {
+                self.kind = boxed;
+                None
+            }
+        }
+    }
+
+    /// The next piece; `None` at the end. Trailers are skipped: see [`frame`](Self::frame).
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        loop {
+            match self.frame().await {
+                Some(frame) => match frame?.into_data() {
+                    Ok(data) => return Ok(Some(data)),
+                    Err(_trailers) => {}
+                },
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// The next piece of data or the trailers; `None` at the end.
+    pub async fn frame(&mut self) -> Option<Result<Frame<Bytes>, Error>> {
+        poll_fn(|cx| Pin::new(&mut *self).poll_frame(cx)).await
+    }
+
+    /// All of it, up to `limit` bytes.
+    pub async fn collect(self, limit: u64) -> Result<Bytes, Error> {
+        self.collect_with_trailers(limit).await.map(|(bytes, _)| bytes)
+    }
+
+    /// All of it, up to `limit` bytes, and the trailers.
+    pub async fn collect_with_trailers(
+        mut self,
+        limit: u64,
+    ) -> Result<(Bytes, Option<HeaderMap>), Error> {
+        let too_large = || Error::new(ErrorKind::TooLarge(limit), Phase::Idle, Delivery::Processed);
+        if self.size_hint().lower() > limit {
+            return Err(too_large());
+        }
+        let mut first = Bytes::new();
+        let mut rest = BytesMut::new();
+        let mut trailers = None;
+        while let Some(frame) = self.frame().await {
+            match frame?.into_data() {
+                Ok(data) => {
+                    let held = (first.len() + rest.len() + data.len()) as u64;
+                    if held > limit {
+                        return Err(too_large());
+                    }
+                    if first.is_empty() && rest.is_empty() {
+                        first = data;
+                    } else {
+                        if rest.is_empty() {
+                            rest.extend_from_slice(&std::mem::take(&mut first));
+                        }
+                        rest.extend_from_slice(&data);
+                    }
+                }
+                Err(frame) => trailers = frame.into_trailers().ok(),
+            }
+        }
+        Ok((if rest.is_empty() { first } else { rest.freeze() }, trailers))
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match std::mem::take(&mut self.kind) {
+            Kind::Empty => Poll::Ready(None),
+            Kind::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+            Kind::Boxed(mut boxed) => {
+                let polled = boxed.as_mut().poll_frame(cx);
+                self.kind = Kind::Boxed(boxed);
+                polled
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Empty => true,
+            Kind::Full(_) => false,
+            Kind::Boxed(boxed) => boxed.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Empty => SizeHint::with_exact(0),
+            Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Boxed(boxed) => boxed.size_hint(),
+        }
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            Kind::Empty => "Body(empty)",
+            Kind::Full(_) => "Body(full)",
+            Kind::Boxed(_) => "Body(stream)",
+        })
+    }
+}
+
+macro_rules! from_bytes {
+    ($($source:ty),*) => {$(
+        impl From<$source> for Body {
+            fn from(source: $source) -> Self {
+                Self::full(source)
+            }
+        }
+    )*};
+}
+
+from_bytes!(Bytes, Vec<u8>, String, &'static str, &'static [u8]);
+
+impl From<()> for Body {
+    fn from((): ()) -> Self {
+        Self::empty()
+    }
+}
+
+fn producer_failed(source: impl Into<BoxError>) -> Error {
+    Error::new(ErrorKind::Body, Phase::Idle, Delivery::MaybeProcessed).with_source(source)
+}
+
+struct Wrapped<B> {
+    body: Pin<Box<B>>,
+}
+
+impl<B> http_body::Body for Wrapped<B>
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        self.body.as_mut().poll_frame(cx).map_err(producer_failed)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+struct Pieces<S> {
+    stream: Pin<Box<S>>,
+}
+
+impl<S, E> http_body::Body for Pieces<S>
+where
+    S: Stream<Item = Result<Bytes, E>>,
+    E: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        self.stream
+            .as_mut()
+            .poll_next(cx)
+            .map(|next| next.map(|piece| piece.map(Frame::data).map_err(producer_failed)))
+    }
+}

@@ -1,0 +1,151 @@
+//! What a call, a body or a server can fail with.
+
+use std::fmt;
+use std::io;
+
+use http::StatusCode;
+use sinew_core::error::{Delivery, Fault, Phase};
+
+/// The source of an error that is not ours.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What went wrong, where, and how far the request got.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    phase: Phase,
+    delivery: Delivery,
+    source: Option<BoxError>,
+}
+
+/// What went wrong.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The configuration, a URL, a path or a field makes no sense; the text says why.
+    Config(String),
+    /// The name has no address, or asking failed.
+    Resolve,
+    /// No address took the connection.
+    Connect(io::ErrorKind),
+    /// TLS failed.
+    Tls(sinew_tls::Failure),
+    /// HTTP failed: the peer broke it, a limit was exceeded, a timer of the connection fired.
+    Protocol(sinew_core::Error),
+    /// The socket failed.
+    Io(io::ErrorKind),
+    /// The time given to this call, or to this phase of it, is over.
+    Timeout,
+    /// The producer of a body failed.
+    Body,
+    /// The other side went away, or the exchange that this body belonged to is over.
+    Gone,
+    /// A collected body is larger than allowed, in bytes.
+    TooLarge(u64),
+    /// Bytes that are not what they should be: JSON, form, text.
+    Decode,
+    /// An answer with an error status, where success was asked for.
+    Status(StatusCode),
+    /// The client, or the server, was stopped.
+    Stopped,
+}
+
+impl Error {
+    /// An error of this kind in this phase.
+    pub fn new(kind: ErrorKind, phase: Phase, delivery: Delivery) -> Self {
+        Self { kind, phase, delivery, source: None }
+    }
+
+    /// A configuration that makes no sense.
+    pub fn config(why: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Config(why.into()), Phase::Idle, Delivery::NotSent)
+    }
+
+    /// Names the error behind this one.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// The same error, of a request that got this far.
+    #[must_use]
+    pub fn with_delivery(mut self, delivery: Delivery) -> Self {
+        self.delivery = delivery;
+        self
+    }
+
+    /// What went wrong.
+    pub fn kind(&self) -> &ErrorKind {
+        &self.kind
+    }
+
+    /// In which phase.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// How far the request got: what a retry may conclude.
+    pub fn delivery(&self) -> Delivery {
+        self.delivery
+    }
+
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match &self.kind {
+            ErrorKind::Config(_) | ErrorKind::Body | ErrorKind::Stopped => Fault::Local,
+            ErrorKind::Protocol(error) => error.fault(),
+            ErrorKind::Tls(failure) => failure.fault(),
+            ErrorKind::Resolve
+            | ErrorKind::Connect(_)
+            | ErrorKind::Io(_)
+            | ErrorKind::Timeout
+            | ErrorKind::Gone => Fault::Network,
+            ErrorKind::TooLarge(_) | ErrorKind::Decode | ErrorKind::Status(_) => Fault::Peer,
+        }
+    }
+
+    /// Whether time ran out, of the call or of one of its phases.
+    pub fn is_timeout(&self) -> bool {
+        match &self.kind {
+            ErrorKind::Timeout => true,
+            ErrorKind::Protocol(error) => {
+                matches!(error.kind, sinew_core::error::Kind::Timeout(_))
+            }
+            _ => false,
+        }
+    }
+}
+
+impl From<sinew_core::Error> for Error {
+    fn from(error: sinew_core::Error) -> Self {
+        Self::new(ErrorKind::Protocol(error), error.phase, error.delivery)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let phase = self.phase.name();
+        match &self.kind {
+            ErrorKind::Config(why) => write!(f, "{why}"),
+            ErrorKind::Resolve => write!(f, "the name has no address"),
+            ErrorKind::Connect(kind) => write!(f, "cannot connect: {kind}"),
+            ErrorKind::Tls(failure) => write!(f, "TLS: {failure}"),
+            ErrorKind::Protocol(error) => write!(f, "{error}"),
+            ErrorKind::Io(kind) => write!(f, "socket failed in the {phase}: {kind}"),
+            ErrorKind::Timeout => write!(f, "timed out in the {phase}"),
+            ErrorKind::Body => write!(f, "the body's producer failed"),
+            ErrorKind::Gone => write!(f, "the other side is gone"),
+            ErrorKind::TooLarge(limit) => write!(f, "body larger than {limit} bytes"),
+            ErrorKind::Decode => write!(f, "malformed {phase}"),
+            ErrorKind::Status(status) => write!(f, "answered {status}"),
+            ErrorKind::Stopped => write!(f, "stopped"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
