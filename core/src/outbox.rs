@@ -130,6 +130,13 @@ impl Outbox {
         other.len = 0;
     }
 
+    /// Drops what is queued: nobody will take it. [`drained`](Self::drained) stays true.
+    pub fn clear(&mut self) {
+        self.queue.clear();
+        self.tail.clear();
+        self.len = 0;
+    }
+
     /// Gives spare memory back; called when the connection goes to sleep with nothing queued.
     pub fn rest(&mut self) {
         if self.is_empty() {

@@ -4,14 +4,23 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use http::{Method, StatusCode, Version};
 
-use super::{BodySize, ClientConfig, Rejected, RequestLine};
-use crate::error::{Delivery, Error};
+use super::ClientConfig;
+use super::body::{Decoded, Decoder, Encoder};
+use super::encode;
+use super::framing::{Asked, Framing};
+use super::inbox::InboxGuard;
+use super::message::{BodySize, Rejected, RequestLine};
+use super::parse::{HeadParser, Parsed, ResponseFirst};
+use super::state::{Half, Outcome, State, Transition};
+use super::upgrade;
+use crate::error::{Delivery, Error, Kind, Limit, Misuse, Phase, Violation};
 use crate::head::{Fields, ResponseHead};
-use crate::machine::{Layered, Machine, Status, Wire};
-use crate::observe;
-use crate::outbox::Outbox;
-use crate::time::{Deadline, Instant};
+use crate::machine::{CloseReason, Layered, Machine, Status, Wire};
+use crate::observe::{self, Log};
+use crate::outbox::{Outbox, WriteStall};
+use crate::time::{Deadline, Instant, Timer};
 
 /// What a client connection tells the application.
 #[derive(Debug)]
@@ -38,17 +47,84 @@ pub enum ClientEvent {
 #[derive(Debug)]
 pub struct Client {
     config: Arc<ClientConfig>,
+    inbox: BytesMut,
+    guard: InboxGuard,
+    outbox: Outbox,
+    state: State,
+    parser: HeadParser<ResponseFirst>,
+    decoder: Decoder,
+    encoder: Encoder,
+    asked: Asked,
+    /// The protocols that the request offers to switch to.
+    offered: Vec<u8>,
+    /// The body waits for `100 Continue`.
+    waits_continue: bool,
+    /// The wait is over and the application was not told yet.
+    continue_due: bool,
+    /// The response's head has come with this verdict on the request.
+    verdict: Option<Delivery>,
+    /// What the outbox will have drained when the first byte of the request is on its way.
+    sent_mark: u64,
+    interim: u32,
+    between_bytes: Option<Duration>,
+    /// Bytes received from the server, ever, and when the body's timer was armed.
+    received: u64,
+    received_mark: u64,
+    /// The timer of the exchange's phase.
+    timer: Option<Deadline>,
+    wait_continue: Option<Instant>,
+    stall: WriteStall,
+    closed: Option<CloseReason>,
+    closing: bool,
+    eof: bool,
+    error: Option<Error>,
+    exchange: u64,
+    log: Log,
 }
 
 impl Client {
-    /// A fresh connection, established at `now`.
-    pub fn new(config: Arc<ClientConfig>, now: Instant) -> Self {
-        todo!()
+    /// A fresh connection.
+    pub fn new(config: Arc<ClientConfig>) -> Self {
+        let mut log = Log::new();
+        log.enable(config.observe);
+        Self {
+            between_bytes: config.between_bytes,
+            config,
+            inbox: BytesMut::new(),
+            guard: InboxGuard::default(),
+            outbox: Outbox::new(),
+            state: State::START,
+            parser: HeadParser::default(),
+            decoder: Decoder::default(),
+            encoder: Encoder::Done,
+            asked: Asked::Other,
+            offered: Vec::new(),
+            waits_continue: false,
+            continue_due: false,
+            verdict: None,
+            sent_mark: 0,
+            interim: 0,
+            received: 0,
+            received_mark: 0,
+            timer: None,
+            wait_continue: None,
+            stall: WriteStall::new(),
+            closed: None,
+            closing: false,
+            eof: false,
+            error: None,
+            exchange: 0,
+            log,
+        }
     }
 
-    /// Sends a request head. The machine writes `host`, `connection`, `content-length` and
-    /// `transfer-encoding` by itself; a `host` among the fields takes precedence over the line's
-    /// authority. With `Exact` or `Unknown`, `send_data` and `send_end` follow.
+    /// Sends a request head.
+    ///
+    /// The machine writes `host`, `connection`, `content-length` and `transfer-encoding` by itself.
+    /// A `host` among the fields takes precedence over the line's authority; of a given
+    /// `connection` only `close` is honoured; a given `content-length` must agree with `body`; an
+    /// `upgrade` offers to switch protocols. With `Exact` (but 0) or `Unknown`,
+    /// [`send_data`](Self::send_data) and [`send_end`](Self::send_end) follow.
     pub fn send_request<N: AsRef<[u8]>, V: AsRef<[u8]>>(
         &mut self,
         now: Instant,
@@ -56,91 +132,482 @@ impl Client {
         fields: impl IntoIterator<Item = (N, V)>,
         body: BodySize,
     ) -> Result<(), Error> {
-        todo!()
+        self.check(now)?;
+        if !self.reusable() {
+            // A server that spoke or left in between cannot answer this request.
+            let kind = match self.state.request {
+                Half::Idle => Kind::Closed,
+                _ => Kind::Usage(Misuse::OutOfTurn),
+            };
+            return Err(Error { kind, phase: Phase::Idle, delivery: Delivery::NotSent });
+        }
+        let body = if body == BodySize::Exact(0) { BodySize::Empty } else { body };
+        let mark = self.outbox.mark();
+        let sent_mark = self.outbox.drained();
+        let written = self.write_request(line, fields, body);
+        let given = self.settled(mark, written)?;
+        let has_body = body != BodySize::Empty;
+        let switch = given.upgrade.is_some() || *line.method == Method::CONNECT;
+        let keep = !given.close && !self.closing;
+        self.state = self.transition(Transition::RequestHead { body: has_body, switch, keep })?;
+        self.encoder = match body {
+            BodySize::Empty => Encoder::Done,
+            BodySize::Exact(length) => Encoder::Length(length),
+            BodySize::Unknown => Encoder::Chunked,
+        };
+        self.asked = Asked::from(line.method);
+        self.offered = given.upgrade.unwrap_or_default();
+        self.waits_continue = has_body && given.expects_continue;
+        self.wait_continue = self.waits_continue.then_some(now + self.config.continue_wait);
+        self.continue_due = false;
+        self.verdict = None;
+        self.sent_mark = sent_mark;
+        self.interim = 0;
+        self.between_bytes = self.config.between_bytes;
+        self.exchange += 1;
+        let wait = self.config.response_head;
+        self.timer = wait.map(|wait| Deadline { at: now + wait, why: Timer::ResponseHead });
+        self.log.record(observe::Event::RequestStarted { exchange: self.exchange });
+        self.watch_writes(now);
+        Ok(())
+    }
+
+    fn write_request<N: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &mut self,
+        line: RequestLine<'_>,
+        fields: impl IntoIterator<Item = (N, V)>,
+        body: BodySize,
+    ) -> Result<encode::Given, Misuse> {
+        let outbox = &mut self.outbox;
+        encode::request_line(outbox, line)?;
+        let given = encode::fields(outbox, fields)?;
+        if !given.host {
+            // https://www.rfc-editor.org/rfc/rfc9112#section-3.2
+            if !crate::head::is_host(line.authority) {
+                return Err(Misuse::FramingField);
+            }
+            encode::field(outbox, b"host", line.authority);
+        }
+        match (body, given.content_length) {
+            (BodySize::Exact(length), None) => encode::content_length(outbox, length),
+            (BodySize::Exact(length), Some(given)) if given == length => {
+                encode::content_length(outbox, length);
+            }
+            (BodySize::Unknown, None) => outbox.put(b"transfer-encoding: chunked\r\n"),
+            // https://www.rfc-editor.org/rfc/rfc9110#section-8.6: where a method anticipates
+            // content, its absence is said.
+            (BodySize::Empty, None | Some(0)) => {
+                let anticipates = [Method::POST, Method::PUT, Method::PATCH];
+                if given.content_length.is_some() || anticipates.contains(line.method) {
+                    encode::content_length(outbox, 0);
+                }
+            }
+            _ => return Err(Misuse::FramingField),
+        }
+        let keep = !given.close && !self.closing;
+        encode::connection(outbox, keep, Version::HTTP_11, given.upgrade.is_some());
+        outbox.put(b"\r\n");
+        Ok(given)
     }
 
     /// Sends body bytes. Ask [`can_send`](Self::can_send) first; one chunk of overshoot is taken.
-    /// After the server's final answer the bytes are dropped.
+    ///
+    /// Once the response is complete the bytes are dropped: nobody reads them.
     pub fn send_data(&mut self, now: Instant, data: Bytes) -> Result<(), Rejected> {
-        todo!()
+        self.check(now)?;
+        if self.state.request == Half::Body && !self.can_send() {
+            return Err(Rejected::Full(data));
+        }
+        let queued = self.encoder.data(&mut self.outbox, data);
+        queued.map_err(|misuse| self.misuse(misuse))?;
+        self.watch_writes(now);
+        Ok(())
     }
 
-    /// Ends the request body, with trailers if it is chunked.
+    /// Ends the request body. Trailers travel with a chunked body and are dropped with any other.
     pub fn send_end<N: AsRef<[u8]>, V: AsRef<[u8]>>(
         &mut self,
         now: Instant,
         trailers: impl IntoIterator<Item = (N, V)>,
     ) -> Result<(), Error> {
-        todo!()
+        self.check(now)?;
+        self.encoder.check_end().map_err(|misuse| self.misuse(misuse))?;
+        let mark = self.outbox.mark();
+        let written = match self.encoder {
+            Encoder::Chunked => encode::last_chunk(&mut self.outbox, trailers),
+            _ => encode::check_trailers(trailers, |_, _| {}),
+        };
+        self.settled(mark, written)?;
+        self.encoder = Encoder::Done;
+        self.wait_continue = None;
+        self.waits_continue = false;
+        self.state = self.transition(Transition::RequestEnd)?;
+        self.settle();
+        self.watch_writes(now);
+        Ok(())
+    }
+
+    /// The request body cannot be completed. The connection ends after the response, or at once
+    /// where none has begun.
+    pub fn abort(&mut self, now: Instant) {
+        if self.check(now).is_err() || self.state.request != Half::Body {
+            return;
+        }
+        self.encoder = Encoder::Done;
+        self.wait_continue = None;
+        if let Some(state) = self.state.on(Transition::RequestBroken) {
+            self.state = state;
+        }
+        if self.state.response == Half::Idle {
+            self.outbox.clear();
+            self.close_with(CloseReason::Done);
+        }
+        self.settle();
     }
 
     /// No further request: an idle connection ends at once, a running exchange is finished first.
     pub fn close(&mut self, now: Instant) {
-        todo!()
+        if self.check(now).is_err() {
+            return;
+        }
+        self.closing = true;
+        match self.state.request {
+            Half::Idle => self.close_with(CloseReason::Done),
+            _ => self.keep_no_more(),
+        }
     }
 
     /// Replaces the limit on the wait for the response's head, counted from `now`.
     pub fn set_response_head_timeout(&mut self, now: Instant, limit: Option<Duration>) {
-        todo!()
+        if self.check(now).is_ok() && self.awaits_response() {
+            self.timer = limit.map(|wait| Deadline { at: now + wait, why: Timer::ResponseHead });
+        }
     }
 
-    /// Replaces the limit between two pieces of the response body for the current exchange
-    /// (off for event streams).
+    /// Replaces the limit between two pieces of the response body for the current exchange; `None`
+    /// suits event streams.
     pub fn set_between_bytes(&mut self, now: Instant, limit: Option<Duration>) {
-        todo!()
+        if self.check(now).is_err() {
+            return;
+        }
+        self.between_bytes = limit;
+        if self.state.response == Half::Body {
+            self.await_body(now);
+        }
     }
 
     /// Whether a body producer may go on: body is due, not held back by `Expect: 100-continue`, and
     /// the outbox is below its high-water mark.
     pub fn can_send(&self) -> bool {
-        todo!()
+        self.request_open() && !self.waits_continue && !self.outbox.is_full()
     }
 
     /// Whether request body is still due (`send_data` or `send_end`).
     pub fn request_open(&self) -> bool {
-        todo!()
+        self.encoder != Encoder::Done && self.error.is_none() && self.closed.is_none()
     }
 
     /// Whether the final response's head has not come yet.
     pub fn awaits_response(&self) -> bool {
-        todo!()
+        self.state.request != Half::Idle
+            && self.state.response == Half::Idle
+            && self.error.is_none()
+            && self.closed.is_none()
     }
 
     /// Whether more response body can be pulled.
     pub fn body_open(&self) -> bool {
-        todo!()
+        self.state.response == Half::Body && self.error.is_none()
     }
 
     /// Whether another request can be sent on this connection: no exchange, nothing queued, nothing
     /// unread, no EOF, no close agreed.
     pub fn reusable(&self) -> bool {
-        todo!()
+        self.state == State::START
+            && !self.closing
+            && !self.eof
+            && self.closed.is_none()
+            && self.error.is_none()
+            && self.inbox.is_empty()
+            && self.outbox.is_empty()
     }
 
     /// Whether the peer shut its writing side.
     pub fn peer_closed(&self) -> bool {
-        todo!()
+        self.eof
     }
 
     /// How far the current (or last) request got.
     pub fn delivery(&self) -> Delivery {
-        todo!()
+        match self.verdict {
+            Some(verdict) => verdict,
+            // A drained byte may have arrived.
+            None if self.exchange > 0 && self.outbox.drained() > self.sent_mark => {
+                Delivery::MaybeProcessed
+            }
+            None => Delivery::NotSent,
+        }
     }
 
     /// The fatal error, once there is one.
     pub fn error(&self) -> Option<Error> {
-        todo!()
+        self.error
     }
 
     /// Whether the connection left HTTP by a 101 or a 2xx to CONNECT.
     pub fn is_upgraded(&self) -> bool {
-        todo!()
+        self.state.outcome() == Outcome::Switched && self.error.is_none()
     }
 
     /// Hands over the bytes left over and the outbox, once [`is_upgraded`](Self::is_upgraded).
     #[expect(clippy::result_large_err, reason = "the connection itself comes back")]
     pub fn into_upgraded(self) -> Result<(BytesMut, Outbox), Self> {
-        todo!()
+        if self.is_upgraded() { Ok((self.inbox, self.outbox)) } else { Err(self) }
+    }
+
+    /// Runs what is due, then lets a verb through or repeats the fatal error.
+    fn check(&mut self, now: Instant) -> Result<(), Error> {
+        self.handle_timeout(now);
+        match (self.error, self.closed) {
+            (Some(error), _) => Err(error),
+            (None, None) => Ok(()),
+            (None, Some(_)) => {
+                let delivery = self.delivery();
+                Err(Error { kind: Kind::Closed, phase: Phase::Idle, delivery })
+            }
+        }
+    }
+
+    fn misuse(&self, misuse: Misuse) -> Error {
+        Error::usage(misuse, self.phase())
+    }
+
+    fn phase(&self) -> Phase {
+        match (self.state.request, self.state.response) {
+            (Half::Idle, _) => Phase::Idle,
+            (_, Half::Body) => Phase::ResponseBody,
+            (Half::Body, Half::Idle) => Phase::RequestBody,
+            _ => Phase::ResponseHead,
+        }
+    }
+
+    fn transition(&self, transition: Transition) -> Result<State, Error> {
+        self.state.on(transition).ok_or_else(|| self.misuse(Misuse::OutOfTurn))
+    }
+
+    /// Takes back what a refused command wrote.
+    fn settled<T>(&mut self, mark: usize, written: Result<T, Misuse>) -> Result<T, Error> {
+        written.map_err(|misuse| {
+            self.outbox.rollback(mark);
+            self.misuse(misuse)
+        })
+    }
+
+    fn watch_writes(&mut self, now: Instant) {
+        self.stall.observe(&self.outbox, now, self.config.write_stall);
+    }
+
+    fn keep_no_more(&mut self) {
+        self.state = self.state.on(Transition::Close).unwrap_or(self.state);
+    }
+
+    fn close_with(&mut self, reason: CloseReason) {
+        self.timer = None;
+        self.wait_continue = None;
+        self.closed = Some(reason);
+        self.log.record(observe::Event::Closed(reason));
+    }
+
+    fn fail(&mut self, kind: Kind, phase: Phase) -> Error {
+        let error = Error { kind, phase, delivery: self.delivery() };
+        self.error = Some(error);
+        self.encoder = Encoder::Done;
+        self.outbox.clear();
+        self.log.record(observe::Event::Failed(error));
+        self.close_with(CloseReason::Failed);
+        error
+    }
+
+    /// Makes the connection ready for the next exchange, or ends it, where this one is over.
+    fn settle(&mut self) {
+        // A response that ended before its request: what is left of the request goes nowhere, and
+        // nothing can follow it. https://www.rfc-editor.org/rfc/rfc9112#section-9.3
+        if self.state.response == Half::Done && self.state.request == Half::Body {
+            self.keep_no_more();
+            self.encoder = Encoder::Swallow;
+            self.waits_continue = false;
+            self.wait_continue = None;
+            self.timer = None;
+            return;
+        }
+        let outcome = self.state.outcome();
+        if outcome == Outcome::Running {
+            return;
+        }
+        let reusable = outcome == Outcome::Next;
+        self.log.record(observe::Event::ExchangeEnded { exchange: self.exchange, reusable });
+        self.timer = None;
+        self.wait_continue = None;
+        match outcome {
+            Outcome::Running => {}
+            Outcome::Next => self.state = State::START,
+            Outcome::Over => self.close_with(CloseReason::Done),
+            Outcome::Switched => {
+                self.log.record(observe::Event::Upgraded { exchange: self.exchange });
+            }
+        }
+    }
+
+    /// The next piece of the body must come within the limit.
+    fn await_body(&mut self, now: Instant) {
+        self.received_mark = self.received.saturating_add(self.inbox.len() as u64);
+        self.timer =
+            self.between_bytes.map(|limit| Deadline { at: now + limit, why: Timer::BodyRead });
+    }
+
+    /// Parses on demand.
+    fn advance(&mut self, now: Instant) -> Result<Option<ClientEvent>, Error> {
+        if self.closed.is_some() {
+            self.inbox.clear();
+            return Ok(None);
+        }
+        if core::mem::take(&mut self.continue_due) {
+            return Ok(Some(ClientEvent::Continue));
+        }
+        match (self.state.request, self.state.response) {
+            (Half::Idle, _) => {
+                if !self.inbox.is_empty() {
+                    // https://www.rfc-editor.org/rfc/rfc9112#section-9.2
+                    let unasked = Kind::Peer(Violation::UnexpectedResponse);
+                    return Err(self.fail(unasked, Phase::Idle));
+                }
+                if self.eof {
+                    self.close_with(CloseReason::PeerClosed);
+                }
+                Ok(None)
+            }
+            (_, Half::Idle) => self.next_response(now),
+            (_, Half::Body) => self.next_body(now),
+            (_, Half::Done | Half::Broken) => Ok(None),
+        }
+    }
+
+    fn next_response(&mut self, now: Instant) -> Result<Option<ClientEvent>, Error> {
+        match self.parser.poll(&mut self.inbox, &self.config.limits) {
+            Err(kind) => Err(self.fail(kind, Phase::ResponseHead)),
+            Ok(Some(parsed)) => self.accept(now, parsed).map(Some),
+            Ok(None) if self.eof => Err(self.fail(Kind::Truncated, Phase::ResponseHead)),
+            Ok(None) => Ok(None),
+        }
+    }
+
+    /// A whole head: decides the framing of what follows.
+    fn accept(
+        &mut self,
+        now: Instant,
+        parsed: Parsed<ResponseFirst>,
+    ) -> Result<ClientEvent, Error> {
+        let status = parsed.first.status;
+        let version = parsed.first.version;
+        if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
+            return self.accept_interim(parsed);
+        }
+        let framing = parsed.framing.response(version, status, &self.asked);
+        let keep = parsed.framing.keeps_alive(version);
+        let chosen = parsed.framing.upgrade(version);
+        let head = parsed.into_head();
+        let framing = match framing {
+            Ok(framing) => framing,
+            Err(violation) => return Err(self.fail(Kind::Peer(violation), Phase::ResponseHead)),
+        };
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            // https://www.rfc-editor.org/rfc/rfc9110#section-7.8: only to what was offered, and not
+            // before the request is complete.
+            let sound = self.state.request == Half::Done
+                && chosen.is_some_and(|(start, len)| {
+                    upgrade::is_offered(&self.offered, head.fields().slice(start, len))
+                });
+            if !sound {
+                let kind = Kind::Peer(Violation::UnexpectedSwitch);
+                return Err(self.fail(kind, Phase::ResponseHead));
+            }
+        }
+        if let Framing::Length(length) = framing
+            && length > self.config.limits.body
+        {
+            return Err(self.fail(Kind::Limit(Limit::Body), Phase::ResponseBody));
+        }
+        self.verdict = Some(verdict(&head));
+        let body = match framing {
+            Framing::Empty | Framing::Tunnel => BodySize::Empty,
+            Framing::Length(length) => BodySize::Exact(length),
+            Framing::Chunked | Framing::UntilClose => BodySize::Unknown,
+        };
+        let switch = framing == Framing::Tunnel;
+        let keep = keep && framing != Framing::UntilClose;
+        let has_body = body != BodySize::Empty;
+        self.decoder = Decoder::new(framing);
+        let Some(state) = self.state.on(Transition::ResponseHead { body: has_body, switch, keep })
+        else {
+            let kind = Kind::Peer(Violation::UnexpectedSwitch);
+            return Err(self.fail(kind, Phase::ResponseHead));
+        };
+        self.state = state;
+        self.log.record(observe::Event::Responded { exchange: self.exchange, status });
+        // A final answer instead of `100 Continue`: the body may still be sent, nobody waits.
+        self.wait_continue = None;
+        if has_body {
+            self.await_body(now);
+        }
+        self.settle();
+        Ok(ClientEvent::Response { head, body })
+    }
+
+    fn accept_interim(&mut self, parsed: Parsed<ResponseFirst>) -> Result<ClientEvent, Error> {
+        let status = parsed.first.status;
+        if self.interim >= self.config.limits.interim {
+            return Err(self.fail(Kind::Limit(Limit::Interim), Phase::ResponseHead));
+        }
+        self.interim += 1;
+        self.log.record(observe::Event::Interim { exchange: self.exchange, status });
+        if status == StatusCode::CONTINUE && self.waits_continue {
+            self.waits_continue = false;
+            self.wait_continue = None;
+            self.continue_due = true;
+        }
+        Ok(ClientEvent::Informational(parsed.into_head()))
+    }
+
+    fn next_body(&mut self, now: Instant) -> Result<Option<ClientEvent>, Error> {
+        let limits = &self.config.limits;
+        let polled = self.decoder.poll(&mut self.inbox, limits, limits.body, self.eof);
+        match polled.map_err(|kind| self.fail(kind, Phase::ResponseBody))? {
+            None => Ok(None),
+            Some(Decoded::Data(data)) => {
+                self.await_body(now);
+                Ok(Some(ClientEvent::Data(data)))
+            }
+            Some(Decoded::End(trailers)) => {
+                self.state = self.transition(Transition::ResponseEnd)?;
+                self.timer = None;
+                self.settle();
+                Ok(Some(ClientEvent::End(trailers)))
+            }
+        }
+    }
+}
+
+/// What an answer says about its request.
+fn verdict(head: &ResponseHead) -> Delivery {
+    match head.status() {
+        StatusCode::MISDIRECTED_REQUEST | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
+            Delivery::Refused
+        }
+        StatusCode::SERVICE_UNAVAILABLE if head.header("retry-after").is_some() => {
+            Delivery::Refused
+        }
+        StatusCode::SERVICE_UNAVAILABLE => Delivery::MaybeProcessed,
+        _ => Delivery::Processed,
     }
 }
 
@@ -149,45 +616,101 @@ impl Machine for Client {
     type Error = Error;
 
     fn poll_event(&mut self, now: Instant) -> Result<Option<ClientEvent>, Error> {
-        todo!()
+        if self.error.is_none() && !self.guard.holds(&self.inbox) {
+            self.fail(Kind::InboxEdited, self.phase());
+        }
+        self.handle_timeout(now);
+        let before = self.inbox.len();
+        let polled = match self.error {
+            Some(error) => {
+                self.inbox.clear();
+                Err(error)
+            }
+            None => self.advance(now),
+        };
+        let consumed = before.saturating_sub(self.inbox.len());
+        self.received = self.received.saturating_add(consumed as u64);
+        self.guard.remember(&self.inbox);
+        self.watch_writes(now);
+        polled
     }
 
     fn handle_timeout(&mut self, now: Instant) {
-        todo!()
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if !due(self.deadline().map(|deadline| deadline.at)) {
+            return;
+        }
+        if self.stall.expired(&self.outbox, now, self.config.write_stall) {
+            self.fail(Kind::Timeout(Timer::WriteStall), self.phase());
+            return;
+        }
+        if due(self.wait_continue) {
+            // https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1: a client does not wait for ever.
+            self.wait_continue = None;
+            self.waits_continue = false;
+            self.continue_due = true;
+        }
+        let Some(timer) = self.timer.filter(|timer| timer.at <= now) else { return };
+        let received = self.received.saturating_add(self.inbox.len() as u64);
+        match timer.why {
+            // What is there already, or is not wanted, is not late.
+            Timer::BodyRead
+                if received > self.received_mark
+                    || !self.inbox.is_empty()
+                    || !self.wants_read() =>
+            {
+                self.await_body(now);
+            }
+            why => {
+                self.fail(Kind::Timeout(why), self.phase());
+            }
+        }
     }
 
     fn deadline(&self) -> Option<Deadline> {
-        todo!()
+        let waited = self.wait_continue.map(|at| Deadline { at, why: Timer::Continue });
+        let stall = self.stall.deadline(&self.outbox);
+        Deadline::earlier(Deadline::earlier(self.timer, waited), stall)
     }
 
     fn poll_observed(&mut self) -> Option<observe::Event> {
-        todo!()
+        self.log.pop()
     }
 }
 
 impl Wire for Client {
     fn inbox(&mut self) -> &mut BytesMut {
-        todo!()
+        &mut self.inbox
     }
 
     fn wants_read(&self) -> bool {
-        todo!()
+        !self.eof
+            && self.closed.is_none()
+            && !self.is_upgraded()
+            && self.inbox.len() < self.config.limits.inbox
     }
 
     fn handle_eof(&mut self, now: Instant) {
-        todo!()
+        self.handle_timeout(now);
+        self.eof = true;
     }
 
     fn outbox(&mut self) -> &mut Outbox {
-        todo!()
+        &mut self.outbox
     }
 
     fn status(&self) -> Status {
-        todo!()
+        match self.closed {
+            Some(reason) if self.outbox.is_empty() => Status::Close(reason),
+            _ => Status::Open,
+        }
     }
 
     fn rest(&mut self) {
-        todo!()
+        if self.inbox.is_empty() {
+            self.inbox = BytesMut::new();
+        }
+        self.outbox.rest();
     }
 }
 

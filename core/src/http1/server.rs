@@ -566,7 +566,7 @@ impl Server {
         let unheard =
             matches!(kind, Kind::Truncated | Kind::InboxEdited | Kind::Timeout(Timer::WriteStall));
         if matches!(kind, Kind::Timeout(Timer::WriteStall)) {
-            self.outbox = Outbox::new();
+            self.outbox.clear();
         }
         if unheard {
             self.closed(CloseReason::Failed);
@@ -780,7 +780,7 @@ impl Machine for Server {
             if self.error.is_none() {
                 self.fail(now, Kind::Timeout(Timer::WriteStall), self.phase());
             } else {
-                self.outbox = Outbox::new();
+                self.outbox.clear();
                 self.closed(CloseReason::Failed);
             }
             return;
