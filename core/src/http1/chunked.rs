@@ -98,7 +98,8 @@ impl Chunked {
                     _ => return Err(Kind::Peer(Violation::ChunkEnd)),
                 },
                 Stage::Trailers(parser) => {
-                    return Ok(parser.poll(inbox, limits)?.map(Piece::End));
+                    let trailers = parser.poll(inbox, limits)?;
+                    return Ok(trailers.map(|all| Piece::End((!all.is_empty()).then_some(all))));
                 }
             }
         }

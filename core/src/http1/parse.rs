@@ -392,12 +392,13 @@ pub(crate) struct TrailerParser {
 }
 
 impl TrailerParser {
-    /// The trailers, once the section is whole; those that must not stand there are left out.
+    /// The trailers, maybe none, once the section is whole; those that must not stand there are left
+    /// out.
     pub(crate) fn poll(
         &mut self,
         inbox: &mut BytesMut,
         limits: &Limits,
-    ) -> Result<Option<Option<Fields>>, Kind> {
+    ) -> Result<Option<Fields>, Kind> {
         let bounds = Bounds {
             bytes: (limits.trailer_bytes, Limit::TrailerBytes),
             fields: (limits.trailers, Limit::Trailers),
@@ -413,6 +414,6 @@ impl TrailerParser {
         let Some(end) = polled else { return Ok(None) };
         let spans = core::mem::take(&mut self.lines).spans;
         let block = inbox.split_to(end).freeze();
-        Ok(Some((spans.len() > 0).then(|| Fields::new(block, spans))))
+        Ok(Some(Fields::new(block, spans)))
     }
 }
