@@ -101,7 +101,7 @@ fn answer(server: &mut Server, now: Instant) -> Result<()> {
 /// One request after the other over one connection; each answer is read to its end.
 fn client(requests: u64) -> Result<()> {
     let mut now = Instant::ZERO;
-    let mut client = Client::new(Arc::new(ClientConfig::default()), now);
+    let mut client = Client::new(Arc::new(ClientConfig::default()));
     for _ in 0..requests {
         let now = tick(&mut now);
         let line = RequestLine {
