@@ -125,7 +125,7 @@ fn program(server: &str) -> PathBuf {
 
 fn build() -> Result<()> {
     let status = Command::new("cargo")
-        .args(["build", "--release", "--locked", "--target-dir"])
+        .args(["build", "--release", "--target-dir"])
         .arg(peers().join("target"))
         .arg("--manifest-path")
         .arg(peers().join("Cargo.toml"))
