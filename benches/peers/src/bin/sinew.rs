@@ -1,24 +1,28 @@
-//! sinew on tokio, as its users set it up: every limit and every timer at its default.
+//! sinew on tokio, with a route and the timers that it has by default.
 
-use std::error::Error;
+use std::io::Result;
 
-use http::Method;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method};
 use sinew_bench_peers::{HELLO, announce, runtime};
-use sinew_tokio::{Request, Response, RestServer};
+use sinew_tokio::{Request, Response, RestServer, TokioRuntime};
 
-async fn answer(_request: Request) -> Response {
-    Response::ok(HELLO).header("content-type", "text/plain")
+async fn answer(_: Request) -> Response {
+    Response::ok(HELLO).header(CONTENT_TYPE, HeaderValue::from_static("text/plain"))
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<()> {
     runtime()?.block_on(async {
-        let server = RestServer::builder()
+        let server = RestServer::<TokioRuntime>::builder()
             .listen("127.0.0.1:0")
             .allow_plaintext()
             .route(Method::GET, "/plain", answer)
             .bind()
-            .await?;
-        announce(*server.local_addrs().first().ok_or("no address")?)?;
+            .await
+            .map_err(std::io::Error::other)?;
+        for address in server.local_addrs() {
+            announce(*address)?;
+        }
         server.serve().await;
         Ok(())
     })
