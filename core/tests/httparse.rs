@@ -23,36 +23,50 @@ fn same_fields(ours: &Fields, theirs: &[httparse::Header<'_>]) {
     assert_eq!(ours.iter().collect::<Vec<_>>(), theirs);
 }
 
-/// `None`: refused, or not complete.
+/// Whether httparse read the head. It knows no minor version above 1, which we read as 1:
+/// <https://www.rfc-editor.org/rfc/rfc9110#section-2.5>
+fn taken(parsed: httparse::Result<usize>, bytes: &[u8]) -> bool {
+    match parsed {
+        Ok(Status::Complete(_)) => true,
+        Err(httparse::Error::Version) => false,
+        other => panic!("we take what httparse does not, {other:?}: {}", bytes.escape_ascii()),
+    }
+}
+
+/// `None`: refused, or not complete, or not comparable.
 fn read_request(bytes: &[u8]) -> Option<()> {
     let mut server = Server::new(Arc::new(ServerConfig::default()), NOW);
     server.inbox().extend_from_slice(bytes);
     let Ok(Some(ServerEvent::Request { head, .. })) = server.poll_event(NOW) else { return None };
     let mut fields = [EMPTY_HEADER; 128];
     let mut theirs = httparse::Request::new(&mut fields);
-    assert!(matches!(theirs.parse(bytes), Ok(Status::Complete(_))), "{:?}", bytes.escape_ascii());
+    if !taken(theirs.parse(bytes), bytes) {
+        return None;
+    }
     assert_eq!(Some(head.method().as_str()), theirs.method);
     assert_eq!(Some(head.target()), theirs.path);
     same_fields(head.fields(), theirs.headers);
     Some(())
 }
 
-/// `None`: refused, or not complete.
+/// `None`: refused, or not complete, or not comparable.
 fn read_response(bytes: &[u8]) -> Option<()> {
     let mut client = Client::new(Arc::new(ClientConfig::default()));
     let line = RequestLine { method: &Method::GET, target: b"/", authority: b"a" };
     client.send_request(NOW, line, NO_FIELDS, BodySize::Empty).ok()?;
     client.inbox().extend_from_slice(bytes);
-    let head = match client.poll_event(NOW) {
-        Ok(Some(ClientEvent::Response { head, .. } | ClientEvent::Informational(head))) => head,
-        _ => return None,
+    let Ok(Some(ClientEvent::Response { head, .. } | ClientEvent::Informational(head))) =
+        client.poll_event(NOW)
+    else {
+        return None;
     };
     let mut fields = [EMPTY_HEADER; 128];
     let mut theirs = httparse::Response::new(&mut fields);
     let mut lax = ParserConfig::default();
     lax.allow_obsolete_multiline_headers_in_responses(true);
-    let parsed = lax.parse_response(&mut theirs, bytes);
-    assert!(matches!(parsed, Ok(Status::Complete(_))), "{:?}", bytes.escape_ascii());
+    if !taken(lax.parse_response(&mut theirs, bytes), bytes) {
+        return None;
+    }
     assert_eq!(Some(head.status().as_u16()), theirs.code);
     // We unfold a folded value; httparse leaves the fold in it.
     if !theirs.headers.iter().any(|field| field.value.contains(&b'\n')) {
@@ -72,8 +86,8 @@ fn lines(first: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
         "Date: Mon, 23 Nov 2026 06:00:00 GMT",
     ]);
     (select(first), vec(field, 0..6)).prop_map(|(first, fields)| {
-        let fields: String = fields.iter().map(|line| format!("{line}\r\n")).collect();
-        format!("{first}\r\nHost: a\r\n{fields}\r\nabc").into_bytes()
+        let fields = fields.join("\r\n");
+        format!("{first}\r\nHost: a\r\n{fields}\r\n\r\nabc").into_bytes()
     })
 }
 
@@ -101,7 +115,7 @@ const RESPONSES: &[&str] =
     &["HTTP/1.1 200 OK", "HTTP/1.0 404 Not Found", "HTTP/1.1 204 ", "HTTP/1.1 103 Early Hints"];
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn requests_read_the_same(bytes in altered(lines(REQUESTS))) {
