@@ -1,6 +1,7 @@
 //! The one driver of sinew: `RestServer` and `RestClient` over any runtime.
 
 pub mod body;
+mod drive;
 pub mod error;
 pub mod io;
 pub mod runtime;
