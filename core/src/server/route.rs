@@ -242,7 +242,7 @@ impl core::error::Error for RouteError {}
 
 /// The names between the braces; `None` where they make no sense.
 fn names(template: &str) -> Option<Box<[Box<str>]>> {
-    let mut names = Vec::new();
+    let mut names: Vec<Box<str>> = Vec::new();
     let segments = template.strip_prefix('/')?.split('/');
     for segment in segments {
         let literal = segment.replace("{{", "").replace("}}", "");
@@ -255,7 +255,7 @@ fn names(template: &str) -> Option<Box<[Box<str>]>> {
         let name = name.strip_prefix('*').unwrap_or(name);
         if name.is_empty()
             || name.contains(['{', '}'])
-            || names.iter().any(|known: &Box<str>| **known == *name)
+            || names.iter().any(|known| **known == *name)
         {
             return None;
         }
