@@ -86,11 +86,8 @@ impl Site {
             Security::Mutual => builder.tls(server_tls(&pki().server)),
         };
         let server = server.bind().await.unwrap();
-        let site = Self {
-            addresses: server.local_addrs().to_vec(),
-            handle: server.handle(),
-            security,
-        };
+        let site =
+            Self { addresses: server.local_addrs().to_vec(), handle: server.handle(), security };
         rt::Runtime::default().spawn(server.serve());
         site
     }
