@@ -1,5 +1,7 @@
 //! The server in memory: what a connection does over time.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
+
 mod support;
 
 use std::pin::Pin;

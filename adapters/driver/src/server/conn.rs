@@ -198,7 +198,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Conn<W, R, M> {
     }
 
     /// The socket failed: nobody will hear the answer, so the handler ends here.
-    fn lost(&mut self, error: &io::Error) -> Stop {
+    fn lost(&self, error: &io::Error) -> Stop {
         self.notice(&Notice::SocketFailed(error.kind()));
         Stop
     }

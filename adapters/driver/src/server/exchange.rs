@@ -229,7 +229,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Conn<W, R, M> {
         self.internal_error(now);
     }
 
-    fn misused(&mut self, error: sinew_core::Error) {
+    fn misused(&self, error: sinew_core::Error) {
         self.notice(&Notice::Misused(error));
     }
 

@@ -116,7 +116,9 @@ impl Sim {
             state.timers = left;
             drop(state);
             let fired: Vec<(Instant, Waker)> = fired;
-            fired.into_iter().for_each(|(_, waker)| waker.wake());
+            for (_, waker) in fired {
+                waker.wake();
+            }
             self.run();
         }
         self.0.now.store(end.as_nanos(), Ordering::Release);
