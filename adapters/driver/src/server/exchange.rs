@@ -45,7 +45,7 @@ pub(super) enum Exchange<M: Mode> {
 pub(super) struct Outgoing {
     body: Body,
     trailers: Option<Box<HeaderMap>>,
-    pulse: Option<(Pulse, Instant)>,
+    pulse: Option<(Box<Pulse>, Instant)>,
 }
 
 impl<M: Mode> Exchange<M> {
@@ -91,7 +91,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Conn<W, R, M> {
         };
         let mut request = Request::new(head, Arc::clone(&self.link), exchange);
         request.params = params;
-        request.template = template;
+        request.template = template.and_then(|template| u32::try_from(template).ok());
         if let Some(options) = options
             && self.apply(now, options).is_err()
         {
