@@ -181,13 +181,18 @@ fn an_answer_that_cannot_be_sent_becomes_a_500() {
     async fn interim(_: Request) -> StatusCode {
         StatusCode::CONTINUE
     }
-    for path in ["/bad", "/contradiction", "/interim"] {
+    async fn switch(_: Request) -> Response {
+        Response::new(StatusCode::SWITCHING_PROTOCOLS).header(http::header::UPGRADE, "x")
+    }
+    for path in ["/bad", "/contradiction", "/interim", "/switch"] {
         let (sim, client) = serve(|b| {
             b.route(Method::GET, "/bad", bad)
                 .route(Method::GET, "/contradiction", contradiction)
                 .route(Method::GET, "/interim", interim)
+                .route(Method::GET, "/switch", switch)
         });
-        let answer = ask(&sim, &client, get(path));
+        let upgrade = "host: x\r\nconnection: upgrade\r\nupgrade: x\r\n";
+        let answer = ask(&sim, &client, get(path).replace("host: x\r\n", upgrade));
         assert!(answer.starts_with("HTTP/1.1 500 "), "{path}: {answer}");
         assert!(!answer.contains("set-cookie"), "{answer}");
         assert!(client.is_ended());
@@ -223,4 +228,43 @@ fn the_address_is_told() {
         assert!(addresses.iter().all(|address| address.port() != 0));
         assert!(addresses[0].is_ipv4() && addresses[1].is_ipv6());
     }
+}
+
+#[test]
+fn a_file_that_nobody_listens_on_is_taken_over_and_removed() {
+    let folder = std::env::temp_dir().join(format!("sinew-listen-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("socket");
+    let place = format!("unix:{}", path.display());
+    let sim = Sim::new();
+    let bind = || {
+        let builder: Builder = RestServer::builder_on(sim.clone());
+        sim.block_on(builder.listen(place.clone()).bind())
+    };
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    assert!(path.exists(), "left over");
+    let server = bind().unwrap();
+    assert!(server.local_addrs().is_empty());
+    // The simulated listener does not hold the socket open, so a real one stands in for it.
+    std::fs::remove_file(&path).unwrap();
+    let held = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let error = bind().err().unwrap();
+    assert_eq!(*error.kind(), sinew_driver::ErrorKind::Io(std::io::ErrorKind::AddrInUse));
+    drop(held);
+    drop(server);
+    assert!(!path.exists(), "removed with its server");
+    std::fs::remove_dir(&folder).unwrap();
+}
+
+#[test]
+fn a_socket_handed_over_is_recognised() {
+    let sim = Sim::new();
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = tcp.local_addr().unwrap();
+    let builder: Builder = RestServer::builder_on(sim.clone());
+    let server = sim.block_on(builder.allow_plaintext().listen_fd(tcp.into()).bind()).unwrap();
+    assert_eq!(server.local_addrs(), [address]);
+    let builder: Builder = RestServer::builder_on(sim.clone());
+    let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    assert!(sim.block_on(builder.allow_plaintext().listen_fd(udp.into()).bind()).is_err());
 }

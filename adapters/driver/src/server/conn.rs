@@ -70,6 +70,7 @@ pub struct Conn<W, R: Runtime, M: Mode> {
     pub(super) feeding: bool,
     pub(super) has_body: bool,
     pub(super) head_only: bool,
+    pub(super) tunnel: bool,
     /// Why the wire can go no further, as it was first told.
     pub(super) broken: Option<sinew_tls::Error>,
     pipe: Pipe<R::Io>,
@@ -101,6 +102,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Conn<W, R, M> {
             feeding: false,
             has_body: false,
             head_only: false,
+            tunnel: false,
             broken: None,
             pipe: Pipe::new(io),
             runtime,

@@ -78,6 +78,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Conn<W, R, M> {
             let _ = self.link.identity.set(identity);
         }
         self.head_only = *head.method() == Method::HEAD;
+        self.tunnel = *head.method() == Method::CONNECT;
         self.has_body = size != BodySize::Empty;
         self.link.begin(exchange);
 
@@ -261,6 +262,10 @@ impl<W: ServerWire, R: Runtime, M: Mode> Conn<W, R, M> {
         if malformed {
             return Err(sinew_core::Error::usage(Misuse::FieldValue, Phase::ResponseHead));
         }
+        // Nobody here could take over a connection that leaves HTTP.
+        if status == StatusCode::SWITCHING_PROTOCOLS || (self.tunnel && status.is_success()) {
+            return Err(sinew_core::Error::usage(Misuse::Status, Phase::ResponseHead));
+        }
         if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
             body = Body::empty();
         }
@@ -322,6 +327,10 @@ impl<W: ServerWire, R: Runtime, M: Mode> Conn<W, R, M> {
         for _ in 0..PIECES {
             if !top.can_send() {
                 self.seen.producer_waits = true;
+                // Bytes are queued: that is life enough.
+                if let Some((pulse, at)) = &mut outgoing.pulse {
+                    *at = now + pulse.every;
+                }
                 return;
             }
             drive::lend_write_block(top.outbox());
