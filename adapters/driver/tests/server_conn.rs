@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::{Frame, SizeHint};
+use sinew_core::observe;
 use sinew_core::time::Instant;
 use sinew_driver::server::Gone;
 use sinew_driver::{
@@ -478,4 +479,56 @@ fn accepting_pauses_when_files_run_out() {
     server.sim.advance(Duration::from_millis(10));
     assert!(client.received().ends_with('x'));
     assert!(server.noticed(&Notice::AcceptFailed(std::io::ErrorKind::OutOfMemory)));
+}
+
+#[test]
+fn a_producer_that_was_stopped_goes_on_when_there_is_room() {
+    let server = serve(|b, _| {
+        let pieces = || {
+            let piece = Bytes::from(vec![b'x'; 50_000]);
+            stream::iter((0..40).map(move |_| Ok::<_, BoxError>(piece.clone())))
+        };
+        b.route(Method::GET, "/", move |_| async move { Response::ok(Body::stream(pieces())) })
+    });
+    let polls = server.sim.polls();
+    let answer = server.ask(get("/"));
+    assert!(server.sim.polls() - polls <= 3, "{} wake-ups", server.sim.polls() - polls);
+    assert_eq!(answer.matches('x').count(), 2_000_000);
+    assert!(answer.ends_with("\r\n0\r\n\r\n"));
+}
+
+#[test]
+fn an_upload_that_nobody_reads_is_answered_and_not_swallowed() {
+    let server = serve(|b, _| {
+        b.max_request_size(u64::MAX).route(Method::POST, "/", async |_| StatusCode::FORBIDDEN)
+    });
+    server.client.send("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 50000000\r\n\r\n");
+    server.client.send(vec![b'x'; 10_000]);
+    server.sim.run();
+    let answer = server.client.received();
+    assert!(
+        answer.starts_with("HTTP/1.1 403 ") && answer.contains("connection: close"),
+        "{answer}"
+    );
+    assert!(server.client.is_ended(), "shut");
+    assert!(!server.client.is_closed(), "lingers {:?}", server.notices);
+    server.client.send(vec![b'x'; 300_000]);
+    server.sim.run();
+    assert!(server.client.is_closed(), "more than it lingers for");
+}
+
+#[test]
+fn decisions_are_told() {
+    let server = serve(|b, _| b.route(Method::GET, "/", async |_| "x"));
+    server.ask(get("/"));
+    server.client.shut();
+    server.sim.run();
+    let notices = server.notices.lock().unwrap();
+    let decided = |wanted: fn(&observe::Event) -> bool| {
+        notices.iter().any(|notice| matches!(notice, Notice::Decided(event) if wanted(event)))
+    };
+    assert!(decided(
+        |event| matches!(event, observe::Event::Responded { status, .. } if *status == StatusCode::OK)
+    ));
+    assert!(decided(|event| matches!(event, observe::Event::Closed(_))));
 }
