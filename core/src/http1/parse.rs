@@ -407,7 +407,17 @@ impl TrailerParser {
             let dropped = super::framing::is_forbidden_in_trailers(name);
             Ok(if dropped { Taken::Dropped } else { Taken::Framing })
         };
-        let polled = self.lines.poll(inbox, &bounds, note, false).map_err(|kind| match kind {
+        let searched = self.lines.searched.saturating_sub(1);
+        let polled = self.lines.poll(inbox, &bounds, note, false);
+        if matches!(polled, Ok(None) | Err(Kind::Limit(Limit::TrailerBytes))) {
+            // A lone CR is refused at once: a sender that ends its body with one waits for us.
+            let visible = inbox.len().min(limits.trailer_bytes);
+            let line = &inbox[searched.max(self.lines.line).min(visible)..visible];
+            if line.split_last().is_some_and(|(_, line)| memchr(b'\r', line).is_some()) {
+                return Err(Kind::Peer(Violation::Trailer));
+            }
+        }
+        let polled = polled.map_err(|kind| match kind {
             Kind::Peer(_) => Kind::Peer(Violation::Trailer),
             other => other,
         })?;
