@@ -231,7 +231,14 @@ impl<L: FirstLine> HeadParser<L> {
     fn poll_first(&mut self, inbox: &mut BytesMut, limits: &Limits) -> Result<bool, Kind> {
         loop {
             let visible = inbox.len().min(limits.head);
-            let Some((start, end)) = self.lines.next_line(&inbox[..visible])? else {
+            let found = self.lines.next_line(&inbox[..visible]);
+            if found.is_err() {
+                // What could be said of the line before its end came is said first, as it would be
+                // had the end come later.
+                let feed = memchr(b'\n', &inbox[..visible]).unwrap_or(visible);
+                L::check_partial(&inbox[..feed], limits)?;
+            }
+            let Some((start, end)) = found? else {
                 let line = &inbox[..visible];
                 L::check_partial(line.strip_suffix(b"\r").unwrap_or(line), limits)?;
                 return if visible == limits.head {
