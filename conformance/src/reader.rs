@@ -88,12 +88,28 @@ pub fn responses(
     Ok(messages)
 }
 
+/// Reads a stream of requests; with `cut_off` as in [`responses`].
+pub fn requests(mut bytes: &[u8], cut_off: bool) -> Result<Vec<Message>, Malformed> {
+    let mut messages = Vec::new();
+    while !bytes.is_empty() {
+        match read_one(bytes, None)? {
+            Some((message, rest)) => {
+                bytes = rest;
+                messages.push(message);
+            }
+            None if cut_off => break,
+            None => return Err(Malformed("the last message is not complete".to_owned())),
+        }
+    }
+    Ok(messages)
+}
+
 /// Reads one request.
 pub fn request(bytes: &[u8]) -> Result<Message, Malformed> {
-    match read_one(bytes, None)? {
-        Some((message, [])) => Ok(message),
-        Some(_) => Err(Malformed("bytes behind the message".to_owned())),
-        None => Err(Malformed("the message is not complete".to_owned())),
+    let mut messages = requests(bytes, false)?;
+    match (messages.pop(), messages.len()) {
+        (Some(message), 0) => Ok(message),
+        (_, more) => Err(Malformed(format!("{more} messages in front of the last"))),
     }
 }
 
