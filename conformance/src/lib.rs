@@ -11,6 +11,7 @@ pub mod deviations;
 pub mod encode;
 pub mod end;
 pub mod exchange;
+pub mod expect;
 pub mod feed;
 pub mod judge;
 pub mod load;

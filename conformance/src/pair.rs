@@ -6,7 +6,7 @@
 use sinew_core::error::Error;
 use sinew_core::http1::{Client, Server};
 use sinew_core::machine::Wire;
-use sinew_core::time::{Deadline, Instant};
+use sinew_core::time::Instant;
 
 use crate::end::{Application, Breach, End, Turn, check_over};
 use crate::weather::{Pipe, Port, Weather};
@@ -27,6 +27,17 @@ pub struct Pair<C, S> {
     down: Pipe,
     now: Instant,
     turns: usize,
+}
+
+/// How one end sleeps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Sleep {
+    /// With a deadline.
+    Until(Instant),
+    /// Without one.
+    Forever,
+    /// Its connection is over.
+    Over,
 }
 
 impl<C: Application<Client>, S: Application<Server>> Pair<C, S> {
@@ -50,14 +61,16 @@ impl<C: Application<Client>, S: Application<Server>> Pair<C, S> {
     /// Runs until both ends dropped the connection.
     pub fn run(&mut self) -> Result<(), Breach> {
         loop {
-            let (client, server) = self.settle()?;
-            if client.is_none() && server.is_none() {
+            let sleeps = self.settle()?;
+            if sleeps == [Sleep::Over; 2] {
                 check_over(&mut self.client.wire)?;
                 return check_over(&mut self.server.wire);
             }
-            let timers = client.flatten().into_iter().chain(server.flatten());
+            let timers = sleeps.iter().filter_map(|sleep| match sleep {
+                Sleep::Until(at) => Some(*at),
+                Sleep::Forever | Sleep::Over => None,
+            });
             let wakes = timers
-                .map(|deadline| deadline.at)
                 .chain(self.up.wakes_at())
                 .chain(self.down.wakes_at())
                 .chain(self.app_wakes());
@@ -71,9 +84,8 @@ impl<C: Application<Client>, S: Application<Server>> Pair<C, S> {
         }
     }
 
-    /// Gives both ends their turns until both sleep; their deadlines, or `None` for one that is over.
-    #[expect(clippy::option_option, reason = "over, and asleep without a deadline, are two things")]
-    fn settle(&mut self) -> Result<(Option<Option<Deadline>>, Option<Option<Deadline>>), Breach> {
+    /// Gives both ends their turns until both sleep or are over.
+    fn settle(&mut self) -> Result<[Sleep; 2], Breach> {
         loop {
             let before = self.up.changes() + self.down.changes();
             let mut port = Port { out: &mut self.up, into: &mut self.down };
@@ -85,10 +97,11 @@ impl<C: Application<Client>, S: Application<Server>> Pair<C, S> {
                 self.server.socket_woke();
             } else if client != Turn::Moved && server != Turn::Moved {
                 let sleeps = |turn| match turn {
-                    Turn::Waits(deadline) => Some(deadline),
-                    Turn::Moved | Turn::Over(_) => None,
+                    Turn::Waits(Some(deadline)) => Sleep::Until(deadline.at),
+                    Turn::Waits(None) => Sleep::Forever,
+                    Turn::Moved | Turn::Over(_) => Sleep::Over,
                 };
-                return Ok((sleeps(client), sleeps(server)));
+                return Ok([sleeps(client), sleeps(server)]);
             }
             self.turns += 1;
             if self.turns > TURNS {
