@@ -14,6 +14,7 @@ pub mod exchange;
 pub mod expect;
 pub mod feed;
 pub mod judge;
+pub mod laws;
 pub mod load;
 pub mod pair;
 pub mod reader;

@@ -12,7 +12,7 @@ use sinew_core::machine::{CloseReason, Wire};
 use sinew_core::time::Instant;
 
 use crate::application::{Answering, Listening};
-use crate::case::{CaseLimits, ParseCase, Side};
+use crate::case::{CaseLimits, FieldList, ParseCase, Side};
 use crate::end::{Application, Breach, End, Turn};
 use crate::feed::{Script, Way};
 use crate::reader;
@@ -37,17 +37,19 @@ pub fn run(case: &ParseCase, way: Way) -> Result<Transcript, String> {
     }
     let mut script = Script::new(&input, way.pieces(input.len()), case.eof);
     match case.side {
-        Side::Request => serve(case, &mut script),
-        Side::Response => fetch(case, &mut script),
+        Side::Request => {
+            let mut config = ServerConfig::default();
+            config.limits = limits(&config.limits, case.limits)?;
+            Ok(serve_script(config, &mut script))
+        }
+        Side::Response => {
+            let mut config = ClientConfig::default();
+            config.limits = limits(&config.limits, case.limits)?;
+            let method = case.request_method.as_deref().unwrap_or("GET");
+            let method = Method::from_bytes(method.as_bytes()).map_err(|e| e.to_string())?;
+            fetch_script(config, &method, &case.request_headers, &mut script)
+        }
     }
-}
-
-fn serve(case: &ParseCase, script: &mut Script<'_>) -> Result<Transcript, String> {
-    let config = ServerConfig {
-        limits: limits(&ServerConfig::default().limits, case.limits)?,
-        ..ServerConfig::default()
-    };
-    Ok(serve_script(config, script))
 }
 
 /// Feeds a script to a server machine with the [`Answering`] application on top.
@@ -81,16 +83,17 @@ pub fn serve_script(config: ServerConfig, script: &mut Script<'_>) -> Transcript
     transcript
 }
 
-fn fetch(case: &ParseCase, script: &mut Script<'_>) -> Result<Transcript, String> {
-    let config = ClientConfig {
-        limits: limits(&ClientConfig::default().limits, case.limits)?,
-        ..ClientConfig::default()
-    };
-    let method = case.request_method.as_deref().unwrap_or("GET");
-    let method = Method::from_bytes(method.as_bytes()).map_err(|e| e.to_string())?;
-    let target: &[u8] = if method == Method::CONNECT { b"a.test:443" } else { b"/" };
-    let line = RequestLine { method: &method, target, authority: b"a.test" };
-    let fields = case.request_headers.iter().map(|(name, value)| (&name.0, &value.0));
+/// Sends a request and feeds a script to the client machine, with [`Listening`] on top. `Err`: the
+/// request was refused.
+pub fn fetch_script(
+    config: ClientConfig,
+    method: &Method,
+    fields: &FieldList,
+    script: &mut Script<'_>,
+) -> Result<Transcript, String> {
+    let target: &[u8] = if *method == Method::CONNECT { b"a.test:443" } else { b"/" };
+    let line = RequestLine { method, target, authority: b"a.test" };
+    let fields = fields.iter().map(|(name, value)| (&name.0, &value.0));
     let mut client = Client::new(Arc::new(config));
     client
         .send_request(NOW, line, fields, BodySize::Empty)

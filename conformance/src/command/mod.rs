@@ -1,6 +1,7 @@
 //! The subcommands.
 
 mod check;
+mod corpus;
 
 use core::fmt;
 use std::process::ExitCode;
@@ -10,12 +11,15 @@ use std::process::ExitCode;
 pub(crate) enum Command {
     /// Run conformance cases and say how they went; exit code 1 when one failed
     Check(check::Check),
+    /// Write the inputs of the cases as seeds for the fuzz targets
+    Corpus(corpus::Corpus),
 }
 
 impl Command {
     pub(crate) fn run(self) -> Result<ExitCode, Problem> {
         match self {
             Self::Check(check) => check.run(),
+            Self::Corpus(corpus) => corpus.run(),
         }
     }
 }

@@ -169,7 +169,7 @@ fn finish_client(
 }
 
 proptest! {
-    #![proptest_config(config(2000))]
+    #![proptest_config(config(5000))]
 
     #[test]
     fn a_client_takes_any_method_at_any_time(ops in vec(op(RESPONSES), 0..60)) {

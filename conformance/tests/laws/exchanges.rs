@@ -142,7 +142,7 @@ fn may_end(exchange: &Exchange) -> bool {
 }
 
 proptest! {
-    #![proptest_config(config(128))]
+    #![proptest_config(config(256))]
 
     /// Laws 6 and 8, and the point of it all: what is sent arrives.
     #[test]

@@ -1,5 +1,6 @@
 //! The inputs of the cases, altered at random, cut at random.
 
+use http::Method;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -8,11 +9,10 @@ use std::sync::LazyLock;
 
 use sinew_conformance::case::{Case, CaseLimits, ParseCase, Side};
 use sinew_conformance::feed::Way;
+use sinew_conformance::laws::{Input, check_requests, check_responses};
 use sinew_conformance::load::Cases;
-use sinew_conformance::run::run;
-use sinew_conformance::suite::describe;
-use sinew_conformance::transcript::Transcript;
-use sinew_core::error::Fault;
+use sinew_conformance::run::limits;
+use sinew_core::http1::{ClientConfig, ServerConfig};
 
 use crate::config;
 
@@ -105,39 +105,29 @@ fn mutant(side: Side) -> impl Strategy<Value = (ParseCase, u64)> {
     )
 }
 
-/// Laws 3, 4, 5 and 6 on one input.
+/// The laws on one input: whole, byte by byte, and cut by the seed.
 fn check_input(case: &ParseCase, seed: u64) -> Result<(), TestCaseError> {
-    let whole = run(case, Way::Whole).map_err(TestCaseError::reject)?;
-    prop_assert_eq!(&whole.breach, &None);
-    for way in [Way::Bytes, Way::Cuts(seed)] {
-        let cut = run(case, way).map_err(TestCaseError::reject)?;
-        prop_assert_eq!(&cut.breach, &None);
-        let (got, wanted) = (describe(&cut), describe(&whole));
-        prop_assert!(cut.agrees_with(&whole), "{way:?}: {got}\nbut whole: {wanted}");
-    }
-    if case.side == Side::Request {
-        check_answers(&whole)?;
-    }
-    Ok(())
-}
-
-/// Law 5, and one answer for one request.
-fn check_answers(run: &Transcript) -> Result<(), TestCaseError> {
-    let answers = run.written.iter().filter(|answer| !answer.is_interim()).count();
-    let by_the_machine = run.error.and_then(|error| error.status());
-    let wanted = run.complete() + usize::from(by_the_machine.is_some());
-    prop_assert_eq!(answers, wanted, "{}", describe(run));
-    if let Some(status) = by_the_machine {
-        let answer = run.last_answer().unwrap();
-        prop_assert_eq!(answer.status(), status.as_u16());
-        prop_assert!(answer.says_close());
-        prop_assert_eq!(run.error.map(|error| error.fault()), Some(Fault::Peer));
-    }
-    Ok(())
+    let bytes = &case.input.0;
+    let cuts = [Way::Bytes, Way::Cuts(seed)].map(|way| way.pieces(bytes.len())).to_vec();
+    let input = Input { bytes, eof: case.eof, cuts };
+    let checked = match case.side {
+        Side::Request => {
+            let mut config = ServerConfig::default();
+            config.limits = limits(&config.limits, case.limits).map_err(TestCaseError::fail)?;
+            check_requests(&config, &input)
+        }
+        Side::Response => {
+            let mut config = ClientConfig::default();
+            config.limits = limits(&config.limits, case.limits).map_err(TestCaseError::fail)?;
+            let method = case.request_method.as_deref().unwrap_or("GET");
+            check_responses(&config, &Method::from_bytes(method.as_bytes()).unwrap(), &input)
+        }
+    };
+    checked.map_err(|breach| TestCaseError::fail(breach.0))
 }
 
 proptest! {
-    #![proptest_config(config(1500))]
+    #![proptest_config(config(4000))]
 
     #[test]
     fn a_server_does_not_care_how_requests_are_cut((case, seed) in mutant(Side::Request)) {

@@ -158,7 +158,7 @@ fn finish_server(
 }
 
 proptest! {
-    #![proptest_config(config(2000))]
+    #![proptest_config(config(5000))]
 
     #[test]
     fn a_server_takes_any_method_at_any_time(ops in vec(op(REQUESTS), 0..60)) {
