@@ -8,6 +8,7 @@ mod exchanges;
 mod inputs;
 mod methods;
 mod server_methods;
+mod timers;
 
 use proptest::prelude::ProptestConfig;
 
