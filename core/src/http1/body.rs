@@ -55,6 +55,11 @@ impl Decoder {
         }
     }
 
+    /// Whether the end of the connection is the end of the body.
+    pub(crate) fn ends_with_connection(&self) -> bool {
+        matches!(self.coding, Coding::UntilClose)
+    }
+
     /// The next piece of at most `limit` decoded bytes in all. `eof`: nothing more will come.
     pub(crate) fn poll(
         &mut self,

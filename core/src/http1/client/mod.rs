@@ -392,6 +392,11 @@ impl Wire for Client {
         self.eof = true;
     }
 
+    /// A response may end with the connection: <https://www.rfc-editor.org/rfc/rfc9112#section-6.3>
+    fn is_self_delimited(&self) -> bool {
+        !self.is_upgraded() && !self.decoder.ends_with_connection()
+    }
+
     fn outbox(&mut self) -> &mut Outbox {
         &mut self.outbox
     }
