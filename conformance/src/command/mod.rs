@@ -2,6 +2,8 @@
 
 mod check;
 mod corpus;
+#[cfg(feature = "serve")]
+mod serve;
 
 use core::fmt;
 use std::process::ExitCode;
@@ -13,6 +15,9 @@ pub(crate) enum Command {
     Check(check::Check),
     /// Write the inputs of the cases as seeds for the fuzz targets
     Corpus(corpus::Corpus),
+    /// Run the reference server until SIGTERM or SIGINT
+    #[cfg(feature = "serve")]
+    Serve(serve::Serve),
 }
 
 impl Command {
@@ -20,6 +25,8 @@ impl Command {
         match self {
             Self::Check(check) => check.run(),
             Self::Corpus(corpus) => corpus.run(),
+            #[cfg(feature = "serve")]
+            Self::Serve(serve) => serve.run(),
         }
     }
 }
