@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "every test file uses its own part of it")]
 
 mod pipe;
+pub(crate) mod running;
 
 use std::collections::VecDeque;
 use std::future::{Future, ready};
