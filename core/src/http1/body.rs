@@ -99,12 +99,18 @@ impl Decoder {
                 }
             }
             Coding::UntilClose => {
-                announce(announced, inbox.len() as u64)?;
                 if inbox.is_empty() && eof {
                     self.coding = Coding::Done;
                     return Ok(Some(Decoded::End(None)));
                 }
-                inbox.len()
+                // What the limit has room for is given out, however much came with it.
+                let room = limit.saturating_sub(*announced);
+                if room == 0 && !inbox.is_empty() {
+                    return Err(Kind::Limit(Limit::Body));
+                }
+                let here = usize::try_from(room).unwrap_or(usize::MAX).min(inbox.len());
+                *announced += here as u64;
+                here
             }
         };
         match here {

@@ -20,8 +20,14 @@ pub struct Template {
 /// only for a path with escapes or with more than four parameters.
 #[derive(Clone, Default, Debug)]
 pub struct Params {
-    len: usize,
+    len: u16,
     inline: [(u16, u16); INLINE],
+    more: Option<Box<More>>,
+}
+
+/// What few requests need.
+#[derive(Clone, Default, Debug)]
+struct More {
     spill: Vec<(u16, u16)>,
     /// The path in normal form, where it differs from the raw one.
     normal: Option<Box<str>>,
@@ -68,22 +74,24 @@ impl Params {
     pub(super) fn push(&mut self, start: usize, len: usize) {
         // A path lies in a head, and a head is shorter than 64 KiB.
         let span = (u16::try_from(start).unwrap_or(0), u16::try_from(len).unwrap_or(0));
-        match self.inline.get_mut(self.len) {
+        match self.inline.get_mut(usize::from(self.len)) {
             Some(slot) => *slot = span,
-            None => self.spill.push(span),
+            None => self.more.get_or_insert_default().spill.push(span),
         }
         self.len += 1;
     }
 
     /// Sets the path that the spans refer to, where it is not the raw one.
     pub(super) fn refer_to(&mut self, normal: String) {
-        self.normal = Some(normal.into());
+        self.more.get_or_insert_default().normal = Some(normal.into());
     }
 
     fn value<'a>(&'a self, raw: &'a str, index: usize) -> Option<Cow<'a, str>> {
-        let filled = self.inline.iter().take(self.len).chain(&self.spill);
-        let &(start, len) = filled.clone().nth(index)?;
-        let path = self.normal.as_deref().unwrap_or(raw);
+        let more = self.more.as_deref();
+        let spill = more.map(|more| &more.spill[..]).unwrap_or_default();
+        let mut filled = self.inline.iter().take(usize::from(self.len)).chain(spill);
+        let &(start, len) = filled.nth(index)?;
+        let path = more.and_then(|more| more.normal.as_deref()).unwrap_or(raw);
         let (start, len) = (usize::from(start), usize::from(len));
         path.get(start..start + len).map(path::decode_rest)
     }

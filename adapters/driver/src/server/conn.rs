@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use sinew_core::http1::{self, ServerEvent};
-use sinew_core::machine::{Layered, Machine, Seen, Step, Wire};
+use sinew_core::machine::{Layered, Machine, Seen, Status, Step, Wire};
 use sinew_core::time::{Deadline, Instant};
 use sinew_tls::{PeerIdentity, Tls};
 
@@ -32,11 +32,20 @@ pub trait ServerWire:
 {
     /// Whom the peer's certificate names, once the handshake is complete.
     fn identity(&self) -> Option<Arc<PeerIdentity>>;
+
+    /// Whether pulling an event would certainly give none: saves the pull.
+    fn is_quiet(&self) -> bool {
+        false
+    }
 }
 
 impl ServerWire for http1::Server {
     fn identity(&self) -> Option<Arc<PeerIdentity>> {
         None
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.is_idle() && !self.peer_closed() && self.status() == Status::Open
     }
 }
 
@@ -61,6 +70,7 @@ pub struct Conn<W, R: Runtime, M: Mode> {
     pub(super) feeding: bool,
     pub(super) has_body: bool,
     pub(super) head_only: bool,
+    pub(super) tunnel: bool,
     /// Why the wire can go no further, as it was first told.
     pub(super) broken: Option<sinew_tls::Error>,
     pipe: Pipe<R::Io>,
@@ -92,6 +102,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Conn<W, R, M> {
             feeding: false,
             has_body: false,
             head_only: false,
+            tunnel: false,
             broken: None,
             pipe: Pipe::new(io),
             runtime,
@@ -155,14 +166,19 @@ impl<W: ServerWire, R: Runtime, M: Mode> Conn<W, R, M> {
         match self.wire.poll_event(now) {
             Ok(None) => {}
             Ok(Some(ServerEvent::Request { head, body })) => {
-                self.seen.drained = false;
                 self.begin(now, head, body);
                 self.run(cx, now);
+                self.seen.drained = self.is_quiet();
             }
             // The machine drains a discarded body by itself.
             Ok(Some(ServerEvent::Data(_) | ServerEvent::End(_))) => self.seen.drained = false,
             Err(error) => self.broke(error.into()),
         }
+    }
+
+    /// Whether neither the machine nor the application has anything to say.
+    fn is_quiet(&self) -> bool {
+        matches!(self.exchange, Exchange::None) && self.wire.is_quiet()
     }
 
     /// The wire failed. What is queued is still flushed, as the machine says.
@@ -198,7 +214,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Conn<W, R, M> {
     }
 
     /// The socket failed: nobody will hear the answer, so the handler ends here.
-    fn lost(&mut self, error: &io::Error) -> Stop {
+    fn lost(&self, error: &io::Error) -> Stop {
         self.notice(&Notice::SocketFailed(error.kind()));
         Stop
     }
@@ -210,7 +226,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Conn<W, R, M> {
             match self.wire.step(self.seen) {
                 Step::Poll => self.turn(cx, now),
                 Step::Write => match self.pipe.drain(cx, self.wire.outbox()) {
-                    Poll::Ready(Ok(())) => self.seen.drained = false,
+                    Poll::Ready(Ok(())) => self.seen.drained = self.is_quiet(),
                     Poll::Ready(Err(error)) => return Err(self.lost(&error)),
                     Poll::Pending => self.seen.write_blocked = true,
                 },

@@ -84,7 +84,9 @@ impl Control {
         let waiting = std::mem::take(&mut state.waiting);
         drop(state);
         connections.into_iter().for_each(Waker::wake);
-        waiting.into_iter().for_each(|(_, waker)| waker.wake());
+        for (_, waker) in waiting {
+            waker.wake();
+        }
     }
 
     pub(super) fn connections(&self) -> usize {
@@ -215,6 +217,8 @@ impl Drop for Ticket {
         let woken = if freed || stopping { std::mem::take(&mut state.waiting) } else { Vec::new() };
         drop(state);
         drop(own);
-        woken.into_iter().for_each(|(_, waker)| waker.wake());
+        for (_, waker) in woken {
+            waker.wake();
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 use http_body::Body as _;
 use sinew_core::Wire as _;
 use sinew_core::error::{Misuse, Phase};
@@ -19,15 +19,13 @@ use super::conn::{Conn, ServerWire};
 use super::link::{Demand, Slot};
 use super::mode::Mode;
 use super::request::Request;
-use super::response::{Pulse, Response};
+use super::response::Response;
 use super::service::{Destination, HandlerTimeout, Notice, RouteOptions};
+use super::stream::Outgoing;
 use crate::body::Body;
 use crate::drive;
 use crate::error::Error;
 use crate::runtime::Runtime;
-
-/// Pieces of a streamed answer that one turn takes.
-const PIECES: usize = 64;
 
 const INTERNAL: &str = r#"{"status":500,"title":"Internal Server Error"}"#;
 
@@ -39,13 +37,6 @@ pub(super) enum Exchange<M: Mode> {
     Handling(M::Running),
     /// The head of the answer is sent.
     Streaming(Outgoing),
-}
-
-/// A streamed answer.
-pub(super) struct Outgoing {
-    body: Body,
-    trailers: Option<Box<HeaderMap>>,
-    pulse: Option<(Pulse, Instant)>,
 }
 
 impl<M: Mode> Exchange<M> {
@@ -78,6 +69,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Conn<W, R, M> {
             let _ = self.link.identity.set(identity);
         }
         self.head_only = *head.method() == Method::HEAD;
+        self.tunnel = *head.method() == Method::CONNECT;
         self.has_body = size != BodySize::Empty;
         self.link.begin(exchange);
 
@@ -91,7 +83,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Conn<W, R, M> {
         };
         let mut request = Request::new(head, Arc::clone(&self.link), exchange);
         request.params = params;
-        request.template = template;
+        request.template = template.and_then(|template| u32::try_from(template).ok());
         if let Some(options) = options
             && self.apply(now, options).is_err()
         {
@@ -229,7 +221,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Conn<W, R, M> {
         self.internal_error(now);
     }
 
-    fn misused(&mut self, error: sinew_core::Error) {
+    pub(super) fn misused(&self, error: sinew_core::Error) {
         self.notice(&Notice::Misused(error));
     }
 
@@ -260,6 +252,10 @@ impl<W: ServerWire, R: Runtime, M: Mode> Conn<W, R, M> {
         let Response { status, fields, mut body, trailers, pulse, malformed } = response;
         if malformed {
             return Err(sinew_core::Error::usage(Misuse::FieldValue, Phase::ResponseHead));
+        }
+        // Nobody here could take over a connection that leaves HTTP.
+        if status == StatusCode::SWITCHING_PROTOCOLS || (self.tunnel && status.is_success()) {
+            return Err(sinew_core::Error::usage(Misuse::Status, Phase::ResponseHead));
         }
         if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
             body = Body::empty();
@@ -301,108 +297,4 @@ impl<W: ServerWire, R: Runtime, M: Mode> Conn<W, R, M> {
         self.end_exchange();
         Ok(())
     }
-
-    /// Ends the body of the answer; where that is too early, the client is made to see it.
-    fn finish(&mut self, now: Instant, trailers: Option<&HeaderMap>) {
-        let top = self.wire.top();
-        let lines = trailers.into_iter().flatten();
-        let lines = lines.map(|(name, value)| (name.as_str(), value.as_bytes()));
-        if let Err(error) = top.send_end(now, lines) {
-            top.abort(now);
-            self.misused(error);
-        }
-    }
-
-    /// Polls the producer of a streamed answer, as far as there is room.
-    fn stream(&mut self, cx: &mut Context<'_>, now: Instant) {
-        let Exchange::Streaming(outgoing) = &mut self.exchange else { return };
-        let top = self.wire.top();
-        self.seen.producer_waits = false;
-        let mut ended = None;
-        for _ in 0..PIECES {
-            if !top.can_send() {
-                self.seen.producer_waits = true;
-                return;
-            }
-            drive::lend_write_block(top.outbox());
-            let body = Pin::new(&mut outgoing.body);
-            let frame = match catch_unwind(AssertUnwindSafe(|| body.poll_frame(cx))) {
-                Ok(Poll::Pending) => {
-                    if let Some((pulse, at)) = &mut outgoing.pulse
-                        && *at <= now
-                    {
-                        *at = now + pulse.every;
-                        // A comment in the stream; where it cannot be sent, the stream ends soon.
-                        let _ = top.send_data(now, pulse.bytes.clone());
-                    }
-                    return;
-                }
-                Ok(Poll::Ready(None)) => {
-                    ended = Some(End::Complete(outgoing.trailers.take()));
-                    break;
-                }
-                Ok(Poll::Ready(Some(Ok(frame)))) => frame,
-                Ok(Poll::Ready(Some(Err(_)))) => {
-                    ended = Some(End::Broken(None));
-                    break;
-                }
-                Err(_) => {
-                    ended = Some(End::Broken(Some(Notice::Panicked)));
-                    break;
-                }
-            };
-            match frame.into_data() {
-                Ok(data) if data.is_empty() => {}
-                Ok(data) => match top.send_data(now, data) {
-                    Ok(()) => {
-                        if let Some((pulse, at)) = &mut outgoing.pulse {
-                            *at = now + pulse.every;
-                        }
-                    }
-                    Err(Rejected::Error(error)) => {
-                        ended = Some(End::Broken(Some(Notice::Misused(error))));
-                        break;
-                    }
-                    // Asked before: there is room.
-                    Err(Rejected::Full(_)) => {
-                        ended = Some(End::Broken(None));
-                        break;
-                    }
-                },
-                Err(frame) => {
-                    if let Ok(trailers) = frame.into_trailers() {
-                        let own = outgoing.trailers.take();
-                        ended = Some(End::Complete(own.or_else(|| Some(Box::new(trailers)))));
-                        break;
-                    }
-                }
-            }
-        }
-        match ended {
-            // There may be more at once: after the others had their turn.
-            None => {
-                self.stirred = true;
-                self.seen.drained = false;
-                return;
-            }
-            Some(End::Complete(trailers)) => self.finish(now, trailers.as_deref()),
-            Some(End::Broken(notice)) => {
-                top.abort(now);
-                if let Some(notice) = notice {
-                    self.notice(&notice);
-                }
-            }
-        }
-        let top = self.wire.top();
-        if top.body_open() {
-            top.discard_body(now);
-        }
-        self.end_exchange();
-    }
-}
-
-/// How a streamed answer ended.
-enum End {
-    Complete(Option<Box<HeaderMap>>),
-    Broken(Option<Notice>),
 }

@@ -156,10 +156,10 @@ fn bind_unix(_: &Path) -> io::Result<Bound> {
 #[cfg(unix)]
 pub(super) fn from_fd(fd: std::os::fd::OwnedFd) -> Result<StdListener, Error> {
     let socket = Socket::from(fd);
-    let domain = socket.local_addr().map(|address| address.domain());
-    match domain {
-        Ok(Domain::IPV4 | Domain::IPV6) => Ok(StdListener::Tcp(socket.into())),
-        Ok(Domain::UNIX) => {
+    let kind = socket.local_addr().and_then(|address| Ok((address.domain(), socket.r#type()?)));
+    match kind {
+        Ok((Domain::IPV4 | Domain::IPV6, Type::STREAM)) => Ok(StdListener::Tcp(socket.into())),
+        Ok((Domain::UNIX, Type::STREAM)) => {
             let fd = std::os::fd::OwnedFd::from(socket);
             Ok(StdListener::Unix(fd.into()))
         }

@@ -17,6 +17,7 @@ mod response;
 mod rest_server;
 mod service;
 mod sse;
+mod stream;
 
 pub use builder::ServerBuilder;
 pub use config::RestServerConfig;

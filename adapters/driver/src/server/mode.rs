@@ -2,6 +2,9 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
 
 use super::request::Request;
 use super::response::{IntoResponse, Response};
@@ -53,10 +56,7 @@ where
     Output: IntoResponse,
 {
     fn into_handler(self) -> <Threads as Mode>::Handler {
-        Box::new(move |request| {
-            let answer = self(request);
-            Box::pin(async move { answer.await.into_response() })
-        })
+        Box::new(move |request| Box::pin(Running { answer: self(request) }))
     }
 }
 
@@ -67,9 +67,22 @@ where
     Output: IntoResponse,
 {
     fn into_handler(self) -> <Local as Mode>::Handler {
-        Box::new(move |request| {
-            let answer = self(request);
-            Box::pin(async move { answer.await.into_response() })
-        })
+        Box::new(move |request| Box::pin(Running { answer: self(request) }))
+    }
+}
+
+pin_project! {
+    /// A handler at work. Written out, because an async block would move the request once more.
+    struct Running<A> {
+        #[pin]
+        answer: A,
+    }
+}
+
+impl<A: Future<Output: IntoResponse>> Future for Running<A> {
+    type Output = Response;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response> {
+        self.project().answer.poll(cx).map(IntoResponse::into_response)
     }
 }

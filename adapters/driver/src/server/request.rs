@@ -20,7 +20,7 @@ pub struct Request {
     pub(super) body: Body,
     pub(super) body_limit: u64,
     pub(super) params: Params,
-    pub(super) template: Option<usize>,
+    pub(super) template: Option<u32>,
     pub(super) exchange: u64,
     pub(super) link: Arc<Link>,
     extensions: Extensions,
@@ -157,7 +157,7 @@ impl Request {
     }
 
     fn template(&self) -> Option<&Template> {
-        self.link.templates.get(self.template?)
+        self.link.templates.get(usize::try_from(self.template?).ok()?)
     }
 }
 

@@ -13,8 +13,8 @@ use super::problem::Problem;
 use crate::body::Body;
 use crate::error::BoxError;
 
-/// Fields that need no memory of their own.
-const INLINE: usize = 2;
+/// Fields that need no memory of their own: the media type, usually.
+const INLINE: usize = 1;
 
 /// An answer: a status, a few fields in order, a body.
 ///
@@ -25,7 +25,7 @@ pub struct Response {
     pub(super) fields: SmallVec<[(HeaderName, HeaderValue); INLINE]>,
     pub(super) body: Body,
     pub(super) trailers: Option<Box<HeaderMap>>,
-    pub(super) pulse: Option<Pulse>,
+    pub(super) pulse: Option<Box<Pulse>>,
     /// A field that was given cannot be sent.
     pub(super) malformed: bool,
 }

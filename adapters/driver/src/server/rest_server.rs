@@ -157,7 +157,7 @@ impl<R: Runtime, M: Mode> Accepting<R, M> {
         Poll::Pending
     }
 
-    fn start(&mut self, index: usize, io: R::Io, peer: Peer)
+    fn start(&self, index: usize, io: R::Io, peer: Peer)
     where
         R: Spawn<Conn<http1::Server, R, M>> + Spawn<Conn<Tls<http1::Server>, R, M>>,
     {

@@ -115,7 +115,7 @@ where
         response.pulse = self
             .keep_alive
             .filter(|every| !every.is_zero())
-            .map(|every| Pulse { every, bytes: Bytes::from_static(b":\n\n") });
+            .map(|every| Box::new(Pulse { every, bytes: Bytes::from_static(b":\n\n") }));
         response
     }
 }
