@@ -19,7 +19,15 @@ use std::time::Duration;
 use futures_util::future::{self, Either};
 use sinew_driver::Runtime;
 
+use self::site::{BOTH, Security};
 use crate::rt;
+
+/// Runs a test, as it is and under TLS.
+fn each(test: impl AsyncFn(Security)) {
+    for security in BOTH {
+        run(test(security));
+    }
+}
 
 /// Runs a test on the runtime. One that hangs fails instead.
 fn run<F: Future>(test: F) -> F::Output {

@@ -2,14 +2,20 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
-/// Runs `talk` on a thread with a connected socket and hands back what it returns.
+use sinew_tls::rustls::{ClientConnection, StreamOwned};
+
+use super::site::{Security, Site, client_tls};
+
+/// Runs `talk` on a thread with a connection to the site and hands back what it returns.
 pub(crate) async fn raw<T: Send + 'static>(
-    address: SocketAddr,
+    site: &Site,
     talk: impl FnOnce(Raw) -> T + Send + 'static,
 ) -> T {
-    blocking(move || talk(Raw::connect(address))).await
+    let (address, security) = (site.address(), site.security);
+    blocking(move || talk(Raw::connect(address, security))).await
 }
 
 /// Runs what blocks on a thread of its own.
@@ -19,9 +25,15 @@ pub(crate) async fn blocking<T: Send + 'static>(act: impl FnOnce() -> T + Send +
     told.await.expect("the raw client failed; its panic says why")
 }
 
+/// A connection, under TLS by the stream of rustls.
 pub(crate) struct Raw {
-    socket: TcpStream,
+    socket: Socket,
     held: Vec<u8>,
+}
+
+enum Socket {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
 /// A response as it came: head and body, the body by content-length.
@@ -47,20 +59,45 @@ impl Answer {
 }
 
 impl Raw {
-    pub(crate) fn connect(address: SocketAddr) -> Self {
+    pub(crate) fn connect(address: SocketAddr, security: Security) -> Self {
         let socket = TcpStream::connect(address).unwrap();
+        socket.set_nodelay(true).unwrap();
         // Never reached unless a test fails.
         socket.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
         socket.set_write_timeout(Some(Duration::from_secs(15))).unwrap();
+        let socket = match security {
+            Security::Plain => Socket::Plain(socket),
+            Security::Mutual => {
+                let (config, name) = (Arc::clone(client_tls().config()), address.ip().into());
+                let session = ClientConnection::new(config, name).unwrap();
+                Socket::Tls(Box::new(StreamOwned::new(session, socket)))
+            }
+        };
         Self { socket, held: Vec::new() }
     }
 
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.socket.write_all(bytes.as_ref()).unwrap();
+        self.try_send(bytes).unwrap();
+    }
+
+    /// Sends to somebody who may have closed already.
+    pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
+        match &mut self.socket {
+            Socket::Plain(socket) => socket.write_all(bytes.as_ref()),
+            Socket::Tls(socket) => socket.write_all(bytes.as_ref()).and_then(|()| socket.flush()),
+        }
     }
 
     pub(crate) fn half_close(&mut self) {
-        self.socket.shutdown(Shutdown::Write).unwrap();
+        let socket = match &mut self.socket {
+            Socket::Plain(socket) => socket,
+            Socket::Tls(socket) => {
+                socket.conn.send_close_notify();
+                socket.flush().unwrap();
+                &mut socket.sock
+            }
+        };
+        socket.shutdown(Shutdown::Write).unwrap();
     }
 
     /// Reads one response; `None` where the connection ends instead.
@@ -90,9 +127,20 @@ impl Raw {
         self.held.is_empty() && !self.read()
     }
 
+    /// All that comes until the other side closes.
+    pub(crate) fn rest(mut self) -> Vec<u8> {
+        while self.read() {}
+        self.held
+    }
+
     fn read(&mut self) -> bool {
         let mut piece = [0; 16 * 1024];
-        match self.socket.read(&mut piece) {
+        let read = match &mut self.socket {
+            Socket::Plain(socket) => socket.read(&mut piece),
+            // An end without close_notify is an error here, and fails the test.
+            Socket::Tls(socket) => socket.read(&mut piece),
+        };
+        match read {
             Ok(0) => false,
             Ok(taken) => {
                 self.held.extend_from_slice(&piece[..taken]);

@@ -96,15 +96,6 @@ impl Site {
         self.addresses[0]
     }
 
-    /// Where a client finds it, by a name that its certificate carries.
-    pub(crate) fn url(&self) -> String {
-        let scheme = match self.security {
-            Security::Plain => "http",
-            Security::Mutual => "https",
-        };
-        format!("{scheme}://{}", self.address())
-    }
-
     /// Stops, with plenty of time.
     pub(crate) async fn stop(&self) -> sinew_driver::StopReport {
         self.handle.stop(Duration::from_secs(20)).await

@@ -1,18 +1,18 @@
-//! Bytes that no client sends, against a running server.
+//! Bytes that few clients send, against a running server, as they are and under TLS.
 
 use std::time::Duration;
 
 use super::raw::{Raw, blocking, raw};
-use super::run;
-use super::site::{Security, Site, config};
+use super::each;
+use super::site::{Site, config};
 
 const SHORT: Duration = Duration::from_millis(50);
 
 #[test]
 fn pipelined_requests_are_answered_in_order() {
-    run(async {
-        let site = Site::start(Security::Plain).await;
-        raw(site.address(), |mut socket| {
+    each(async |security| {
+        let site = Site::start(security).await;
+        raw(&site, |mut socket| {
             socket.send(
                 "GET /items/1 HTTP/1.1\r\nhost: a\r\n\r\n\
                  POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello\
@@ -31,9 +31,9 @@ fn pipelined_requests_are_answered_in_order() {
 
 #[test]
 fn a_client_that_shut_its_writing_side_is_still_answered() {
-    run(async {
-        let site = Site::start(Security::Plain).await;
-        raw(site.address(), |mut socket| {
+    each(async |security| {
+        let site = Site::start(security).await;
+        raw(&site, |mut socket| {
             socket.send("POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nend");
             socket.half_close();
             let answer = socket.answer().unwrap();
@@ -46,9 +46,9 @@ fn a_client_that_shut_its_writing_side_is_still_answered() {
 
 #[test]
 fn http_1_0_is_answered_and_closed() {
-    run(async {
-        let site = Site::start(Security::Plain).await;
-        raw(site.address(), |mut socket| {
+    each(async |security| {
+        let site = Site::start(security).await;
+        raw(&site, |mut socket| {
             socket.send("GET /text HTTP/1.0\r\n\r\n");
             let answer = socket.answer().unwrap();
             assert_eq!((answer.status(), answer.body.as_slice()), (200, &b"plain words"[..]));
@@ -60,9 +60,9 @@ fn http_1_0_is_answered_and_closed() {
 
 #[test]
 fn the_preface_of_http_2_gets_505() {
-    run(async {
-        let site = Site::start(Security::Plain).await;
-        raw(site.address(), |mut socket| {
+    each(async |security| {
+        let site = Site::start(security).await;
+        raw(&site, |mut socket| {
             socket.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
             assert_eq!(socket.answer().unwrap().status(), 505);
             assert!(socket.is_closed());
@@ -73,9 +73,9 @@ fn the_preface_of_http_2_gets_505() {
 
 #[test]
 fn two_lengths_get_400_and_no_second_request_is_seen() {
-    run(async {
-        let site = Site::start(Security::Plain).await;
-        raw(site.address(), |mut socket| {
+    each(async |security| {
+        let site = Site::start(security).await;
+        raw(&site, |mut socket| {
             socket.send(
                 "POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\
                  transfer-encoding: chunked\r\n\r\n0\r\n\r\nGET /text HTTP/1.1\r\nhost: a\r\n\r\n",
@@ -89,18 +89,18 @@ fn two_lengths_get_400_and_no_second_request_is_seen() {
 
 #[test]
 fn a_client_that_says_nothing_is_closed() {
-    run(async {
+    each(async |security| {
         let site =
-            Site::with(Security::Plain, config(|config| config.first_byte_timeout = SHORT)).await;
-        assert!(raw(site.address(), |mut socket| socket.is_closed()).await);
+            Site::with(security, config(|config| config.first_byte_timeout = SHORT)).await;
+        assert!(raw(&site, |mut socket| socket.is_closed()).await);
     });
 }
 
 #[test]
 fn half_a_head_gets_408() {
-    run(async {
-        let site = Site::with(Security::Plain, config(|config| config.head_timeout = SHORT)).await;
-        raw(site.address(), |mut socket| {
+    each(async |security| {
+        let site = Site::with(security, config(|config| config.head_timeout = SHORT)).await;
+        raw(&site, |mut socket| {
             socket.send("GET /text HTTP/1.1\r\nhost:");
             assert_eq!(socket.answer().unwrap().status(), 408);
             assert!(socket.is_closed());
@@ -111,9 +111,9 @@ fn half_a_head_gets_408() {
 
 #[test]
 fn a_kept_connection_is_closed_when_idle_for_long() {
-    run(async {
-        let site = Site::with(Security::Plain, config(|config| config.idle_timeout = SHORT)).await;
-        raw(site.address(), |mut socket| {
+    each(async |security| {
+        let site = Site::with(security, config(|config| config.idle_timeout = SHORT)).await;
+        raw(&site, |mut socket| {
             for _ in 0..2 {
                 socket.send("GET /text HTTP/1.1\r\nhost: a\r\n\r\n");
                 assert_eq!(socket.answer().unwrap().status(), 200);
@@ -126,10 +126,10 @@ fn a_kept_connection_is_closed_when_idle_for_long() {
 
 #[test]
 fn a_body_that_stops_coming_gets_408() {
-    run(async {
+    each(async |security| {
         let site =
-            Site::with(Security::Plain, config(|config| config.body_rate_window = SHORT)).await;
-        raw(site.address(), |mut socket| {
+            Site::with(security, config(|config| config.body_rate_window = SHORT)).await;
+        raw(&site, |mut socket| {
             socket.send("PUT /limited HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nabc");
             assert_eq!(socket.answer().unwrap().status(), 408);
             assert!(socket.is_closed());
@@ -140,9 +140,9 @@ fn a_body_that_stops_coming_gets_408() {
 
 #[test]
 fn an_expectation_is_met_when_the_handler_reads() {
-    run(async {
-        let site = Site::start(Security::Plain).await;
-        raw(site.address(), |mut socket| {
+    each(async |security| {
+        let site = Site::start(security).await;
+        raw(&site, |mut socket| {
             socket.send(
                 "PUT /limited HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\n\
                  content-length: 3\r\n\r\n",
@@ -158,9 +158,9 @@ fn an_expectation_is_met_when_the_handler_reads() {
 
 #[test]
 fn an_expectation_is_not_met_by_a_handler_that_does_not_read() {
-    run(async {
-        let site = Site::start(Security::Plain).await;
-        raw(site.address(), |mut socket| {
+    each(async |security| {
+        let site = Site::start(security).await;
+        raw(&site, |mut socket| {
             socket.send(
                 "PUT /ignored HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\n\
                  content-length: 300000\r\n\r\n",
@@ -178,16 +178,17 @@ fn an_expectation_is_not_met_by_a_handler_that_does_not_read() {
 fn connections_wait_in_hundreds_and_none_is_forgotten() {
     // Two descriptors each: well below the usual limit of 1,024.
     const MANY: usize = 300;
-    run(async {
-        let site = Site::start(Security::Plain).await;
+    each(async |security| {
+        let site = Site::start(security).await;
         let address = site.address();
         let mut sockets = blocking(move || {
-            let mut sockets: Vec<Raw> = (0..MANY).map(|_| Raw::connect(address)).collect();
-            for socket in &mut sockets {
+            let visit = |_| {
+                let mut socket = Raw::connect(address, security);
                 socket.send("GET /text HTTP/1.1\r\nhost: a\r\n\r\n");
                 assert_eq!(socket.answer().unwrap().status(), 200);
-            }
-            sockets
+                socket
+            };
+            (0..MANY).map(visit).collect::<Vec<Raw>>()
         })
         .await;
         assert_eq!(site.handle.connections(), MANY);
