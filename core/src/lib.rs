@@ -104,6 +104,7 @@ pub mod http1;
 pub mod machine;
 pub mod observe;
 pub mod outbox;
+pub mod server;
 pub mod time;
 
 pub use error::Error;

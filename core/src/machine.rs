@@ -69,6 +69,15 @@ pub trait Wire: Machine {
     /// The peer shut its writing side.
     fn handle_eof(&mut self, now: Instant);
 
+    /// Whether the end of the stream, right here, could not pass for the end of a message: between
+    /// messages, and in messages that say themselves where they end.
+    ///
+    /// A layer that can tell an orderly end from a cut (TLS) passes a cut on as
+    /// [`handle_eof`](Self::handle_eof) only while this holds, and fails otherwise.
+    fn is_self_delimited(&self) -> bool {
+        false
+    }
+
     /// What the driver writes.
     fn outbox(&mut self) -> &mut Outbox;
 

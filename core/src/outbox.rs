@@ -137,6 +137,25 @@ impl Outbox {
         self.len = 0;
     }
 
+    /// Whether the next small piece would have to be put into fresh memory.
+    pub fn lacks_block(&self) -> bool {
+        self.tail.capacity() == 0
+    }
+
+    /// Lends memory for the small pieces, such as a block that a worker's connections share.
+    /// Ignored while there is some.
+    pub fn lend_block(&mut self, block: BytesMut) {
+        if self.lacks_block() && block.is_empty() {
+            self.tail = block;
+        }
+    }
+
+    /// Takes the memory for small pieces away, when nothing is queued.
+    pub fn take_block(&mut self) -> Option<BytesMut> {
+        let spare = self.is_empty() && !self.lacks_block();
+        spare.then(|| core::mem::take(&mut self.tail))
+    }
+
     /// Gives spare memory back; called when the connection goes to sleep with nothing queued.
     pub fn rest(&mut self) {
         if self.is_empty() {

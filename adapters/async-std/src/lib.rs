@@ -12,3 +12,6 @@ mod binding;
 
 pub use binding::AsyncStdRuntime;
 pub use sinew_driver::*;
+
+/// A server whose connections are tasks of async-std.
+pub type RestServer = sinew_driver::RestServer<AsyncStdRuntime, Threads>;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
@@ -28,7 +29,8 @@ enum Kind {
     #[default]
     Empty,
     Full(Bytes),
-    Boxed(Boxed),
+    /// Behind a lock that is never contended, so that what holds a body can be shared.
+    Boxed(Mutex<Boxed>),
 }
 
 impl Body {
@@ -49,7 +51,7 @@ impl Body {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        Self { kind: Kind::Boxed(Box::pin(Wrapped { body: Box::pin(body) })) }
+        Self::boxed(Wrapped { body: Box::pin(body) })
     }
 
     /// A stream of pieces, of unknown length.
@@ -58,14 +60,18 @@ impl Body {
         S: Stream<Item = Result<Bytes, E>> + Send + 'static,
         E: Into<BoxError>,
     {
-        Self { kind: Kind::Boxed(Box::pin(Pieces { stream: Box::pin(stream) })) }
+        Self::boxed(Pieces { stream: Box::pin(stream) })
     }
 
     /// A body of this crate, whose errors are ours already.
     pub(crate) fn own(
         body: impl http_body::Body<Data = Bytes, Error = Error> + Send + 'static,
     ) -> Self {
-        Self { kind: Kind::Boxed(Box::pin(body)) }
+        Self::boxed(body)
+    }
+
+    fn boxed(body: impl http_body::Body<Data = Bytes, Error = Error> + Send + 'static) -> Self {
+        Self { kind: Kind::Boxed(Mutex::new(Box::pin(body))) }
     }
 
     /// The bytes, where all of them are here already: nothing has to be polled.
@@ -150,7 +156,8 @@ impl http_body::Body for Body {
             Kind::Empty => Poll::Ready(None),
             Kind::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
             Kind::Boxed(mut boxed) => {
-                let polled = boxed.as_mut().poll_frame(cx);
+                let inner = boxed.get_mut().unwrap_or_else(PoisonError::into_inner);
+                let polled = inner.as_mut().poll_frame(cx);
                 self.kind = Kind::Boxed(boxed);
                 polled
             }
@@ -161,7 +168,9 @@ impl http_body::Body for Body {
         match &self.kind {
             Kind::Empty => true,
             Kind::Full(_) => false,
-            Kind::Boxed(boxed) => boxed.is_end_stream(),
+            Kind::Boxed(boxed) => {
+                boxed.lock().unwrap_or_else(PoisonError::into_inner).is_end_stream()
+            }
         }
     }
 
@@ -169,7 +178,7 @@ impl http_body::Body for Body {
         match &self.kind {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Boxed(boxed) => boxed.size_hint(),
+            Kind::Boxed(boxed) => boxed.lock().unwrap_or_else(PoisonError::into_inner).size_hint(),
         }
     }
 }

@@ -1,5 +1,9 @@
 //! Examples of sinew, and the integration tests that run on every adapter.
 //!
-//! What several of them need stands here.
+//! What several of them need stands here; start reading at [`quickstart`].
 
 pub mod certs;
+pub mod memory;
+pub mod pattern;
+pub mod quickstart;
+pub mod transcript;

@@ -3,7 +3,8 @@
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod rt {
-    pub(crate) use sinew_tokio::TokioLocal as Runtime;
+    pub(crate) use sinew_tokio::local::RestServer;
+    pub(crate) use sinew_tokio::{Local as Mode, TokioLocal as Runtime};
 
     pub(crate) fn run<F: Future>(test: F) -> F::Output {
         let core = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -17,3 +17,6 @@ pub use listener::SmolListener;
 pub use sinew_driver::*;
 pub use stream::SmolStream;
 pub use timer::SmolTimer;
+
+/// A server whose connections are tasks of smol's global executor.
+pub type RestServer = sinew_driver::RestServer<SmolRuntime, Threads>;

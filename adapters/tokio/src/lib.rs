@@ -15,3 +15,13 @@ pub use binding::{Here, Tokio, TokioLocal, TokioRuntime, Workers};
 pub use listener::TokioListener;
 pub use sinew_driver::*;
 pub use stream::TokioStream;
+
+/// A server whose connections run on any worker thread.
+pub type RestServer = sinew_driver::RestServer<TokioRuntime, Threads>;
+
+/// Thread-per-core: connections stay on the thread that accepted them, and handlers may hold what
+/// is not `Send`. Everything in here runs inside a [`LocalSet`](tokio::task::LocalSet).
+pub mod local {
+    /// A server whose connections stay on one thread.
+    pub type RestServer = sinew_driver::RestServer<crate::TokioLocal, crate::Local>;
+}

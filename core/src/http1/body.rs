@@ -55,6 +55,11 @@ impl Decoder {
         }
     }
 
+    /// Whether the end of the connection is the end of the body.
+    pub(crate) fn ends_with_connection(&self) -> bool {
+        matches!(self.coding, Coding::UntilClose)
+    }
+
     /// The next piece of at most `limit` decoded bytes in all. `eof`: nothing more will come.
     pub(crate) fn poll(
         &mut self,
@@ -94,12 +99,18 @@ impl Decoder {
                 }
             }
             Coding::UntilClose => {
-                announce(announced, inbox.len() as u64)?;
                 if inbox.is_empty() && eof {
                     self.coding = Coding::Done;
                     return Ok(Some(Decoded::End(None)));
                 }
-                inbox.len()
+                // What the limit has room for is given out, however much came with it.
+                let room = limit.saturating_sub(*announced);
+                if room == 0 && !inbox.is_empty() {
+                    return Err(Kind::Limit(Limit::Body));
+                }
+                let here = usize::try_from(room).unwrap_or(usize::MAX).min(inbox.len());
+                *announced += here as u64;
+                here
             }
         };
         match here {

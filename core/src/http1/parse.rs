@@ -231,7 +231,14 @@ impl<L: FirstLine> HeadParser<L> {
     fn poll_first(&mut self, inbox: &mut BytesMut, limits: &Limits) -> Result<bool, Kind> {
         loop {
             let visible = inbox.len().min(limits.head);
-            let Some((start, end)) = self.lines.next_line(&inbox[..visible])? else {
+            let found = self.lines.next_line(&inbox[..visible]);
+            if found.is_err() {
+                // What could be said of the line before its end came is said first, as it would be
+                // had the end come later.
+                let feed = memchr(b'\n', &inbox[..visible]).unwrap_or(visible);
+                L::check_partial(&inbox[..feed], limits)?;
+            }
+            let Some((start, end)) = found? else {
                 let line = &inbox[..visible];
                 L::check_partial(line.strip_suffix(b"\r").unwrap_or(line), limits)?;
                 return if visible == limits.head {
@@ -407,7 +414,17 @@ impl TrailerParser {
             let dropped = super::framing::is_forbidden_in_trailers(name);
             Ok(if dropped { Taken::Dropped } else { Taken::Framing })
         };
-        let polled = self.lines.poll(inbox, &bounds, note, false).map_err(|kind| match kind {
+        let searched = self.lines.searched.saturating_sub(1);
+        let polled = self.lines.poll(inbox, &bounds, note, false);
+        if matches!(polled, Ok(None) | Err(Kind::Limit(Limit::TrailerBytes))) {
+            // A lone CR is refused at once: a sender that ends its body with one waits for us.
+            let visible = inbox.len().min(limits.trailer_bytes);
+            let line = &inbox[searched.max(self.lines.line).min(visible)..visible];
+            if line.split_last().is_some_and(|(_, line)| memchr(b'\r', line).is_some()) {
+                return Err(Kind::Peer(Violation::Trailer));
+            }
+        }
+        let polled = polled.map_err(|kind| match kind {
             Kind::Peer(_) => Kind::Peer(Violation::Trailer),
             other => other,
         })?;

@@ -92,7 +92,7 @@ impl State {
             (Transition::RequestBroken, Half::Idle | Half::Body, _) => {
                 Self { request: Half::Broken, keep: false, ..self }
             }
-            (Transition::Interim, Half::Body | Half::Done, Half::Idle) => self,
+            (Transition::Interim, Half::Body | Half::Done | Half::Broken, Half::Idle) => self,
             (
                 Transition::ResponseHead { body, switch, keep },
                 Half::Body | Half::Done | Half::Broken,

@@ -12,6 +12,7 @@ use futures_util::future::{self, Either};
 use sinew_core::time::Instant;
 use sinew_driver::{Io, Listener, Peer, Runtime, Spawn, StdListener};
 
+use super::run;
 use crate::rt;
 
 type Stream = <rt::Runtime as Runtime>::Io;
@@ -52,7 +53,7 @@ async fn pair(bind: &str) -> (Stream, Stream, Peer) {
 
 #[test]
 fn bytes_cross_and_the_shut_side_still_reads() {
-    rt::run(async {
+    run(async {
         let (mut client, mut server, peer) = pair("127.0.0.1:0").await;
         assert!(matches!(peer, Peer::Tcp(address) if address.ip().is_loopback()));
 
@@ -68,7 +69,7 @@ fn bytes_cross_and_the_shut_side_still_reads() {
 
 #[test]
 fn reads_stay_within_the_hint_and_append() {
-    rt::run(async {
+    run(async {
         let (mut client, mut server, _) = pair("127.0.0.1:0").await;
         write(&mut client, Bytes::from_static(b"abcdefgh")).await;
         let mut into = BytesMut::from(&b"head:"[..]);
@@ -84,7 +85,7 @@ fn reads_stay_within_the_hint_and_append() {
 
 #[test]
 fn a_read_wakes_each_time_bytes_come() {
-    rt::run(async {
+    run(async {
         let (mut client, mut server, _) = pair("127.0.0.1:0").await;
         for round in 0..100_u8 {
             // The server's task sleeps first, then the byte is written.
@@ -98,7 +99,7 @@ fn a_read_wakes_each_time_bytes_come() {
 
 #[test]
 fn slices_go_out_in_order() {
-    rt::run(async {
+    run(async {
         let (mut client, mut server, _) = pair("127.0.0.1:0").await;
         let slices = [IoSlice::new(b"one "), IoSlice::new(b"two "), IoSlice::new(b"three")];
         let taken = poll_fn(|cx| client.poll_drain(cx, &slices)).await.unwrap();
@@ -110,7 +111,7 @@ fn slices_go_out_in_order() {
 
 #[test]
 fn a_full_socket_blocks_the_writer_until_the_reader_reads() {
-    rt::run(async {
+    run(async {
         let (mut client, mut server, _) = pair("127.0.0.1:0").await;
         let piece = vec![7; 64 * 1024];
         let mut sent = 0;
@@ -136,7 +137,7 @@ fn a_full_socket_blocks_the_writer_until_the_reader_reads() {
 
 #[test]
 fn v6() {
-    rt::run(async {
+    run(async {
         let (mut client, mut server, peer) = pair("[::1]:0").await;
         assert!(matches!(peer, Peer::Tcp(SocketAddr::V6(_))));
         write(&mut client, Bytes::from_static(b"six")).await;
@@ -147,7 +148,7 @@ fn v6() {
 #[cfg(unix)]
 #[test]
 fn unix_sockets() {
-    rt::run(async {
+    run(async {
         let runtime = rt::Runtime::default();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
@@ -166,7 +167,7 @@ fn unix_sockets() {
 
 #[test]
 fn a_refused_connection_is_an_error() {
-    rt::run(async {
+    run(async {
         // A port that was free a moment ago.
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -178,7 +179,7 @@ fn a_refused_connection_is_an_error() {
 
 #[test]
 fn names_resolve_to_all_their_addresses() {
-    rt::run(async {
+    run(async {
         let runtime = rt::Runtime::default();
         let found = runtime.resolve("localhost", 8080).await.unwrap();
         assert!(!found.is_empty());
@@ -192,7 +193,7 @@ fn names_resolve_to_all_their_addresses() {
 
 #[test]
 fn timers_fire_at_their_time_and_move_both_ways() {
-    rt::run(async {
+    run(async {
         let runtime = rt::Runtime::default();
         let ms = Duration::from_millis;
         let start = runtime.now();
@@ -223,7 +224,7 @@ fn timers_fire_at_their_time_and_move_both_ways() {
 
 #[test]
 fn the_clock_goes_with_wall_time() {
-    rt::run(async {
+    run(async {
         let runtime = rt::Runtime::default();
         let wall = std::time::SystemTime::now();
         let wall = wall.duration_since(std::time::UNIX_EPOCH).unwrap();
@@ -234,7 +235,7 @@ fn the_clock_goes_with_wall_time() {
 
 #[test]
 fn spawned_tasks_run_to_their_end() {
-    rt::run(async {
+    run(async {
         let runtime = rt::Runtime::default();
         let (tell, told) = tokio::sync::oneshot::channel();
         let inner = runtime.clone();

@@ -323,6 +323,10 @@ impl Machine for Client {
         };
         let consumed = before.saturating_sub(self.inbox.len());
         self.received = self.received.saturating_add(consumed as u64);
+        if matches!(polled, Ok(Some(_))) {
+            // What this event consumed came before its timer was armed.
+            self.received_mark = self.received.saturating_add(self.inbox.len() as u64);
+        }
         self.guard.remember(&self.inbox);
         self.watch_writes(now);
         polled
@@ -386,6 +390,11 @@ impl Wire for Client {
     fn handle_eof(&mut self, now: Instant) {
         self.handle_timeout(now);
         self.eof = true;
+    }
+
+    /// A response may end with the connection: <https://www.rfc-editor.org/rfc/rfc9112#section-6.3>
+    fn is_self_delimited(&self) -> bool {
+        !self.is_upgraded() && !self.decoder.ends_with_connection()
     }
 
     fn outbox(&mut self) -> &mut Outbox {

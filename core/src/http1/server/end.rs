@@ -66,6 +66,8 @@ impl Server {
         *left = left.saturating_sub(self.inbox.len() as u64);
         let exhausted = *left == 0;
         self.inbox.clear();
+        // A verb may end the connection between two polls: what it threw away was not edited.
+        self.guard.remember(&self.inbox);
         if !self.outbox.is_empty() {
             return;
         }

@@ -359,6 +359,11 @@ impl Wire for Server {
         self.linger(now);
     }
 
+    /// Requests never end with the connection: <https://www.rfc-editor.org/rfc/rfc9112#section-6.3>
+    fn is_self_delimited(&self) -> bool {
+        !self.is_upgraded()
+    }
+
     fn outbox(&mut self) -> &mut Outbox {
         &mut self.outbox
     }

@@ -1,0 +1,207 @@
+//! The pieces of the loop that every connection is driven with: read, write, sleep.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::{Buf, BytesMut};
+use sinew_core::Wire;
+use sinew_core::outbox::Outbox;
+use sinew_core::time::Instant;
+
+use crate::io::Io;
+use crate::runtime::Runtime;
+
+/// The size of a read when nothing is known about the connection, and of a worker's block.
+const BLOCK: usize = 8 * 1024;
+
+/// The largest read. A peer that fills its reads gets larger ones, up to this.
+const LARGEST_READ: usize = 64 * 1024;
+
+/// Slices that one write takes.
+const SLICES: usize = 64;
+
+thread_local! {
+    /// The blocks of this worker. A connection borrows them while it is awake and has bytes; a
+    /// sleeping one owns none.
+    static READ_BLOCK: Cell<BytesMut> = Cell::new(BytesMut::new());
+    static WRITE_BLOCK: Cell<BytesMut> = Cell::new(BytesMut::new());
+}
+
+/// A socket, and what the driver remembers about it.
+#[derive(Debug)]
+pub(crate) struct Pipe<I> {
+    io: I,
+    /// Bytes that the next read asks for.
+    read_size: usize,
+    /// Written bytes may still sit in an inner layer.
+    flushing: bool,
+}
+
+impl<I: Io> Pipe<I> {
+    pub(crate) fn new(io: I) -> Self {
+        Self { io, read_size: BLOCK, flushing: false }
+    }
+
+    /// Reads once into the inbox. `Ok(0)` is the end of the stream.
+    ///
+    /// The block behind an empty inbox is the worker's: it is taken before the read and given back
+    /// when there was nothing to read.
+    pub(crate) fn fill<W: Wire>(
+        &mut self,
+        cx: &mut Context<'_>,
+        wire: &mut W,
+    ) -> Poll<io::Result<usize>> {
+        let inbox = wire.inbox();
+        if inbox.capacity() == 0 {
+            *inbox = READ_BLOCK.take();
+        }
+        // `reserve` takes the block's own head back where nobody holds a slice of it any more.
+        if inbox.capacity() - inbox.len() < self.read_size / 2 {
+            inbox.reserve(self.read_size);
+        }
+        let room = (inbox.capacity() - inbox.len()).min(self.read_size);
+        let polled = self.io.poll_fill(cx, inbox, self.read_size);
+        match &polled {
+            Poll::Ready(Ok(read)) if *read >= room => {
+                self.read_size = (self.read_size * 2).min(LARGEST_READ);
+            }
+            Poll::Ready(Ok(read)) if *read < self.read_size / 4 => {
+                self.read_size = (self.read_size / 2).max(BLOCK);
+            }
+            Poll::Pending if inbox.is_empty() => READ_BLOCK.set(std::mem::take(inbox)),
+            _ => {}
+        }
+        polled
+    }
+
+    /// Writes once from the outbox, and flushes when that emptied it.
+    pub(crate) fn drain(
+        &mut self,
+        cx: &mut Context<'_>,
+        outbox: &mut Outbox,
+    ) -> Poll<io::Result<()>> {
+        let first = outbox.chunk();
+        let written = if first.len() == outbox.remaining() {
+            ready!(self.io.poll_drain(cx, &[IoSlice::new(first)]))?
+        } else {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let used = outbox.chunks_vectored(&mut slices);
+            ready!(self.io.poll_drain(cx, slices.get(..used).unwrap_or_default()))?
+        };
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        outbox.advance(written.min(outbox.remaining()));
+        self.flushing = outbox.is_empty();
+        self.flush(cx)
+    }
+
+    /// Goes on with a flush that did not end yet. Bytes held back by it are not a reason to sleep
+    /// less: the layer that holds them wakes the task.
+    pub(crate) fn flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.flushing
+            && let Poll::Ready(flushed) = self.io.poll_flush(cx)
+        {
+            self.flushing = false;
+            flushed?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Shuts the writing side.
+    pub(crate) fn shut(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io.poll_shut(cx)
+    }
+}
+
+/// Gives the worker's write block to an outbox that has none; call it before a machine writes.
+pub(crate) fn lend_write_block(outbox: &mut Outbox) {
+    if outbox.lacks_block() {
+        outbox.lend_block(WRITE_BLOCK.take());
+    }
+}
+
+/// Takes everything back that a connection holds while it sleeps with nothing buffered.
+pub(crate) fn rest<W: Wire>(wire: &mut W) {
+    let inbox = wire.inbox();
+    if inbox.is_empty() && inbox.capacity() > 0 {
+        READ_BLOCK.set(std::mem::take(inbox));
+    }
+    wire.rest();
+}
+
+/// Takes the write block back, if nothing is queued.
+pub(crate) fn return_write_block(outbox: &mut Outbox) {
+    if let Some(block) = outbox.take_block() {
+        WRITE_BLOCK.set(block);
+    }
+}
+
+/// The one timer of a connection, re-armed lazily.
+///
+/// A deadline that moves later does not touch the runtime's timer: the old one fires, finds nothing
+/// due, and is armed anew.
+pub(crate) struct Alarm<R: Runtime> {
+    sleep: Option<R::Sleep>,
+    /// What the sleep is armed for; [`Instant::MAX`] when it is not.
+    at: Instant,
+    /// Whom it wakes.
+    waker: Option<Waker>,
+}
+
+impl<R: Runtime> Alarm<R> {
+    pub(crate) fn new() -> Self {
+        Self { sleep: None, at: Instant::MAX, waker: None }
+    }
+
+    /// Whether the runtime's timer has fired, or is about to. Every deadline that it was armed for
+    /// lies at or after it, so before that nothing can be due.
+    pub(crate) fn has_fired(&self, now: Instant) -> bool {
+        self.at <= now
+    }
+
+    /// Makes sure that the task is woken at `deadline` or before. Ready: that is now.
+    pub(crate) fn arm(
+        &mut self,
+        cx: &mut Context<'_>,
+        runtime: &R,
+        now: Instant,
+        deadline: Option<Instant>,
+    ) -> Poll<()> {
+        let known = self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        let Some(deadline) = deadline else {
+            // An armed timer is left alone: it costs one idle wake-up at most.
+            if self.at <= now {
+                self.at = Instant::MAX;
+            }
+            return Poll::Pending;
+        };
+        let armed = self.at > now && self.at <= deadline;
+        if armed && known {
+            return Poll::Pending;
+        }
+        if !known {
+            self.waker = Some(cx.waker().clone());
+        }
+        if !armed {
+            match &mut self.sleep {
+                Some(sleep) => runtime.reset(sleep, deadline),
+                None => self.sleep = Some(runtime.sleep_until(deadline)),
+            }
+            self.at = deadline;
+        }
+        match &mut self.sleep {
+            Some(sleep) => Pin::new(sleep).poll(cx),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl<R: Runtime> std::fmt::Debug for Alarm<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Alarm").field("at", &self.at).finish_non_exhaustive()
+    }
+}

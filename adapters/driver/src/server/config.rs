@@ -1,0 +1,142 @@
+//! The configuration of a server, as plain data.
+
+use std::time::Duration;
+
+use sinew_core::http1::{self, Limits};
+use sinew_core::time::Epoch;
+use sinew_tls::ServerTls;
+
+/// Everything about a server but its routes. One source for every default.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RestServerConfig {
+    /// The address to listen on when no other is given. Default `0.0.0.0`.
+    pub host: String,
+    /// The port that goes with it; 0 takes a free one. Default 8080.
+    pub port: u16,
+    /// TLS for every TCP listener. With client authentication in it, this is mTLS.
+    pub mtls_config: Option<ServerTls>,
+    /// Allows TCP listeners without TLS. Default no.
+    pub allow_plaintext: bool,
+    /// Bytes of a request body; a route can differ. Default 1 MiB.
+    pub max_request_size: u64,
+    /// Connections at a time; further ones wait in the listener's backlog. Default 10,000.
+    pub max_connections: usize,
+    /// Bytes of a request's head. Default 16 KiB, at most 65,000.
+    pub max_head_size: usize,
+    /// Fields of a request's head. Default 100.
+    pub max_head_fields: usize,
+    /// Bytes of a request's target. Default 8 KiB.
+    pub max_target_size: usize,
+    /// Answers queued before further pipelined requests wait. Default 16.
+    pub max_pipelined: u32,
+    /// A fresh connection must send its first byte within this time. Default 10 s.
+    pub first_byte_timeout: Duration,
+    /// From the first byte of a head to its end. Default 10 s.
+    pub head_timeout: Duration,
+    /// A kept-alive connection without a request. Default 75 s.
+    pub idle_timeout: Duration,
+    /// The handler must answer within this time, or 503 is sent; a route can differ. Default 30 s.
+    pub handler_timeout: Option<Duration>,
+    /// Queued bytes of which the client takes none. Default 30 s.
+    pub write_timeout: Duration,
+    /// Bytes a second at which a body must come; 0 asks for nothing. Default 240.
+    pub min_body_rate: u32,
+    /// Windows over which the rate is measured, the first one free. Default 5 s.
+    pub body_rate_window: Duration,
+    /// After the last answer, what the client still sends is read for this time at most, so that it
+    /// can read the answer. Default 1 s.
+    pub linger: Duration,
+}
+
+impl Default for RestServerConfig {
+    fn default() -> Self {
+        let http1::ServerConfig {
+            limits,
+            first_byte,
+            header_read,
+            idle,
+            body_rate,
+            body_grace,
+            write_stall,
+            handler,
+            linger,
+            ..
+        } = http1::ServerConfig::default();
+        Self {
+            host: "0.0.0.0".into(),
+            port: 8080,
+            mtls_config: None,
+            allow_plaintext: false,
+            max_request_size: limits.body,
+            max_connections: 10_000,
+            max_head_size: limits.head,
+            max_head_fields: limits.fields,
+            max_target_size: limits.target,
+            max_pipelined: limits.pipeline,
+            first_byte_timeout: first_byte,
+            head_timeout: header_read,
+            idle_timeout: idle,
+            handler_timeout: handler,
+            write_timeout: write_stall,
+            min_body_rate: body_rate,
+            body_rate_window: body_grace,
+            linger,
+        }
+    }
+}
+
+impl RestServerConfig {
+    /// The configuration of the connections' machines.
+    pub(super) fn machine(&self, epoch: Epoch, observe: bool) -> http1::ServerConfig {
+        http1::ServerConfig {
+            limits: Limits {
+                head: self.max_head_size,
+                fields: self.max_head_fields,
+                target: self.max_target_size,
+                body: self.max_request_size,
+                pipeline: self.max_pipelined,
+                ..Limits::default()
+            },
+            first_byte: self.first_byte_timeout,
+            header_read: self.head_timeout,
+            idle: self.idle_timeout,
+            handler: self.handler_timeout,
+            write_stall: self.write_timeout,
+            body_rate: self.min_body_rate,
+            body_grace: self.body_rate_window,
+            linger: self.linger,
+            epoch: Some(epoch),
+            observe,
+            ..http1::ServerConfig::default()
+        }
+    }
+
+    /// Says what makes no sense.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.max_connections == 0 {
+            return Err("max_connections is 0: nobody could connect".into());
+        }
+        let limits = self.machine(Epoch::new(Duration::ZERO), false).limits;
+        if limits.check().is_err() {
+            return Err(
+                "the limits of the head contradict each other: max_head_size is 1 to 65,000 \
+                        bytes and at least max_target_size, fields and pipelining at least 1"
+                    .into(),
+            );
+        }
+        for (name, limit) in [
+            ("first_byte_timeout", Some(self.first_byte_timeout)),
+            ("head_timeout", Some(self.head_timeout)),
+            ("idle_timeout", Some(self.idle_timeout)),
+            ("handler_timeout", self.handler_timeout),
+            ("write_timeout", Some(self.write_timeout)),
+            ("body_rate_window", Some(self.body_rate_window)),
+        ] {
+            if limit == Some(Duration::ZERO) {
+                return Err(format!("{name} is zero: nothing could be in time"));
+            }
+        }
+        Ok(())
+    }
+}

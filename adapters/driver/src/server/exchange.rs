@@ -1,0 +1,300 @@
+//! One exchange on a connection: request, handler, answer.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{Method, StatusCode};
+use http_body::Body as _;
+use sinew_core::Wire as _;
+use sinew_core::error::{Misuse, Phase};
+use sinew_core::head::RequestHead;
+use sinew_core::http1::{BodySize, NO_FIELDS, Rejected, ServerEvent};
+use sinew_core::server::Params;
+use sinew_core::time::Instant;
+
+use super::conn::{Conn, ServerWire};
+use super::link::{Demand, Slot};
+use super::mode::Mode;
+use super::request::Request;
+use super::response::Response;
+use super::service::{Destination, HandlerTimeout, Notice, RouteOptions};
+use super::stream::Outgoing;
+use crate::body::Body;
+use crate::drive;
+use crate::error::Error;
+use crate::runtime::Runtime;
+
+const INTERNAL: &str = r#"{"status":500,"title":"Internal Server Error"}"#;
+
+/// What the connection is doing for its client.
+pub(super) enum Exchange<M: Mode> {
+    /// Nothing; the machine may have the next request.
+    None,
+    /// The handler has not answered yet.
+    Handling(M::Running),
+    /// The head of the answer is sent.
+    Streaming(Outgoing),
+}
+
+impl<M: Mode> Exchange<M> {
+    /// When a silent stream has to show that it lives.
+    pub(super) fn pulse_at(&self) -> Option<Instant> {
+        match self {
+            Self::Streaming(Outgoing { pulse: Some((_, at)), .. }) => Some(*at),
+            _ => None,
+        }
+    }
+}
+
+impl<M: Mode> fmt::Debug for Exchange<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Handling(_) => "Handling",
+            Self::Streaming(_) => "Streaming",
+        })
+    }
+}
+
+impl<W: ServerWire, R: Runtime, M: Mode> Conn<W, R, M> {
+    /// A request came: finds its handler and starts it.
+    pub(super) fn begin(&mut self, now: Instant, head: RequestHead, size: BodySize) {
+        let exchange = self.wire.top_ref().exchange();
+        if exchange == 1
+            && let Some(identity) = self.wire.identity()
+        {
+            let _ = self.link.identity.set(identity);
+        }
+        self.head_only = *head.method() == Method::HEAD;
+        self.tunnel = *head.method() == Method::CONNECT;
+        self.has_body = size != BodySize::Empty;
+        self.link.begin(exchange);
+
+        let service = Arc::clone(&self.service);
+        let (handler, options, template, params) = match service.find(&head) {
+            Destination::Answer(response) => return self.respond(now, response),
+            Destination::Route { route, template, params } => {
+                (&route.handler, Some(&route.options), Some(template), params)
+            }
+            Destination::Fallback(handler) => (handler, None, None, Params::default()),
+        };
+        let mut request = Request::new(head, Arc::clone(&self.link), exchange);
+        request.params = params;
+        request.template = template.and_then(|template| u32::try_from(template).ok());
+        if let Some(options) = options
+            && self.apply(now, options).is_err()
+        {
+            // The machine has answered: the declared body is too large for this route.
+            return self.end_exchange();
+        }
+        if self.has_body {
+            request.body_limit = options
+                .and_then(|options| options.body_limit)
+                .unwrap_or(service.machine.limits.body);
+            request.body = Body::own(self.link.open_body(exchange, size));
+            self.feeding = true;
+        }
+        match catch_unwind(AssertUnwindSafe(|| handler(request))) {
+            Ok(running) => {
+                self.exchange = Exchange::Handling(running);
+                self.stirred = true;
+            }
+            Err(_) => self.panicked(now),
+        }
+    }
+
+    fn apply(&mut self, now: Instant, options: &RouteOptions) -> Result<(), sinew_core::Error> {
+        let top = self.wire.top();
+        match options.handler_timeout {
+            HandlerTimeout::Inherit => {}
+            HandlerTimeout::After(limit) => top.set_handler_timeout(now, Some(limit)),
+            HandlerTimeout::Never => top.set_handler_timeout(now, None),
+        }
+        if self.has_body {
+            if options.slow_body {
+                top.lift_body_rate();
+            }
+            if let Some(limit) = options.body_limit {
+                top.set_body_limit(now, limit)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Polls the handler, or the producer of the answer's body.
+    pub(super) fn run(&mut self, cx: &mut Context<'_>, now: Instant) {
+        self.stirred = false;
+        if let Exchange::Handling(running) = &mut self.exchange {
+            match catch_unwind(AssertUnwindSafe(|| Pin::new(running).poll(cx))) {
+                Ok(Poll::Pending) => return,
+                Ok(Poll::Ready(response)) => {
+                    // What the handler held goes first: an unread body is seen to be unwanted.
+                    self.exchange = Exchange::None;
+                    self.respond(now, response);
+                }
+                Err(_) => {
+                    self.exchange = Exchange::None;
+                    self.panicked(now);
+                }
+            }
+        }
+        self.stream(cx, now);
+    }
+
+    /// Hands the next piece of the request body over, if its reader asked for one. `true`: the
+    /// reader, or the wire, has to be looked at again.
+    pub(super) fn feed(&mut self, cx: &Context<'_>, now: Instant) -> bool {
+        if !self.feeding {
+            return false;
+        }
+        match self.link.demand(cx.waker()) {
+            Demand::None => return false,
+            Demand::Dropped => {
+                // A handler that dropped the body may still be at work: its answer decides.
+                if matches!(self.exchange, Exchange::Streaming(_)) {
+                    self.feeding = false;
+                    self.wire.top().discard_body(now);
+                }
+                return false;
+            }
+            Demand::Next => {}
+        }
+        let top = self.wire.top();
+        if top.awaits_continue() {
+            drive::lend_write_block(top.outbox());
+            // The machine has just said that one is due.
+            let _ = top.send_informational(now, StatusCode::CONTINUE, NO_FIELDS);
+        }
+        let piece = match self.wire.poll_event(now) {
+            Ok(Some(ServerEvent::Data(data))) => Slot::Data(data),
+            Ok(Some(ServerEvent::End(trailers))) => {
+                self.feeding = false;
+                Slot::End(trailers.map(|trailers| trailers.to_header_map()))
+            }
+            Ok(Some(ServerEvent::Request { .. }) | None) => return false,
+            Err(error) => {
+                self.broke(error.into());
+                return true;
+            }
+        };
+        self.link.deliver(piece, cx.waker())
+    }
+
+    /// The wire failed in the middle of an exchange. The handler gets a last look, so that it sees
+    /// why its body ended; what it answers is not sent.
+    pub(super) fn abandon(&mut self, cx: &mut Context<'_>) {
+        if self.feeding {
+            let error = match (&self.broken, self.wire.top_ref().error()) {
+                (Some(sinew_tls::Error::Wire(error)), _) => (*error).into(),
+                (None, Some(error)) => error.into(),
+                (Some(sinew_tls::Error::Tls(failure)), _) => {
+                    let phase = Phase::RequestBody;
+                    let kind = crate::error::ErrorKind::Tls(failure.clone());
+                    Error::new(kind, phase, failure.delivery())
+                }
+                (None, None) => return,
+            };
+            let here = self.link.deliver(Slot::Failed(error), cx.waker());
+            if let (true, Exchange::Handling(running)) = (here, &mut self.exchange) {
+                let seen = catch_unwind(AssertUnwindSafe(|| Pin::new(running).poll(cx)));
+                if seen.is_err() {
+                    self.notice(&Notice::Panicked);
+                }
+            }
+        }
+        self.end_exchange();
+    }
+
+    pub(super) fn end_exchange(&mut self) {
+        self.exchange = Exchange::None;
+        self.seen.producer_waits = false;
+        self.stirred = false;
+        self.feeding = false;
+        self.link.end(self.has_body);
+    }
+
+    fn panicked(&mut self, now: Instant) {
+        self.notice(&Notice::Panicked);
+        self.internal_error(now);
+    }
+
+    pub(super) fn misused(&self, error: sinew_core::Error) {
+        self.notice(&Notice::Misused(error));
+    }
+
+    /// 500 without a word of why, and no further request on this connection.
+    fn internal_error(&mut self, now: Instant) {
+        self.wire.top().close(now);
+        let response = Response::typed(INTERNAL, "application/problem+json")
+            .status(StatusCode::INTERNAL_SERVER_ERROR);
+        if self.send(now, response).is_err() {
+            self.end_exchange();
+        }
+    }
+
+    /// Sends what the handler answered.
+    fn respond(&mut self, now: Instant, response: Response) {
+        match self.send(now, response) {
+            Ok(()) => {}
+            Err(error) if error.is_fatal() => self.end_exchange(),
+            Err(error) => {
+                self.misused(error);
+                self.internal_error(now);
+            }
+        }
+    }
+
+    /// Sends a head, and the body if it is here already.
+    fn send(&mut self, now: Instant, response: Response) -> Result<(), sinew_core::Error> {
+        let Response { status, fields, mut body, trailers, pulse, malformed } = response;
+        if malformed {
+            return Err(sinew_core::Error::usage(Misuse::FieldValue, Phase::ResponseHead));
+        }
+        // Nobody here could take over a connection that leaves HTTP.
+        if status == StatusCode::SWITCHING_PROTOCOLS || (self.tunnel && status.is_success()) {
+            return Err(sinew_core::Error::usage(Misuse::Status, Phase::ResponseHead));
+        }
+        if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+            body = Body::empty();
+        }
+        let full = body.take_full();
+        let size = match (&full, &trailers) {
+            (Some(bytes), None) => BodySize::Exact(bytes.len() as u64),
+            (Some(bytes), Some(_)) if bytes.is_empty() => BodySize::Empty,
+            (None, None) => body.size_hint().exact().map_or(BodySize::Unknown, BodySize::Exact),
+            (_, Some(_)) => BodySize::Unknown,
+        };
+        let streamed = full.is_none() && !self.head_only;
+        let top = self.wire.top();
+        // Decided before the head is written, so that the head can say what becomes of the
+        // connection. Whoever streams an answer may still be reading.
+        if top.body_open() && !(streamed && self.feeding && !self.link.is_dropped()) {
+            self.feeding = false;
+            top.discard_body(now);
+        }
+        drive::lend_write_block(top.outbox());
+        let lines = fields.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        top.send_response(now, status, lines, size)?;
+        if streamed && top.response_open() {
+            let pulse = pulse.map(|pulse| {
+                let at = now + pulse.every;
+                (pulse, at)
+            });
+            self.exchange = Exchange::Streaming(Outgoing { body, trailers, pulse });
+            return Ok(());
+        }
+        if top.response_open() {
+            if let Some(bytes) = full.filter(|bytes| !bytes.is_empty() && !self.head_only)
+                && let Err(Rejected::Error(error)) = top.send_data(now, bytes)
+            {
+                self.misused(error);
+            }
+            self.finish(now, trailers.as_deref());
+        }
+        self.end_exchange();
+        Ok(())
+    }
+}

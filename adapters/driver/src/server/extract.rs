@@ -1,0 +1,113 @@
+//! Typed reading of a request: path, query, form, JSON, text.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use serde::de::DeserializeOwned;
+
+use super::pairs::{self, Pairs};
+use super::problem::Problem;
+use super::request::Request;
+
+impl Request {
+    /// The parameters of the route: a struct by their names, a tuple in their order, or a plain
+    /// value where there is one.
+    ///
+    /// # Errors
+    ///
+    /// 400, where a value is not what the type asks for.
+    pub fn path<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        let pairs = self.params().map(|(name, value)| (Cow::Borrowed(name), value)).collect();
+        T::deserialize(Pairs::new(pairs))
+            .map_err(|why| unfit(StatusCode::BAD_REQUEST, "path", &why))
+    }
+
+    /// The query, as a struct or a map. A name that comes more than once is a sequence.
+    ///
+    /// # Errors
+    ///
+    /// 400, where a value is missing or not what the type asks for.
+    pub fn query<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        let query = self.raw_query().unwrap_or_default();
+        let pairs = form_urlencoded::parse(query.as_bytes()).collect();
+        T::deserialize(Pairs::new(pairs))
+            .map_err(|why| unfit(StatusCode::BAD_REQUEST, "query", &why))
+    }
+
+    /// The body, as `application/x-www-form-urlencoded`.
+    ///
+    /// # Errors
+    ///
+    /// 415 for another `content-type`, 422 where a value is missing or not what the type asks for,
+    /// and those of [`bytes`](Self::bytes).
+    pub async fn form<T: DeserializeOwned>(self) -> Result<T, Problem> {
+        self.expect_type(|media_type| media_type == "application/x-www-form-urlencoded")?;
+        let body = self.bytes().await?;
+        let pairs = form_urlencoded::parse(&body).collect();
+        T::deserialize(Pairs::new(pairs))
+            .map_err(|why| unfit(StatusCode::UNPROCESSABLE_ENTITY, "form", &why))
+    }
+
+    /// The body, as JSON.
+    ///
+    /// # Errors
+    ///
+    /// 415 for a `content-type` that is not JSON, 400 for bytes that are not JSON, 422 for JSON that
+    /// is not what the type asks for, and those of [`bytes`](Self::bytes).
+    pub async fn json<T: DeserializeOwned>(self) -> Result<T, Problem> {
+        self.expect_type(|media_type| {
+            let subtype = media_type.strip_prefix("application/").unwrap_or_default();
+            subtype == "json" || subtype.ends_with("+json")
+        })?;
+        let body = self.bytes().await?;
+        serde_json::from_slice(&body).map_err(|error| {
+            let at = format!("line {} column {}", error.line(), error.column());
+            let (status, detail) = if error.is_data() {
+                // The words are serde's about the client's own document.
+                (StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
+            } else {
+                (StatusCode::BAD_REQUEST, format!("the body is not JSON at {at}"))
+            };
+            Problem::new(status).detail(detail)
+        })
+    }
+
+    /// The whole body.
+    ///
+    /// # Errors
+    ///
+    /// 413 above the route's limit, 408 when it came too slowly, 400 when it was cut or malformed.
+    pub async fn bytes(self) -> Result<Bytes, Problem> {
+        let limit = self.body_limit;
+        Ok(self.body.collect(limit).await?)
+    }
+
+    /// The whole body as text.
+    ///
+    /// # Errors
+    ///
+    /// 400 for bytes that are not UTF-8, and those of [`bytes`](Self::bytes).
+    pub async fn text(self) -> Result<String, Problem> {
+        let body = self.bytes().await?;
+        String::from_utf8(body.into())
+            .map_err(|_| Problem::new(StatusCode::BAD_REQUEST).detail("the body is not UTF-8 text"))
+    }
+
+    /// Fails with 415 unless the media type, in lower case and without parameters, is accepted.
+    fn expect_type(&self, accepts: impl FnOnce(&str) -> bool) -> Result<(), Problem> {
+        let value = self.header_str(CONTENT_TYPE.as_str()).unwrap_or_default();
+        let media_type = value.split(';').next().unwrap_or_default().trim();
+        if accepts(&media_type.to_ascii_lowercase()) {
+            Ok(())
+        } else {
+            Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE))
+        }
+    }
+}
+
+/// A value of the client that is not what was asked for. The words name its own fields and values.
+fn unfit(status: StatusCode, part: &str, why: &pairs::Mismatch) -> Problem {
+    Problem::new(status).detail(format!("{part}: {why}"))
+}

@@ -1,0 +1,285 @@
+//! What a connection shares with the requests that came over it: who the peer is, and the slot
+//! through which request bodies cross.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Frame, SizeHint};
+use sinew_core::error::{Delivery, Phase};
+use sinew_core::http1::BodySize;
+use sinew_core::server::Template;
+use sinew_tls::PeerIdentity;
+
+use crate::error::{Error, ErrorKind};
+use crate::io::Peer;
+
+/// One per connection. Requests hold a count of it; those without a body never lock it.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(super) peer: Peer,
+    pub(super) identity: OnceLock<Arc<PeerIdentity>>,
+    pub(super) templates: Arc<[Template]>,
+    /// The running exchange, shifted left by one, and whether somebody waits for its end. Zero
+    /// between exchanges.
+    running: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The exchange whose body is handed over; a handle of another one is stale.
+    turn: u64,
+    slot: Slot,
+    /// The reader wants more.
+    demand: bool,
+    /// The reader's handle was dropped.
+    dropped: bool,
+    /// The client shut its writing side, or the connection is over.
+    gone: bool,
+    reader: Option<Waker>,
+    driver: Option<Waker>,
+    watchers: Vec<Waker>,
+}
+
+/// At most one piece is on its way.
+#[derive(Debug, Default)]
+pub(super) enum Slot {
+    #[default]
+    Empty,
+    Data(Bytes),
+    End(Option<HeaderMap>),
+    Failed(Error),
+}
+
+/// What the reader of a body is waiting for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Demand {
+    /// Nothing.
+    None,
+    /// The next piece.
+    Next,
+    /// Never anything again: the handle is gone.
+    Dropped,
+}
+
+impl Link {
+    pub(super) fn new(peer: Peer, templates: Arc<[Template]>) -> Self {
+        Self {
+            peer,
+            identity: OnceLock::new(),
+            templates,
+            running: AtomicU64::new(0),
+            state: Mutex::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics under this lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An exchange starts.
+    pub(super) fn begin(&self, exchange: u64) {
+        self.running.store(exchange << 1, Ordering::Release);
+    }
+
+    /// The exchange is over: whoever still holds a handle of it is told.
+    pub(super) fn end(&self, had_body: bool) {
+        let watched = self.running.swap(0, Ordering::AcqRel) & 1 == 1;
+        if !watched && !had_body {
+            return;
+        }
+        let mut state = self.lock();
+        state.turn = 0;
+        state.slot = Slot::Empty;
+        let reader = state.reader.take();
+        let watchers = std::mem::take(&mut state.watchers);
+        drop(state);
+        reader.into_iter().chain(watchers).for_each(Waker::wake);
+    }
+
+    /// Nothing more will come from the client.
+    pub(super) fn lose(&self) {
+        let mut state = self.lock();
+        state.gone = true;
+        let watchers = std::mem::take(&mut state.watchers);
+        drop(state);
+        watchers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Opens the slot for the body of an exchange.
+    pub(super) fn open_body(self: &Arc<Self>, exchange: u64, size: BodySize) -> Incoming {
+        let mut state = self.lock();
+        state.turn = exchange;
+        state.slot = Slot::Empty;
+        state.demand = false;
+        state.dropped = false;
+        state.reader = None;
+        let left = match size {
+            BodySize::Empty => Some(0),
+            BodySize::Exact(length) => Some(length),
+            BodySize::Unknown => None,
+        };
+        Incoming { link: Arc::clone(self), turn: exchange, left, over: false }
+    }
+
+    /// What the reader waits for; it will wake `waker` when that changes.
+    pub(super) fn demand(&self, waker: &Waker) -> Demand {
+        let mut state = self.lock();
+        remember(&mut state.driver, waker);
+        match (state.dropped, state.demand, &state.slot) {
+            (true, ..) => Demand::Dropped,
+            (_, true, Slot::Empty) => Demand::Next,
+            _ => Demand::None,
+        }
+    }
+
+    /// Whether the reader's handle is gone.
+    pub(super) fn is_dropped(&self) -> bool {
+        self.lock().dropped
+    }
+
+    /// Puts a piece into the slot. `true`: the reader is the task of `waker` itself, which has to
+    /// look again; another one was woken.
+    pub(super) fn deliver(&self, piece: Slot, waker: &Waker) -> bool {
+        let mut state = self.lock();
+        state.slot = piece;
+        state.demand = false;
+        let reader = state.reader.take();
+        drop(state);
+        match reader {
+            Some(reader) if !reader.will_wake(waker) => {
+                reader.wake();
+                false
+            }
+            Some(_) => true,
+            None => false,
+        }
+    }
+}
+
+fn remember(slot: &mut Option<Waker>, waker: &Waker) {
+    if !slot.as_ref().is_some_and(|known| known.will_wake(waker)) {
+        *slot = Some(waker.clone());
+    }
+}
+
+/// The body of a request, as the handler holds it. It may move to another task or thread.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    link: Arc<Link>,
+    turn: u64,
+    /// Bytes still to come, where that is known.
+    left: Option<u64>,
+    over: bool,
+}
+
+impl http_body::Body for Incoming {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        let mut state = self.link.lock();
+        if state.turn != self.turn {
+            drop(state);
+            self.over = true;
+            let gone = Error::new(ErrorKind::Gone, Phase::RequestBody, Delivery::Processed);
+            return Poll::Ready(Some(Err(gone)));
+        }
+        let slot = std::mem::take(&mut state.slot);
+        if let Slot::Empty = slot {
+            remember(&mut state.reader, cx.waker());
+            state.demand = true;
+            let driver = state.driver.take_if(|driver| !driver.will_wake(cx.waker()));
+            drop(state);
+            if let Some(driver) = driver {
+                driver.wake();
+            }
+            return Poll::Pending;
+        }
+        drop(state);
+        let frame = match slot {
+            Slot::Data(data) => {
+                self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+                Some(Ok(Frame::data(data)))
+            }
+            Slot::End(trailers) => {
+                self.over = true;
+                trailers.map(|trailers| Ok(Frame::trailers(trailers)))
+            }
+            Slot::Failed(error) => {
+                self.over = true;
+                Some(Err(error))
+            }
+            Slot::Empty => None,
+        };
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.over
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        let mut state = self.link.lock();
+        if state.turn == self.turn {
+            state.dropped = true;
+            state.reader = None;
+            let driver = state.driver.take();
+            drop(state);
+            if let Some(driver) = driver {
+                driver.wake();
+            }
+        }
+    }
+}
+
+/// Ready when the client has shut its writing side, or when the exchange is over.
+///
+/// A client that only half-closes looks like one that left; its answer is sent all the same.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct Gone {
+    pub(super) link: Arc<Link>,
+    pub(super) exchange: u64,
+}
+
+impl Future for Gone {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.link.lock();
+        let (idle, watched) = (self.exchange << 1, self.exchange << 1 | 1);
+        let running = &self.link.running;
+        let marked = running
+            .compare_exchange(idle, watched, Ordering::AcqRel, Ordering::Acquire)
+            .unwrap_or_else(|now| now);
+        if state.gone || (marked != idle && marked != watched) {
+            return Poll::Ready(());
+        }
+        if !state.watchers.iter().any(|known| known.will_wake(cx.waker())) {
+            state.watchers.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,169 @@
+//! Listening sockets: addresses, Unix paths, sockets handed over by whoever started us.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+#[cfg(unix)]
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use sinew_core::error::{Delivery, Phase};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::error::{Error, ErrorKind};
+use crate::runtime::{Runtime, StdListener};
+
+/// Connections that the kernel holds for us before they are accepted.
+const BACKLOG: i32 = 1024;
+
+/// Where to listen.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// `host:port`, or `unix:/path`.
+    Named(String),
+    /// A listening socket that exists already.
+    Given(StdListener),
+}
+
+/// A listening socket, bound and not registered with a runtime yet.
+pub(super) struct Bound {
+    pub(super) listener: StdListener,
+    pub(super) address: Option<SocketAddr>,
+    pub(super) file: Option<SocketFile>,
+}
+
+/// The file of a Unix socket; removed when the listener goes.
+#[derive(Debug)]
+pub(super) struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // It may be gone already.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Place {
+    pub(super) async fn bind<R: Runtime>(self, runtime: &R) -> Result<Bound, Error> {
+        let name = match self {
+            Self::Given(listener) => {
+                return given(listener).map_err(|error| failed("socket", error));
+            }
+            Self::Named(name) => name,
+        };
+        if let Some(path) = name.strip_prefix("unix:") {
+            return bind_unix(Path::new(path)).map_err(|error| failed(&name, error));
+        }
+        let addresses = match name.parse::<SocketAddr>() {
+            Ok(address) => vec![address],
+            Err(_) => {
+                let (host, port) = split(&name)?;
+                runtime.resolve(host, port).await.map_err(|error| failed(&name, error))?
+            }
+        };
+        let Some(&address) = addresses.first() else {
+            return Err(failed(&name, io::ErrorKind::NotFound.into()));
+        };
+        let bound = bind_tcp(address).and_then(|listener| given(StdListener::Tcp(listener)));
+        bound.map_err(|error| failed(&name, error))
+    }
+
+    /// Whether TLS, or the permission to do without, is needed there.
+    pub(super) fn is_network(&self) -> bool {
+        match self {
+            Self::Named(name) => !name.starts_with("unix:"),
+            Self::Given(listener) => matches!(listener, StdListener::Tcp(_)),
+        }
+    }
+}
+
+fn split(name: &str) -> Result<(&str, u16), Error> {
+    let parts = name.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    parts.filter(|(host, _)| !host.is_empty()).ok_or_else(|| {
+        Error::config(format!("cannot listen on {name:?}: it is neither host:port nor unix:/path"))
+    })
+}
+
+fn failed(place: &str, error: io::Error) -> Error {
+    /// The place beside the reason, for whoever reads the log.
+    #[derive(Debug)]
+    struct Listen(String, io::Error);
+    impl fmt::Display for Listen {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "cannot listen on {}: {}", self.0, self.1)
+        }
+    }
+    impl std::error::Error for Listen {}
+    Error::new(ErrorKind::Io(error.kind()), Phase::Idle, Delivery::NotSent)
+        .with_source(Listen(place.to_owned(), error))
+}
+
+fn given(listener: StdListener) -> io::Result<Bound> {
+    let address = match &listener {
+        StdListener::Tcp(listener) => {
+            listener.set_nonblocking(true)?;
+            Some(listener.local_addr()?)
+        }
+        #[cfg(unix)]
+        StdListener::Unix(listener) => {
+            listener.set_nonblocking(true)?;
+            None
+        }
+    };
+    Ok(Bound { listener, address, file: None })
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A restarted server takes its port over from connections that linger in the kernel. (On
+    // Windows the option would let another process steal the port.)
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+#[cfg(unix)]
+fn bind_unix(path: &Path) -> io::Result<Bound> {
+    let listener = match UnixListener::bind(path) {
+        // A file that nobody listens on is left over from a process that was killed.
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_stale(path) => {
+            std::fs::remove_file(path)?;
+            UnixListener::bind(path)?
+        }
+        bound => bound?,
+    };
+    let bound = given(StdListener::Unix(listener))?;
+    Ok(Bound { file: Some(SocketFile(path.to_owned())), ..bound })
+}
+
+#[cfg(unix)]
+fn is_stale(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    is_socket && UnixStream::connect(path).is_err_and(refused)
+}
+
+#[cfg(not(unix))]
+fn bind_unix(_: &Path) -> io::Result<Bound> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// A listening socket that whoever started this process handed over, TCP or Unix.
+#[cfg(unix)]
+pub(super) fn from_fd(fd: std::os::fd::OwnedFd) -> Result<StdListener, Error> {
+    let socket = Socket::from(fd);
+    let kind = socket.local_addr().and_then(|address| Ok((address.domain(), socket.r#type()?)));
+    match kind {
+        Ok((Domain::IPV4 | Domain::IPV6, Type::STREAM)) => Ok(StdListener::Tcp(socket.into())),
+        Ok((Domain::UNIX, Type::STREAM)) => {
+            let fd = std::os::fd::OwnedFd::from(socket);
+            Ok(StdListener::Unix(fd.into()))
+        }
+        Ok(_) => Err(Error::config("the socket handed over is neither TCP nor Unix")),
+        Err(error) => Err(failed("the socket handed over", error)),
+    }
+}

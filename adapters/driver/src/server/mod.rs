@@ -1,0 +1,33 @@
+//! `RestServer`: routes, handlers, listeners, and the loop of a connection.
+
+mod builder;
+mod config;
+mod conn;
+mod control;
+mod exchange;
+mod extract;
+mod handle;
+mod link;
+mod listen;
+mod mode;
+mod pairs;
+mod problem;
+mod request;
+mod response;
+mod rest_server;
+mod service;
+mod sse;
+mod stream;
+
+pub use builder::ServerBuilder;
+pub use config::RestServerConfig;
+pub use conn::{Conn, ServerWire};
+pub use handle::{ServerHandle, StopReport};
+pub use link::Gone;
+pub use mode::{Handler, Local, Mode, Threads};
+pub use problem::Problem;
+pub use request::Request;
+pub use response::{IntoResponse, Json, Response};
+pub use rest_server::RestServer;
+pub use service::{HandlerTimeout, Notice, RouteOptions};
+pub use sse::{Sse, SseEvent};

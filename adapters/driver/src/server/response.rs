@@ -1,0 +1,223 @@
+//! What a handler answers.
+
+use std::any::Any;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use serde::Serialize;
+use smallvec::SmallVec;
+
+use super::problem::Problem;
+use crate::body::Body;
+use crate::error::BoxError;
+
+/// Fields that need no memory of their own: the media type, usually.
+const INLINE: usize = 1;
+
+/// An answer: a status, a few fields in order, a body.
+///
+/// The connection writes `date`, `connection`, `content-length` and `transfer-encoding` by itself.
+#[derive(Debug)]
+pub struct Response {
+    pub(super) status: StatusCode,
+    pub(super) fields: SmallVec<[(HeaderName, HeaderValue); INLINE]>,
+    pub(super) body: Body,
+    pub(super) trailers: Option<Box<HeaderMap>>,
+    pub(super) pulse: Option<Box<Pulse>>,
+    /// A field that was given cannot be sent.
+    pub(super) malformed: bool,
+}
+
+/// Bytes to send when a streamed body was silent for a while.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    pub(super) every: Duration,
+    pub(super) bytes: Bytes,
+}
+
+impl Response {
+    /// An answer with this status, without fields and body.
+    pub fn new(status: StatusCode) -> Self {
+        Self {
+            status,
+            fields: SmallVec::new(),
+            body: Body::empty(),
+            trailers: None,
+            pulse: None,
+            malformed: false,
+        }
+    }
+
+    /// 200 with this body; no `content-type` unless one is given.
+    pub fn ok(body: impl Into<Body>) -> Self {
+        Self::new(StatusCode::OK).body(body)
+    }
+
+    /// Sets the status.
+    pub fn status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// Adds a field; names may repeat. A name or value that cannot stand in a head turns the whole
+    /// answer into a 500: it is never sent in part.
+    pub fn header<N, V>(mut self, name: N, value: V) -> Self
+    where
+        N: TryInto<HeaderName>,
+        V: TryInto<HeaderValue>,
+    {
+        match (name.try_into(), value.try_into()) {
+            (Ok(name), Ok(value)) => self.fields.push((name, value)),
+            _ => self.malformed = true,
+        }
+        self
+    }
+
+    /// Sets the body.
+    pub fn body(mut self, body: impl Into<Body>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// Sends these trailers behind the body, which is chunked then. They replace those that the
+    /// body itself may end with.
+    pub fn trailers(mut self, trailers: HeaderMap) -> Self {
+        self.trailers = Some(Box::new(trailers));
+        self
+    }
+
+    /// The status.
+    pub fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Name and value of every field, in order.
+    pub fn fields(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        self.fields.iter().map(|(name, value)| (name, value))
+    }
+
+    /// Takes the body out.
+    pub fn into_body(self) -> Body {
+        self.body
+    }
+
+    /// The same with a type for the body.
+    pub(super) fn typed(body: impl Into<Body>, media_type: &'static str) -> Self {
+        let mut response = Self::ok(body);
+        response.fields.push((CONTENT_TYPE, HeaderValue::from_static(media_type)));
+        response
+    }
+}
+
+/// What a handler may return.
+pub trait IntoResponse {
+    /// The answer.
+    fn into_response(self) -> Response;
+}
+
+/// An answer, or a request's body, in JSON.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Json<T>(
+    /// The value.
+    pub T,
+);
+
+impl IntoResponse for Response {
+    fn into_response(self) -> Response {
+        self
+    }
+}
+
+/// 204.
+impl IntoResponse for () {
+    fn into_response(self) -> Response {
+        Response::new(StatusCode::NO_CONTENT)
+    }
+}
+
+impl IntoResponse for StatusCode {
+    fn into_response(self) -> Response {
+        Response::new(self)
+    }
+}
+
+macro_rules! typed {
+    ($media_type:literal: $($body:ty),*) => {$(
+        #[doc = concat!("200 with `", $media_type, "`.")]
+        impl IntoResponse for $body {
+            fn into_response(self) -> Response {
+                Response::typed(self, $media_type)
+            }
+        }
+    )*};
+}
+
+typed!("text/plain; charset=utf-8": &'static str, String);
+typed!("application/octet-stream": Bytes, Vec<u8>, &'static [u8], Body);
+
+/// 200 with `application/json`; 500 when the value cannot be written as JSON.
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        match serde_json::to_vec(&self.0) {
+            Ok(json) => Response::typed(json, "application/json"),
+            Err(_) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR).into_response(),
+        }
+    }
+}
+
+/// The answer with another status.
+impl<T: IntoResponse> IntoResponse for (StatusCode, T) {
+    fn into_response(self) -> Response {
+        self.1.into_response().status(self.0)
+    }
+}
+
+/// Either answer.
+impl<T: IntoResponse, E: IntoResponse> IntoResponse for Result<T, E> {
+    fn into_response(self) -> Response {
+        match self {
+            Ok(answer) => answer.into_response(),
+            Err(error) => error.into_response(),
+        }
+    }
+}
+
+/// The value, or 404.
+impl<T: IntoResponse> IntoResponse for Option<T> {
+    fn into_response(self) -> Response {
+        match self {
+            Some(answer) => answer.into_response(),
+            None => Problem::new(StatusCode::NOT_FOUND).into_response(),
+        }
+    }
+}
+
+impl<B> IntoResponse for http::Response<B>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    fn into_response(self) -> Response {
+        let (parts, body) = self.into_parts();
+        let mut response = Response::new(parts.status);
+        let mut last = None;
+        for (name, value) in parts.headers {
+            // A name comes once, with the first of its values.
+            last = name.or(last);
+            if let Some(name) = &last {
+                response.fields.push((name.clone(), value));
+            }
+        }
+        let mut body = Some(body);
+        // A body of ours stays what it is: full ones need not be polled.
+        let own = (&mut body as &mut dyn Any).downcast_mut::<Option<Body>>().and_then(Option::take);
+        response.body = match (own, body) {
+            (Some(own), _) => own,
+            (None, Some(other)) => Body::wrap(other),
+            (None, None) => Body::empty(),
+        };
+        response
+    }
+}

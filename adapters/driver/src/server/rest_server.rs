@@ -1,0 +1,211 @@
+//! A bound server: accepts, spawns connections, stops.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use sinew_core::http1;
+use sinew_tls::{ServerTls, Tls};
+
+use super::builder::ServerBuilder;
+use super::conn::Conn;
+use super::control::{Control, Wait};
+use super::handle::ServerHandle;
+use super::link::Link;
+use super::listen::SocketFile;
+use super::mode::{Mode, Threads};
+use super::service::{Notice, Service};
+use crate::io::{Listener, Peer};
+use crate::runtime::{Runtime, Spawn};
+
+/// Connections accepted in one go; then the worker's other tasks get their turn.
+const ACCEPTS: usize = 32;
+
+/// How long a listener pauses after an error that would come again at once, such as too many open
+/// files; it doubles up to the limit.
+const PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A server, bound to its listeners.
+///
+/// The runtime crates name it with their runtime filled in. `M` says where handlers run:
+/// [`Threads`] or [`Local`](super::Local).
+#[must_use = "a server does nothing until it serves"]
+pub struct RestServer<R: Runtime, M: Mode = Threads> {
+    pub(super) runtime: R,
+    pub(super) ports: Vec<Port<R>>,
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) service: Arc<Service<M>>,
+    pub(super) control: Arc<Control>,
+}
+
+/// A listener with what goes over it.
+pub(super) struct Port<R: Runtime> {
+    pub(super) listener: R::Listener,
+    pub(super) tls: Option<ServerTls>,
+    pub(super) _file: Option<SocketFile>,
+}
+
+impl<R: Runtime + Default, M: Mode> RestServer<R, M> {
+    /// A server without routes.
+    pub fn builder() -> ServerBuilder<R, M> {
+        ServerBuilder::new(R::default())
+    }
+}
+
+impl<R: Runtime, M: Mode> RestServer<R, M> {
+    /// A server without routes, on this runtime.
+    pub fn builder_on(runtime: R) -> ServerBuilder<R, M> {
+        ServerBuilder::new(runtime)
+    }
+
+    /// The addresses of the TCP listeners, in the order in which they were asked for.
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Stops and counts, from anywhere.
+    pub fn handle(&self) -> ServerHandle<R> {
+        ServerHandle::new(self.runtime.clone(), Arc::clone(&self.control))
+    }
+
+    /// Accepts connections until the server is told to stop, and waits for the last one to end.
+    ///
+    /// Dropped earlier, it closes the listeners; connections go on until they end by themselves.
+    pub async fn serve(self)
+    where
+        R: Spawn<Conn<http1::Server, R, M>> + Spawn<Conn<Tls<http1::Server>, R, M>>,
+    {
+        let Self { runtime, ports, service, control, .. } = self;
+        let mut accepting = Accepting {
+            runtime,
+            ports,
+            service,
+            wait: control.wait(),
+            control,
+            pause: PAUSE,
+            paused: None,
+        };
+        poll_fn(|cx| accepting.poll(cx)).await;
+        let Accepting { wait, ports, .. } = accepting;
+        drop(ports);
+        poll_fn(|cx| wait.poll_empty(cx)).await;
+    }
+}
+
+struct Accepting<R: Runtime, M: Mode> {
+    runtime: R,
+    ports: Vec<Port<R>>,
+    service: Arc<Service<M>>,
+    control: Arc<Control>,
+    wait: Wait,
+    pause: Duration,
+    paused: Option<R::Sleep>,
+}
+
+impl<R: Runtime, M: Mode> Accepting<R, M> {
+    /// Ready when the server is stopping.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()>
+    where
+        R: Spawn<Conn<http1::Server, R, M>> + Spawn<Conn<Tls<http1::Server>, R, M>>,
+    {
+        if self.wait.poll_stopping(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if let Some(sleep) = &mut self.paused {
+            if Pin::new(sleep).poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.paused = None;
+        }
+        let mut accepted = 0;
+        let mut again = true;
+        while again {
+            again = false;
+            for index in 0..self.ports.len() {
+                if self.wait.poll_room(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                let Some(port) = self.ports.get_mut(index) else { break };
+                match port.listener.poll_accept(cx) {
+                    Poll::Pending => {}
+                    Poll::Ready(Ok((io, peer))) => {
+                        self.pause = PAUSE;
+                        self.start(index, io, peer);
+                        accepted += 1;
+                        again = true;
+                    }
+                    Poll::Ready(Err(error)) => {
+                        again = true;
+                        if self.failed(cx, &error) {
+                            return Poll::Pending;
+                        }
+                        accepted += 1;
+                    }
+                }
+            }
+            if accepted >= ACCEPTS {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+        Poll::Pending
+    }
+
+    fn start(&self, index: usize, io: R::Io, peer: Peer)
+    where
+        R: Spawn<Conn<http1::Server, R, M>> + Spawn<Conn<Tls<http1::Server>, R, M>>,
+    {
+        let now = self.runtime.now();
+        let ticket = self.control.admit();
+        let wire = http1::Server::new(Arc::clone(&self.service.machine), now);
+        let link = Link::new(peer, Arc::clone(self.service.router.templates()));
+        let runtime = self.runtime.clone();
+        let service = Arc::clone(&self.service);
+        match self.ports.get(index).and_then(|port| port.tls.as_ref()) {
+            None => self.runtime.spawn(Conn::new(wire, io, runtime, service, link, ticket)),
+            Some(tls) => match tls.accept(wire, now) {
+                Ok(wire) => {
+                    self.runtime.spawn(Conn::new(wire, io, runtime, service, link, ticket));
+                }
+                Err(_) => service.notice(Some(&link.peer), &Notice::TlsUnavailable),
+            },
+        }
+    }
+
+    /// Whether the listeners pause.
+    fn failed(&mut self, cx: &mut Context<'_>, error: &io::Error) -> bool {
+        let kind = error.kind();
+        self.service.notice(None, &Notice::AcceptFailed(kind));
+        // These concern one connection, which is gone; the next one may be fine.
+        if matches!(
+            kind,
+            io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::Interrupted
+        ) {
+            return false;
+        }
+        let mut sleep = self.runtime.sleep_until(self.runtime.now() + self.pause);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        if Pin::new(&mut sleep).poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+        self.paused = Some(sleep);
+        true
+    }
+}
+
+impl<R: Runtime, M: Mode> fmt::Debug for RestServer<R, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RestServer")
+            .field("addresses", &self.addresses)
+            .field("service", &self.service)
+            .finish_non_exhaustive()
+    }
+}

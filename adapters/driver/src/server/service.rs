@@ -1,0 +1,154 @@
+//! What all connections of a server share: routes, limits, the observer.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::ALLOW;
+use http::{HeaderValue, StatusCode};
+use sinew_core::http1;
+use sinew_core::observe;
+use sinew_core::server::{Found, Params, Router};
+
+use super::mode::Mode;
+use super::problem::Problem;
+use super::response::{IntoResponse, Response};
+use crate::io::Peer;
+
+/// What a route does differently from the server's defaults.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct RouteOptions {
+    /// Bytes of a request body. `None`: the server's `max_request_size`.
+    pub body_limit: Option<u64>,
+    /// How long the handler may take to answer.
+    pub handler_timeout: HandlerTimeout,
+    /// Whether a slow request body is tolerated: no minimum rate is asked of it.
+    pub slow_body: bool,
+}
+
+/// How long a handler may take, up to the head of its answer; then 503 is sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum HandlerTimeout {
+    /// As the server's configuration says.
+    #[default]
+    Inherit,
+    /// This long.
+    After(Duration),
+    /// As long as it likes: long polling.
+    Never,
+}
+
+impl RouteOptions {
+    /// The server's defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Limits the request body, in bytes.
+    pub fn body_limit(mut self, bytes: u64) -> Self {
+        self.body_limit = Some(bytes);
+        self
+    }
+
+    /// Limits the time of the handler.
+    pub fn handler_timeout(mut self, timeout: HandlerTimeout) -> Self {
+        self.handler_timeout = timeout;
+        self
+    }
+
+    /// Tolerates a slow request body.
+    pub fn slow_body(mut self) -> Self {
+        self.slow_body = true;
+        self
+    }
+}
+
+/// What a server tells its observer. Nothing of a request's content is in it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Notice {
+    /// A decision of the connection's machines.
+    Decided(observe::Event),
+    /// A handler, or the producer of a body, panicked; the client got a 500 or a cut body.
+    Panicked,
+    /// An answer could not be sent as it was: a field that cannot stand in a head, a body that does
+    /// not have the announced length, a status that is not final.
+    Misused(sinew_core::Error),
+    /// The socket failed.
+    SocketFailed(io::ErrorKind),
+    /// TLS failed, the handshake most likely.
+    TlsFailed(sinew_tls::Failure),
+    /// The configuration does not allow a TLS session to start.
+    TlsUnavailable,
+    /// Accepting failed; with a backlog of failures the listener pauses for a while.
+    AcceptFailed(io::ErrorKind),
+}
+
+/// Called on the connection's task: it must be quick and must not block.
+pub(super) type Observer = Arc<dyn Fn(Option<&Peer>, &Notice) + Send + Sync>;
+
+pub(super) struct Service<M: Mode> {
+    pub(super) router: Router<Route<M>>,
+    pub(super) fallback: Option<M::Handler>,
+    pub(super) machine: Arc<http1::ServerConfig>,
+    pub(super) observer: Option<Observer>,
+}
+
+pub(super) struct Route<M: Mode> {
+    pub(super) handler: M::Handler,
+    pub(super) options: RouteOptions,
+}
+
+/// Where a request goes.
+pub(super) enum Destination<'s, M: Mode> {
+    Route { route: &'s Route<M>, template: usize, params: Params },
+    Fallback(&'s M::Handler),
+    Answer(Response),
+}
+
+impl<M: Mode> Service<M> {
+    pub(super) fn find(&self, head: &sinew_core::head::RequestHead) -> Destination<'_, M> {
+        let answer = match self.router.find(head.method(), head.path()) {
+            Ok(Found::Route { value, template, params }) => {
+                return Destination::Route { route: value, template, params };
+            }
+            Ok(Found::Missing) => match &self.fallback {
+                Some(handler) => return Destination::Fallback(handler),
+                None => Problem::new(StatusCode::NOT_FOUND).into_response(),
+            },
+            Ok(Found::WrongMethod(allow)) => {
+                Problem::new(StatusCode::METHOD_NOT_ALLOWED).into_response().allow(allow)
+            }
+            Ok(Found::Options(allow)) => Response::new(StatusCode::NO_CONTENT).allow(allow),
+            Err(bad) => Problem::new(StatusCode::BAD_REQUEST).detail(bad.explain()).into_response(),
+        };
+        Destination::Answer(answer)
+    }
+
+    pub(super) fn notice(&self, peer: Option<&Peer>, notice: &Notice) {
+        if let Some(observer) = &self.observer {
+            observer(peer, notice);
+        }
+    }
+}
+
+impl Response {
+    fn allow(mut self, methods: &HeaderValue) -> Self {
+        self.fields.push((ALLOW, methods.clone()));
+        self
+    }
+}
+
+impl<M: Mode> fmt::Debug for Service<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service").field("machine", &self.machine).finish_non_exhaustive()
+    }
+}
+
+impl<M: Mode> fmt::Debug for Route<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Route").field("options", &self.options).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,140 @@
+//! A streamed answer: its producer is polled as far as there is room.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http::HeaderMap;
+use http_body::Body as _;
+use sinew_core::Wire as _;
+use sinew_core::http1::Rejected;
+use sinew_core::time::Instant;
+
+use super::conn::{Conn, ServerWire};
+use super::exchange::Exchange;
+use super::mode::Mode;
+use super::response::Pulse;
+use super::service::Notice;
+use crate::body::Body;
+use crate::drive;
+use crate::runtime::Runtime;
+
+/// Pieces of a streamed answer that one turn takes.
+const PIECES: usize = 64;
+
+/// A streamed answer.
+pub(super) struct Outgoing {
+    pub(super) body: Body,
+    pub(super) trailers: Option<Box<HeaderMap>>,
+    pub(super) pulse: Option<(Box<Pulse>, Instant)>,
+}
+
+impl<W: ServerWire, R: Runtime, M: Mode> Conn<W, R, M> {
+    /// Ends the body of the answer; where that is too early, the client is made to see it.
+    pub(super) fn finish(&mut self, now: Instant, trailers: Option<&HeaderMap>) {
+        let top = self.wire.top();
+        let lines = trailers.into_iter().flatten();
+        let lines = lines.map(|(name, value)| (name.as_str(), value.as_bytes()));
+        if let Err(error) = top.send_end(now, lines) {
+            top.abort(now);
+            self.misused(error);
+        }
+    }
+
+    /// Polls the producer of a streamed answer, as far as there is room.
+    pub(super) fn stream(&mut self, cx: &mut Context<'_>, now: Instant) {
+        let Exchange::Streaming(outgoing) = &mut self.exchange else { return };
+        let top = self.wire.top();
+        self.seen.producer_waits = false;
+        let mut ended = None;
+        for _ in 0..PIECES {
+            if !top.can_send() {
+                self.seen.producer_waits = true;
+                // Bytes are queued: that is life enough.
+                if let Some((pulse, at)) = &mut outgoing.pulse {
+                    *at = now + pulse.every;
+                }
+                return;
+            }
+            drive::lend_write_block(top.outbox());
+            let body = Pin::new(&mut outgoing.body);
+            let frame = match catch_unwind(AssertUnwindSafe(|| body.poll_frame(cx))) {
+                Ok(Poll::Pending) => {
+                    if let Some((pulse, at)) = &mut outgoing.pulse
+                        && *at <= now
+                    {
+                        *at = now + pulse.every;
+                        // A comment in the stream; where it cannot be sent, the stream ends soon.
+                        let _ = top.send_data(now, pulse.bytes.clone());
+                    }
+                    return;
+                }
+                Ok(Poll::Ready(None)) => {
+                    ended = Some(End::Complete(outgoing.trailers.take()));
+                    break;
+                }
+                Ok(Poll::Ready(Some(Ok(frame)))) => frame,
+                Ok(Poll::Ready(Some(Err(_)))) => {
+                    ended = Some(End::Broken(None));
+                    break;
+                }
+                Err(_) => {
+                    ended = Some(End::Broken(Some(Notice::Panicked)));
+                    break;
+                }
+            };
+            match frame.into_data() {
+                Ok(data) if data.is_empty() => {}
+                Ok(data) => match top.send_data(now, data) {
+                    Ok(()) => {
+                        if let Some((pulse, at)) = &mut outgoing.pulse {
+                            *at = now + pulse.every;
+                        }
+                    }
+                    Err(Rejected::Error(error)) => {
+                        ended = Some(End::Broken(Some(Notice::Misused(error))));
+                        break;
+                    }
+                    // Asked before: there is room.
+                    Err(Rejected::Full(_)) => {
+                        ended = Some(End::Broken(None));
+                        break;
+                    }
+                },
+                Err(frame) => {
+                    if let Ok(trailers) = frame.into_trailers() {
+                        let own = outgoing.trailers.take();
+                        ended = Some(End::Complete(own.or_else(|| Some(Box::new(trailers)))));
+                        break;
+                    }
+                }
+            }
+        }
+        match ended {
+            // There may be more at once: after the others had their turn.
+            None => {
+                self.stirred = true;
+                self.seen.drained = false;
+                return;
+            }
+            Some(End::Complete(trailers)) => self.finish(now, trailers.as_deref()),
+            Some(End::Broken(notice)) => {
+                top.abort(now);
+                if let Some(notice) = notice {
+                    self.notice(&notice);
+                }
+            }
+        }
+        let top = self.wire.top();
+        if top.body_open() {
+            top.discard_body(now);
+        }
+        self.end_exchange();
+    }
+}
+
+/// How a streamed answer ended.
+enum End {
+    Complete(Option<Box<HeaderMap>>),
+    Broken(Option<Notice>),
+}

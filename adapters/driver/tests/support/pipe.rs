@@ -1,0 +1,178 @@
+//! A socket in memory, and the test's end of it.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
+
+use bytes::BytesMut;
+use sinew_driver::Io;
+
+#[derive(Default)]
+struct Pipe {
+    to_server: VecDeque<u8>,
+    /// Bytes that one read gives at most.
+    cut: Option<usize>,
+    client_shut: bool,
+    to_client: Vec<u8>,
+    /// Bytes that the client still takes; `None`: any number.
+    window: Option<usize>,
+    server_shut: bool,
+    server_gone: bool,
+    reset: bool,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+    writes: usize,
+    reads: usize,
+}
+
+type Shared = Arc<Mutex<Pipe>>;
+
+pub(crate) fn pair() -> (Client, SimIo) {
+    let pipe = Shared::default();
+    (Client(Arc::clone(&pipe)), SimIo(pipe))
+}
+
+/// The test's end.
+pub(crate) struct Client(Shared);
+
+impl Client {
+    fn lock(&self) -> MutexGuard<'_, Pipe> {
+        self.0.lock().unwrap()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Pipe)) {
+        let mut pipe = self.lock();
+        change(&mut pipe);
+        let woken = [pipe.reader.take(), pipe.writer.take()];
+        drop(pipe);
+        woken.into_iter().flatten().for_each(Waker::wake);
+    }
+
+    pub(crate) fn send(&self, bytes: impl AsRef<[u8]>) {
+        self.change(|pipe| pipe.to_server.extend(bytes.as_ref()));
+    }
+
+    /// Shuts the writing side.
+    pub(crate) fn shut(&self) {
+        self.change(|pipe| pipe.client_shut = true);
+    }
+
+    /// Goes away: reads and writes of the server fail.
+    pub(crate) fn reset(&self) {
+        self.change(|pipe| pipe.reset = true);
+    }
+
+    /// Takes only so many more bytes.
+    pub(crate) fn window(&self, bytes: usize) {
+        self.change(|pipe| pipe.window = Some(bytes));
+    }
+
+    /// Lets a read of the server give so many bytes at most.
+    pub(crate) fn cut(&self, bytes: usize) {
+        self.change(|pipe| pipe.cut = Some(bytes));
+    }
+
+    /// What came since the last call.
+    pub(crate) fn received(&self) -> String {
+        String::from_utf8(self.received_bytes()).unwrap()
+    }
+
+    pub(crate) fn received_bytes(&self) -> Vec<u8> {
+        std::mem::take(&mut self.lock().to_client)
+    }
+
+    pub(crate) fn writes(&self) -> usize {
+        self.lock().writes
+    }
+
+    pub(crate) fn reads(&self) -> usize {
+        self.lock().reads
+    }
+
+    /// Whether the server shut its side or dropped the socket.
+    pub(crate) fn is_ended(&self) -> bool {
+        let pipe = self.lock();
+        pipe.server_shut || pipe.server_gone
+    }
+
+    /// Whether the server dropped the socket.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().server_gone
+    }
+}
+
+/// The server's end.
+pub(crate) struct SimIo(Shared);
+
+impl SimIo {
+    fn lock(&self) -> MutexGuard<'_, Pipe> {
+        self.0.lock().unwrap()
+    }
+}
+
+impl Io for SimIo {
+    fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        into: &mut BytesMut,
+        hint: usize,
+    ) -> Poll<io::Result<usize>> {
+        let mut pipe = self.lock();
+        pipe.reads += 1;
+        if pipe.reset {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        if pipe.to_server.is_empty() && !pipe.client_shut {
+            pipe.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let take = pipe.to_server.len().min(hint).min(pipe.cut.unwrap_or(usize::MAX));
+        let bytes: Vec<u8> = pipe.to_server.drain(..take).collect();
+        into.extend_from_slice(&bytes);
+        Poll::Ready(Ok(take))
+    }
+
+    fn poll_drain(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut pipe = self.lock();
+        if pipe.reset {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        assert!(!pipe.server_shut, "written after the writing side was shut");
+        let window = pipe.window.unwrap_or(usize::MAX);
+        if window == 0 {
+            pipe.writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        pipe.writes += 1;
+        let mut taken = 0;
+        for slice in from {
+            let take = slice.len().min(window - taken);
+            pipe.to_client.extend_from_slice(&slice[..take]);
+            taken += take;
+        }
+        if let Some(left) = &mut pipe.window {
+            *left -= taken;
+        }
+        Poll::Ready(Ok(taken))
+    }
+
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shut(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.lock().server_shut = true;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for SimIo {
+    fn drop(&mut self) {
+        self.lock().server_gone = true;
+    }
+}

@@ -1,0 +1,99 @@
+//! The service for others: curl, a browser, a load generator.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::future::join;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use sinew_tls::ServerTls;
+use tokio::sync::oneshot;
+
+use super::sinew::RestServer;
+use crate::certs::Authority;
+use crate::quickstart::app::{self, Door};
+use crate::transcript::Outcome;
+
+const PLACE: &str = "127.0.0.1:8443";
+
+/// Serves until SIGTERM or SIGINT, then stops in good order. A second signal ends the process at
+/// once.
+pub(super) async fn serve(runtime: &str) -> Outcome {
+    let authority = Authority::mint("quickstart authority")?;
+    let identity = authority.server(&["localhost", "127.0.0.1"])?;
+    let client = authority.client("spiffe://quickstart.test/curl")?;
+    let tls = ServerTls::builder()
+        .certificate_pem(&identity.chain, &identity.key)?
+        .client_ca_pem(authority.pem())?
+        .build()?;
+    let door = Door::default();
+    let server = app::routes(RestServer::builder(), &door).listen(PLACE).tls(tls).bind().await?;
+    let handle = server.handle();
+    let signal = signals()?;
+
+    // Only this user can enter the folder. It goes when the server has stopped.
+    let folder = tempfile::Builder::new().prefix("sinew-quickstart-").tempdir()?;
+    write(folder.path(), "ca.pem", authority.pem())?;
+    write(folder.path(), "client.pem", &client.chain)?;
+    write(folder.path(), "client.key", &client.key)?;
+    explain(runtime, folder.path());
+
+    let stopping = async {
+        let name = signal.await.unwrap_or("the end of the signal thread");
+        println!("{name}: stopping; calls in flight have 10 s");
+        // Nobody shall wait for a door that nobody opens.
+        door.open();
+        handle.stop(Duration::from_secs(10)).await
+    };
+    let ((), report) = join(server.serve(), stopping).await;
+    println!(
+        "stopped after {:.2?}: {} calls finished, {} idle connections closed, {} cut",
+        report.took, report.drained, report.idle, report.aborted
+    );
+    folder.close()?;
+    Ok(())
+}
+
+/// Writes a file that only this user can read, and that was not there before.
+fn write(folder: &Path, name: &str, text: &str) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(folder.join(name))?.write_all(text.as_bytes())
+}
+
+/// The name of the first signal that comes.
+fn signals() -> io::Result<oneshot::Receiver<&'static str>> {
+    let (tell, told) = oneshot::channel();
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    std::thread::spawn(move || {
+        let mut signals = signals.forever();
+        if let Some(signal) = signals.next() {
+            let _ = tell.send(if signal == SIGINT { "SIGINT" } else { "SIGTERM" });
+        }
+        if let Some(signal) = signals.next() {
+            std::process::exit(128 + signal);
+        }
+    });
+    Ok(told)
+}
+
+fn explain(runtime: &str, folder: &Path) {
+    let folder = folder.display();
+    println!("sinew quickstart on {runtime}: serving on https://{PLACE}");
+    println!("certificates and key: {folder}");
+    println!();
+    println!("Try, in another terminal:");
+    println!("  D={folder}");
+    println!("  alias c='curl --cacert $D/ca.pem --cert $D/client.pem --key $D/client.key'");
+    println!("  c https://{PLACE}/api/resource/42");
+    println!("  c -H 'content-type: application/json' -d '{{\"hello\":1}}' https://{PLACE}/api/echo");
+    println!("  c https://{PLACE}/download/100000000 | c -T - https://{PLACE}/upload");
+    println!("  head -c 2000000 /dev/zero | c --data-binary @- https://{PLACE}/api/echo   # 413");
+    println!("  curl --cacert $D/ca.pem https://{PLACE}/api/resource/42   # no certificate: refused");
+    println!();
+    println!("Ctrl-C, or SIGTERM, stops it.");
+}

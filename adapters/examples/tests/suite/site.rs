@@ -1,0 +1,103 @@
+//! A server under test: bound to a free port of the loopback, running, with or without mutual TLS.
+
+use std::net::SocketAddr;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use sinew_driver::{RestServerConfig, ServerBuilder, ServerHandle, Spawn};
+use sinew_examples::certs::{Authority, Identity};
+use sinew_tls::{ClientTls, ServerTls};
+
+use super::app;
+use crate::rt;
+
+pub(crate) type Builder = ServerBuilder<rt::Runtime, rt::Mode>;
+
+/// Whom the client's certificate names.
+pub(crate) const CLIENT: &str = "spiffe://acme.test/ns/shop/sa/cart";
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Security {
+    Plain,
+    Mutual,
+}
+
+pub(crate) const BOTH: [Security; 2] = [Security::Plain, Security::Mutual];
+
+/// What is minted once for all tests of a process.
+pub(crate) struct Pki {
+    pub(crate) authority: Authority,
+    pub(crate) server: Identity,
+    pub(crate) client: Identity,
+}
+
+pub(crate) fn pki() -> &'static Pki {
+    static PKI: OnceLock<Pki> = OnceLock::new();
+    PKI.get_or_init(|| {
+        let authority = Authority::mint("sinew test authority").unwrap();
+        let server = authority.server(&["localhost", "127.0.0.1", "::1"]).unwrap();
+        let client = authority.client(CLIENT).unwrap();
+        Pki { authority, server, client }
+    })
+}
+
+/// A server that asks everyone for a certificate of the test authority.
+pub(crate) fn server_tls(identity: &Identity) -> ServerTls {
+    let builder = ServerTls::builder().certificate_pem(&identity.chain, &identity.key).unwrap();
+    builder.client_ca_pem(pki().authority.pem()).unwrap().build().unwrap()
+}
+
+/// A client that trusts the test authority and shows its certificate.
+pub(crate) fn client_tls() -> ClientTls {
+    let builder = ClientTls::builder().ca_pem(pki().authority.pem()).unwrap();
+    builder.identity_pem(&pki().client.chain, &pki().client.key).unwrap().build().unwrap()
+}
+
+/// The default configuration, with a change.
+pub(crate) fn config(change: impl FnOnce(&mut RestServerConfig)) -> RestServerConfig {
+    let mut config = RestServerConfig::default();
+    change(&mut config);
+    config
+}
+
+/// A running server. It goes on until the test ends, or until it is stopped.
+pub(crate) struct Site {
+    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) handle: ServerHandle<rt::Runtime>,
+    pub(crate) security: Security,
+}
+
+impl Site {
+    /// The test application with the default configuration.
+    pub(crate) async fn start(security: Security) -> Self {
+        Self::with(security, RestServerConfig::default()).await
+    }
+
+    /// The test application.
+    pub(crate) async fn with(security: Security, config: RestServerConfig) -> Self {
+        let builder = app::routes(rt::RestServer::builder().config(config));
+        Self::run(security, builder.listen("127.0.0.1:0")).await
+    }
+
+    /// Whatever was built.
+    pub(crate) async fn run(security: Security, builder: Builder) -> Self {
+        let server = match security {
+            Security::Plain => builder.allow_plaintext(),
+            Security::Mutual => builder.tls(server_tls(&pki().server)),
+        };
+        let server = server.bind().await.unwrap();
+        let site =
+            Self { addresses: server.local_addrs().to_vec(), handle: server.handle(), security };
+        rt::Runtime::default().spawn(server.serve());
+        site
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    /// Stops, with plenty of time.
+    pub(crate) async fn stop(&self) -> sinew_driver::StopReport {
+        self.handle.stop(Duration::from_secs(20)).await
+    }
+}

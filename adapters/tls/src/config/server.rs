@@ -1,0 +1,265 @@
+//! The server's side.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoClientAuth, NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::time_provider::TimeProvider;
+use sinew_core::time::Instant;
+
+use super::common::{Common, VERSIONS, refuse_verifier};
+use super::{ConfigError, Source, pem};
+use crate::{Options, Tls};
+
+/// How a server does TLS. Cheap to clone; a reload replaces it whole.
+#[derive(Clone, Debug)]
+pub struct ServerTls {
+    config: Arc<ServerConfig>,
+    options: Options,
+}
+
+/// Whether a client has to show a certificate.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ClientAuth {
+    /// Without a good certificate there is no connection.
+    Required,
+    /// A client may come without; a certificate that is shown must be good.
+    Optional,
+    /// Clients are not asked.
+    Off,
+}
+
+impl ServerTls {
+    /// Starts with TLS 1.2 and 1.3, ALPN `http/1.1`, no client certificates.
+    pub fn builder() -> ServerTlsBuilder {
+        ServerTlsBuilder { common: Common::new(Options::SERVER), client_auth: None }
+    }
+
+    /// Takes a configuration of rustls as it is, versions, ALPN and resumption included.
+    pub fn from_config(config: Arc<ServerConfig>, options: Options) -> Self {
+        Self { config, options }
+    }
+
+    /// The configuration of rustls.
+    pub fn config(&self) -> &Arc<ServerConfig> {
+        &self.config
+    }
+
+    /// The time limits of every connection.
+    pub fn options(&self) -> Options {
+        self.options
+    }
+
+    /// Puts TLS under `inner`, for a connection that was accepted at `now`.
+    ///
+    /// # Errors
+    ///
+    /// When rustls refuses the configuration.
+    pub fn accept<W>(&self, inner: W, now: Instant) -> Result<Tls<W>, ConfigError> {
+        Ok(Tls::server(inner, self.config.clone(), self.options, now)?)
+    }
+}
+
+/// Builds a [`ServerTls`].
+#[derive(Debug)]
+pub struct ServerTlsBuilder {
+    common: Common,
+    client_auth: Option<ClientAuth>,
+}
+
+impl ServerTlsBuilder {
+    /// The server's certificate: the chain in PEM, leaf first, and the private key in PEM.
+    ///
+    /// # Errors
+    ///
+    /// When one of them is missing or malformed. Whether they match is checked when the
+    /// configuration is built.
+    pub fn certificate_pem(
+        mut self,
+        chain: impl AsRef<[u8]>,
+        key: impl AsRef<[u8]>,
+    ) -> Result<Self, ConfigError> {
+        let source = Source::Memory;
+        let chain = pem::chain(chain.as_ref(), &source)?;
+        self.common.identity = Some((chain, pem::key(key.as_ref(), &source)?));
+        Ok(self)
+    }
+
+    /// Like [`certificate_pem`](Self::certificate_pem), from two files (which may be the same one).
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be read, or lacks what it should hold.
+    pub fn certificate_file(
+        mut self,
+        chain: impl AsRef<Path>,
+        key: impl AsRef<Path>,
+    ) -> Result<Self, ConfigError> {
+        let (chain, key) = (chain.as_ref(), key.as_ref());
+        let certificates = pem::chain(&pem::read(chain)?, &pem::file(chain))?;
+        let key = pem::key(&pem::read(key)?, &pem::file(key))?;
+        self.common.identity = Some((certificates, key));
+        Ok(self)
+    }
+
+    /// Like [`certificate_pem`](Self::certificate_pem), in DER.
+    pub fn certificate_der(
+        mut self,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Self {
+        self.common.identity = Some((chain, key));
+        self
+    }
+
+    /// The authorities that sign client certificates, in PEM: one or several.
+    ///
+    /// # Errors
+    ///
+    /// When there is none in there, or it is malformed.
+    pub fn client_ca_pem(mut self, pem: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
+        let source = Source::Memory;
+        self.common.add_authorities(pem::authorities(pem.as_ref(), &source)?, &source)?;
+        Ok(self)
+    }
+
+    /// Like [`client_ca_pem`](Self::client_ca_pem), from a file.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, has none in it, or it is malformed.
+    pub fn client_ca_file(mut self, path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        let path = path.as_ref();
+        let source = pem::file(path);
+        self.common.add_authorities(pem::authorities(&pem::read(path)?, &source)?, &source)?;
+        Ok(self)
+    }
+
+    /// Like [`client_ca_pem`](Self::client_ca_pem), one certificate in DER.
+    ///
+    /// # Errors
+    ///
+    /// When it is malformed.
+    pub fn client_ca_der(
+        mut self,
+        certificate: CertificateDer<'static>,
+    ) -> Result<Self, ConfigError> {
+        self.common.add_authorities([certificate], &Source::Memory)?;
+        Ok(self)
+    }
+
+    /// Whether a client has to show a certificate. Default: required once an authority for it is
+    /// given, off otherwise.
+    pub fn client_auth(mut self, client_auth: ClientAuth) -> Self {
+        self.client_auth = Some(client_auth);
+        self
+    }
+
+    /// The application protocols offered, in order of preference. Default: `http/1.1`. An empty list
+    /// switches ALPN off.
+    pub fn alpn<P: Into<Vec<u8>>>(mut self, protocols: impl IntoIterator<Item = P>) -> Self {
+        self.common.alpn = protocols.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Revocation lists for the certificates of clients, in PEM.
+    ///
+    /// Given at all, they must cover every certificate below the authority, and be current: a
+    /// certificate on no list, or on one past its next update, is refused.
+    ///
+    /// # Errors
+    ///
+    /// When there is none in there, or it is malformed.
+    pub fn crls_pem(mut self, pem: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
+        self.common.crls.extend(pem::crls(pem.as_ref(), &Source::Memory)?);
+        Ok(self)
+    }
+
+    /// Like [`crls_pem`](Self::crls_pem), from a file.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, has none in it, or it is malformed.
+    pub fn crls_file(mut self, path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        let path = path.as_ref();
+        self.common.crls.extend(pem::crls(&pem::read(path)?, &pem::file(path))?);
+        Ok(self)
+    }
+
+    /// Like [`crls_pem`](Self::crls_pem), one list in DER.
+    pub fn crl_der(mut self, crl: CertificateRevocationListDer<'static>) -> Self {
+        self.common.crls.push(crl);
+        self
+    }
+
+    /// The time limits of every connection.
+    pub fn options(mut self, options: Options) -> Self {
+        self.common.options = options;
+        self
+    }
+
+    /// The clock that certificates are checked against. Default: the system's.
+    pub fn clock(mut self, clock: Arc<dyn TimeProvider>) -> Self {
+        self.common.clock = clock;
+        self
+    }
+
+    /// The cryptography. Default: ring, or else aws-lc-rs, as the crate's features say.
+    pub fn provider(mut self, provider: Arc<CryptoProvider>) -> Self {
+        self.common.provider = Some(provider);
+        self
+    }
+
+    /// Builds it.
+    ///
+    /// # Errors
+    ///
+    /// When something is missing, does not fit together, or would have no effect.
+    pub fn build(self) -> Result<ServerTls, ConfigError> {
+        let provider = self.common.check()?;
+        let common = self.common;
+        let (chain, key) = common.identity.ok_or(ConfigError::NoCertificate)?;
+        let has_ca = !common.roots.is_empty();
+        let default = if has_ca { ClientAuth::Required } else { ClientAuth::Off };
+        let client_auth = self.client_auth.unwrap_or(default);
+        match client_auth {
+            ClientAuth::Off if has_ca => return Err(ConfigError::Unused("the client authority")),
+            ClientAuth::Off if !common.crls.is_empty() => {
+                return Err(ConfigError::Unused("the revocation list"));
+            }
+            ClientAuth::Required | ClientAuth::Optional if !has_ca => {
+                return Err(ConfigError::NoClientCa);
+            }
+            _ => {}
+        }
+        let verifier: Arc<dyn ClientCertVerifier> = match client_auth {
+            ClientAuth::Off => Arc::new(NoClientAuth),
+            ClientAuth::Required | ClientAuth::Optional => {
+                let roots = Arc::new(common.roots);
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone())
+                    .with_crls(common.crls)
+                    .enforce_revocation_expiration();
+                let verifier = match client_auth {
+                    ClientAuth::Optional => verifier.allow_unauthenticated(),
+                    _ => verifier,
+                };
+                verifier.build().map_err(|error| refuse_verifier(&error))?
+            }
+        };
+        let mut config = ServerConfig::builder_with_details(provider, common.clock)
+            .with_protocol_versions(VERSIONS)?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(chain, key)?;
+        config.alpn_protocols = common.alpn;
+        config.max_early_data_size = 0;
+        if client_auth != ClientAuth::Off {
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        }
+        Ok(ServerTls { config: Arc::new(config), options: common.options })
+    }
+}

@@ -1,0 +1,48 @@
+//! The subcommands.
+
+mod check;
+mod corpus;
+#[cfg(feature = "serve")]
+mod serve;
+
+use core::fmt;
+use std::process::ExitCode;
+
+/// What `sinew` can do.
+#[derive(clap::Subcommand)]
+pub(crate) enum Command {
+    /// Run conformance cases and say how they went; exit code 1 when one failed
+    Check(check::Check),
+    /// Write the inputs of the cases as seeds for the fuzz targets
+    Corpus(corpus::Corpus),
+    /// Run the reference server until SIGTERM or SIGINT
+    #[cfg(feature = "serve")]
+    Serve(serve::Serve),
+}
+
+impl Command {
+    pub(crate) fn run(self) -> Result<ExitCode, Problem> {
+        match self {
+            Self::Check(check) => check.run(),
+            Self::Corpus(corpus) => corpus.run(),
+            #[cfg(feature = "serve")]
+            Self::Serve(serve) => serve.run(),
+        }
+    }
+}
+
+/// Why a command could not do its work, in words for its user.
+#[derive(Debug)]
+pub(crate) struct Problem(String);
+
+impl Problem {
+    pub(crate) fn new(what: impl fmt::Display) -> Self {
+        Self(what.to_string())
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

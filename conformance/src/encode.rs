@@ -1,0 +1,232 @@
+//! Encode cases: what an application asks a machine to send, and what the machine makes of it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use core::fmt;
+use core::time::Duration;
+use http::{Method, StatusCode};
+use sinew_core::error::Error;
+use sinew_core::http1::{
+    BodySize, Client, ClientConfig, NO_FIELDS, Rejected, RequestLine, Server, ServerConfig,
+    ServerEvent, StatusLine,
+};
+use sinew_core::machine::{Machine, Status, Wire};
+use sinew_core::time::{Epoch, Instant};
+
+use crate::case::{Choice, EncodeCase, EncodeExpect, Side, Spec};
+use crate::feed::drain;
+use crate::judge::Chosen;
+use crate::reader::{self, Message};
+use crate::suite::{CaseResult, shorten};
+
+const NOW: Instant = Instant::ZERO;
+
+/// Sun, 06 Nov 1994 08:49:37 GMT, the RFC's own example.
+const EPOCH: Epoch = Epoch::new(Duration::from_secs(784_111_777));
+
+/// Why something was not sent.
+enum Refusal {
+    /// The `http` crate has no such value: it cannot even be asked for.
+    Type(String),
+    /// The machine refused.
+    Machine(Error),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Type(why) => write!(f, "no such value: {why}"),
+            Self::Machine(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+/// What came of a request to send.
+struct Sent {
+    /// The first refusal.
+    refusal: Option<Refusal>,
+    written: Vec<u8>,
+    status: Status,
+}
+
+/// Runs one encode case.
+pub fn check(case: &EncodeCase) -> CaseResult {
+    let spec = &case.spec;
+    let sent = match case.side {
+        Side::Request => send_request(spec),
+        Side::Response => send_response(spec),
+    };
+    let sent = match sent {
+        Ok(sent) => sent,
+        Err(why) => {
+            return CaseResult::Failed { problems: vec![why], got: "nothing".to_owned() };
+        }
+    };
+    let problems = judge(case, &sent);
+    if problems.is_empty() {
+        return CaseResult::Passed(Chosen { either: None, status: None });
+    }
+    let refusal = sent.refusal.map_or(String::new(), |refusal| format!("{refusal}, "));
+    CaseResult::Failed { problems, got: format!("{refusal}{}", shorten(&sent.written)) }
+}
+
+fn judge(case: &EncodeCase, sent: &Sent) -> Vec<String> {
+    let closes = sent.status != Status::Open;
+    match (case.expect.outcome, &sent.refusal) {
+        (Choice::Reject, None) => vec!["it was sent".to_owned()],
+        // Refused before the head: nothing is out. Refused later: the peer must see it break off.
+        (Choice::Reject, Some(_)) if sent.written.is_empty() || closes => Vec::new(),
+        (Choice::Reject, Some(_)) => vec!["refused in the middle, and it goes on".to_owned()],
+        (Choice::Accept, Some(refusal)) => vec![format!("it was refused: {refusal}")],
+        (Choice::Accept, None) => {
+            let read = match case.side {
+                Side::Request => reader::request(&sent.written).map(|message| vec![message]),
+                Side::Response => {
+                    let method = case.spec.request_method.clone();
+                    let methods = [method.unwrap_or_else(|| "GET".to_owned())];
+                    reader::responses(&sent.written, &methods, false)
+                }
+            };
+            match read {
+                Ok(messages) if messages.len() == 1 => {
+                    judge_message(&case.expect, &messages[0], closes)
+                }
+                Ok(messages) => vec![format!("{} messages on the wire", messages.len())],
+                Err(malformed) => vec![malformed.to_string()],
+            }
+        }
+    }
+}
+
+fn judge_message(expect: &EncodeExpect, message: &Message, closes: bool) -> Vec<String> {
+    let mut problems = Vec::new();
+    if let Some(wanted) = &expect.contains
+        && !message.head.contains(wanted)
+    {
+        problems.push(format!("the head has no {wanted:?}: {:?}", message.head));
+    }
+    for name in &expect.lacks {
+        if let Some(value) = message.field(name) {
+            problems.push(format!("the head has {name}: {value}"));
+        }
+    }
+    let bodies = [(&expect.wire_body, &message.wire_body), (&expect.decoded_body, &message.body)];
+    for (wanted, got) in bodies {
+        if let Some(wanted) = wanted
+            && wanted.0 != *got
+        {
+            problems.push(format!("body {}, expected {wanted:?}", shorten(got)));
+        }
+    }
+    if let Some(wanted) = expect.close_after
+        && wanted != closes
+    {
+        problems.push(format!("close_after {closes}, expected {wanted}"));
+    }
+    problems
+}
+
+/// Octets of a text: latin-1, or UTF-8 where a character has no octet.
+fn octets(text: &str) -> Vec<u8> {
+    let latin1: Result<Vec<u8>, _> = text.chars().map(u8::try_from).collect();
+    latin1.unwrap_or_else(|_| text.as_bytes().to_vec())
+}
+
+fn field_octets(fields: &[(String, String)]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    fields.iter().map(|(name, value)| (octets(name), octets(value))).collect()
+}
+
+fn body_size(spec: &Spec) -> BodySize {
+    match &spec.body {
+        _ if spec.stream => BodySize::Unknown,
+        Some(body) => BodySize::Exact(octets(body).len() as u64),
+        None => BodySize::Empty,
+    }
+}
+
+fn send_request(spec: &Spec) -> Result<Sent, String> {
+    let mut client = Client::new(Arc::new(ClientConfig::default()));
+    let method = match Method::from_bytes(&octets(spec.method.as_deref().unwrap_or("GET"))) {
+        Ok(method) => method,
+        Err(e) => {
+            let refusal = Some(Refusal::Type(e.to_string()));
+            return Ok(Sent { refusal, written: Vec::new(), status: Status::Open });
+        }
+    };
+    let target = octets(spec.target.as_deref().unwrap_or("/"));
+    let authority = octets(spec.host.as_deref().unwrap_or("a.test"));
+    let line = RequestLine { method: &method, target: &target, authority: &authority };
+    let sent = client.send_request(NOW, line, field_octets(&spec.headers), body_size(spec));
+    let refusal = sent.err().map(Refusal::Machine);
+    if spec.stream || spec.body.is_some() {
+        return Err("a request with a body cannot be asked for yet".to_owned());
+    }
+    let mut written = Vec::new();
+    drain(client.outbox(), &mut written, usize::MAX);
+    Ok(Sent { refusal, written, status: client.status() })
+}
+
+fn send_response(spec: &Spec) -> Result<Sent, String> {
+    let config = ServerConfig { epoch: Some(EPOCH), ..ServerConfig::default() };
+    let mut server = Server::new(Arc::new(config), NOW);
+    let method = spec.request_method.as_deref().unwrap_or("GET");
+    let version = spec.request_version.as_deref().unwrap_or("1.1");
+    let target = if method == "CONNECT" { "a.test:443" } else { "/" };
+    // The client takes trailers, so that a trailer is refused for what it is.
+    let asked = format!(
+        "{method} {target} HTTP/{version}\r\nhost: a.test:443\r\nte: trailers\r\nconnection: te\r\n\r\n"
+    );
+    server.inbox().extend_from_slice(asked.as_bytes());
+    if !matches!(server.poll_event(NOW), Ok(Some(ServerEvent::Request { .. }))) {
+        return Err("the request that it answers was not taken".to_owned());
+    }
+    let refusal = match respond(&mut server, spec) {
+        Ok(()) => None,
+        Err(refusal) => {
+            // What an application does that cannot go on.
+            if server.response_open() {
+                server.abort(NOW);
+            }
+            Some(refusal)
+        }
+    };
+    let mut written = Vec::new();
+    // Nothing more is asked of the machine: what follows from the end of the exchange shows.
+    let rest = server.poll_event(NOW);
+    drain(server.outbox(), &mut written, usize::MAX);
+    if !matches!(rest, Ok(None)) {
+        return Err(format!("the machine goes on with {rest:?}"));
+    }
+    Ok(Sent { refusal, written, status: server.status() })
+}
+
+fn respond(server: &mut Server, spec: &Spec) -> Result<(), Refusal> {
+    let status = StatusCode::from_u16(spec.status.unwrap_or(200));
+    let status = status.map_err(|e| Refusal::Type(e.to_string()))?;
+    let fields = field_octets(&spec.headers);
+    if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
+        return server.send_informational(NOW, status, fields).map_err(Refusal::Machine);
+    }
+    let reason = spec.reason.as_deref().map(octets);
+    let line = StatusLine { status, reason: reason.as_deref() };
+    let size = body_size(spec);
+    server.send_response(NOW, line, fields, size).map_err(Refusal::Machine)?;
+    let pieces = spec.chunks.iter().chain(&spec.body).map(|piece| octets(piece));
+    for piece in pieces {
+        match server.send_data(NOW, Bytes::from(piece)) {
+            Ok(()) => {}
+            Err(Rejected::Error(error)) => return Err(Refusal::Machine(error)),
+            Err(Rejected::Full(_)) => return Err(Refusal::Type("the outbox is full".to_owned())),
+        }
+    }
+    if size == BodySize::Empty {
+        return Ok(());
+    }
+    let sent = if spec.trailers.is_empty() {
+        server.send_end(NOW, NO_FIELDS)
+    } else {
+        server.send_end(NOW, field_octets(&spec.trailers))
+    };
+    sent.map_err(Refusal::Machine)
+}

@@ -1,0 +1,228 @@
+//! The reference server, through each adapter: its routes, its end, its refusals to start.
+
+#![cfg(feature = "serve")]
+#![expect(clippy::unwrap_used, reason = "outside of `#[test]` too, a test stops where it is wrong")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use sinew_conformance::reader::{self, Message};
+use sinew_tls::rustls::pki_types::pem::PemObject;
+use sinew_tls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use sinew_tls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+const RUNTIMES: [&str; 3] = ["tokio", "smol", "async-std"];
+
+/// A running `sinew serve`, killed when the test is over.
+struct Served {
+    child: Child,
+    address: String,
+}
+
+impl Served {
+    fn start(runtime: &str, more: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_sinew"))
+            .args(["serve", "--runtime", runtime, "--listen", "127.0.0.1:0"])
+            .args(more)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("listening on ").unwrap().to_owned();
+        Self { child, address }
+    }
+
+    fn connect(&self) -> TcpStream {
+        TcpStream::connect(&self.address).unwrap()
+    }
+
+    /// Sends the bytes of one request, shuts the writing side, and reads the response.
+    fn ask(&self, request: &[u8]) -> Message {
+        let mut stream = self.connect();
+        stream.write_all(request).unwrap();
+        read_one(&mut stream)
+    }
+
+    fn get(&self, target: &str) -> Message {
+        let head = format!("GET {target} HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\n\r\n");
+        self.ask(head.as_bytes())
+    }
+
+    fn post(&self, target: &str, body: &[u8]) -> Message {
+        let length = body.len();
+        let mut request = format!(
+            "POST {target} HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+        )
+        .into_bytes();
+        request.extend_from_slice(body);
+        self.ask(&request)
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
+    }
+
+    fn exit_code(mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn read_one(stream: &mut impl Read) -> Message {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    let mut messages = reader::responses(&bytes, &[], false).unwrap();
+    assert_eq!(messages.len(), 1, "{}", bytes.escape_ascii());
+    messages.remove(0)
+}
+
+#[test]
+fn every_route_answers_on_every_runtime() {
+    for runtime in RUNTIMES {
+        let server = Served::start(runtime, &[]);
+        assert_eq!(server.get("/plain").body, b"Hello, World!", "{runtime}");
+        let json = server.get("/json");
+        assert_eq!(json.field("content-type").as_deref(), Some("application/json"));
+        assert_eq!(json.body, br#"{"message":"Hello, World!"}"#);
+        let body = vec![b'e'; 300_000];
+        assert_eq!(server.post("/echo", &body).body, body);
+        let stream = server.get("/stream/200000");
+        assert_eq!(stream.body.len(), 200_000);
+        assert_eq!(stream.field("transfer-encoding").as_deref(), Some("chunked"));
+        assert_eq!(server.get("/status/418").status(), 418);
+        assert_eq!(server.get("/status/99").status(), 400);
+        assert_eq!(server.get("/delay/20").body, b"Hello, World!");
+        let headers = String::from_utf8(server.get("/headers").body).unwrap();
+        assert!(headers.contains(r#"["host","a.test"]"#), "{headers}");
+        assert_eq!(server.post("/sink", &body).body, br#"{"bytes":300000}"#);
+        assert_eq!(server.get("/nothing").status(), 404);
+        assert_eq!(server.post("/plain", b"").status(), 405);
+    }
+}
+
+#[test]
+fn a_signal_ends_it_when_what_runs_is_finished() {
+    for (runtime, signal) in RUNTIMES.into_iter().zip(["-TERM", "-INT", "-TERM"]) {
+        let server = Served::start(runtime, &[]);
+        let mut slow = server.connect();
+        slow.write_all(
+            b"POST /sink HTTP/1.1\r\nhost: a.test\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n",
+        )
+        .unwrap();
+        // The handler pulls: from here on the request is in flight.
+        let mut interim = [0; 25];
+        slow.read_exact(&mut interim).unwrap();
+        assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+        server.signal(signal);
+        slow.write_all(b"abcd").unwrap();
+        slow.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(read_one(&mut slow).body, br#"{"bytes":4}"#, "{runtime}");
+        assert_eq!(server.exit_code(), Some(0), "{runtime}");
+    }
+}
+
+#[test]
+fn wrong_arguments_are_named() {
+    let refusal = |arguments: &[&str]| {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_sinew")).arg("serve").args(arguments).output();
+        let output = output.unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let address = refusal(&["--runtime", "tokio", "--listen", "nowhere"]);
+    assert!(address.contains("nowhere"), "{address}");
+    assert!(refusal(&["--runtime", "glib", "--listen", "127.0.0.1:0"]).contains("'glib'"));
+    let tls = ["--runtime", "smol", "--listen", "127.0.0.1:0", "--tls", "/no/such/directory"];
+    assert!(refusal(&tls).contains("/no/such/directory"));
+}
+
+// ---- TLS -------------------------------------------------------------------------------------
+
+struct Leaf {
+    chain: String,
+    key: String,
+}
+
+/// A certificate authority and two leaves of it, a server's and a client's.
+fn certificates() -> (String, Leaf, Leaf) {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let ca = params.self_signed(&key).unwrap().pem();
+    let issuer = Issuer::new(params, key);
+    let leaf = |name: &str| {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        Leaf { chain: params.signed_by(&key, &issuer).unwrap().pem(), key: key.serialize_pem() }
+    };
+    (ca, leaf("localhost"), leaf("client"))
+}
+
+fn ask_with_tls(server: &Served, ca: &str, identity: Option<&Leaf>) -> std::io::Result<Vec<u8>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    let config = match identity {
+        None => config.with_no_client_auth(),
+        Some(leaf) => {
+            let chain = CertificateDer::from_pem_slice(leaf.chain.as_bytes()).unwrap();
+            let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap();
+            config.with_client_auth_cert(vec![chain], key).unwrap()
+        }
+    };
+    let name = ServerName::try_from("localhost").unwrap();
+    let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut stream = StreamOwned::new(connection, server.connect());
+    stream.write_all(b"GET /plain HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn provider() -> sinew_tls::rustls::crypto::CryptoProvider {
+    sinew_tls::rustls::crypto::ring::default_provider()
+}
+
+#[test]
+fn with_a_ca_it_asks_for_client_certificates() {
+    let (ca, server_leaf, client_leaf) = certificates();
+    let (other_ca, _, stranger) = certificates();
+    for (runtime, mutual) in
+        [("tokio", false), ("tokio", true), ("smol", true), ("async-std", true)]
+    {
+        let name = format!("tls-{runtime}-{mutual}");
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("cert.pem"), &server_leaf.chain).unwrap();
+        std::fs::write(dir.join("key.pem"), &server_leaf.key).unwrap();
+        if mutual {
+            std::fs::write(dir.join("ca.pem"), &ca).unwrap();
+        }
+        let server = Served::start(runtime, &["--tls", dir.to_str().unwrap()]);
+        let answered = |identity| {
+            ask_with_tls(&server, &ca, identity).is_ok_and(|b| b.ends_with(b"Hello, World!"))
+        };
+        assert_eq!(answered(None), !mutual, "{runtime}");
+        assert!(answered(Some(&client_leaf)), "{runtime}");
+        assert_eq!(answered(Some(&stranger)), !mutual, "{runtime}");
+        assert!(ask_with_tls(&server, &other_ca, None).is_err(), "{runtime}");
+        drop(server);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}
