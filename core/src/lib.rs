@@ -1,5 +1,6 @@
 //! The machines of sinew.
 
+pub mod client;
 pub mod error;
 pub mod head;
 pub mod http1;
