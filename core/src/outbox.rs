@@ -74,6 +74,51 @@ impl Outbox {
         self.queue.push_back(bytes);
     }
 
+    /// Queues `n` in hexadecimal and a CR LF: the head of a chunk.
+    pub(crate) fn put_hex_line(&mut self, n: usize) {
+        let mut line = [0; 18];
+        line[16] = b'\r';
+        line[17] = b'\n';
+        let mut at = 16;
+        let mut rest = n;
+        loop {
+            at -= 1;
+            line[at] = b"0123456789abcdef"[rest & 15];
+            rest >>= 4;
+            if rest == 0 {
+                break;
+            }
+        }
+        self.put(&line[at..]);
+    }
+
+    /// Queues `n` in decimal.
+    pub(crate) fn put_decimal(&mut self, n: u64) {
+        let mut digits = [0; 20];
+        let mut at = digits.len();
+        let mut rest = n;
+        loop {
+            at -= 1;
+            digits[at] = b"0123456789"[(rest % 10) as usize];
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        self.put(&digits[at..]);
+    }
+
+    /// Where the next small piece starts; see [`rollback`](Self::rollback).
+    pub(crate) fn mark(&self) -> usize {
+        self.tail.len()
+    }
+
+    /// Takes back the small pieces queued since `mark`; nothing else may have been queued between.
+    pub(crate) fn rollback(&mut self, mark: usize) {
+        self.len -= self.tail.len().saturating_sub(mark);
+        self.tail.truncate(mark);
+    }
+
     /// Moves everything that `other` holds behind what is queued here.
     pub fn append(&mut self, other: &mut Self) {
         while let Some(piece) = other.queue.pop_front() {
@@ -83,6 +128,13 @@ impl Outbox {
         other.drained = other.drained.saturating_add(other.len as u64);
         other.tail.clear();
         other.len = 0;
+    }
+
+    /// Drops what is queued: nobody will take it. [`drained`](Self::drained) stays true.
+    pub fn clear(&mut self) {
+        self.queue.clear();
+        self.tail.clear();
+        self.len = 0;
     }
 
     /// Gives spare memory back; called when the connection goes to sleep with nothing queued.

@@ -46,11 +46,6 @@ impl SpanTable {
         }
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.len = 0;
-        self.spill.clear();
-    }
-
     fn iter(&self) -> impl Iterator<Item = &Span> + Clone {
         let inline = &self.inline[..usize::from(self.len).min(INLINE)];
         inline.iter().chain(&self.spill)

@@ -1,9 +1,30 @@
 //! HTTP/1.1 (RFC 9112), both roles.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `server`, `client` | the two machines |
+//! | `state` | every transition of an exchange, role-blind |
+//! | `parse` | heads and trailer sections, line by line |
+//! | `framing` | RFC 9112 section 6.3, and nothing else decides it |
+//! | `chunked`, `body` | bodies in and out |
+//! | `encode` | heads out; nothing unchecked leaves |
+//! | `upgrade` | what a request to switch protocols must look like |
+//! | `limits` | every limit and every timer, with defaults |
 
+mod body;
+mod chunked;
 mod client;
+mod date;
+mod encode;
+mod framing;
+mod grammar;
+mod inbox;
 mod limits;
 mod message;
+mod parse;
 mod server;
+mod state;
+mod upgrade;
 
 pub use client::{Client, ClientEvent};
 pub use limits::{ClientConfig, Limits, ServerConfig};

@@ -1,0 +1,165 @@
+//! Bodies as they come in and go out.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::chunked::{Chunked, Piece};
+use super::framing::Framing;
+use super::limits::Limits;
+use crate::error::{Kind, Limit, Misuse};
+use crate::head::Fields;
+use crate::outbox::Outbox;
+
+/// Smaller pieces are copied out, so that they do not keep a whole read buffer alive.
+const COPY_BELOW: usize = 256;
+
+/// Takes one body out of the inbox.
+#[derive(Debug, Default)]
+pub(crate) struct Decoder {
+    coding: Coding,
+    /// Decoded bytes announced so far.
+    announced: u64,
+}
+
+#[derive(Debug, Default)]
+enum Coding {
+    #[default]
+    Done,
+    Length(u64),
+    Chunked(Chunked),
+    UntilClose,
+}
+
+/// What a body is made of.
+pub(crate) enum Decoded {
+    Data(Bytes),
+    End(Option<Fields>),
+}
+
+impl Decoder {
+    pub(crate) fn new(framing: Framing) -> Self {
+        let coding = match framing {
+            Framing::Empty | Framing::Tunnel => Coding::Done,
+            Framing::Length(length) => Coding::Length(length),
+            Framing::Chunked => Coding::Chunked(Chunked::default()),
+            Framing::UntilClose => Coding::UntilClose,
+        };
+        Self { coding, announced: 0 }
+    }
+
+    /// The bytes still due, where they are known.
+    pub(crate) fn known_rest(&self) -> Option<u64> {
+        match self.coding {
+            Coding::Done => Some(0),
+            Coding::Length(left) => Some(left),
+            Coding::Chunked(_) | Coding::UntilClose => None,
+        }
+    }
+
+    /// The next piece of at most `limit` decoded bytes in all. `eof`: nothing more will come.
+    pub(crate) fn poll(
+        &mut self,
+        inbox: &mut BytesMut,
+        limits: &Limits,
+        limit: u64,
+        eof: bool,
+    ) -> Result<Option<Decoded>, Kind> {
+        let announced = &mut self.announced;
+        let announce = |announced: &mut u64, bytes: u64| {
+            *announced = announced.saturating_add(bytes);
+            if *announced > limit { Err(Kind::Limit(Limit::Body)) } else { Ok(()) }
+        };
+        let here = match &mut self.coding {
+            Coding::Done => return Ok(None),
+            Coding::Length(left) => {
+                if *left == 0 {
+                    self.coding = Coding::Done;
+                    return Ok(Some(Decoded::End(None)));
+                }
+                if announced.saturating_add(*left) > limit {
+                    return Err(Kind::Limit(Limit::Body));
+                }
+                let here = usize::try_from(*left).unwrap_or(usize::MAX).min(inbox.len());
+                *left -= here as u64;
+                *announced += here as u64;
+                here
+            }
+            Coding::Chunked(chunked) => {
+                match chunked.poll(inbox, limits, |size| announce(announced, size))? {
+                    Some(Piece::Data(here)) => here,
+                    Some(Piece::End(trailers)) => {
+                        self.coding = Coding::Done;
+                        return Ok(Some(Decoded::End(trailers)));
+                    }
+                    None => 0,
+                }
+            }
+            Coding::UntilClose => {
+                announce(announced, inbox.len() as u64)?;
+                if inbox.is_empty() && eof {
+                    self.coding = Coding::Done;
+                    return Ok(Some(Decoded::End(None)));
+                }
+                inbox.len()
+            }
+        };
+        match here {
+            0 if eof => Err(Kind::Truncated),
+            0 => Ok(None),
+            here => Ok(Some(Decoded::Data(take(inbox, here)))),
+        }
+    }
+}
+
+fn take(inbox: &mut BytesMut, n: usize) -> Bytes {
+    if n < COPY_BELOW {
+        let piece = Bytes::copy_from_slice(&inbox[..n]);
+        inbox.advance(n);
+        piece
+    } else {
+        inbox.split_to(n).freeze()
+    }
+}
+
+/// Puts one body into the outbox.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Encoder {
+    /// No body is due.
+    #[default]
+    Done,
+    Length(u64),
+    Chunked,
+    UntilClose,
+    /// The body is announced but does not travel: an answer to HEAD, or nobody reads it any more.
+    Swallow,
+}
+
+impl Encoder {
+    pub(crate) fn data(&mut self, outbox: &mut Outbox, data: Bytes) -> Result<(), Misuse> {
+        match self {
+            Self::Done => return Err(Misuse::NoBodyDue),
+            Self::Length(left) => {
+                *left = left.checked_sub(data.len() as u64).ok_or(Misuse::BodyTooLong)?;
+                outbox.push(data);
+            }
+            // https://www.rfc-editor.org/rfc/rfc9112#section-7.1: an empty chunk would be the last.
+            Self::Chunked if data.is_empty() => {}
+            Self::Chunked => {
+                outbox.put_hex_line(data.len());
+                outbox.push(data);
+                outbox.put(b"\r\n");
+            }
+            Self::UntilClose => outbox.push(data),
+            Self::Swallow => {}
+        }
+        Ok(())
+    }
+
+    /// Whether the body may end here.
+    pub(crate) fn check_end(self) -> Result<(), Misuse> {
+        match self {
+            Self::Done => Err(Misuse::NoBodyDue),
+            Self::Length(left) if left > 0 => Err(Misuse::BodyTooShort),
+            _ => Ok(()),
+        }
+    }
+}

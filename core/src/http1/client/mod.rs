@@ -1,0 +1,420 @@
+//! One client connection.
+
+mod receive;
+mod request;
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::error::{Delivery, Error, Kind, Misuse, Phase};
+use crate::head::{Fields, ResponseHead};
+use crate::http1::ClientConfig;
+use crate::http1::body::{Decoder, Encoder};
+use crate::http1::framing::Asked;
+use crate::http1::inbox::InboxGuard;
+use crate::http1::message::BodySize;
+use crate::http1::parse::{HeadParser, ResponseFirst};
+use crate::http1::state::{Half, Outcome, State, Transition};
+use crate::machine::{CloseReason, Layered, Machine, Status, Wire};
+use crate::observe::{self, Log};
+use crate::outbox::{Outbox, WriteStall};
+use crate::time::{Deadline, Instant, Timer};
+
+/// What a client connection tells the application.
+#[derive(Debug)]
+pub enum ClientEvent {
+    /// An interim response (1xx, not 101).
+    Informational(ResponseHead),
+    /// The body of a request with `Expect: 100-continue` may be sent: the server asked for it, or
+    /// did not answer in time.
+    Continue,
+    /// The head of the final response. With [`BodySize::Empty`] no `Data` and no `End` follow.
+    Response {
+        /// Status and fields.
+        head: ResponseHead,
+        /// What follows.
+        body: BodySize,
+    },
+    /// Bytes of the response body.
+    Data(Bytes),
+    /// The response body is complete.
+    End(Option<Fields>),
+}
+
+/// An HTTP/1.1 client connection, one exchange at a time.
+#[derive(Debug)]
+pub struct Client {
+    config: Arc<ClientConfig>,
+    inbox: BytesMut,
+    guard: InboxGuard,
+    outbox: Outbox,
+    state: State,
+    parser: HeadParser<ResponseFirst>,
+    decoder: Decoder,
+    encoder: Encoder,
+    asked: Asked,
+    /// The protocols that the request offers to switch to.
+    offered: Vec<u8>,
+    /// The body waits for `100 Continue`.
+    waits_continue: bool,
+    /// The wait is over and the application was not told yet.
+    continue_due: bool,
+    /// The response's head has come with this verdict on the request.
+    verdict: Option<Delivery>,
+    /// What the outbox will have drained when the first byte of the request is on its way.
+    sent_mark: u64,
+    interim: u32,
+    between_bytes: Option<Duration>,
+    /// Bytes received from the server, ever, and when the body's timer was armed.
+    received: u64,
+    received_mark: u64,
+    /// The timer of the exchange's phase.
+    timer: Option<Deadline>,
+    wait_continue: Option<Instant>,
+    stall: WriteStall,
+    closed: Option<CloseReason>,
+    closing: bool,
+    eof: bool,
+    error: Option<Error>,
+    exchange: u64,
+    log: Log,
+}
+
+impl Client {
+    /// A fresh connection.
+    pub fn new(config: Arc<ClientConfig>) -> Self {
+        let mut log = Log::new();
+        log.enable(config.observe);
+        Self {
+            between_bytes: config.between_bytes,
+            config,
+            inbox: BytesMut::new(),
+            guard: InboxGuard::default(),
+            outbox: Outbox::new(),
+            state: State::START,
+            parser: HeadParser::default(),
+            decoder: Decoder::default(),
+            encoder: Encoder::Done,
+            asked: Asked::Other,
+            offered: Vec::new(),
+            waits_continue: false,
+            continue_due: false,
+            verdict: None,
+            sent_mark: 0,
+            interim: 0,
+            received: 0,
+            received_mark: 0,
+            timer: None,
+            wait_continue: None,
+            stall: WriteStall::new(),
+            closed: None,
+            closing: false,
+            eof: false,
+            error: None,
+            exchange: 0,
+            log,
+        }
+    }
+
+    /// No further request: an idle connection ends at once, a running exchange is finished first.
+    pub fn close(&mut self, now: Instant) {
+        if self.check(now).is_err() {
+            return;
+        }
+        self.closing = true;
+        match self.state.request {
+            Half::Idle => self.close_with(CloseReason::Done),
+            _ => self.keep_no_more(),
+        }
+    }
+
+    /// Replaces the limit on the wait for the response's head, counted from `now`.
+    pub fn set_response_head_timeout(&mut self, now: Instant, limit: Option<Duration>) {
+        if self.check(now).is_ok() && self.awaits_response() {
+            self.timer = limit.map(|wait| Deadline { at: now + wait, why: Timer::ResponseHead });
+        }
+    }
+
+    /// Replaces the limit between two pieces of the response body for the current exchange; `None`
+    /// suits event streams.
+    pub fn set_between_bytes(&mut self, now: Instant, limit: Option<Duration>) {
+        if self.check(now).is_err() {
+            return;
+        }
+        self.between_bytes = limit;
+        if self.state.response == Half::Body {
+            self.await_body(now);
+        }
+    }
+
+    /// Whether a body producer may go on: body is due, not held back by `Expect: 100-continue`, and
+    /// the outbox is below its high-water mark.
+    pub fn can_send(&self) -> bool {
+        self.request_open() && !self.waits_continue && !self.outbox.is_full()
+    }
+
+    /// Whether request body is still due (`send_data` or `send_end`).
+    pub fn request_open(&self) -> bool {
+        self.encoder != Encoder::Done && self.error.is_none() && self.closed.is_none()
+    }
+
+    /// Whether the final response's head has not come yet.
+    pub fn awaits_response(&self) -> bool {
+        self.state.request != Half::Idle
+            && self.state.response == Half::Idle
+            && self.error.is_none()
+            && self.closed.is_none()
+    }
+
+    /// Whether more response body can be pulled.
+    pub fn body_open(&self) -> bool {
+        self.state.response == Half::Body && self.error.is_none()
+    }
+
+    /// Whether another request can be sent on this connection: no exchange, nothing queued, nothing
+    /// unread, no EOF, no close agreed.
+    pub fn reusable(&self) -> bool {
+        self.state == State::START
+            && !self.closing
+            && !self.eof
+            && self.closed.is_none()
+            && self.error.is_none()
+            && self.inbox.is_empty()
+            && self.outbox.is_empty()
+    }
+
+    /// Whether the peer shut its writing side.
+    pub fn peer_closed(&self) -> bool {
+        self.eof
+    }
+
+    /// How far the current (or last) request got.
+    pub fn delivery(&self) -> Delivery {
+        match self.verdict {
+            Some(verdict) => verdict,
+            // A drained byte may have arrived.
+            None if self.exchange > 0 && self.outbox.drained() > self.sent_mark => {
+                Delivery::MaybeProcessed
+            }
+            None => Delivery::NotSent,
+        }
+    }
+
+    /// The fatal error, once there is one.
+    pub fn error(&self) -> Option<Error> {
+        self.error
+    }
+
+    /// Whether the connection left HTTP by a 101 or a 2xx to CONNECT.
+    pub fn is_upgraded(&self) -> bool {
+        self.state.outcome() == Outcome::Switched && self.error.is_none()
+    }
+
+    /// Hands over the bytes left over and the outbox, once [`is_upgraded`](Self::is_upgraded).
+    #[expect(clippy::result_large_err, reason = "the connection itself comes back")]
+    pub fn into_upgraded(self) -> Result<(BytesMut, Outbox), Self> {
+        if self.is_upgraded() { Ok((self.inbox, self.outbox)) } else { Err(self) }
+    }
+
+    /// Runs what is due, then lets a verb through or repeats the fatal error.
+    fn check(&mut self, now: Instant) -> Result<(), Error> {
+        self.handle_timeout(now);
+        match (self.error, self.closed) {
+            (Some(error), _) => Err(error),
+            (None, None) => Ok(()),
+            (None, Some(_)) => {
+                let delivery = self.delivery();
+                Err(Error { kind: Kind::Closed, phase: Phase::Idle, delivery })
+            }
+        }
+    }
+
+    fn misuse(&self, misuse: Misuse) -> Error {
+        Error::usage(misuse, self.phase())
+    }
+
+    fn phase(&self) -> Phase {
+        match (self.state.request, self.state.response) {
+            (Half::Idle, _) => Phase::Idle,
+            (_, Half::Body) => Phase::ResponseBody,
+            (Half::Body, Half::Idle) => Phase::RequestBody,
+            _ => Phase::ResponseHead,
+        }
+    }
+
+    fn transition(&self, transition: Transition) -> Result<State, Error> {
+        self.state.on(transition).ok_or_else(|| self.misuse(Misuse::OutOfTurn))
+    }
+
+    fn watch_writes(&mut self, now: Instant) {
+        self.stall.observe(&self.outbox, now, self.config.write_stall);
+    }
+
+    fn keep_no_more(&mut self) {
+        self.state = self.state.on(Transition::Close).unwrap_or(self.state);
+    }
+
+    fn close_with(&mut self, reason: CloseReason) {
+        self.timer = None;
+        self.wait_continue = None;
+        self.closed = Some(reason);
+        self.log.record(observe::Event::Closed(reason));
+    }
+
+    fn fail(&mut self, kind: Kind, phase: Phase) -> Error {
+        let error = Error { kind, phase, delivery: self.delivery() };
+        self.error = Some(error);
+        self.encoder = Encoder::Done;
+        self.outbox.clear();
+        self.log.record(observe::Event::Failed(error));
+        self.close_with(CloseReason::Failed);
+        error
+    }
+
+    /// Makes the connection ready for the next exchange, or ends it, where this one is over.
+    fn settle(&mut self) {
+        // A response that ended before its request: what is left of the request goes nowhere, and
+        // nothing can follow it. https://www.rfc-editor.org/rfc/rfc9112#section-9.3
+        if self.state.response == Half::Done && self.state.request == Half::Body {
+            self.keep_no_more();
+            self.encoder = Encoder::Swallow;
+            self.waits_continue = false;
+            self.wait_continue = None;
+            self.timer = None;
+            return;
+        }
+        let outcome = self.state.outcome();
+        if outcome == Outcome::Running {
+            return;
+        }
+        let reusable = outcome == Outcome::Next;
+        self.log.record(observe::Event::ExchangeEnded { exchange: self.exchange, reusable });
+        self.timer = None;
+        self.wait_continue = None;
+        match outcome {
+            Outcome::Running => {}
+            Outcome::Next => self.state = State::START,
+            Outcome::Over => self.close_with(CloseReason::Done),
+            Outcome::Switched => {
+                self.log.record(observe::Event::Upgraded { exchange: self.exchange });
+            }
+        }
+    }
+}
+
+impl Machine for Client {
+    type Event = ClientEvent;
+    type Error = Error;
+
+    fn poll_event(&mut self, now: Instant) -> Result<Option<ClientEvent>, Error> {
+        if self.error.is_none() && !self.guard.holds(&self.inbox) {
+            self.fail(Kind::InboxEdited, self.phase());
+        }
+        self.handle_timeout(now);
+        let before = self.inbox.len();
+        let polled = match self.error {
+            Some(error) => {
+                self.inbox.clear();
+                Err(error)
+            }
+            None => self.advance(now),
+        };
+        let consumed = before.saturating_sub(self.inbox.len());
+        self.received = self.received.saturating_add(consumed as u64);
+        self.guard.remember(&self.inbox);
+        self.watch_writes(now);
+        polled
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if !due(self.deadline().map(|deadline| deadline.at)) {
+            return;
+        }
+        if self.stall.expired(&self.outbox, now, self.config.write_stall) {
+            self.fail(Kind::Timeout(Timer::WriteStall), self.phase());
+            return;
+        }
+        if due(self.wait_continue) {
+            // https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1: a client does not wait for ever.
+            self.wait_continue = None;
+            self.waits_continue = false;
+            self.continue_due = true;
+        }
+        let Some(timer) = self.timer.filter(|timer| timer.at <= now) else { return };
+        let received = self.received.saturating_add(self.inbox.len() as u64);
+        match timer.why {
+            // What is there already, or is not wanted, is not late.
+            Timer::BodyRead
+                if received > self.received_mark
+                    || !self.inbox.is_empty()
+                    || !self.wants_read() =>
+            {
+                self.await_body(now);
+            }
+            why => {
+                self.fail(Kind::Timeout(why), self.phase());
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Deadline> {
+        let waited = self.wait_continue.map(|at| Deadline { at, why: Timer::Continue });
+        let stall = self.stall.deadline(&self.outbox);
+        Deadline::earlier(Deadline::earlier(self.timer, waited), stall)
+    }
+
+    fn poll_observed(&mut self) -> Option<observe::Event> {
+        self.log.pop()
+    }
+}
+
+impl Wire for Client {
+    fn inbox(&mut self) -> &mut BytesMut {
+        &mut self.inbox
+    }
+
+    fn wants_read(&self) -> bool {
+        !self.eof
+            && self.closed.is_none()
+            && !self.is_upgraded()
+            && self.inbox.len() < self.config.limits.inbox
+    }
+
+    fn handle_eof(&mut self, now: Instant) {
+        self.handle_timeout(now);
+        self.eof = true;
+    }
+
+    fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
+    }
+
+    fn status(&self) -> Status {
+        match self.closed {
+            Some(reason) if self.outbox.is_empty() => Status::Close(reason),
+            _ => Status::Open,
+        }
+    }
+
+    fn rest(&mut self) {
+        if self.inbox.is_empty() {
+            self.inbox = BytesMut::new();
+        }
+        self.outbox.rest();
+    }
+}
+
+impl Layered for Client {
+    type Top = Self;
+
+    fn top(&mut self) -> &mut Self {
+        self
+    }
+
+    fn top_ref(&self) -> &Self {
+        self
+    }
+}

@@ -1,0 +1,174 @@
+//! What the server sends: heads and bodies, parsed on demand.
+
+use http::StatusCode;
+
+use crate::error::{Delivery, Error, Kind, Limit, Phase, Violation};
+use crate::head::ResponseHead;
+use crate::http1::body::{Decoded, Decoder};
+use crate::http1::framing::Framing;
+use crate::http1::message::BodySize;
+use crate::http1::parse::{Parsed, ResponseFirst};
+use crate::http1::state::{Half, Transition};
+use crate::http1::upgrade;
+use crate::machine::CloseReason;
+use crate::observe::{self};
+use crate::time::{Deadline, Instant, Timer};
+
+use super::{Client, ClientEvent};
+
+impl Client {
+    /// Parses on demand.
+    pub(super) fn advance(&mut self, now: Instant) -> Result<Option<ClientEvent>, Error> {
+        if self.closed.is_some() {
+            self.inbox.clear();
+            return Ok(None);
+        }
+        if core::mem::take(&mut self.continue_due) {
+            return Ok(Some(ClientEvent::Continue));
+        }
+        match (self.state.request, self.state.response) {
+            (Half::Idle, _) => {
+                if !self.inbox.is_empty() {
+                    // https://www.rfc-editor.org/rfc/rfc9112#section-9.2
+                    let unasked = Kind::Peer(Violation::UnexpectedResponse);
+                    return Err(self.fail(unasked, Phase::Idle));
+                }
+                if self.eof {
+                    self.close_with(CloseReason::PeerClosed);
+                }
+                Ok(None)
+            }
+            (_, Half::Idle) => self.next_response(now),
+            (_, Half::Body) => self.next_body(now),
+            (_, Half::Done | Half::Broken) => Ok(None),
+        }
+    }
+
+    pub(super) fn next_response(&mut self, now: Instant) -> Result<Option<ClientEvent>, Error> {
+        match self.parser.poll(&mut self.inbox, &self.config.limits) {
+            Err(kind) => Err(self.fail(kind, Phase::ResponseHead)),
+            Ok(Some(parsed)) => self.accept(now, parsed).map(Some),
+            Ok(None) if self.eof => Err(self.fail(Kind::Truncated, Phase::ResponseHead)),
+            Ok(None) => Ok(None),
+        }
+    }
+
+    /// A whole head: decides the framing of what follows.
+    pub(super) fn accept(
+        &mut self,
+        now: Instant,
+        parsed: Parsed<ResponseFirst>,
+    ) -> Result<ClientEvent, Error> {
+        let status = parsed.first.status;
+        let version = parsed.first.version;
+        if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
+            return self.accept_interim(parsed);
+        }
+        let framing = parsed.framing.response(version, status, &self.asked);
+        let keep = parsed.framing.keeps_alive(version);
+        let chosen = parsed.framing.upgrade(version);
+        let head = parsed.into_head();
+        let framing = match framing {
+            Ok(framing) => framing,
+            Err(violation) => return Err(self.fail(Kind::Peer(violation), Phase::ResponseHead)),
+        };
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            // https://www.rfc-editor.org/rfc/rfc9110#section-7.8: only to what was offered, and not
+            // before the request is complete.
+            let sound = self.state.request == Half::Done
+                && chosen.is_some_and(|(start, len)| {
+                    upgrade::is_offered(&self.offered, head.fields().slice(start, len))
+                });
+            if !sound {
+                let kind = Kind::Peer(Violation::UnexpectedSwitch);
+                return Err(self.fail(kind, Phase::ResponseHead));
+            }
+        }
+        if let Framing::Length(length) = framing
+            && length > self.config.limits.body
+        {
+            return Err(self.fail(Kind::Limit(Limit::Body), Phase::ResponseBody));
+        }
+        self.verdict = Some(verdict(&head));
+        let body = match framing {
+            Framing::Empty | Framing::Tunnel => BodySize::Empty,
+            Framing::Length(length) => BodySize::Exact(length),
+            Framing::Chunked | Framing::UntilClose => BodySize::Unknown,
+        };
+        let switch = framing == Framing::Tunnel;
+        let keep = keep && framing != Framing::UntilClose;
+        let has_body = body != BodySize::Empty;
+        self.decoder = Decoder::new(framing);
+        let Some(state) = self.state.on(Transition::ResponseHead { body: has_body, switch, keep })
+        else {
+            let kind = Kind::Peer(Violation::UnexpectedSwitch);
+            return Err(self.fail(kind, Phase::ResponseHead));
+        };
+        self.state = state;
+        self.log.record(observe::Event::Responded { exchange: self.exchange, status });
+        // A final answer instead of `100 Continue`: the body may still be sent, nobody waits.
+        self.wait_continue = None;
+        if has_body {
+            self.await_body(now);
+        }
+        self.settle();
+        Ok(ClientEvent::Response { head, body })
+    }
+
+    pub(super) fn accept_interim(
+        &mut self,
+        parsed: Parsed<ResponseFirst>,
+    ) -> Result<ClientEvent, Error> {
+        let status = parsed.first.status;
+        if self.interim >= self.config.limits.interim {
+            return Err(self.fail(Kind::Limit(Limit::Interim), Phase::ResponseHead));
+        }
+        self.interim += 1;
+        self.log.record(observe::Event::Interim { exchange: self.exchange, status });
+        if status == StatusCode::CONTINUE && self.waits_continue {
+            self.waits_continue = false;
+            self.wait_continue = None;
+            self.continue_due = true;
+        }
+        Ok(ClientEvent::Informational(parsed.into_head()))
+    }
+
+    pub(super) fn next_body(&mut self, now: Instant) -> Result<Option<ClientEvent>, Error> {
+        let limits = &self.config.limits;
+        let polled = self.decoder.poll(&mut self.inbox, limits, limits.body, self.eof);
+        match polled.map_err(|kind| self.fail(kind, Phase::ResponseBody))? {
+            None => Ok(None),
+            Some(Decoded::Data(data)) => {
+                self.await_body(now);
+                Ok(Some(ClientEvent::Data(data)))
+            }
+            Some(Decoded::End(trailers)) => {
+                self.state = self.transition(Transition::ResponseEnd)?;
+                self.timer = None;
+                self.settle();
+                Ok(Some(ClientEvent::End(trailers)))
+            }
+        }
+    }
+
+    /// The next piece of the body must come within the limit.
+    pub(super) fn await_body(&mut self, now: Instant) {
+        self.received_mark = self.received.saturating_add(self.inbox.len() as u64);
+        self.timer =
+            self.between_bytes.map(|limit| Deadline { at: now + limit, why: Timer::BodyRead });
+    }
+}
+
+/// What an answer says about its request.
+fn verdict(head: &ResponseHead) -> Delivery {
+    match head.status() {
+        StatusCode::MISDIRECTED_REQUEST | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
+            Delivery::Refused
+        }
+        StatusCode::SERVICE_UNAVAILABLE if head.header("retry-after").is_some() => {
+            Delivery::Refused
+        }
+        StatusCode::SERVICE_UNAVAILABLE => Delivery::MaybeProcessed,
+        _ => Delivery::Processed,
+    }
+}

@@ -1,0 +1,177 @@
+//! What the application sends.
+
+use bytes::Bytes;
+use http::{Method, Version};
+
+use crate::error::{Delivery, Error, Kind, Misuse, Phase};
+use crate::http1::body::Encoder;
+use crate::http1::encode;
+use crate::http1::framing::Asked;
+use crate::http1::message::{BodySize, Rejected, RequestLine};
+use crate::http1::state::{Half, Transition};
+use crate::machine::CloseReason;
+use crate::observe::{self};
+use crate::time::{Deadline, Instant, Timer};
+
+use super::Client;
+
+impl Client {
+    /// Sends a request head.
+    ///
+    /// The machine writes `host`, `connection`, `content-length` and `transfer-encoding` by itself.
+    /// A `host` among the fields takes precedence over the line's authority; of a given
+    /// `connection` only `close` is honoured; a given `content-length` must agree with `body`; an
+    /// `upgrade` offers to switch protocols. With `Exact` (but 0) or `Unknown`,
+    /// [`send_data`](Self::send_data) and [`send_end`](Self::send_end) follow.
+    pub fn send_request<N: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &mut self,
+        now: Instant,
+        line: RequestLine<'_>,
+        fields: impl IntoIterator<Item = (N, V)>,
+        body: BodySize,
+    ) -> Result<(), Error> {
+        self.check(now)?;
+        if !self.reusable() {
+            // A server that spoke or left in between cannot answer this request.
+            let kind = match self.state.request {
+                Half::Idle => Kind::Closed,
+                _ => Kind::Usage(Misuse::OutOfTurn),
+            };
+            return Err(Error { kind, phase: Phase::Idle, delivery: Delivery::NotSent });
+        }
+        let body = if body == BodySize::Exact(0) { BodySize::Empty } else { body };
+        let mark = self.outbox.mark();
+        let sent_mark = self.outbox.drained();
+        let written = self.write_request(line, fields, body);
+        let given = self.settled(mark, written)?;
+        let has_body = body != BodySize::Empty;
+        let switch = given.upgrade.is_some() || *line.method == Method::CONNECT;
+        let keep = !given.close && !self.closing;
+        self.state = self.transition(Transition::RequestHead { body: has_body, switch, keep })?;
+        self.encoder = match body {
+            BodySize::Empty => Encoder::Done,
+            BodySize::Exact(length) => Encoder::Length(length),
+            BodySize::Unknown => Encoder::Chunked,
+        };
+        self.asked = Asked::from(line.method);
+        self.offered = given.upgrade.unwrap_or_default();
+        self.waits_continue = has_body && given.expects_continue;
+        self.wait_continue = self.waits_continue.then_some(now + self.config.continue_wait);
+        self.continue_due = false;
+        self.verdict = None;
+        self.sent_mark = sent_mark;
+        self.interim = 0;
+        self.between_bytes = self.config.between_bytes;
+        self.exchange += 1;
+        let wait = self.config.response_head;
+        self.timer = wait.map(|wait| Deadline { at: now + wait, why: Timer::ResponseHead });
+        self.log.record(observe::Event::RequestStarted { exchange: self.exchange });
+        self.watch_writes(now);
+        Ok(())
+    }
+
+    pub(super) fn write_request<N: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &mut self,
+        line: RequestLine<'_>,
+        fields: impl IntoIterator<Item = (N, V)>,
+        body: BodySize,
+    ) -> Result<encode::Given, Misuse> {
+        let outbox = &mut self.outbox;
+        encode::request_line(outbox, line)?;
+        let given = encode::fields(outbox, fields)?;
+        if !given.host {
+            // https://www.rfc-editor.org/rfc/rfc9112#section-3.2
+            if !crate::head::is_host(line.authority) {
+                return Err(Misuse::FramingField);
+            }
+            encode::field(outbox, b"host", line.authority);
+        }
+        match (body, given.content_length) {
+            (BodySize::Exact(length), None) => encode::content_length(outbox, length),
+            (BodySize::Exact(length), Some(given)) if given == length => {
+                encode::content_length(outbox, length);
+            }
+            (BodySize::Unknown, None) => outbox.put(b"transfer-encoding: chunked\r\n"),
+            // https://www.rfc-editor.org/rfc/rfc9110#section-8.6: where a method anticipates
+            // content, its absence is said.
+            (BodySize::Empty, None | Some(0)) => {
+                let anticipates = [Method::POST, Method::PUT, Method::PATCH];
+                if given.content_length.is_some() || anticipates.contains(line.method) {
+                    encode::content_length(outbox, 0);
+                }
+            }
+            _ => return Err(Misuse::FramingField),
+        }
+        let keep = !given.close && !self.closing;
+        encode::connection(outbox, keep, Version::HTTP_11, given.upgrade.is_some());
+        outbox.put(b"\r\n");
+        Ok(given)
+    }
+
+    /// Sends body bytes. Ask [`can_send`](Self::can_send) first; one chunk of overshoot is taken.
+    ///
+    /// Once the response is complete the bytes are dropped: nobody reads them.
+    pub fn send_data(&mut self, now: Instant, data: Bytes) -> Result<(), Rejected> {
+        self.check(now)?;
+        if self.state.request == Half::Body && !self.can_send() {
+            return Err(Rejected::Full(data));
+        }
+        let queued = self.encoder.data(&mut self.outbox, data);
+        queued.map_err(|misuse| self.misuse(misuse))?;
+        self.watch_writes(now);
+        Ok(())
+    }
+
+    /// Ends the request body. Trailers travel with a chunked body and are dropped with any other.
+    pub fn send_end<N: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &mut self,
+        now: Instant,
+        trailers: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<(), Error> {
+        self.check(now)?;
+        self.encoder.check_end().map_err(|misuse| self.misuse(misuse))?;
+        let mark = self.outbox.mark();
+        let written = match self.encoder {
+            Encoder::Chunked => encode::last_chunk(&mut self.outbox, trailers),
+            _ => encode::check_trailers(trailers, |_, _| {}),
+        };
+        self.settled(mark, written)?;
+        self.encoder = Encoder::Done;
+        self.wait_continue = None;
+        self.waits_continue = false;
+        self.state = self.transition(Transition::RequestEnd)?;
+        self.settle();
+        self.watch_writes(now);
+        Ok(())
+    }
+
+    /// The request body cannot be completed. The connection ends after the response, or at once
+    /// where none has begun.
+    pub fn abort(&mut self, now: Instant) {
+        if self.check(now).is_err() || self.state.request != Half::Body {
+            return;
+        }
+        self.encoder = Encoder::Done;
+        self.wait_continue = None;
+        if let Some(state) = self.state.on(Transition::RequestBroken) {
+            self.state = state;
+        }
+        if self.state.response == Half::Idle {
+            self.outbox.clear();
+            self.close_with(CloseReason::Done);
+        }
+        self.settle();
+    }
+
+    /// Takes back what a refused command wrote.
+    pub(super) fn settled<T>(
+        &mut self,
+        mark: usize,
+        written: Result<T, Misuse>,
+    ) -> Result<T, Error> {
+        written.map_err(|misuse| {
+            self.outbox.rollback(mark);
+            self.misuse(misuse)
+        })
+    }
+}

@@ -1,0 +1,172 @@
+//! Writes heads. What the application gives is checked before a byte of it can leave.
+
+use http::{StatusCode, Version};
+
+use super::framing::is_forbidden_in_trailers;
+use super::grammar::{decimal, is_field_value, is_token, list, trim};
+use super::message::{RequestLine, StatusLine};
+use crate::error::Misuse;
+use crate::head::{Target, is_host};
+use crate::outbox::Outbox;
+
+/// What the application's fields said about framing.
+#[derive(Debug, Default)]
+pub(crate) struct Given {
+    pub(crate) date: bool,
+    pub(crate) host: bool,
+    pub(crate) close: bool,
+    pub(crate) expects_continue: bool,
+    pub(crate) content_length: Option<u64>,
+    pub(crate) upgrade: Option<Vec<u8>>,
+}
+
+/// `HTTP-version SP status-code SP reason CR LF`
+pub(crate) fn status_line(outbox: &mut Outbox, line: StatusLine<'_>) -> Result<(), Misuse> {
+    if line.status == StatusCode::OK && line.reason.is_none() {
+        outbox.put(b"HTTP/1.1 200 OK\r\n");
+        return Ok(());
+    }
+    let reason = match line.reason {
+        Some(reason) if !is_field_value(reason) => return Err(Misuse::Reason),
+        Some(reason) => reason,
+        None => line.status.canonical_reason().unwrap_or_default().as_bytes(),
+    };
+    outbox.put(b"HTTP/1.1 ");
+    outbox.put(line.status.as_str().as_bytes());
+    outbox.put(b" ");
+    outbox.put(reason);
+    outbox.put(b"\r\n");
+    Ok(())
+}
+
+/// `method SP request-target SP HTTP-version CR LF`
+pub(crate) fn request_line(outbox: &mut Outbox, line: RequestLine<'_>) -> Result<(), Misuse> {
+    // `Method` is a token by construction.
+    if line.target.len() > usize::from(u16::MAX)
+        || Target::split(line.method, line.target).is_none()
+    {
+        return Err(Misuse::Target);
+    }
+    outbox.put(line.method.as_str().as_bytes());
+    outbox.put(b" ");
+    outbox.put(line.target);
+    outbox.put(b" HTTP/1.1\r\n");
+    Ok(())
+}
+
+/// The application's fields, except those that the machine writes by itself.
+pub(crate) fn fields<N: AsRef<[u8]>, V: AsRef<[u8]>>(
+    outbox: &mut Outbox,
+    fields: impl IntoIterator<Item = (N, V)>,
+) -> Result<Given, Misuse> {
+    let mut given = Given::default();
+    for (name, value) in fields {
+        let (name, value) = (name.as_ref(), value.as_ref());
+        if !is_token(name) {
+            return Err(Misuse::FieldName);
+        }
+        if !is_field_value(value) {
+            return Err(Misuse::FieldValue);
+        }
+        if given.take(name, value)? {
+            field(outbox, name, value);
+        }
+    }
+    Ok(given)
+}
+
+/// One field line.
+pub(crate) fn field(outbox: &mut Outbox, name: &[u8], value: &[u8]) {
+    outbox.put(name);
+    outbox.put(b": ");
+    outbox.put(value);
+    outbox.put(b"\r\n");
+}
+
+impl Given {
+    /// Notes a field that concerns the machine; `false` where the machine writes it itself.
+    fn take(&mut self, name: &[u8], value: &[u8]) -> Result<bool, Misuse> {
+        match name.len() {
+            4 if name.eq_ignore_ascii_case(b"date") => self.date = true,
+            4 if name.eq_ignore_ascii_case(b"host") => {
+                if self.host || !is_host(value) {
+                    return Err(Misuse::FramingField);
+                }
+                self.host = true;
+            }
+            6 if name.eq_ignore_ascii_case(b"expect") => {
+                self.expects_continue |= value.eq_ignore_ascii_case(b"100-continue");
+            }
+            7 if name.eq_ignore_ascii_case(b"upgrade") => {
+                let all = self.upgrade.get_or_insert_default();
+                if !all.is_empty() {
+                    all.extend_from_slice(b", ");
+                }
+                all.extend_from_slice(value);
+            }
+            10 if name.eq_ignore_ascii_case(b"connection") => {
+                self.close |= list(value).any(|option| option.eq_ignore_ascii_case(b"close"));
+                return Ok(false);
+            }
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                if self.content_length.is_some() {
+                    return Err(Misuse::FramingField);
+                }
+                self.content_length = Some(decimal(trim(value)).ok_or(Misuse::FramingField)?);
+                return Ok(false);
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                return Err(Misuse::FramingField);
+            }
+            _ => {}
+        }
+        Ok(true)
+    }
+}
+
+/// `connection`, as far as it says something that the version does not say already.
+pub(crate) fn connection(outbox: &mut Outbox, keep: bool, version: Version, switch: bool) {
+    if switch {
+        outbox.put(b"connection: upgrade\r\n");
+    } else if !keep {
+        outbox.put(b"connection: close\r\n");
+    } else if version == Version::HTTP_10 {
+        outbox.put(b"connection: keep-alive\r\n");
+    }
+}
+
+/// `content-length`
+pub(crate) fn content_length(outbox: &mut Outbox, length: u64) {
+    outbox.put(b"content-length: ");
+    outbox.put_decimal(length);
+    outbox.put(b"\r\n");
+}
+
+/// The last chunk and the trailer section.
+pub(crate) fn last_chunk<N: AsRef<[u8]>, V: AsRef<[u8]>>(
+    outbox: &mut Outbox,
+    trailers: impl IntoIterator<Item = (N, V)>,
+) -> Result<(), Misuse> {
+    outbox.put(b"0\r\n");
+    check_trailers(trailers, |name, value| field(outbox, name, value))?;
+    outbox.put(b"\r\n");
+    Ok(())
+}
+
+/// Hands on each trailer that may be sent; the first that may not ends it.
+pub(crate) fn check_trailers<N: AsRef<[u8]>, V: AsRef<[u8]>>(
+    trailers: impl IntoIterator<Item = (N, V)>,
+    mut each: impl FnMut(&[u8], &[u8]),
+) -> Result<(), Misuse> {
+    for (name, value) in trailers {
+        let (name, value) = (name.as_ref(), value.as_ref());
+        if !is_token(name) || is_forbidden_in_trailers(name) {
+            return Err(Misuse::Trailer);
+        }
+        if !is_field_value(value) {
+            return Err(Misuse::FieldValue);
+        }
+        each(name, value);
+    }
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! How an exchange ends, and how the connection does.
+
+use http::StatusCode;
+
+use crate::error::{Delivery, Error, Kind, Phase};
+use crate::http1::body::Encoder;
+use crate::http1::encode;
+use crate::http1::framing::Asked;
+use crate::http1::state::{Half, Outcome, State};
+use crate::machine::CloseReason;
+use crate::observe::{self};
+use crate::time::{Deadline, Instant, Timer};
+
+use super::{End, Server};
+
+impl Server {
+    /// Starts the next exchange or ends the connection, where the current exchange is over.
+    pub(super) fn settle(&mut self, now: Instant) {
+        let outcome = self.state.outcome();
+        let reusable = outcome == Outcome::Next;
+        if outcome == Outcome::Running {
+            return;
+        }
+        self.log.record(observe::Event::ExchangeEnded { exchange: self.exchange, reusable });
+        self.timer = None;
+        self.handler = None;
+        self.discarding = None;
+        self.waits_continue = false;
+        match outcome {
+            Outcome::Running => {}
+            Outcome::Next => {
+                self.state = State::START;
+                self.asked = Asked::Other;
+                self.body_limit = self.config.limits.body;
+                if self.inbox.is_empty() {
+                    self.timer = Some(Deadline { at: now + self.config.idle, why: Timer::Idle });
+                }
+            }
+            Outcome::Over => self.finish(now, CloseReason::Done),
+            Outcome::Switched => {
+                self.log.record(observe::Event::Upgraded { exchange: self.exchange });
+            }
+        }
+    }
+
+    /// Ends the connection in a way that lets the client read the last answer.
+    /// <https://www.rfc-editor.org/rfc/rfc9112#section-9.6>
+    pub(super) fn finish(&mut self, now: Instant, reason: CloseReason) {
+        self.timer = None;
+        self.handler = None;
+        self.end = End::Lingering { reason, left: self.config.linger_bytes };
+        self.linger(now);
+    }
+
+    pub(super) fn closed(&mut self, reason: CloseReason) {
+        self.timer = None;
+        self.handler = None;
+        self.end = End::Closed(reason);
+        self.log.record(observe::Event::Closed(reason));
+    }
+
+    /// Throws away what still comes, until the client closes or has had its time.
+    pub(super) fn linger(&mut self, now: Instant) {
+        let End::Lingering { reason, left } = &mut self.end else { return };
+        let reason = *reason;
+        *left = left.saturating_sub(self.inbox.len() as u64);
+        let exhausted = *left == 0;
+        self.inbox.clear();
+        if !self.outbox.is_empty() {
+            return;
+        }
+        if self.eof || exhausted {
+            self.closed(reason);
+        } else if self.timer.is_none() {
+            self.timer = Some(Deadline { at: now + self.config.linger, why: Timer::Linger });
+        }
+    }
+
+    /// Ends the connection with an error, and with the answer that it deserves.
+    pub(super) fn fail(&mut self, now: Instant, kind: Kind, phase: Phase) -> Error {
+        let delivery = match phase {
+            Phase::Idle | Phase::RequestHead => Delivery::Refused,
+            _ => Delivery::MaybeProcessed,
+        };
+        let error = Error { kind, phase, delivery };
+        self.error = Some(error);
+        self.log.record(observe::Event::Failed(error));
+        if let (Half::Idle, Some(status)) = (self.state.response, error.status()) {
+            self.answer_error(now, status);
+        }
+        self.encoder = Encoder::Done;
+        self.waits_continue = false;
+        let unheard =
+            matches!(kind, Kind::Truncated | Kind::InboxEdited | Kind::Timeout(Timer::WriteStall));
+        if matches!(kind, Kind::Timeout(Timer::WriteStall)) {
+            self.outbox.clear();
+        }
+        if unheard {
+            self.closed(CloseReason::Failed);
+        } else {
+            self.finish(now, CloseReason::Failed);
+        }
+        self.watch_writes(now);
+        error
+    }
+
+    /// A problem document without any internal text: <https://www.rfc-editor.org/rfc/rfc9457>
+    pub(super) fn answer_error(&mut self, now: Instant, status: StatusCode) {
+        let title = status.canonical_reason().unwrap_or_default();
+        let body = format!("{{\"title\":\"{title}\",\"status\":{}}}", status.as_u16());
+        let outbox = &mut self.outbox;
+        // A status line without a reason of our own cannot be refused.
+        let _ = encode::status_line(outbox, status.into());
+        if let Some(epoch) = self.config.epoch {
+            encode::field(outbox, b"date", self.date.at(epoch.unix(now)));
+        }
+        encode::field(outbox, b"content-type", b"application/problem+json");
+        encode::content_length(outbox, body.len() as u64);
+        outbox.put(b"connection: close\r\n\r\n");
+        if self.asked != Asked::Head {
+            outbox.put(body.as_bytes());
+        }
+        self.log.record(observe::Event::Responded { exchange: self.exchange, status });
+    }
+}

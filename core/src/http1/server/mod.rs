@@ -1,0 +1,393 @@
+//! One server connection.
+
+mod end;
+mod receive;
+mod respond;
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::Version;
+
+use crate::error::{Delivery, Error, Kind, Misuse, Phase};
+use crate::head::{Fields, RequestHead};
+use crate::http1::ServerConfig;
+use crate::http1::body::{Decoder, Encoder};
+use crate::http1::date::DateCache;
+use crate::http1::framing::Asked;
+use crate::http1::inbox::InboxGuard;
+use crate::http1::message::BodySize;
+use crate::http1::parse::{HeadParser, RequestFirst};
+use crate::http1::state::{Half, Outcome, State, Transition};
+use crate::machine::{CloseReason, Layered, Machine, Status, Wire};
+use crate::observe::{self, Log};
+use crate::outbox::{Outbox, WriteStall};
+use crate::time::{Deadline, Instant, Timer};
+
+/// What a server connection tells the application.
+#[derive(Debug)]
+pub enum ServerEvent {
+    /// A request head. With [`BodySize::Empty`] no `Data` and no `End` follow.
+    Request {
+        /// Method, target, fields.
+        head: RequestHead,
+        /// What follows.
+        body: BodySize,
+    },
+    /// Bytes of the request body.
+    Data(Bytes),
+    /// The request body is complete.
+    End(Option<Fields>),
+}
+
+/// An HTTP/1.1 server connection: bytes in, requests out; responses in, bytes out.
+///
+/// Requests come one at a time, in order: the next head is parsed when the exchange before it is
+/// over, that is, when the response is complete and the request body was pulled to its end or
+/// discarded.
+#[derive(Debug)]
+pub struct Server {
+    config: Arc<ServerConfig>,
+    inbox: BytesMut,
+    guard: InboxGuard,
+    outbox: Outbox,
+    state: State,
+    parser: HeadParser<RequestFirst>,
+    decoder: Decoder,
+    encoder: Encoder,
+    asked: Asked,
+    version: Version,
+    /// The client waits for `100 Continue`.
+    waits_continue: bool,
+    /// The rest of the request body is drained: so many bytes at most.
+    discarding: Option<u64>,
+    body_limit: u64,
+    rate: BodyRate,
+    /// The timer of the connection's phase.
+    timer: Option<Deadline>,
+    handler: Option<Instant>,
+    stall: WriteStall,
+    end: End,
+    /// No request after this one.
+    closing: bool,
+    eof: bool,
+    error: Option<Error>,
+    exchange: u64,
+    /// Answers queued since the outbox was last empty.
+    answers: u32,
+    date: DateCache,
+    log: Log,
+}
+
+/// The minimum rate of a request body, measured while the application waits for the peer.
+#[derive(Debug, Default)]
+struct BodyRate {
+    lifted: bool,
+    /// Bytes received from the peer, ever.
+    received: u64,
+    /// The same at the start of the window; `None` in the first, free window.
+    mark: Option<u64>,
+    /// How full the inbox was when the application last asked in vain.
+    starved_at: Option<usize>,
+}
+
+/// How the connection ends.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Open,
+    /// The outbox is flushed, then the writing side is shut; input is thrown away.
+    Lingering {
+        reason: CloseReason,
+        left: u64,
+    },
+    Closed(CloseReason),
+}
+
+impl Server {
+    /// A fresh connection, accepted at `now`.
+    pub fn new(config: Arc<ServerConfig>, now: Instant) -> Self {
+        let mut log = Log::new();
+        log.enable(config.observe);
+        Self {
+            timer: Some(Deadline { at: now + config.first_byte, why: Timer::FirstByte }),
+            body_limit: config.limits.body,
+            config,
+            inbox: BytesMut::new(),
+            guard: InboxGuard::default(),
+            outbox: Outbox::new(),
+            state: State::START,
+            parser: HeadParser::default(),
+            decoder: Decoder::default(),
+            encoder: Encoder::Done,
+            asked: Asked::Other,
+            version: Version::HTTP_11,
+            waits_continue: false,
+            discarding: None,
+            rate: BodyRate::default(),
+            handler: None,
+            stall: WriteStall::new(),
+            end: End::Open,
+            closing: false,
+            eof: false,
+            error: None,
+            exchange: 0,
+            answers: 0,
+            date: DateCache::default(),
+            log,
+        }
+    }
+
+    /// Replaces the handler's time limit for the current exchange, counted from `now`.
+    pub fn set_handler_timeout(&mut self, now: Instant, limit: Option<Duration>) {
+        if self.check(now).is_ok() && self.awaits_response() {
+            self.handler = limit.map(|limit| now + limit);
+        }
+    }
+
+    /// Replaces the body limit for the current exchange. Fails, and answers 413, when the declared
+    /// length is above it.
+    pub fn set_body_limit(&mut self, now: Instant, bytes: u64) -> Result<(), Error> {
+        self.check(now)?;
+        self.body_limit = bytes;
+        match self.decoder.known_rest() {
+            Some(rest) if self.state.request == Half::Body && rest > bytes => {
+                Err(self.fail(now, Kind::Limit(crate::error::Limit::Body), Phase::RequestBody))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Switches the minimum rate of the request body off for the current exchange.
+    pub fn lift_body_rate(&mut self) {
+        self.rate.lifted = true;
+        if self.timer.is_some_and(|timer| timer.why == Timer::BodyRead) {
+            self.timer = None;
+        }
+    }
+
+    /// Whether a response is due: a request head was delivered and no final head was sent.
+    pub fn awaits_response(&self) -> bool {
+        self.state.request != Half::Idle
+            && self.state.response == Half::Idle
+            && self.error.is_none()
+    }
+
+    /// Whether the client waits for `100 Continue` before it sends the body.
+    pub fn awaits_continue(&self) -> bool {
+        self.waits_continue && self.awaits_response()
+    }
+
+    /// Whether more request body can be pulled.
+    pub fn body_open(&self) -> bool {
+        self.state.request == Half::Body && self.discarding.is_none() && self.error.is_none()
+    }
+
+    /// Whether response body bytes are due: `send_data` or `send_end`.
+    pub fn response_open(&self) -> bool {
+        self.state.response == Half::Body && self.error.is_none()
+    }
+
+    /// Whether a producer may go on: the outbox is below its high-water mark.
+    pub fn can_send(&self) -> bool {
+        !self.outbox.is_full()
+    }
+
+    /// Whether no exchange is running and no input is waiting.
+    pub fn is_idle(&self) -> bool {
+        self.state.request == Half::Idle && self.inbox.is_empty() && self.error.is_none()
+    }
+
+    /// Counts the requests of this connection, from 1; 0 before the first.
+    pub fn exchange(&self) -> u64 {
+        self.exchange
+    }
+
+    /// Whether the peer shut its writing side.
+    pub fn peer_closed(&self) -> bool {
+        self.eof
+    }
+
+    /// The fatal error, once there is one.
+    pub fn error(&self) -> Option<Error> {
+        self.error
+    }
+
+    /// Whether the connection left HTTP by a 101 or a 2xx to CONNECT.
+    pub fn is_upgraded(&self) -> bool {
+        self.state.outcome() == Outcome::Switched && self.error.is_none()
+    }
+
+    /// Hands over the bytes left over and the outbox (which may still hold the 101), once
+    /// [`is_upgraded`](Self::is_upgraded).
+    #[expect(clippy::result_large_err, reason = "the connection itself comes back")]
+    pub fn into_upgraded(self) -> Result<(BytesMut, Outbox), Self> {
+        if self.is_upgraded() { Ok((self.inbox, self.outbox)) } else { Err(self) }
+    }
+
+    /// Runs what is due, then lets a verb through or repeats the fatal error.
+    fn check(&mut self, now: Instant) -> Result<(), Error> {
+        self.handle_timeout(now);
+        match (self.error, self.end) {
+            (Some(error), _) => Err(error),
+            (None, End::Open) => Ok(()),
+            (None, _) => {
+                Err(Error { kind: Kind::Closed, phase: Phase::Idle, delivery: Delivery::Processed })
+            }
+        }
+    }
+
+    fn misuse(&self, misuse: Misuse) -> Error {
+        Error::usage(misuse, self.phase())
+    }
+
+    fn phase(&self) -> Phase {
+        match (self.state.request, self.state.response) {
+            (Half::Idle, _) if self.inbox.is_empty() => Phase::Idle,
+            (Half::Idle, _) => Phase::RequestHead,
+            (_, Half::Body) => Phase::ResponseBody,
+            (Half::Body, _) => Phase::RequestBody,
+            _ => Phase::ResponseHead,
+        }
+    }
+
+    fn transition(&self, transition: Transition) -> Result<State, Error> {
+        self.state.on(transition).ok_or_else(|| self.misuse(Misuse::OutOfTurn))
+    }
+
+    fn watch_writes(&mut self, now: Instant) {
+        self.stall.observe(&self.outbox, now, self.config.write_stall);
+    }
+}
+
+impl Machine for Server {
+    type Event = ServerEvent;
+    type Error = Error;
+
+    fn poll_event(&mut self, now: Instant) -> Result<Option<ServerEvent>, Error> {
+        if self.error.is_none() && !self.guard.holds(&self.inbox) {
+            self.fail(now, Kind::InboxEdited, self.phase());
+        }
+        self.handle_timeout(now);
+        let before = self.inbox.len();
+        let polled = match self.error {
+            Some(error) => {
+                self.linger(now);
+                Err(error)
+            }
+            None => self.advance(now),
+        };
+        let consumed = before.saturating_sub(self.inbox.len());
+        self.rate.received = self.rate.received.saturating_add(consumed as u64);
+        self.guard.remember(&self.inbox);
+        self.watch_writes(now);
+        polled
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if !due(self.deadline().map(|deadline| deadline.at)) {
+            return;
+        }
+        if self.stall.expired(&self.outbox, now, self.config.write_stall) {
+            if self.error.is_none() {
+                self.fail(now, Kind::Timeout(Timer::WriteStall), self.phase());
+            } else {
+                self.outbox.clear();
+                self.closed(CloseReason::Failed);
+            }
+            return;
+        }
+        if due(self.handler) {
+            self.handler = None;
+            self.fail(now, Kind::Timeout(Timer::Handler), Phase::ResponseHead);
+            return;
+        }
+        let Some(timer) = self.timer.filter(|timer| timer.at <= now) else { return };
+        self.timer = None;
+        match timer.why {
+            // What came in the meantime deserves a look.
+            Timer::FirstByte | Timer::Idle if !self.inbox.is_empty() => {
+                let at = now + self.config.header_read;
+                self.timer = Some(Deadline { at, why: Timer::HeaderRead });
+            }
+            Timer::FirstByte | Timer::Idle => self.closed(CloseReason::Idle),
+            Timer::HeaderRead => {
+                self.fail(now, Kind::Timeout(Timer::HeaderRead), Phase::RequestHead);
+            }
+            Timer::BodyRead if self.body_too_slow() => {
+                self.fail(now, Kind::Timeout(Timer::BodyRead), Phase::RequestBody);
+            }
+            Timer::BodyRead => self.measure_body(now),
+            Timer::Linger => {
+                if let End::Lingering { reason, .. } = self.end {
+                    self.closed(reason);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn deadline(&self) -> Option<Deadline> {
+        let handler = self.handler.map(|at| Deadline { at, why: Timer::Handler });
+        let stall = self.stall.deadline(&self.outbox);
+        Deadline::earlier(Deadline::earlier(self.timer, handler), stall)
+    }
+
+    fn poll_observed(&mut self) -> Option<observe::Event> {
+        self.log.pop()
+    }
+}
+
+impl Wire for Server {
+    fn inbox(&mut self) -> &mut BytesMut {
+        &mut self.inbox
+    }
+
+    fn wants_read(&self) -> bool {
+        match self.end {
+            _ if self.eof => false,
+            End::Open => !self.is_upgraded() && self.inbox.len() < self.config.limits.inbox,
+            End::Lingering { .. } => true,
+            End::Closed(_) => false,
+        }
+    }
+
+    fn handle_eof(&mut self, now: Instant) {
+        self.handle_timeout(now);
+        self.eof = true;
+        self.linger(now);
+    }
+
+    fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
+    }
+
+    fn status(&self) -> Status {
+        match self.end {
+            _ if !self.outbox.is_empty() => Status::Open,
+            End::Open => Status::Open,
+            End::Lingering { .. } => Status::HalfClose,
+            End::Closed(reason) => Status::Close(reason),
+        }
+    }
+
+    fn rest(&mut self) {
+        if self.inbox.is_empty() {
+            self.inbox = BytesMut::new();
+        }
+        self.outbox.rest();
+    }
+}
+
+impl Layered for Server {
+    type Top = Self;
+
+    fn top(&mut self) -> &mut Self {
+        self
+    }
+
+    fn top_ref(&self) -> &Self {
+        self
+    }
+}

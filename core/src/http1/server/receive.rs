@@ -1,0 +1,170 @@
+//! What the peer sends: heads and bodies, parsed on demand.
+
+use crate::error::{Error, Kind, Phase};
+use crate::http1::body::{Decoded, Decoder};
+use crate::http1::framing::{Asked, Framing};
+use crate::http1::message::BodySize;
+use crate::http1::parse::{Parsed, RequestFirst};
+use crate::http1::state::{Half, Transition};
+use crate::http1::upgrade;
+use crate::machine::{CloseReason, Wire};
+use crate::observe::{self};
+use crate::time::{Deadline, Instant, Timer};
+
+use super::{End, Server, ServerEvent};
+
+impl Server {
+    /// Parses on demand.
+    pub(super) fn advance(&mut self, now: Instant) -> Result<Option<ServerEvent>, Error> {
+        if !matches!(self.end, End::Open) {
+            self.linger(now);
+            return Ok(None);
+        }
+        loop {
+            match self.state.request {
+                Half::Idle => return self.next_request(now),
+                Half::Body => {
+                    if let Some(event) = self.next_body(now)? {
+                        return Ok(Some(event));
+                    }
+                    // A drained body lets the next request in.
+                    if self.state.request != Half::Idle {
+                        return Ok(None);
+                    }
+                }
+                Half::Done | Half::Broken => return Ok(None),
+            }
+        }
+    }
+
+    pub(super) fn next_request(&mut self, now: Instant) -> Result<Option<ServerEvent>, Error> {
+        if !matches!(self.end, End::Open) {
+            return Ok(None);
+        }
+        if self.inbox.is_empty() {
+            if self.eof {
+                self.closed(CloseReason::PeerClosed);
+            } else if self.closing {
+                self.finish(now, CloseReason::Done);
+            }
+            return Ok(None);
+        }
+        if self.outbox.is_empty() {
+            self.answers = 0;
+        }
+        // Pipelined requests wait while the client does not read the answers.
+        if self.answers >= self.config.limits.pipeline || self.outbox.is_full() {
+            return Ok(None);
+        }
+        match self.parser.poll(&mut self.inbox, &self.config.limits) {
+            Err(kind) => Err(self.fail(now, kind, Phase::RequestHead)),
+            Ok(Some(parsed)) => self.accept(now, parsed).map(Some),
+            Ok(None) if self.inbox.is_empty() => Ok(None),
+            Ok(None) if self.eof => Err(self.fail(now, Kind::Truncated, Phase::RequestHead)),
+            Ok(None) => {
+                if self.timer.is_none_or(|timer| timer.why != Timer::HeaderRead) {
+                    let at = now + self.config.header_read;
+                    self.timer = Some(Deadline { at, why: Timer::HeaderRead });
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// A whole head: decides the framing of what follows.
+    pub(super) fn accept(
+        &mut self,
+        now: Instant,
+        parsed: Parsed<RequestFirst>,
+    ) -> Result<ServerEvent, Error> {
+        let version = parsed.first.version;
+        let framing = parsed.framing.request(version);
+        let keep = parsed.framing.keeps_alive(version);
+        let head = parsed.into_head();
+        let checked = framing.and_then(|framing| upgrade::check(&head).map(|()| framing));
+        let framing = match checked {
+            Ok(framing) => framing,
+            Err(violation) => {
+                return Err(self.fail(now, Kind::Peer(violation), Phase::RequestHead));
+            }
+        };
+        let body = match framing {
+            Framing::Length(length) => BodySize::Exact(length),
+            Framing::Chunked => BodySize::Unknown,
+            _ => BodySize::Empty,
+        };
+        self.exchange += 1;
+        self.version = version;
+        self.asked = Asked::from(head.method());
+        self.decoder = Decoder::new(framing);
+        let has_body = body != BodySize::Empty;
+        self.waits_continue = head.expects_continue() && has_body && self.inbox.is_empty();
+        let switch = head.upgrade().is_some() || self.asked == Asked::Connect;
+        self.state = self.transition(Transition::RequestHead { body: has_body, switch, keep })?;
+        self.handler = self.config.handler.map(|limit| now + limit);
+        self.timer = None;
+        if has_body {
+            self.rate.lifted = self.config.body_rate == 0;
+            self.rate.mark = None;
+            self.rate.starved_at = None;
+            self.measure_body(now);
+        }
+        self.log.record(observe::Event::RequestStarted { exchange: self.exchange });
+        Ok(ServerEvent::Request { head, body })
+    }
+
+    pub(super) fn next_body(&mut self, now: Instant) -> Result<Option<ServerEvent>, Error> {
+        loop {
+            if !self.inbox.is_empty() {
+                self.waits_continue = false;
+            }
+            let limits = &self.config.limits;
+            let polled = self.decoder.poll(&mut self.inbox, limits, self.body_limit, self.eof);
+            match polled.map_err(|kind| self.fail(now, kind, Phase::RequestBody))? {
+                None => {
+                    self.rate.starved_at = Some(self.inbox.len());
+                    return Ok(None);
+                }
+                Some(Decoded::Data(data)) => {
+                    self.rate.starved_at = None;
+                    let Some(left) = &mut self.discarding else {
+                        return Ok(Some(ServerEvent::Data(data)));
+                    };
+                    match left.checked_sub(data.len() as u64) {
+                        Some(rest) => *left = rest,
+                        None => {
+                            self.break_request();
+                            self.settle(now);
+                            return Ok(None);
+                        }
+                    }
+                }
+                Some(Decoded::End(trailers)) => {
+                    self.state = self.transition(Transition::RequestEnd)?;
+                    self.timer = None;
+                    let discarded = self.discarding.take().is_some();
+                    self.settle(now);
+                    return Ok((!discarded).then_some(ServerEvent::End(trailers)));
+                }
+            }
+        }
+    }
+
+    pub(super) fn measure_body(&mut self, now: Instant) {
+        self.timer = (!self.rate.lifted)
+            .then_some(Deadline { at: now + self.config.body_grace, why: Timer::BodyRead });
+    }
+
+    /// The end of a window: whether the peer was too slow in it.
+    pub(super) fn body_too_slow(&mut self) -> bool {
+        let received = self.rate.received.saturating_add(self.inbox.len() as u64);
+        let waiting = self.rate.starved_at == Some(self.inbox.len()) && self.wants_read();
+        let due = u64::from(self.config.body_rate)
+            .saturating_mul(self.config.body_grace.as_millis() as u64)
+            / 1000;
+        let slow = self.rate.mark.is_some_and(|mark| received.saturating_sub(mark) < due);
+        // Waiting for `100 Continue` is not slowness: it is ours to send.
+        self.rate.mark = (waiting && !self.waits_continue).then_some(received);
+        slow && self.rate.mark.is_some()
+    }
+}
