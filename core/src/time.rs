@@ -101,6 +101,8 @@ pub enum Timer {
     Continue,
     /// TLS: the handshake is not complete.
     Handshake,
+    /// Client: a call waits for a connection of the pool.
+    PoolWait,
 }
 
 impl Timer {
@@ -117,6 +119,7 @@ impl Timer {
             Self::ResponseHead => "response head",
             Self::Continue => "100-continue",
             Self::Handshake => "TLS handshake",
+            Self::PoolWait => "wait for a connection",
         }
     }
 }
