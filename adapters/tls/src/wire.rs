@@ -4,8 +4,9 @@ use core::fmt;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use rustls::{ClientConfig, ClientConnection, Connection, ProtocolVersion, ServerConfig};
-use rustls::{ServerConnection, pki_types::ServerName};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, Connection, HandshakeKind};
+use rustls::{ProtocolVersion, ServerConfig, ServerConnection};
 use sinew_core::machine::{Layered, Machine, Status, Wire};
 use sinew_core::observe;
 use sinew_core::outbox::Outbox;
@@ -107,6 +108,11 @@ impl<W> Tls<W> {
             ProtocolVersion::TLSv1_3 => Some(Version::Tls13),
             _ => None,
         }
+    }
+
+    /// Whether an earlier session was resumed, whose certificates were not looked at again.
+    pub fn is_resumed(&self) -> bool {
+        self.session.tls.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
     /// Whether this is the server's side.
