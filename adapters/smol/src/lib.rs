@@ -1,1 +1,19 @@
-//! sinew on smol: RestServer and RestClient, and the runtime binding.
+//! sinew on smol: `RestServer` and `RestClient`, and the runtime binding.
+//!
+//! All of the driving is done by `sinew-driver`, whose public items stand here too. This crate adds
+//! sockets, timers and names, over the reactor of `async-io`: [`SmolRuntime`].
+//!
+//! Connections are tasks of smol's global executor. It starts its threads with the first task:
+//! one, or as many as the environment variable `SMOL_THREADS` says. What you give to
+//! [`smol::block_on`](https://docs.rs/smol/2/smol/fn.block_on.html) runs on the calling thread.
+
+mod binding;
+mod listener;
+mod stream;
+mod timer;
+
+pub use binding::SmolRuntime;
+pub use listener::SmolListener;
+pub use sinew_driver::*;
+pub use stream::SmolStream;
+pub use timer::SmolTimer;

@@ -1,0 +1,11 @@
+//! The suite on async-std.
+
+mod rt {
+    pub(crate) use sinew_async_std::AsyncStdRuntime as Runtime;
+
+    pub(crate) fn run<F: Future>(test: F) -> F::Output {
+        async_std::task::block_on(test)
+    }
+}
+
+mod suite;

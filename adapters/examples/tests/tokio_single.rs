@@ -1,0 +1,14 @@
+//! The suite on tokio with one thread.
+
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
+
+mod rt {
+    pub(crate) use sinew_tokio::TokioRuntime as Runtime;
+
+    pub(crate) fn run<F: Future>(test: F) -> F::Output {
+        let single = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        single.expect("a runtime").block_on(test)
+    }
+}
+
+mod suite;

@@ -1,0 +1,172 @@
+//! The machines in memory: a driver without a socket, doing per wake-up what a real one does.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use http::{Method, StatusCode};
+use sinew_core::http1::{
+    BodySize, Client, ClientConfig, ClientEvent, NO_FIELDS, RequestLine, Server, ServerConfig,
+    ServerEvent,
+};
+use sinew_core::machine::{Machine, Seen, Step, Wire};
+use sinew_core::time::{Epoch, Instant};
+
+use crate::Result;
+use crate::traffic::{CLIENT_FIELDS, HELLO, REQUEST, RESPONSE};
+
+/// A loop over one machine, and what one of its requests may cost.
+pub(crate) struct Case {
+    /// Its name on the command line and in the table.
+    pub(crate) name: &'static str,
+    /// Instructions per request that the design aims at.
+    pub(crate) budget: u64,
+    /// Instructions per request above which a change is refused: what was reached, and a few
+    /// percent, because another compiler or C library moves figures by as much. It only goes down.
+    pub(crate) limit: u64,
+    /// Allocations per request that are allowed.
+    pub(crate) allocations: u64,
+    /// Requests of the shorter of the two runs.
+    pub(crate) requests: u64,
+    /// Runs it for so many requests.
+    pub(crate) run: fn(u64) -> Result<()>,
+}
+
+/// Every case, in the order of the table.
+pub(crate) const CASES: [Case; 3] = [
+    Case {
+        name: "server",
+        budget: 4_000,
+        limit: 8_400,
+        allocations: 0,
+        requests: 4_000,
+        run: |n| server(n, 1),
+    },
+    Case {
+        name: "server-pipelined-16",
+        budget: 4_000,
+        limit: 7_700,
+        allocations: 0,
+        requests: 4_000,
+        run: |n| server(n, 16),
+    },
+    Case {
+        name: "client",
+        budget: 3_000,
+        limit: 7_100,
+        // A small piece of a body is copied out, so that it does not pin the read buffer.
+        allocations: 1,
+        requests: 4_000,
+        run: client,
+    },
+];
+
+/// The case of that name.
+pub(crate) fn find(name: &str) -> Option<&'static Case> {
+    CASES.iter().find(|case| case.name == name)
+}
+
+/// The clock: a tenth of a millisecond per wake-up, so that `date` is formatted anew at times.
+fn tick(now: &mut Instant) -> Instant {
+    *now = *now + Duration::from_micros(100);
+    *now
+}
+
+/// Requests come `depth` at a time; each is answered with 200 and 13 bytes.
+fn server(requests: u64, depth: usize) -> Result<()> {
+    let mut now = Instant::ZERO;
+    let config = ServerConfig {
+        epoch: Some(Epoch::new(Duration::from_secs(1_795_413_600))),
+        ..ServerConfig::default()
+    };
+    let mut server = Server::new(Arc::new(config), now);
+    let arriving = REQUEST.repeat(depth);
+    let mut answered = 0;
+    while answered < requests {
+        let now = tick(&mut now);
+        server.inbox().extend_from_slice(black_box(&arriving));
+        let mut seen = Seen::default();
+        loop {
+            match server.step(seen) {
+                Step::Poll => match server.poll_event(now)? {
+                    Some(ServerEvent::Request { head, .. }) => {
+                        black_box((head.method(), head.path(), head.header("authorization")));
+                        answer(&mut server, now)?;
+                        answered += 1;
+                    }
+                    Some(_) => return Err("a body that nobody sent".into()),
+                    None => seen.drained = true,
+                },
+                Step::Write => drain(&mut server, &mut seen),
+                Step::Read => seen.read_blocked = true,
+                Step::Wait(deadline) => {
+                    black_box(deadline);
+                    break;
+                }
+                Step::HalfClose | Step::Close(_) => return Err("the server closed".into()),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn answer(server: &mut Server, now: Instant) -> Result<()> {
+    let body = Bytes::from_static(HELLO);
+    let size = BodySize::Exact(HELLO.len() as u64);
+    server.send_response(now, StatusCode::OK, [("content-type", "text/plain")], size)?;
+    server.send_data(now, body).map_err(|_| "a small answer was not taken")?;
+    server.send_end(now, NO_FIELDS)?;
+    Ok(())
+}
+
+/// One request after the other over one connection; each answer is read to its end.
+fn client(requests: u64) -> Result<()> {
+    let mut now = Instant::ZERO;
+    let mut client = Client::new(Arc::new(ClientConfig::default()));
+    for _ in 0..requests {
+        let now = tick(&mut now);
+        let line = RequestLine {
+            method: &Method::GET,
+            target: black_box(b"/plain?page=2&size=50"),
+            authority: b"inventory.mesh.local:8080",
+        };
+        client.send_request(now, line, CLIENT_FIELDS, BodySize::Empty)?;
+        let mut seen = Seen::default();
+        let mut body = 0;
+        loop {
+            match client.step(seen) {
+                Step::Poll => match client.poll_event(now)? {
+                    Some(ClientEvent::Response { head, .. }) => {
+                        black_box((head.status(), head.header("content-type")));
+                    }
+                    Some(ClientEvent::Data(data)) => body += data.len(),
+                    Some(_) => {}
+                    None => seen.drained = true,
+                },
+                Step::Write => {
+                    drain(&mut client, &mut seen);
+                    client.inbox().extend_from_slice(black_box(RESPONSE));
+                }
+                Step::Read => seen.read_blocked = true,
+                Step::Wait(deadline) => {
+                    black_box(deadline);
+                    break;
+                }
+                Step::HalfClose | Step::Close(_) => return Err("the client closed".into()),
+            }
+        }
+        if body != HELLO.len() || !client.reusable() {
+            return Err("the exchange did not complete".into());
+        }
+    }
+    Ok(())
+}
+
+/// The socket takes everything at once.
+fn drain(wire: &mut impl Wire, seen: &mut Seen) {
+    let outbox = wire.outbox();
+    black_box(outbox.chunk());
+    outbox.advance(outbox.remaining());
+    seen.drained = false;
+}

@@ -1,1 +1,0 @@
-//! Instruction and allocation counts of sinew.
