@@ -202,6 +202,11 @@ impl<W: Wire<Error = sinew_core::Error>> Wire for Tls<W> {
         &mut self.session.outbox
     }
 
+    fn has_room(&mut self) -> bool {
+        self.session.pump(&mut self.inner);
+        !self.session.is_dead() && self.inner.has_room()
+    }
+
     fn status(&self) -> Status {
         self.session.status(&self.inner)
     }
