@@ -1,5 +1,7 @@
 //! What a configuration accepts, and what it says when it does not.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use std::path::PathBuf;

@@ -1,5 +1,7 @@
 //! Who is let in, who is refused, and what both sides are told about it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::certs::{CLIENT_ID, JUNE, LAST_JUNE, Mesh, NEXT_JUNE};
@@ -41,7 +43,7 @@ fn talk(pair: &mut TlsPair) -> bool {
 }
 
 #[track_caller]
-fn failure(error: &Option<Error>) -> (Reason, Side) {
+fn failure(error: Option<&Error>) -> (Reason, Side) {
     match error {
         Some(Error::Tls(failure)) => (failure.reason, failure.by),
         other => panic!("{other:?}"),
@@ -53,8 +55,8 @@ fn failure(error: &Option<Error>) -> (Reason, Side) {
 fn refused_by_server(mut pair: TlsPair, server: Reason, client: Reason) {
     pair.client.wire.inner_mut().send(&b"ping"[..]);
     pair.settle();
-    assert_eq!(failure(&pair.server.error), (server, Side::Local));
-    assert_eq!(failure(&pair.client.error), (client, Side::Peer));
+    assert_eq!(failure(pair.server.error.as_ref()), (server, Side::Local));
+    assert_eq!(failure(pair.client.error.as_ref()), (client, Side::Peer));
     let error = pair.client.error.as_ref().unwrap();
     assert_eq!(error.delivery(), Delivery::NotSent);
     assert_eq!(error.fault(), Fault::Local);
@@ -69,8 +71,8 @@ fn refused_by_server(mut pair: TlsPair, server: Reason, client: Reason) {
 fn refused_by_client(mut pair: TlsPair, client: Reason, server: Reason) {
     pair.client.wire.inner_mut().send(&b"ping"[..]);
     pair.settle();
-    assert_eq!(failure(&pair.client.error), (client, Side::Local));
-    assert_eq!(failure(&pair.server.error), (server, Side::Peer));
+    assert_eq!(failure(pair.client.error.as_ref()), (client, Side::Local));
+    assert_eq!(failure(pair.server.error.as_ref()), (server, Side::Peer));
     assert_eq!(pair.client.error.as_ref().unwrap().delivery(), Delivery::NotSent);
     assert_eq!(pair.client.closed, Some(CloseReason::Failed));
     assert_eq!(pair.server.closed, Some(CloseReason::Failed));
@@ -205,8 +207,8 @@ fn protocols_must_meet() {
 #[track_caller]
 fn refused_by_server_early(mut pair: TlsPair, server: Reason, client: Reason) {
     pair.settle();
-    assert_eq!(failure(&pair.server.error), (server, Side::Local));
-    assert_eq!(failure(&pair.client.error), (client, Side::Peer));
+    assert_eq!(failure(pair.server.error.as_ref()), (server, Side::Local));
+    assert_eq!(failure(pair.client.error.as_ref()), (client, Side::Peer));
     assert_eq!(pair.server.closed, Some(CloseReason::Failed));
 }
 
@@ -224,9 +226,9 @@ fn revoked_stale_and_unlisted() {
     for crl in [stale, foreign] {
         let mut pair = pair(mesh.mtls_client(), with(&crl));
         pair.settle();
-        assert_eq!(failure(&pair.server.error), (Reason::RevocationUnknown, Side::Local));
+        assert_eq!(failure(pair.server.error.as_ref()), (Reason::RevocationUnknown, Side::Local));
         assert_eq!(pair.server.error.as_ref().unwrap().fault(), Fault::Local);
-        assert!(matches!(failure(&pair.client.error), (_, Side::Peer)));
+        assert!(matches!(failure(pair.client.error.as_ref()), (_, Side::Peer)));
         assert_eq!(pair.client.error.as_ref().unwrap().delivery(), Delivery::NotSent);
     }
     // The same on the client's side.

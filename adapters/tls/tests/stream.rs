@@ -1,5 +1,7 @@
 //! What flows, how it ends, and what stalls.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use std::time::Duration;
@@ -44,8 +46,8 @@ fn data(events: &[ToyEvent]) -> Vec<u8> {
 }
 
 #[track_caller]
-fn failure(error: &Option<Error>) -> &Failure {
-    error.as_ref().and_then(Error::tls).expect("a failure of TLS")
+fn failure(error: Option<&Error>) -> &Failure {
+    error.and_then(Error::tls).expect("a failure of TLS")
 }
 
 fn pattern(len: usize, seed: u8) -> Vec<u8> {
@@ -163,7 +165,7 @@ fn a_cut_is_not_an_end() {
     pair.down.shut = true;
     pair.settle();
     assert_eq!(pair.client.events, [ToyEvent::Data(b"half an answ"[..].into())]);
-    let told = failure(&pair.client.error);
+    let told = failure(pair.client.error.as_ref());
     assert_eq!((told.reason, told.established), (Reason::Truncated, true));
     assert_eq!(told.fault(), Fault::Network);
     assert_eq!(told.delivery(), Delivery::MaybeProcessed);
@@ -181,7 +183,7 @@ fn a_cut_in_the_middle_of_a_record_is_a_cut() {
     pair.client.nudge();
     pair.settle();
     assert!(pair.client.events.is_empty());
-    assert_eq!(failure(&pair.client.error).reason, Reason::Truncated);
+    assert_eq!(failure(pair.client.error.as_ref()).reason, Reason::Truncated);
 }
 
 #[test]
@@ -208,7 +210,7 @@ fn what_came_before_the_cut_is_delivered_first() {
     pair.nudge();
     pair.settle();
     assert!(data(&pair.client.events) == pattern(40_000, 4));
-    assert_eq!(failure(&pair.client.error).reason, Reason::Truncated);
+    assert_eq!(failure(pair.client.error.as_ref()).reason, Reason::Truncated);
 }
 
 #[test]
@@ -217,7 +219,7 @@ fn plain_http_is_told_so_by_an_alert() {
     pair.up.bytes.extend(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     let mut nobody = || usize::MAX;
     pair.server.run(&mut pair.up, &mut pair.down, pair.now, &mut nobody, &mut |_, _| false);
-    assert_eq!(failure(&pair.server.error).reason, Reason::NotTls);
+    assert_eq!(failure(pair.server.error.as_ref()).reason, Reason::NotTls);
     // A fatal alert (2): decode_error (50).
     assert_eq!(pair.down.bytes, [21, 3, 3, 0, 2, 2, 50]);
     assert!(pair.server.half_closed && pair.server.closed.is_none(), "it may read the alert");
@@ -233,7 +235,7 @@ fn a_plain_server_is_recognized() {
     let mut pair = pair();
     pair.down.bytes.extend(b"HTTP/1.1 400 Bad Request\r\n\r\n");
     pair.client.run(&mut pair.down, &mut pair.up, pair.now, &mut || 1, &mut |_, _| false);
-    let told = failure(&pair.client.error);
+    let told = failure(pair.client.error.as_ref());
     assert_eq!((told.reason, told.delivery()), (Reason::NotTls, Delivery::NotSent));
 }
 
@@ -255,8 +257,8 @@ fn a_probe_of_the_port_is_no_failure() {
     assert!(pair.server.error.is_none() && pair.down.bytes.is_empty());
     pair.down.bytes.clear();
     pair.settle();
-    assert_eq!(failure(&pair.client.error).reason, Reason::Truncated);
-    assert_eq!(failure(&pair.client.error).delivery(), Delivery::NotSent);
+    assert_eq!(failure(pair.client.error.as_ref()).reason, Reason::Truncated);
+    assert_eq!(failure(pair.client.error.as_ref()).delivery(), Delivery::NotSent);
 }
 
 #[test]
@@ -270,7 +272,7 @@ fn a_silent_peer_runs_out_of_time() {
     pair.now = due.at;
     pair.client.timeout(pair.now);
     pair.client.run(&mut pair.down, &mut pair.up, pair.now, &mut || 0, &mut |_, _| false);
-    let told = failure(&pair.client.error);
+    let told = failure(pair.client.error.as_ref());
     assert_eq!(told.reason, Reason::Timeout(Timer::Handshake));
     assert_eq!((told.fault(), told.delivery()), (Fault::Peer, Delivery::NotSent));
     assert_eq!(pair.client.closed, Some(CloseReason::Failed));
@@ -302,7 +304,7 @@ fn a_peer_that_takes_nothing_is_given_up() {
         Deadline { at: Instant::ZERO + Duration::from_secs(130), why: Timer::WriteStall }
     );
     assert!(pair.tick());
-    let told = failure(&pair.client.error);
+    let told = failure(pair.client.error.as_ref());
     assert_eq!(told.reason, Reason::Timeout(Timer::WriteStall));
     assert_eq!(told.delivery(), Delivery::MaybeProcessed);
     assert_eq!(pair.client.closed, Some(CloseReason::Failed));
@@ -346,11 +348,11 @@ fn a_tampered_record_is_refused() {
     pair.client.wire.outbox().clear();
     pair.settle();
     assert_eq!(data(&pair.server.events), b"good");
-    let told = failure(&pair.server.error);
+    let told = failure(pair.server.error.as_ref());
     assert_eq!((told.reason, told.by), (Reason::Protocol, Side::Local));
     // bad_record_mac
-    assert_eq!(failure(&pair.client.error).reason, Reason::Alert(20));
-    assert_eq!(failure(&pair.client.error).delivery(), Delivery::MaybeProcessed);
+    assert_eq!(failure(pair.client.error.as_ref()).reason, Reason::Alert(20));
+    assert_eq!(failure(pair.client.error.as_ref()).delivery(), Delivery::MaybeProcessed);
 }
 
 #[test]
@@ -418,9 +420,9 @@ fn tls_1_2_works_the_same() {
     // Here a missing certificate is noticed within the handshake.
     let mut refused = connect(mesh.mtls_server().build().unwrap());
     refused.settle();
-    assert_eq!(failure(&refused.server.error).reason, Reason::NoClientCertificate);
-    assert_eq!(failure(&refused.client.error).by, Side::Peer);
-    assert_eq!(failure(&refused.client.error).delivery(), Delivery::NotSent);
+    assert_eq!(failure(refused.server.error.as_ref()).reason, Reason::NoClientCertificate);
+    assert_eq!(failure(refused.client.error.as_ref()).by, Side::Peer);
+    assert_eq!(failure(refused.client.error.as_ref()).delivery(), Delivery::NotSent);
 }
 
 /// Another protocol, for an upgrade: whole lines.
@@ -491,7 +493,7 @@ fn an_upgrade_keeps_the_session() {
     pair.server.wire.top().send(&b"switching\n"[..]);
 
     let identity = pair.server.wire.shared_peer_identity();
-    let refused = pair.server.wire.try_map_inner(|toy| Err::<Lines, _>(toy)).unwrap_err();
+    let refused = pair.server.wire.try_map_inner(Err::<Lines, _>).unwrap_err();
     let mut server = refused.map_inner(Lines::from);
     let mut client = pair.client.wire.map_inner(Lines::from);
     assert_eq!(server.shared_peer_identity(), identity);

@@ -36,7 +36,7 @@ pub struct End<W: Wire> {
     /// Bytes that `produce` still wants sent.
     pub to_send: Vec<u8>,
     seen: Seen,
-    told_end: bool,
+    eof_told: bool,
 }
 
 impl<W: Wire> End<W>
@@ -54,7 +54,7 @@ where
             peak: (0, 0),
             to_send: Vec::new(),
             seen: Seen::default(),
-            told_end: false,
+            eof_told: false,
         }
     }
 
@@ -83,7 +83,7 @@ where
         if self.closed.is_some() {
             return false;
         }
-        self.seen.read_blocked &= incoming.bytes.is_empty() && (!incoming.shut || self.told_end);
+        self.seen.read_blocked &= incoming.bytes.is_empty() && (!incoming.shut || self.eof_told);
         self.seen.write_blocked &= outgoing.bytes.len() >= outgoing.capacity;
         for _ in 0..1_000_000 {
             let step = self.wire.step(self.seen);
@@ -125,8 +125,8 @@ where
                         let bytes: BytesMut = incoming.bytes.drain(..len).collect();
                         self.wire.inbox().extend_from_slice(&bytes);
                         self.seen.drained = false;
-                    } else if incoming.shut && incoming.bytes.is_empty() && !self.told_end {
-                        self.told_end = true;
+                    } else if incoming.shut && incoming.bytes.is_empty() && !self.eof_told {
+                        self.eof_told = true;
                         self.wire.handle_eof(now);
                         self.seen.drained = false;
                     } else {
