@@ -58,7 +58,7 @@ fn reason(error: Option<&Error>) -> Option<Reason> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Laws 3, 6 and 7: whatever the cuts and stalls, everything arrives, in bounded buffers, and
     /// nobody sleeps with work or a due timer left (the pair asserts that).

@@ -16,7 +16,9 @@ use crate::{Failure, PeerIdentity, record};
 impl Session {
     /// Hands one record to rustls and what it decrypts to the inner machine. `false`: no progress.
     pub(super) fn feed<W: Wire>(&mut self, inner: &mut W, now: Instant) -> bool {
-        if self.dead || self.input == Input::Over {
+        // With our close_notify out and nothing more to read for, nothing that comes matters.
+        let through = self.close_sent && matches!(inner.status(), Status::Close(_));
+        if self.dead || self.input == Input::Over || through {
             self.inbox.clear();
             self.ahead = 0;
             return false;
