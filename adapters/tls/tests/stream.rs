@@ -111,6 +111,7 @@ fn nothing_is_encrypted_before_the_handshake_is_through() {
 fn a_paused_inner_machine_stops_the_decryption() {
     let mut pair = pair();
     pair.server.wire.top().paused = true;
+    pair.up.capacity = 64 * 1024;
     let sent = pattern(300_000, 3);
     pair.client.to_send = sent.clone();
     pair.settle_with(&mut || usize::MAX, &mut produce, &mut |_, _| false);
@@ -128,6 +129,8 @@ fn a_paused_inner_machine_stops_the_decryption() {
 fn a_close_is_announced_and_answered() {
     let mut pair = established();
     pair.server.wire.top().send(&b"bye"[..]);
+    pair.nudge();
+    pair.settle();
     pair.server.wire.top().close();
     assert_eq!(pair.server.wire.status(), Status::Open, "close_notify first");
     pair.nudge();
@@ -294,10 +297,9 @@ fn a_peer_that_takes_nothing_is_given_up() {
     let mut pair = established();
     pair.now = pair.now + Duration::from_secs(100);
     pair.up.capacity = 0;
-    pair.client.to_send = pattern(500_000, 5);
-    pair.settle_with(&mut || usize::MAX, &mut produce, &mut |_, _| false);
-    pair.client.nudge();
-    pair.settle_with(&mut || usize::MAX, &mut produce, &mut |_, _| false);
+    pair.client.wire.top().send(&b"in vain"[..]);
+    pair.nudge();
+    pair.settle();
     let due = pair.client.deadline.expect("a deadline");
     assert_eq!(
         due,
@@ -333,6 +335,22 @@ fn the_inner_error_comes_through_and_stays() {
     assert_eq!(error.wire().map(|error| error.kind), Some(Kind::Closed));
     assert_eq!(data(&pair.client.events), b"413");
     assert_eq!(pair.server.wire.poll_event(pair.now), Err(error));
+}
+
+#[test]
+fn the_first_error_is_the_one_that_stays() {
+    let mut pair = established();
+    pair.down.capacity = 0;
+    pair.server.wire.top().fail();
+    pair.server.wire.top().send(&b"413"[..]);
+    pair.nudge();
+    pair.settle();
+    let first = pair.server.error.clone();
+    assert!(first.as_ref().is_some_and(|error| error.wire().is_some()));
+    assert!(pair.tick(), "the write stall");
+    assert_eq!(pair.server.closed, Some(CloseReason::Failed));
+    assert_eq!(pair.server.error, first);
+    assert_eq!(pair.server.wire.poll_event(pair.now).err(), first);
 }
 
 #[test]
