@@ -295,16 +295,17 @@ fn the_server_waits_ten_seconds_for_a_handshake() {
 #[test]
 fn a_peer_that_takes_nothing_is_given_up() {
     let mut pair = established();
-    pair.now = pair.now + Duration::from_secs(100);
     pair.up.capacity = 0;
+    pair.now = pair.now + Duration::from_secs(100);
+    // Encrypted by the clock of long ago; that must not count as a stall of 100 seconds.
     pair.client.wire.top().send(&b"in vain"[..]);
+    assert!(!pair.client.wire.outbox().is_empty());
+    assert!(pair.client.wire.deadline().is_some(), "watched from the start");
     pair.nudge();
     pair.settle();
-    let due = pair.client.deadline.expect("a deadline");
-    assert_eq!(
-        due,
-        Deadline { at: Instant::ZERO + Duration::from_secs(130), why: Timer::WriteStall }
-    );
+    let at = Instant::ZERO + Duration::from_secs(130);
+    assert_eq!(pair.client.deadline, Some(Deadline { at, why: Timer::WriteStall }));
+    assert!(pair.client.error.is_none());
     assert!(pair.tick());
     let told = failure(pair.client.error.as_ref());
     assert_eq!(told.reason, Reason::Timeout(Timer::WriteStall));

@@ -18,6 +18,7 @@ const PIECES: usize = 16;
 impl Session {
     /// Encrypts what the inner machine has queued, a bounded distance ahead of the socket.
     pub(crate) fn pump<W: Wire>(&mut self, inner: &mut W) {
+        let idle = self.outbox.is_empty();
         self.flush();
         while !self.dead && !self.is_handshaking() && !self.outbox.is_full() {
             let plain = inner.outbox();
@@ -39,7 +40,10 @@ impl Session {
             self.tls.send_close_notify();
             self.flush();
         }
-        self.stall.observe(&self.outbox, self.now, self.options.write_stall);
+        if idle && !self.outbox.is_empty() {
+            self.stall.observe(&self.outbox, self.now, self.options.write_stall);
+            self.stall_is_early = true;
+        }
     }
 
     /// Encrypts up to one record's worth from the front of `plain` and says how much.

@@ -38,6 +38,8 @@ pub(crate) struct Session {
     /// The handshake's time limit, while it runs.
     handshake: Option<Instant>,
     stall: WriteStall,
+    /// The watch was started by the time of the last call that brought one, maybe long ago.
+    stall_is_early: bool,
     /// After a failure: until when, and for how many bytes, the peer may still read our alert.
     linger: Option<(Instant, usize)>,
     /// The time of the last call that brought one: encryption happens where no time is given.
@@ -77,6 +79,7 @@ impl Session {
             options,
             handshake: Some(now + options.handshake_timeout),
             stall: WriteStall::new(),
+            stall_is_early: false,
             linger: None,
             now,
             input: Input::Open,
@@ -161,6 +164,10 @@ impl Session {
         if self.handshake.is_some_and(|at| at <= now) && !self.dead {
             self.fail(Failure::local(Reason::Timeout(Timer::Handshake), false));
             self.abandon();
+        }
+        if core::mem::take(&mut self.stall_is_early) {
+            self.stall = WriteStall::new();
+            self.stall.observe(&self.outbox, now, self.options.write_stall);
         }
         if self.stall.expired(&self.outbox, now, self.options.write_stall) {
             let established = !self.is_handshaking();
