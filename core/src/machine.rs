@@ -81,6 +81,12 @@ pub trait Wire: Machine {
     /// What the driver writes.
     fn outbox(&mut self) -> &mut Outbox;
 
+    /// Whether a producer that the high-water mark stopped may go on. A layer asks the machine
+    /// inside: its own outbox may be empty while it cannot take anything yet (a handshake).
+    fn has_room(&mut self) -> bool {
+        !self.outbox().is_full()
+    }
+
     /// What is to become of the connection once the outbox is empty.
     fn status(&self) -> Status;
 
@@ -92,11 +98,10 @@ pub trait Wire: Machine {
         if !seen.drained {
             return Step::Poll;
         }
-        let outbox = self.outbox();
-        if seen.producer_waits && !outbox.is_full() {
+        if seen.producer_waits && self.has_room() {
             return Step::Poll;
         }
-        let queued = !outbox.is_empty();
+        let queued = !self.outbox().is_empty();
         if queued && !seen.write_blocked {
             return Step::Write;
         }

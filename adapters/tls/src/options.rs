@@ -8,7 +8,8 @@ pub struct Options {
     /// From the start of the connection to the end of the handshake. 10 s for a server, 2 s for a
     /// client.
     pub handshake_timeout: Duration,
-    /// How long a peer may take none of the bytes queued for it. 30 s.
+    /// How long a peer may take none of the bytes queued for it. 30 s. Counted from the first call
+    /// with a time after they were queued, so that up to twice as much may pass.
     pub write_stall: Duration,
     /// After a failure: how long to wait, alert sent and writing side shut, for the peer to close.
     /// Closing at once with bytes unread would make the peer's system throw the alert away. 1 s.

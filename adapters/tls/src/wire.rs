@@ -4,8 +4,9 @@ use core::fmt;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use rustls::{ClientConfig, ClientConnection, Connection, ProtocolVersion, ServerConfig};
-use rustls::{ServerConnection, pki_types::ServerName};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, Connection, HandshakeKind};
+use rustls::{ProtocolVersion, ServerConfig, ServerConnection};
 use sinew_core::machine::{Layered, Machine, Status, Wire};
 use sinew_core::observe;
 use sinew_core::outbox::Outbox;
@@ -109,6 +110,11 @@ impl<W> Tls<W> {
         }
     }
 
+    /// Whether an earlier session was resumed, whose certificates were not looked at again.
+    pub fn is_resumed(&self) -> bool {
+        self.session.tls.handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
     /// Whether this is the server's side.
     pub fn is_server(&self) -> bool {
         self.session.is_server()
@@ -194,6 +200,11 @@ impl<W: Wire<Error = sinew_core::Error>> Wire for Tls<W> {
     fn outbox(&mut self) -> &mut Outbox {
         self.session.pump(&mut self.inner);
         &mut self.session.outbox
+    }
+
+    fn has_room(&mut self) -> bool {
+        self.session.pump(&mut self.inner);
+        !self.session.is_dead() && self.inner.has_room()
     }
 
     fn status(&self) -> Status {

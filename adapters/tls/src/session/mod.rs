@@ -1,9 +1,12 @@
 //! The TLS session itself: everything of a [`Tls`](crate::Tls) but the inner wire.
 
-use std::io::{self, BufRead as _, IoSlice, Read, Write as _};
+mod decrypt;
+mod encrypt;
+
+use std::io::{self, Read};
 use std::sync::Arc;
 
-use bytes::{Buf as _, BytesMut};
+use bytes::BytesMut;
 use rustls::Connection;
 use sinew_core::error::{Delivery, Kind, Phase};
 use sinew_core::machine::{CloseReason, Status};
@@ -13,16 +16,11 @@ use sinew_core::time::{Deadline, Instant, Timer};
 use sinew_core::{Error as WireError, Wire};
 
 use crate::failure::Reason;
-use crate::record;
 use crate::{Error, Failure, Options, PeerIdentity};
 
 /// Ciphertext waiting to be decrypted: above this the layer does not want to read. Larger than any
 /// record, so that a whole one always fits.
 const INBOX_FULL: usize = 32 * 1024;
-/// Plaintext of one record. <https://www.rfc-editor.org/rfc/rfc8446#section-5.1>
-const RECORD: usize = 16 * 1024;
-/// Pieces of the inner outbox that go into one record.
-const PIECES: usize = 16;
 /// After a failure: bytes of the peer that are thrown away while it reads our alert.
 const LINGER_BYTES: usize = 256 * 1024;
 
@@ -40,6 +38,8 @@ pub(crate) struct Session {
     /// The handshake's time limit, while it runs.
     handshake: Option<Instant>,
     stall: WriteStall,
+    /// The watch was started by the time of the last call that brought one, maybe long ago.
+    stall_is_early: bool,
     /// After a failure: until when, and for how many bytes, the peer may still read our alert.
     linger: Option<(Instant, usize)>,
     /// The time of the last call that brought one: encryption happens where no time is given.
@@ -79,6 +79,7 @@ impl Session {
             options,
             handshake: Some(now + options.handshake_timeout),
             stall: WriteStall::new(),
+            stall_is_early: false,
             linger: None,
             now,
             input: Input::Open,
@@ -149,163 +150,6 @@ impl Session {
         }
     }
 
-    /// Hands one record to rustls and what it decrypts to the inner machine. `false`: no progress.
-    fn feed<W: Wire>(&mut self, inner: &mut W, now: Instant) -> bool {
-        if self.dead || self.input == Input::Over {
-            self.inbox.clear();
-            self.ahead = 0;
-            return false;
-        }
-        if !self.is_handshaking() && !inner.wants_read() {
-            return false;
-        }
-        let Some(len) = record::next_len(&self.inbox) else {
-            if self.input == Input::Ended {
-                self.judge_end(inner, now);
-                return true;
-            }
-            return false;
-        };
-        self.heard = true;
-        // One byte of the next record goes along: a buffer that is never empty keeps its size, and
-        // takes the next record in one read.
-        let upto = self.inbox.len().min(len + 1);
-        let mut input = &self.inbox[self.ahead..upto];
-        self.grown |= input.len() > 4096;
-        let mut closed = false;
-        while !input.is_empty() && !closed {
-            match self.tls.read_tls(&mut input) {
-                Ok(n) if n > 0 => {}
-                // Nothing taken of something given: rustls can hold no more of this handshake.
-                _ => {
-                    self.fail(Failure::local(Reason::Protocol, !self.is_handshaking()));
-                    return false;
-                }
-            }
-            match self.tls.process_new_packets() {
-                Ok(state) => closed = state.peer_has_closed(),
-                Err(error) => {
-                    self.fail_rustls(&error);
-                    return false;
-                }
-            }
-        }
-        self.ahead = upto - len;
-        if len == self.inbox.len() {
-            self.inbox.clear();
-        } else {
-            self.inbox.advance(len);
-        }
-        if self.is_handshaking() && !self.tls.is_handshaking() {
-            self.establish();
-        }
-        self.deliver(inner);
-        if closed {
-            // https://www.rfc-editor.org/rfc/rfc8446#section-6.1: what follows is ignored.
-            self.input = Input::Over;
-            self.inbox.clear();
-            self.ahead = 0;
-            inner.handle_eof(now);
-        }
-        true
-    }
-
-    fn deliver<W: Wire>(&mut self, inner: &mut W) {
-        let mut plain = self.tls.reader();
-        while let Ok(chunk) = plain.fill_buf() {
-            let len = chunk.len();
-            if len == 0 {
-                break;
-            }
-            inner.inbox().extend_from_slice(chunk);
-            plain.consume(len);
-        }
-    }
-
-    fn establish(&mut self) {
-        self.handshake = None;
-        let leaf = self.tls.peer_certificates().and_then(<[_]>::first);
-        self.identity = leaf.map(|leaf| Arc::new(PeerIdentity::read(leaf)));
-        let peer_authenticated = self.identity.is_some();
-        self.tell(Event::TlsEstablished { peer_authenticated });
-    }
-
-    /// The transport ended without `close_notify`: a cut, possibly somebody's attack.
-    /// <https://www.rfc-editor.org/rfc/rfc9112#section-9.8>
-    fn judge_end<W: Wire>(&mut self, inner: &mut W, now: Instant) {
-        self.input = Input::Over;
-        self.inbox.clear();
-        self.ahead = 0;
-        if self.is_handshaking() {
-            if self.is_server() && !self.heard {
-                // A health check of the port, or a client that thought better of it.
-                self.handshake = None;
-                self.dead = true;
-                self.ended = Some(CloseReason::PeerClosed);
-            } else {
-                self.fail(Failure::local(Reason::Truncated, false));
-            }
-        } else if inner.is_self_delimited() || inner.status() != Status::Open {
-            inner.handle_eof(now);
-        } else {
-            self.fail(Failure::local(Reason::Truncated, true));
-        }
-    }
-
-    /// Encrypts what the inner machine has queued, a bounded distance ahead of the socket.
-    pub(crate) fn pump<W: Wire>(&mut self, inner: &mut W) {
-        self.flush();
-        while !self.dead && !self.is_handshaking() && !self.outbox.is_full() {
-            let plain = inner.outbox();
-            if plain.is_empty() {
-                break;
-            }
-            let before = self.outbox.len();
-            let taken = self.encrypt(plain);
-            plain.advance(taken);
-            self.flush();
-            // rustls says that it took the bytes, and drops them, when the key of a TLS 1.2 session
-            // is used up.
-            if taken == 0 || self.outbox.len() < before + taken {
-                self.fail(Failure::local(Reason::KeysExhausted, true));
-            }
-        }
-        if !self.dead && !self.close_sent && inner.status() != Status::Open {
-            self.close_sent = true;
-            self.tls.send_close_notify();
-            self.flush();
-        }
-        self.stall.observe(&self.outbox, self.now, self.options.write_stall);
-    }
-
-    /// Encrypts up to one record's worth from the front of `plain` and says how much.
-    fn encrypt(&mut self, plain: &Outbox) -> usize {
-        let mut pieces = [IoSlice::new(&[]); PIECES];
-        let count = plain.chunks_vectored(&mut pieces);
-        let mut cut = [IoSlice::new(&[]); PIECES];
-        let mut room = RECORD;
-        let mut used = 0;
-        for (cut, piece) in cut.iter_mut().zip(&pieces[..count]) {
-            if room == 0 {
-                break;
-            }
-            let len = piece.len().min(room);
-            *cut = IoSlice::new(&piece[..len]);
-            room -= len;
-            used += 1;
-        }
-        self.tls.writer().write_vectored(&cut[..used]).unwrap_or(0)
-    }
-
-    /// Moves what rustls wants sent into the outbox; this cannot fail.
-    fn flush(&mut self) {
-        while self.tls.wants_write() {
-            if !matches!(self.tls.write_tls(&mut Sink(&mut self.outbox)), Ok(n) if n > 0) {
-                break;
-            }
-        }
-    }
-
     pub(crate) fn end_of_input(&mut self, now: Instant) {
         self.tick(now);
         if self.input == Input::Open {
@@ -320,6 +164,10 @@ impl Session {
         if self.handshake.is_some_and(|at| at <= now) && !self.dead {
             self.fail(Failure::local(Reason::Timeout(Timer::Handshake), false));
             self.abandon();
+        }
+        if core::mem::take(&mut self.stall_is_early) {
+            self.stall = WriteStall::new();
+            self.stall.observe(&self.outbox, now, self.options.write_stall);
         }
         if self.stall.expired(&self.outbox, now, self.options.write_stall) {
             let established = !self.is_handshaking();
@@ -434,28 +282,6 @@ impl Session {
         }
         self.inbox.clear();
         self.ahead = 0;
-    }
-}
-
-/// The outbox as rustls writes into it.
-struct Sink<'a>(&'a mut Outbox);
-
-impl io::Write for Sink<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.put(bytes);
-        Ok(bytes.len())
-    }
-
-    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        let before = self.0.len();
-        for piece in pieces {
-            self.0.put(piece);
-        }
-        Ok(self.0.len() - before)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
