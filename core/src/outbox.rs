@@ -92,22 +92,6 @@ impl Outbox {
         self.put(&line[at..]);
     }
 
-    /// Queues `n` in decimal.
-    pub(crate) fn put_decimal(&mut self, n: u64) {
-        let mut digits = [0; 20];
-        let mut at = digits.len();
-        let mut rest = n;
-        loop {
-            at -= 1;
-            digits[at] = b"0123456789"[(rest % 10) as usize];
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
-        }
-        self.put(&digits[at..]);
-    }
-
     /// Where the next small piece starts; see [`rollback`](Self::rollback).
     pub(crate) fn mark(&self) -> usize {
         self.tail.len()

@@ -46,9 +46,13 @@ impl SpanTable {
         }
     }
 
+    fn parts(&self) -> (&[Span], &[Span]) {
+        (&self.inline[..usize::from(self.len).min(INLINE)], &self.spill)
+    }
+
     fn iter(&self) -> impl Iterator<Item = &Span> + Clone {
-        let inline = &self.inline[..usize::from(self.len).min(INLINE)];
-        inline.iter().chain(&self.spill)
+        let (inline, spill) = self.parts();
+        inline.iter().chain(spill)
     }
 }
 
@@ -94,7 +98,9 @@ impl Fields {
     /// The first value of this field.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         let wanted = name.as_bytes();
-        let found = self.spans.iter().find(|span| self.is_named(span, wanted))?;
+        let (inline, spill) = self.spans.parts();
+        let found = inline.iter().find(|span| self.is_named(span, wanted));
+        let found = found.or_else(|| spill.iter().find(|span| self.is_named(span, wanted)))?;
         Some(self.slice(found.value, found.value_len))
     }
 

@@ -1,6 +1,7 @@
 //! The request target, split once.
 
 use http::Method;
+use memchr::memchr;
 
 /// The four forms of a target.
 /// <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>
@@ -72,19 +73,16 @@ impl Target {
         at: usize,
     ) -> Option<Self> {
         let rest = &target[at..];
-        let mut query_at = None;
-        let mut escaped = false;
-        for (i, &byte) in rest.iter().enumerate() {
-            match CLASS[usize::from(byte)] {
-                Class::Plain => {}
-                Class::Question if query_at.is_none() => query_at = Some(i),
-                Class::Question => {}
-                Class::Percent => escaped |= query_at.is_none(),
-                Class::Refused => return None,
-            }
+        let seen = rest.iter().fold(0, |seen, &byte| seen | CLASS[usize::from(byte)]);
+        if seen & REFUSED != 0 {
+            return None;
         }
+        let query_at = match seen & QUESTION {
+            0 => None,
+            _ => memchr(b'?', rest),
+        };
         let path = &rest[..query_at.unwrap_or(rest.len())];
-        if escaped && !percent_is_sound(path) {
+        if seen & PERCENT != 0 && !percent_is_sound(path) {
             return None;
         }
         let at = u16::try_from(at).ok()?;
@@ -119,10 +117,9 @@ pub(crate) fn is_host(authority: &[u8]) -> bool {
             (address.parse::<core::net::Ipv6Addr>().is_ok(), &bracketed[end + 1..])
         }
         None => {
-            let end = authority.iter().position(|&b| b == b':').unwrap_or(authority.len());
-            let host = &authority[..end];
-            let ok = !host.is_empty() && host.iter().all(|&b| HOST[usize::from(b)]);
-            (ok, &authority[end..])
+            let end = authority.iter().position(|&b| !HOST[usize::from(b)]);
+            let end = end.unwrap_or(authority.len());
+            (end > 0, &authority[end..])
         }
     };
     if !host_ok {
@@ -140,31 +137,25 @@ pub(crate) fn is_host(authority: &[u8]) -> bool {
     }
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Class {
-    Plain,
-    Question,
-    Percent,
-    Refused,
-}
+const QUESTION: u8 = 1;
+const PERCENT: u8 = 2;
+const REFUSED: u8 = 4;
 
 /// What may stand in a path or query. Beyond the grammar of RFC 3986 the bytes that browsers leave
 /// unescaped are taken (`[ ] { | } ^` and the back tick); what could be read as something else by
 /// the next hop is not (`# \ " < >`, white space, controls, everything above ASCII).
-const CLASS: [Class; 256] = {
-    let mut table = [Class::Refused; 256];
+const CLASS: [u8; 256] = {
+    let mut table = [REFUSED; 256];
     let mut byte = 0x21;
     while byte < 0x7f {
-        table[byte] = Class::Plain;
+        table[byte] = match byte as u8 {
+            b'#' | b'\\' | b'"' | b'<' | b'>' => REFUSED,
+            b'?' => QUESTION,
+            b'%' => PERCENT,
+            _ => 0,
+        };
         byte += 1;
     }
-    table[b'#' as usize] = Class::Refused;
-    table[b'\\' as usize] = Class::Refused;
-    table[b'"' as usize] = Class::Refused;
-    table[b'<' as usize] = Class::Refused;
-    table[b'>' as usize] = Class::Refused;
-    table[b'?' as usize] = Class::Question;
-    table[b'%' as usize] = Class::Percent;
     table
 };
 

@@ -3,30 +3,39 @@
 use core::time::Duration;
 
 /// Length of an IMF-fixdate.
-pub(crate) const LEN: usize = 29;
+const LEN: usize = 29;
 
-/// The date of the last answer, formatted once a second.
+/// Length of the field line.
+const LINE: usize = 6 + LEN + 2;
+
+/// The `date` field of the last answer, formatted once a second.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DateCache {
     second: u64,
-    text: [u8; LEN],
+    line: [u8; LINE],
 }
 
 impl Default for DateCache {
     fn default() -> Self {
-        Self { second: 0, text: imf_fixdate(0) }
+        Self { second: 0, line: field_line(0) }
     }
 }
 
 impl DateCache {
-    /// The date at `unix`, the time since 1970-01-01T00:00:00Z.
-    pub(crate) fn at(&mut self, unix: Duration) -> &[u8; LEN] {
+    /// The field line at `unix`, the time since 1970-01-01T00:00:00Z.
+    pub(crate) fn line(&mut self, unix: Duration) -> &[u8; LINE] {
         if unix.as_secs() != self.second {
             self.second = unix.as_secs();
-            self.text = imf_fixdate(self.second);
+            self.line = field_line(self.second);
         }
-        &self.text
+        &self.line
     }
+}
+
+fn field_line(seconds: u64) -> [u8; LINE] {
+    let mut line = *b"date: Thu, 01 Jan 1970 00:00:00 GMT\r\n";
+    line[6..6 + LEN].copy_from_slice(&imf_fixdate(seconds));
+    line
 }
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`

@@ -137,9 +137,21 @@ pub(crate) fn connection(outbox: &mut Outbox, keep: bool, version: Version, swit
 
 /// `content-length`
 pub(crate) fn content_length(outbox: &mut Outbox, length: u64) {
-    outbox.put(b"content-length: ");
-    outbox.put_decimal(length);
-    outbox.put(b"\r\n");
+    const NAME: &[u8; 16] = b"content-length: ";
+    // The line is built backwards, from the digits to the name.
+    let mut line = *b"content-length: 00000000000000000000\r\n";
+    let mut at = NAME.len() + 20;
+    let mut rest = length;
+    loop {
+        at -= 1;
+        line[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    line.copy_within(..NAME.len(), at - NAME.len());
+    outbox.put(&line[at - NAME.len()..]);
 }
 
 /// The last chunk and the trailer section.

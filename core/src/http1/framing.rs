@@ -43,6 +43,7 @@ pub(crate) enum Side {
 
 impl FramingFields {
     /// Notes one field line. `Ok(true)`: it is one of those that decide framing.
+    #[inline]
     pub(crate) fn note(
         &mut self,
         side: Side,

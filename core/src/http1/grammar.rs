@@ -25,24 +25,49 @@ pub(crate) fn is_token(bytes: &[u8]) -> bool {
 /// Whether these bytes may stand in a field value: no control but the tab.
 /// <https://www.rfc-editor.org/rfc/rfc9110#section-5.5>
 pub(crate) fn is_field_value(bytes: &[u8]) -> bool {
-    let (words, rest) = bytes.as_chunks::<8>();
-    words.iter().all(|word| !may_have_control(u64::from_le_bytes(*word)) || all_plain(word))
-        && all_plain(rest)
+    value_end(bytes, 0) == bytes.len()
 }
 
-/// Whether a byte of the word is below 0x20, or 0x7f: may claim so falsely, never miss one.
-fn may_have_control(word: u64) -> bool {
+/// Where the field value that starts at `from` ends: at the first control that is not a tab.
+#[inline]
+pub(crate) fn value_end(bytes: &[u8], from: usize) -> usize {
+    let mut at = from;
+    loop {
+        let (wide, _) = bytes[at..].as_chunks::<16>();
+        at += 16 * wide.iter().take_while(|chunk| !has_control(chunk)).count();
+        let (words, _) = bytes[at..].as_chunks::<8>();
+        for word in words {
+            let controls = controls(u64::from_le_bytes(*word));
+            if controls != 0 {
+                at += (controls.trailing_zeros() / 8) as usize;
+                break;
+            }
+            at += 8;
+        }
+        while at < bytes.len() && bytes[at] >= 0x20 && bytes[at] != 0x7f {
+            at += 1;
+        }
+        if bytes.get(at) != Some(&b'\t') {
+            return at;
+        }
+        at += 1;
+    }
+}
+
+/// Compiles to a few vector instructions.
+#[inline]
+fn has_control(chunk: &[u8; 16]) -> bool {
+    chunk.iter().fold(false, |found, &b| found | (b < 0x20) | (b == 0x7f))
+}
+
+/// Marks the high bit of bytes below 0x20 and of 0x7f. The lowest mark is always right; a mark
+/// above it may be false.
+const fn controls(word: u64) -> u64 {
     const ONES: u64 = u64::MAX / 255;
-    const HIGH: u64 = ONES * 0x80;
     // A byte underflows where it is below 0x20; where it equals 0x7f the exclusive-or is zero.
     let below = word.wrapping_sub(ONES * 0x20) & !word;
     let delete = word ^ (ONES * 0x7f);
-    let is_delete = delete.wrapping_sub(ONES) & !delete;
-    (below | is_delete) & HIGH != 0
-}
-
-fn all_plain(bytes: &[u8]) -> bool {
-    bytes.iter().all(|&b| (b >= 0x20 && b != 0x7f) || b == b'\t')
+    (below | (delete.wrapping_sub(ONES) & !delete)) & (ONES * 0x80)
 }
 
 /// Takes the white space off both ends: <https://www.rfc-editor.org/rfc/rfc9110#section-5.6.3>

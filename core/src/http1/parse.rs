@@ -9,7 +9,7 @@ use http::{Method, StatusCode, Version};
 use memchr::memchr;
 
 use super::framing::{FramingFields, Side};
-use super::grammar::{TOKEN, is_field_value, trim};
+use super::grammar::{TOKEN, is_field_value, trim, value_end};
 use super::limits::Limits;
 use crate::error::{Kind, Limit, Violation};
 use crate::head::{Fields, RequestHead, ResponseHead, Span, SpanTable, Target};
@@ -68,31 +68,43 @@ impl FieldLines {
     ) -> Result<Option<usize>, Kind> {
         let visible = inbox.len().min(bounds.bytes.0);
         loop {
-            let Some((start, end)) = self.next_line(&inbox[..visible])? else {
-                return if visible == bounds.bytes.0 {
-                    Err(Kind::Limit(bounds.bytes.1))
-                } else {
-                    Ok(None)
+            // A sound line that is whole takes one pass; anything else is looked at more closely,
+            // but only once its end is there.
+            let start = self.line;
+            let bytes = &inbox[..visible];
+            let whole = if self.searched == start { whole_line(bytes, start) } else { None };
+            let line = if let Some(line) = whole {
+                self.line = line.next;
+                self.searched = line.next;
+                line
+            } else {
+                let Some((start, end)) = self.next_line(bytes)? else {
+                    return if visible == bounds.bytes.0 {
+                        Err(Kind::Limit(bounds.bytes.1))
+                    } else {
+                        Ok(None)
+                    };
                 };
-            };
-            if start == end {
-                return Ok(Some(self.line));
-            }
-            let line = &inbox[start..end];
-            if matches!(line[0], b' ' | b'\t') {
-                if !(folds && self.foldable) {
-                    return Err(Kind::Peer(Violation::Fold));
+                if start == end {
+                    return Ok(Some(self.line));
                 }
-                self.unfold(inbox, start, end)?;
-                continue;
-            }
-            let span = field_line(line, start)?;
+                if matches!(bytes[start], b' ' | b'\t') {
+                    if !(folds && self.foldable) {
+                        return Err(Kind::Peer(Violation::Fold));
+                    }
+                    self.unfold(inbox, start, end)?;
+                    continue;
+                }
+                // The close look says what is wrong; a line may also just not have been whole.
+                refusal(&bytes[start..end])?;
+                whole_line(bytes, start).ok_or(Kind::Peer(Violation::FieldValue))?
+            };
             if self.seen == bounds.fields.0 {
                 return Err(Kind::Limit(bounds.fields.1));
             }
             self.seen += 1;
-            let name = &inbox[usize::from(span.name)..][..usize::from(span.name_len)];
-            let value = &inbox[usize::from(span.value)..][..usize::from(span.value_len)];
+            let (name, value) = (&bytes[start..line.colon], &bytes[line.from..line.to]);
+            let span = line.span(start)?;
             let taken = note(name, value, (span.value, span.value_len)).map_err(Kind::Peer)?;
             self.foldable = matches!(taken, Taken::Plain);
             if !matches!(taken, Taken::Dropped) {
@@ -133,29 +145,60 @@ fn narrow(offset: usize) -> Result<u16, Kind> {
     u16::try_from(offset).map_err(|_| Kind::Limit(Limit::HeadBytes))
 }
 
-/// Splits `name ":" OWS value OWS`: <https://www.rfc-editor.org/rfc/rfc9112#section-5>
-fn field_line(line: &[u8], start: usize) -> Result<Span, Kind> {
+/// A field line with its CR LF, as offsets: `name ":" OWS value OWS`.
+/// <https://www.rfc-editor.org/rfc/rfc9112#section-5>
+#[derive(Clone, Copy)]
+struct Line {
+    colon: usize,
+    from: usize,
+    to: usize,
+    next: usize,
+}
+
+impl Line {
+    fn span(self, start: usize) -> Result<Span, Kind> {
+        Ok(Span {
+            name: narrow(start)?,
+            name_len: narrow(self.colon - start)?,
+            value: narrow(self.from)?,
+            value_len: narrow(self.to - self.from)?,
+        })
+    }
+}
+
+/// The line at `start`; `None` unless it is whole and sound.
+#[inline]
+fn whole_line(bytes: &[u8], start: usize) -> Option<Line> {
+    let name = bytes[start..].iter().position(|&b| !TOKEN[usize::from(b)])?;
+    let colon = start + name;
+    if bytes[colon] != b':' || name == 0 {
+        return None;
+    }
+    let mut from = colon + 1;
+    while matches!(bytes.get(from)?, b' ' | b'\t') {
+        from += 1;
+    }
+    let end = value_end(bytes, from);
+    if bytes.get(end..end + 2)? != b"\r\n" {
+        return None;
+    }
+    let mut to = end;
+    while to > from && matches!(bytes[to - 1], b' ' | b'\t') {
+        to -= 1;
+    }
+    Some(Line { colon, from, to, next: end + 2 })
+}
+
+/// What is wrong with a line, if anything is.
+fn refusal(line: &[u8]) -> Result<(), Kind> {
     let colon = line.iter().position(|&b| !TOKEN[usize::from(b)]).unwrap_or(line.len());
     if colon == 0 || line.get(colon) != Some(&b':') {
         return Err(Kind::Peer(Violation::FieldName));
     }
-    let mut from = colon + 1;
-    while matches!(line.get(from), Some(b' ' | b'\t')) {
-        from += 1;
-    }
-    let mut to = line.len();
-    while to > from && matches!(line[to - 1], b' ' | b'\t') {
-        to -= 1;
-    }
-    if !is_field_value(&line[from..to]) {
+    if !is_field_value(&line[colon + 1..]) {
         return Err(Kind::Peer(Violation::FieldValue));
     }
-    Ok(Span {
-        name: narrow(start)?,
-        name_len: narrow(colon)?,
-        value: narrow(start + from)?,
-        value_len: narrow(to - from)?,
-    })
+    Ok(())
 }
 
 /// The first line of a head.

@@ -114,7 +114,7 @@ impl Server {
         // A status line without a reason of our own cannot be refused.
         let _ = encode::status_line(outbox, status.into());
         if let Some(epoch) = self.config.epoch {
-            encode::field(outbox, b"date", self.date.at(epoch.unix(now)));
+            outbox.put(self.date.line(epoch.unix(now)));
         }
         encode::field(outbox, b"content-type", b"application/problem+json");
         encode::content_length(outbox, body.len() as u64);

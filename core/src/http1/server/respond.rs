@@ -126,7 +126,7 @@ impl Server {
             return Err(Misuse::FramingField);
         }
         if let (false, Some(epoch)) = (given.date, self.config.epoch) {
-            encode::field(outbox, b"date", self.date.at(epoch.unix(now)));
+            outbox.put(self.date.line(epoch.unix(now)));
         }
         let to_head = self.asked == Asked::Head;
         let mut keep = self.state.keep && !self.closing && !given.close && !self.waits_continue;
