@@ -1,6 +1,6 @@
 //! A client machine and a server machine wired in memory, with a virtual clock.
 //!
-//! Both are driven through [`Wire::step`](sinew_core::Wire::step) only. Time moves when nothing else
+//! Both are driven through [`Wire::step`] only. Time moves when nothing else
 //! does, and then to the next deadline; a pair that sleeps without one has hung.
 
 use sinew_core::error::Error;

@@ -56,6 +56,7 @@ pub(crate) fn value_end(bytes: &[u8], from: usize) -> usize {
 
 /// Compiles to a few vector instructions.
 #[inline]
+#[expect(clippy::needless_bitwise_bool, reason = "without branches it vectorizes")]
 fn has_control(chunk: &[u8; 16]) -> bool {
     chunk.iter().fold(false, |found, &b| found | (b < 0x20) | (b == 0x7f))
 }

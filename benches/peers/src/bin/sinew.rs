@@ -5,7 +5,7 @@ use std::io::Result;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method};
 use sinew_bench_peers::{HELLO, announce, runtime};
-use sinew_tokio::{Request, Response, RestServer, TokioRuntime};
+use sinew_tokio::{Request, Response, RestServer};
 
 async fn answer(_: Request) -> Response {
     Response::ok(HELLO).header(CONTENT_TYPE, HeaderValue::from_static("text/plain"))
@@ -13,7 +13,7 @@ async fn answer(_: Request) -> Response {
 
 fn main() -> Result<()> {
     runtime()?.block_on(async {
-        let server = RestServer::<TokioRuntime>::builder()
+        let server = RestServer::builder()
             .listen("127.0.0.1:0")
             .allow_plaintext()
             .route(Method::GET, "/plain", answer)
