@@ -1,4 +1,4 @@
-//! The one driver of sinew: `RestServer` and `RestClient` over any runtime.
+//! The one driver of sinew: `RestServer` over any runtime.
 
 pub mod body;
 mod drive;

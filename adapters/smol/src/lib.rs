@@ -1,4 +1,4 @@
-//! sinew on smol: `RestServer` and `RestClient`, and the runtime binding.
+//! sinew on smol: `RestServer`, and the runtime binding.
 //!
 //! All of the driving is done by `sinew-driver`, whose public items stand here too. This crate adds
 //! sockets, timers and names, over the reactor of `async-io`: [`SmolRuntime`].

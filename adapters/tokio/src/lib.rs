@@ -1,4 +1,4 @@
-//! sinew on tokio: `RestServer` and `RestClient`, and the runtime binding.
+//! sinew on tokio: `RestServer`, and the runtime binding.
 //!
 //! All of the driving is done by `sinew-driver`, whose public items stand here too. This crate adds
 //! sockets, timers and names: [`TokioRuntime`] for tasks that move between worker threads, and
