@@ -1,4 +1,4 @@
-//! sinew on async-std: `RestServer`, and the runtime binding.
+//! sinew on async-std: `RestServer` and `RestClient`, and the runtime binding.
 //!
 //! **async-std is no longer maintained, and its authors name smol as its successor.** This crate is
 //! for programs that are on it already, and is not published. Everything else should take
@@ -15,3 +15,6 @@ pub use sinew_driver::*;
 
 /// A server whose connections are tasks of async-std.
 pub type RestServer = sinew_driver::RestServer<AsyncStdRuntime, Threads>;
+
+/// A client; its calls are driven by the tasks that make them.
+pub type RestClient = sinew_driver::RestClient<AsyncStdRuntime>;

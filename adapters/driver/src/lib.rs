@@ -1,6 +1,7 @@
-//! The one driver of sinew: `RestServer` over any runtime.
+//! The one driver of sinew: `RestServer` and `RestClient` over any runtime.
 
 pub mod body;
+pub mod client;
 mod drive;
 pub mod error;
 pub mod io;
@@ -8,6 +9,7 @@ pub mod runtime;
 pub mod server;
 
 pub use body::Body;
+pub use client::{Call, ClientBuilder, ClientResponse, RestClient, RestClientConfig};
 pub use error::{BoxError, Error, ErrorKind};
 pub use io::{Io, Listener, Peer};
 pub use runtime::{Runtime, Spawn, StdListener};

@@ -1,4 +1,4 @@
-//! sinew on smol: `RestServer`, and the runtime binding.
+//! sinew on smol: `RestServer` and `RestClient`, and the runtime binding.
 //!
 //! All of the driving is done by `sinew-driver`, whose public items stand here too. This crate adds
 //! sockets, timers and names, over the reactor of `async-io`: [`SmolRuntime`].
@@ -20,3 +20,6 @@ pub use timer::SmolTimer;
 
 /// A server whose connections are tasks of smol's global executor.
 pub type RestServer = sinew_driver::RestServer<SmolRuntime, Threads>;
+
+/// A client; its calls are driven by the tasks that make them.
+pub type RestClient = sinew_driver::RestClient<SmolRuntime>;

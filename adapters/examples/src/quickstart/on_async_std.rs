@@ -10,6 +10,8 @@ use sinew_async_std as sinew;
 use super::Task;
 use crate::transcript::Outcome;
 
+type Runtime = sinew::AsyncStdRuntime;
+
 /// Does it.
 pub fn run(task: Task) -> Outcome {
     async_std::task::block_on(async {

@@ -10,6 +10,8 @@ use sinew_smol as sinew;
 use super::Task;
 use crate::transcript::Outcome;
 
+type Runtime = sinew::SmolRuntime;
+
 /// Does it.
 pub fn run(task: Task) -> Outcome {
     smol::block_on(async {

@@ -10,6 +10,8 @@ use sinew_tokio as sinew;
 use super::Task;
 use crate::transcript::Outcome;
 
+type Runtime = sinew::TokioRuntime;
+
 /// Does it.
 pub fn run(task: Task) -> Outcome {
     let threads = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -90,10 +90,14 @@ fn explain(runtime: &str, folder: &Path) {
     println!("  D={folder}");
     println!("  alias c='curl --cacert $D/ca.pem --cert $D/client.pem --key $D/client.key'");
     println!("  c https://{PLACE}/api/resource/42");
-    println!("  c -H 'content-type: application/json' -d '{{\"hello\":1}}' https://{PLACE}/api/echo");
+    println!(
+        "  c -H 'content-type: application/json' -d '{{\"hello\":1}}' https://{PLACE}/api/echo"
+    );
     println!("  c https://{PLACE}/download/100000000 | c -T - https://{PLACE}/upload");
     println!("  head -c 2000000 /dev/zero | c --data-binary @- https://{PLACE}/api/echo   # 413");
-    println!("  curl --cacert $D/ca.pem https://{PLACE}/api/resource/42   # no certificate: refused");
+    println!(
+        "  curl --cacert $D/ca.pem https://{PLACE}/api/resource/42   # no certificate: refused"
+    );
     println!();
     println!("Ctrl-C, or SIGTERM, stops it.");
 }

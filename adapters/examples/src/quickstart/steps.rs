@@ -11,7 +11,7 @@ use http::StatusCode;
 use sinew_tls::{ClientTls, Reason, ServerTls};
 
 use super::sinew::{Body, Error, ErrorKind, RestClient, RestServer, ServerHandle};
-use super::{sinew, spawn};
+use super::{Runtime, spawn};
 use crate::certs::{Authority, Identity};
 use crate::memory;
 use crate::pattern;
@@ -56,7 +56,7 @@ impl Trust {
 /// A server that runs, and a client of it.
 struct Running {
     address: SocketAddr,
-    handle: ServerHandle<sinew::Runtime>,
+    handle: ServerHandle<Runtime>,
     door: Door,
     client: RestClient,
 }
@@ -99,7 +99,8 @@ async fn start(out: &mut Transcript, trust: &Trust) -> Outcome<Running> {
     let address = server.local_addrs()[0];
     let handle = server.handle();
     spawn(server.serve());
-    let client = RestClient::builder(format!("https://{address}")).tls(trust.client_tls()?).build()?;
+    let client =
+        RestClient::builder(format!("https://{address}")).tls(trust.client_tls()?).build()?;
     out.saw(format!("https://{address}"));
     Ok(Running { address, handle, door, client })
 }

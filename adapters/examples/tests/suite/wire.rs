@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::raw::{Raw, blocking, raw};
 use super::each;
+use super::raw::{Raw, blocking, raw};
 use super::site::{Site, config};
 
 const SHORT: Duration = Duration::from_millis(50);
@@ -90,8 +90,7 @@ fn two_lengths_get_400_and_no_second_request_is_seen() {
 #[test]
 fn a_client_that_says_nothing_is_closed() {
     each(async |security| {
-        let site =
-            Site::with(security, config(|config| config.first_byte_timeout = SHORT)).await;
+        let site = Site::with(security, config(|config| config.first_byte_timeout = SHORT)).await;
         assert!(raw(&site, |mut socket| socket.is_closed()).await);
     });
 }
@@ -127,8 +126,7 @@ fn a_kept_connection_is_closed_when_idle_for_long() {
 #[test]
 fn a_body_that_stops_coming_gets_408() {
     each(async |security| {
-        let site =
-            Site::with(security, config(|config| config.body_rate_window = SHORT)).await;
+        let site = Site::with(security, config(|config| config.body_rate_window = SHORT)).await;
         raw(&site, |mut socket| {
             socket.send("PUT /limited HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nabc");
             assert_eq!(socket.answer().unwrap().status(), 408);

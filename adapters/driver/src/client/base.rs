@@ -1,0 +1,145 @@
+//! The base URL: where to connect, whom to name, what to put in front of a path.
+
+use std::path::PathBuf;
+
+use crate::error::Error;
+
+/// Where connections go.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Place {
+    Tcp { host: String, port: u16 },
+    Unix(PathBuf),
+}
+
+/// A base URL, taken apart.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Base {
+    pub(super) secure: bool,
+    pub(super) place: Place,
+    /// The value of `Host`.
+    pub(super) authority: String,
+    /// The host alone, without brackets: whom the server's certificate must name.
+    pub(super) server_name: String,
+    /// What stands in front of every path, without a slash at its end.
+    pub(super) prefix: String,
+}
+
+impl Base {
+    /// `https://host[:port][/prefix]`, `http://…`, or `unix:/path/of/socket`; a socket is spoken to
+    /// in plaintext unless `secure`.
+    pub(super) fn parse(url: &str, secure: bool) -> Result<Self, Error> {
+        if let Some(path) = url.strip_prefix("unix:") {
+            if !path.starts_with('/') {
+                return Err(Error::config(format!("{url}: a socket needs an absolute path")));
+            }
+            return Ok(Self {
+                secure,
+                place: Place::Unix(PathBuf::from(path)),
+                authority: "localhost".to_owned(),
+                server_name: "localhost".to_owned(),
+                prefix: String::new(),
+            });
+        }
+        let (secure, rest, port) = if let Some(rest) = url.strip_prefix("https://") {
+            (true, rest, 443)
+        } else if let Some(rest) = url.strip_prefix("http://") {
+            (false, rest, 80)
+        } else {
+            return Err(Error::config(format!("{url}: not https://, http:// or unix:")));
+        };
+        let (authority, prefix) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        if prefix.contains(['?', '#']) || authority.contains(['?', '#']) {
+            return Err(Error::config(format!("{url}: a base has no query and no fragment")));
+        }
+        let (host, port) = split_port(authority, port)
+            .ok_or_else(|| Error::config(format!("{url}: not a host with an optional port")))?;
+        Ok(Self {
+            secure,
+            place: Place::Tcp { host: host.to_owned(), port },
+            authority: authority.to_owned(),
+            server_name: host.to_owned(),
+            prefix: prefix.trim_end_matches('/').to_owned(),
+        })
+    }
+
+    /// The target of a request: <https://www.rfc-editor.org/rfc/rfc9112#section-3.2.1>
+    pub(super) fn target(&self, path: &str, query: &str) -> Result<String, Error> {
+        if !path.starts_with('/') {
+            return Err(Error::config(format!("{path}: a path starts with a slash")));
+        }
+        let mut target = String::with_capacity(self.prefix.len() + path.len() + query.len() + 1);
+        target.push_str(&self.prefix);
+        target.push_str(path);
+        if !query.is_empty() {
+            target.push(if path.contains('?') { '&' } else { '?' });
+            target.push_str(query);
+        }
+        Ok(target)
+    }
+}
+
+/// Host without brackets, and port. User information is refused: RFC 9110 4.2.4.
+fn split_port(authority: &str, otherwise: u16) -> Option<(&str, u16)> {
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']')?;
+            host.parse::<std::net::Ipv6Addr>().ok()?;
+            (host, rest)
+        }
+        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
+    };
+    if host.is_empty() || host.contains(['@', ' ']) {
+        return None;
+    }
+    match port.strip_prefix(':') {
+        Some(port) => Some((host, port.parse().ok()?)),
+        None if port.is_empty() => Some((host, otherwise)),
+        None => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tcp(url: &str) -> (bool, String, u16, String) {
+        let base = Base::parse(url, false).unwrap();
+        let Place::Tcp { host, port } = base.place else { panic!("{url} is no TCP address") };
+        (base.secure, host, port, base.prefix)
+    }
+
+    #[test]
+    fn urls_are_taken_apart() {
+        assert_eq!(tcp("https://a.test"), (true, "a.test".into(), 443, String::new()));
+        assert_eq!(tcp("http://a.test:81/v1/"), (false, "a.test".into(), 81, "/v1".into()));
+        assert_eq!(tcp("http://[::1]:8080"), (false, "::1".into(), 8080, String::new()));
+        let unix = Base::parse("unix:/run/a.sock", false).unwrap();
+        assert_eq!(unix.place, Place::Unix("/run/a.sock".into()));
+    }
+
+    #[test]
+    fn what_is_no_base_is_refused() {
+        for url in [
+            "a.test",
+            "ftp://a.test",
+            "http://",
+            "http://u@a.test",
+            "http://a.test:99999",
+            "http://a.test:x",
+            "http://[::1",
+            "http://[zz]",
+            "http://a.test/?q",
+            "unix:relative",
+        ] {
+            assert!(Base::parse(url, false).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn targets_join_prefix_path_and_query() {
+        let base = Base::parse("http://a.test/v1", false).unwrap();
+        assert_eq!(base.target("/x", "").unwrap(), "/v1/x");
+        assert_eq!(base.target("/x?a=1", "b=2").unwrap(), "/v1/x?a=1&b=2");
+        assert!(base.target("x", "").is_err());
+    }
+}

@@ -1,0 +1,148 @@
+//! Building a client.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+use sinew_tls::ClientTls;
+
+use super::base::Base;
+use super::call::{RestClient, Shared};
+use super::config::RestClientConfig;
+use super::lease::Connections;
+use crate::error::Error;
+use crate::runtime::Runtime;
+
+/// Builds a [`RestClient`].
+#[derive(Debug)]
+pub struct ClientBuilder<R> {
+    config: RestClientConfig,
+    refused: Option<Error>,
+    runtime: PhantomData<fn() -> R>,
+}
+
+impl<R: Runtime> ClientBuilder<R> {
+    pub(super) fn new(config: RestClientConfig) -> Self {
+        Self { config, refused: None, runtime: PhantomData }
+    }
+
+    /// Whom to trust and what to show.
+    #[must_use]
+    pub fn tls(mut self, tls: ClientTls) -> Self {
+        self.config.mtls_config = Some(tls);
+        self
+    }
+
+    /// Allows `http://`: nobody reads along in this network, and nobody pretends to be the server.
+    #[must_use]
+    pub fn allow_plaintext(mut self) -> Self {
+        self.config.allow_plaintext = true;
+        self
+    }
+
+    /// Whom the server's certificate must name, where that is not the host of the URL.
+    #[must_use]
+    pub fn server_name(mut self, name: impl Into<String>) -> Self {
+        self.config.server_name = Some(name.into());
+        self
+    }
+
+    /// The time of a call: see [`RestClientConfig::timeout`].
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.config.timeout = timeout;
+        self
+    }
+
+    /// The time to resolve, and to connect: see [`RestClientConfig::connect_timeout`].
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.config.connect_timeout = timeout;
+        self
+    }
+
+    /// Connections in all.
+    #[must_use]
+    pub fn max_connections(mut self, connections: usize) -> Self {
+        self.config.max_connections = connections;
+        self
+    }
+
+    /// How long an unused connection is kept.
+    #[must_use]
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.config.idle_timeout = timeout;
+        self
+    }
+
+    /// A field of every call.
+    #[must_use]
+    pub fn default_header<N, V>(mut self, name: N, value: V) -> Self
+    where
+        N: TryInto<HeaderName, Error: Into<http::Error>>,
+        V: TryInto<HeaderValue, Error: Into<http::Error>>,
+    {
+        match field(name, value) {
+            Ok((name, value)) => {
+                self.config.default_headers.append(name, value);
+            }
+            Err(error) => self.refused = Some(error),
+        }
+        self
+    }
+
+    /// The whole configuration, in place of what was said before.
+    #[must_use]
+    pub fn config(mut self, config: RestClientConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Checks the configuration. Connects to nobody yet.
+    ///
+    /// # Errors
+    ///
+    /// A URL that is none, `https` without TLS, `http` that was not allowed, caps of zero.
+    pub fn build(self) -> Result<RestClient<R>, Error>
+    where
+        R: Default,
+    {
+        self.build_on(R::default())
+    }
+
+    /// Like [`build`](Self::build), on this runtime.
+    ///
+    /// # Errors
+    ///
+    /// As with [`build`](Self::build).
+    pub fn build_on(self, runtime: R) -> Result<RestClient<R>, Error> {
+        if let Some(error) = self.refused {
+            return Err(error);
+        }
+        let config = self.config;
+        let base = Base::parse(&config.base_url, config.mtls_config.is_some())?;
+        let unix = matches!(base.place, super::base::Place::Unix(_));
+        if base.secure && config.mtls_config.is_none() {
+            return Err(Error::config("https needs .tls(…)"));
+        }
+        if !base.secure && !unix && !config.allow_plaintext {
+            return Err(Error::config("http needs .allow_plaintext()"));
+        }
+        let machine = Arc::new(config.machine());
+        let connections = Arc::new(Connections::new(config.pool(), runtime)?);
+        Ok(RestClient { shared: Arc::new(Shared { config, base, machine, connections }) })
+    }
+}
+
+/// A name and a value that can be sent.
+pub(super) fn field<N, V>(name: N, value: V) -> Result<(HeaderName, HeaderValue), Error>
+where
+    N: TryInto<HeaderName, Error: Into<http::Error>>,
+    V: TryInto<HeaderValue, Error: Into<http::Error>>,
+{
+    let refuse = |why: http::Error| Error::config("a field that cannot be sent").with_source(why);
+    let name = name.try_into().map_err(|why| refuse(why.into()))?;
+    let value = value.try_into().map_err(|why| refuse(why.into()))?;
+    Ok((name, value))
+}

@@ -1,0 +1,389 @@
+//! A call: what is asked, and the way to its answer.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, EXPECT};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http_body::Body as _;
+use serde::Serialize;
+use sinew_core::Wire as _;
+use sinew_core::client::Want;
+use sinew_core::error::{Delivery, Phase};
+use sinew_core::head::ResponseHead;
+use sinew_core::http1::{
+    BodySize, Client, ClientConfig, ClientEvent, NO_FIELDS, Rejected, RequestLine,
+};
+use sinew_core::machine::Layered as _;
+use sinew_core::time::Instant;
+
+use super::base::Base;
+use super::builder::{ClientBuilder, field};
+use super::config::RestClientConfig;
+use super::conn::{Conn, refused};
+use super::dial::dial;
+use super::lease::Connections;
+use super::response::{ClientResponse, Incoming};
+use super::wire::ClientWire;
+use crate::body::Body;
+use crate::drive;
+use crate::error::{Error, ErrorKind};
+use crate::runtime::Runtime;
+
+/// A client of one service: `client.get("/path").send().await`.
+///
+/// Cheap to clone; all clones share their connections, which are closed with the last of them. A
+/// connection that was idle for too long is closed when the client is used next.
+pub struct RestClient<R: Runtime> {
+    pub(super) shared: Arc<Shared<R>>,
+}
+
+pub(super) struct Shared<R: Runtime> {
+    pub(super) config: RestClientConfig,
+    pub(super) base: Base,
+    pub(super) machine: Arc<ClientConfig>,
+    pub(super) connections: Arc<Connections<R>>,
+}
+
+impl<R: Runtime> Clone for RestClient<R> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<R: Runtime> std::fmt::Debug for RestClient<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RestClient")
+            .field("base_url", &self.shared.config.base_url)
+            .field("connections", &self.shared.connections)
+            .finish()
+    }
+}
+
+impl<R: Runtime> RestClient<R> {
+    /// Starts building a client for this base URL: `https://host[:port][/prefix]`, `http://…`, or
+    /// `unix:/path/of/socket`.
+    pub fn builder(base_url: impl Into<String>) -> ClientBuilder<R> {
+        ClientBuilder::new(RestClientConfig::new(base_url))
+    }
+
+    /// A GET of `path`, which may have a query.
+    pub fn get(&self, path: &str) -> Call<R> {
+        self.request(Method::GET, path)
+    }
+
+    /// A HEAD.
+    pub fn head(&self, path: &str) -> Call<R> {
+        self.request(Method::HEAD, path)
+    }
+
+    /// A POST.
+    pub fn post(&self, path: &str) -> Call<R> {
+        self.request(Method::POST, path)
+    }
+
+    /// A PUT.
+    pub fn put(&self, path: &str) -> Call<R> {
+        self.request(Method::PUT, path)
+    }
+
+    /// A PATCH.
+    pub fn patch(&self, path: &str) -> Call<R> {
+        self.request(Method::PATCH, path)
+    }
+
+    /// A DELETE.
+    pub fn delete(&self, path: &str) -> Call<R> {
+        self.request(Method::DELETE, path)
+    }
+
+    /// Any other method.
+    pub fn request(&self, method: Method, path: &str) -> Call<R> {
+        let config = &self.shared.config;
+        Call {
+            shared: Arc::clone(&self.shared),
+            method,
+            path: path.to_owned(),
+            query: String::new(),
+            fields: HeaderMap::new(),
+            body: Body::empty(),
+            timeout: config.timeout,
+            between_bytes: config.between_bytes,
+            refused: None,
+        }
+    }
+
+    /// Connections that are open: in use, and kept.
+    pub fn connections(&self) -> usize {
+        self.shared.connections.counts().0
+    }
+
+    /// Connections that are kept for the next call.
+    pub fn idle_connections(&self) -> usize {
+        self.shared.connections.counts().1
+    }
+}
+
+/// A call that is being put together. Nothing happens before [`send`](Self::send).
+#[derive(Debug)]
+#[must_use = "a call is not made before it is sent"]
+pub struct Call<R: Runtime> {
+    shared: Arc<Shared<R>>,
+    method: Method,
+    path: String,
+    query: String,
+    fields: HeaderMap,
+    body: Body,
+    timeout: Duration,
+    between_bytes: Option<Duration>,
+    /// What cannot be sent; told by `send`.
+    refused: Option<Error>,
+}
+
+impl<R: Runtime> std::fmt::Debug for Shared<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.config.base_url)
+    }
+}
+
+impl<R: Runtime> Call<R> {
+    /// Adds a field. The machine writes `host`, `content-length` and `transfer-encoding` itself.
+    pub fn header<N, V>(mut self, name: N, value: V) -> Self
+    where
+        N: TryInto<HeaderName, Error: Into<http::Error>>,
+        V: TryInto<HeaderValue, Error: Into<http::Error>>,
+    {
+        match field(name, value) {
+            Ok((name, value)) => {
+                self.fields.append(name, value);
+            }
+            Err(error) => self.refuse(error),
+        }
+        self
+    }
+
+    /// `authorization: Bearer …`. The token is kept out of debug output.
+    pub fn bearer(mut self, token: &str) -> Self {
+        match HeaderValue::try_from(format!("Bearer {token}")) {
+            Ok(mut value) => {
+                value.set_sensitive(true);
+                self.fields.insert(AUTHORIZATION, value);
+            }
+            Err(_) => self.refuse(Error::config("a token that cannot be sent")),
+        }
+        self
+    }
+
+    /// Adds pairs to the query: a struct, a map, a slice of pairs.
+    pub fn query(mut self, pairs: &(impl Serialize + ?Sized)) -> Self {
+        match serde_urlencoded::to_string(pairs) {
+            Ok(text) if self.query.is_empty() => self.query = text,
+            Ok(text) if !text.is_empty() => {
+                self.query.push('&');
+                self.query.push_str(&text);
+            }
+            Ok(_) => {}
+            Err(why) => {
+                self.refuse(Error::config("a query that is no list of pairs").with_source(why))
+            }
+        }
+        self
+    }
+
+    /// The body, as JSON.
+    pub fn json(self, value: &(impl Serialize + ?Sized)) -> Self {
+        match serde_json::to_vec(value) {
+            Ok(text) => self.typed("application/json", text),
+            Err(why) => self.refusing(Error::config("a body that is no JSON").with_source(why)),
+        }
+    }
+
+    /// The body, as a form.
+    pub fn form(self, pairs: &(impl Serialize + ?Sized)) -> Self {
+        match serde_urlencoded::to_string(pairs) {
+            Ok(text) => self.typed("application/x-www-form-urlencoded", text.into_bytes()),
+            Err(why) => self.refusing(Error::config("a body that is no form").with_source(why)),
+        }
+    }
+
+    /// The body: bytes, text, or [`Body::stream`] and [`Body::wrap`] for one that comes in pieces.
+    pub fn body(mut self, body: impl Into<Body>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// Sends the head alone, and the body when the server asks for it or after a second.
+    /// <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>
+    pub fn expect_continue(mut self) -> Self {
+        self.fields.insert(EXPECT, HeaderValue::from_static("100-continue"));
+        self
+    }
+
+    /// The time of this call: see [`RestClientConfig::timeout`].
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// The time between two pieces of the answer; `None` suits event streams.
+    pub fn between_bytes(mut self, limit: Option<Duration>) -> Self {
+        self.between_bytes = limit;
+        self
+    }
+
+    /// Makes the call. Ready when the head of the answer is here.
+    ///
+    /// Dropping the future closes the connection that it used.
+    ///
+    /// # Errors
+    ///
+    /// What cannot be sent, and whatever keeps the head of an answer from coming. An answer with an
+    /// error status is an answer. The error says how far the request got.
+    pub async fn send(mut self) -> Result<ClientResponse, Error> {
+        if let Some(error) = self.refused.take() {
+            return Err(error);
+        }
+        let shared = Arc::clone(&self.shared);
+        let runtime = &shared.connections.runtime;
+        let deadline = runtime.now() + self.timeout;
+        let target = shared.base.target(&self.path, &self.query)?;
+        for (name, value) in &shared.config.default_headers {
+            if !self.fields.contains_key(name) {
+                self.fields.append(name, value.clone());
+            }
+        }
+        let full = self.body.take_full();
+        let mut want = Want::Any;
+        loop {
+            let (lease, kept) = shared.connections.lease(deadline, want).await?;
+            let (mut conn, reused) = match revive(kept).await {
+                Some(conn) => (conn, true),
+                None => (self.connect(deadline).await?, false),
+            };
+            conn.deadline = Some(deadline);
+            let answer = match self.start(&mut conn, &target, full.as_ref()) {
+                Ok(()) => answer(&mut conn).await,
+                Err(error) => Err(error),
+            };
+            match answer {
+                Ok((head, body)) => {
+                    let identity = conn.wire.identity();
+                    let incoming = Incoming::new(conn, lease, body);
+                    let limit = shared.config.max_response_size;
+                    return Ok(ClientResponse::new(head, identity, incoming, limit));
+                }
+                // A kept connection that ended before a byte of this request left it says nothing
+                // about the service.
+                Err(error)
+                    if reused
+                        && full.is_some()
+                        && error.delivery() == Delivery::NotSent
+                        && !matches!(error.kind(), ErrorKind::Config(_) | ErrorKind::Timeout) =>
+                {
+                    want = Want::Fresh;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn connect(&self, by: Instant) -> Result<Conn<R>, Error> {
+        let Shared { config, base, machine, connections } = &*self.shared;
+        let runtime = &connections.runtime;
+        let io = dial(runtime, &base.place, config.connect_timeout, by).await?;
+        let client = Client::new(Arc::clone(machine));
+        let wire = match &config.mtls_config {
+            Some(tls) if base.secure => {
+                let name = config.server_name.as_ref().unwrap_or(&base.server_name);
+                let tls = tls
+                    .connect(name, client, runtime.now())
+                    .map_err(|why| Error::config("TLS cannot be started").with_source(why))?;
+                ClientWire::Secure(Box::new(tls))
+            }
+            _ => ClientWire::Plain(client),
+        };
+        Ok(Conn::new(wire, io, runtime.clone()))
+    }
+
+    /// Sends the head, and the body as far as it is here.
+    fn start(
+        &mut self,
+        conn: &mut Conn<R>,
+        target: &str,
+        full: Option<&Bytes>,
+    ) -> Result<(), Error> {
+        let now = conn.runtime.now();
+        let size = match full {
+            Some(bytes) => BodySize::Exact(bytes.len() as u64),
+            None => self.body.size_hint().exact().map_or(BodySize::Unknown, BodySize::Exact),
+        };
+        let line = RequestLine {
+            method: &self.method,
+            target: target.as_bytes(),
+            authority: self.shared.base.authority.as_bytes(),
+        };
+        let top = conn.wire.top();
+        drive::lend_write_block(top.outbox());
+        top.send_request(now, line, &self.fields, size).map_err(refused)?;
+        top.set_between_bytes(now, self.between_bytes);
+        match full {
+            Some(bytes) if bytes.is_empty() => {}
+            Some(bytes) if top.can_send() => {
+                match top.send_data(now, bytes.clone()) {
+                    Ok(()) => {}
+                    Err(Rejected::Error(error)) => return Err(refused(error)),
+                    Err(Rejected::Full(bytes)) => {
+                        conn.outgoing = Some(Body::full(bytes));
+                        return Ok(());
+                    }
+                }
+                top.send_end(now, NO_FIELDS).map_err(refused)?;
+            }
+            Some(bytes) => conn.outgoing = Some(Body::full(bytes.clone())),
+            None if size == BodySize::Exact(0) => {}
+            None => conn.outgoing = Some(std::mem::take(&mut self.body)),
+        }
+        Ok(())
+    }
+
+    fn typed(mut self, media_type: &'static str, body: Vec<u8>) -> Self {
+        if !self.fields.contains_key(CONTENT_TYPE) {
+            self.fields.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+        }
+        self.body = Body::full(body);
+        self
+    }
+
+    fn refusing(mut self, error: Error) -> Self {
+        self.refuse(error);
+        self
+    }
+
+    fn refuse(&mut self, error: Error) {
+        self.refused.get_or_insert(error);
+    }
+}
+
+/// A kept connection, if it is still good.
+async fn revive<R: Runtime>(kept: Option<Conn<R>>) -> Option<Conn<R>> {
+    let mut conn = kept?;
+    let alive = poll_fn(|cx| std::task::Poll::Ready(conn.is_alive(cx))).await;
+    alive.then_some(conn)
+}
+
+/// Drives the connection until the head of the final answer is here.
+async fn answer<R: Runtime>(conn: &mut Conn<R>) -> Result<(ResponseHead, BodySize), Error> {
+    loop {
+        match poll_fn(|cx| conn.poll_event(cx)).await? {
+            ClientEvent::Response { head, body } => return Ok((head, body)),
+            ClientEvent::Informational(_) | ClientEvent::Continue => {}
+            // No body comes before its head.
+            ClientEvent::Data(_) | ClientEvent::End(_) => {
+                let phase = Phase::ResponseHead;
+                return Err(Error::new(ErrorKind::Gone, phase, Delivery::MaybeProcessed));
+            }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What a client can be told.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+use sinew_core::client::PoolConfig;
+use sinew_core::http1::ClientConfig;
+use sinew_tls::ClientTls;
+
+/// The configuration of a [`RestClient`](super::RestClient). The builder writes it.
+#[derive(Clone, Debug)]
+pub struct RestClientConfig {
+    /// `https://host[:port][/prefix]`, `http://…` or `unix:/path`. No default.
+    pub base_url: String,
+    /// A call, to the head of an answer that is streamed, to the last byte of one that is
+    /// collected. Default 30 s.
+    pub timeout: Duration,
+    /// Resolving the name and opening a connection, each. Default 1 s.
+    pub connect_timeout: Duration,
+    /// Between two pieces of an answer; `None` suits event streams. Default 15 s.
+    pub between_bytes: Option<Duration>,
+    /// Connections in all. Default 100.
+    pub max_connections: usize,
+    /// Connections to one host. Default 100.
+    pub max_connections_per_host: usize,
+    /// A connection unused for this long is not used again. Default 15 s.
+    pub idle_timeout: Duration,
+    /// A connection opened this long ago, give or take 10 %, is not used again. Default 5 min.
+    pub max_age: Duration,
+    /// Bytes of an answer that is collected. Default 8 MiB.
+    pub max_response_size: u64,
+    /// Fields of every call; a call's own of the same name take their place.
+    pub default_headers: HeaderMap,
+    /// Whom to trust and what to show. Needed for `https`.
+    pub mtls_config: Option<ClientTls>,
+    /// Whom the server's certificate must name, where that is not the host of the URL.
+    pub server_name: Option<String>,
+    /// Whether `http` may be spoken. Default no.
+    pub allow_plaintext: bool,
+}
+
+impl RestClientConfig {
+    /// The defaults, for this base URL.
+    pub fn new(base_url: impl Into<String>) -> Self {
+        let pool = PoolConfig::default();
+        Self {
+            base_url: base_url.into(),
+            timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(1),
+            between_bytes: ClientConfig::default().between_bytes,
+            max_connections: pool.max_connections,
+            max_connections_per_host: pool.max_per_destination,
+            idle_timeout: pool.idle,
+            max_age: pool.max_age,
+            max_response_size: 8 * 1024 * 1024,
+            default_headers: HeaderMap::new(),
+            mtls_config: None,
+            server_name: None,
+            allow_plaintext: false,
+        }
+    }
+
+    pub(super) fn pool(&self) -> PoolConfig {
+        PoolConfig {
+            max_connections: self.max_connections,
+            max_per_destination: self.max_connections_per_host.min(self.max_connections),
+            idle: self.idle_timeout,
+            max_age: self.max_age,
+            ..PoolConfig::default()
+        }
+    }
+
+    pub(super) fn machine(&self) -> ClientConfig {
+        ClientConfig { between_bytes: self.between_bytes, ..ClientConfig::default() }
+    }
+}

@@ -1,0 +1,255 @@
+//! One connection, driven by whoever has it.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http_body::Body as _;
+use sinew_core::Machine as _;
+use sinew_core::error::{Delivery, Kind, Phase};
+use sinew_core::http1::{ClientEvent, NO_FIELDS, Rejected};
+use sinew_core::machine::{Layered as _, Seen, Step, Wire as _};
+use sinew_core::time::Instant;
+
+use super::wire::ClientWire;
+use crate::body::Body;
+use crate::drive::{self, Alarm, Pipe};
+use crate::error::{Error, ErrorKind};
+use crate::runtime::Runtime;
+
+/// Steps of one poll; then the other tasks of the worker get their turn.
+const LAPS: usize = 64;
+
+/// A connection, and the request body that is being sent on it.
+pub(super) struct Conn<R: Runtime> {
+    pub(super) wire: ClientWire,
+    pub(super) outgoing: Option<Body>,
+    /// When the call ends, whatever it has reached.
+    pub(super) deadline: Option<Instant>,
+    pub(super) runtime: R,
+    pipe: Pipe<R::Io>,
+    seen: Seen,
+    alarm: Alarm<R>,
+    /// The server takes no more bytes. It may have answered all the same.
+    deaf: Option<io::ErrorKind>,
+}
+
+impl<R: Runtime> Conn<R> {
+    pub(super) fn new(wire: ClientWire, io: R::Io, runtime: R) -> Self {
+        Self {
+            wire,
+            outgoing: None,
+            deadline: None,
+            runtime,
+            pipe: Pipe::new(io),
+            seen: Seen::default(),
+            alarm: Alarm::new(),
+            deaf: None,
+        }
+    }
+
+    /// Looks once whether a kept connection is still good: nothing to read, no end.
+    pub(super) fn is_alive(&mut self, cx: &mut Context<'_>) -> bool {
+        let now = self.runtime.now();
+        self.wire.handle_timeout(now);
+        loop {
+            match self.pipe.fill(cx, &mut self.wire) {
+                Poll::Pending => return self.wire.reusable(),
+                Poll::Ready(Ok(0) | Err(_)) => return false,
+                // TLS may have something to say between exchanges; HTTP has not.
+                Poll::Ready(Ok(_)) => match self.wire.poll_event(now) {
+                    Ok(None) if self.wire.reusable() => {}
+                    _ => return false,
+                },
+            }
+        }
+    }
+
+    /// Whether the connection can be kept.
+    pub(super) fn is_clean(&mut self) -> bool {
+        self.outgoing.is_none() && self.deaf.is_none() && self.wire.reusable()
+    }
+
+    /// Gives back what a sleeping connection need not hold.
+    pub(super) fn rest(&mut self) {
+        self.deadline = None;
+        self.seen = Seen::default();
+        drive::return_write_block(self.wire.top().outbox());
+        drive::rest(&mut self.wire);
+    }
+
+    /// Drives the connection until the machine has something to tell.
+    pub(super) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<ClientEvent, Error>> {
+        let mut now = self.runtime.now();
+        self.seen.read_blocked = false;
+        self.seen.write_blocked = self.deaf.is_some();
+        self.seen.drained = false;
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            return Poll::Ready(Err(self.timed_out()));
+        }
+        if self.alarm.has_fired(now) {
+            self.wire.handle_timeout(now);
+        }
+        for _ in 0..LAPS {
+            match self.wire.step(self.seen) {
+                Step::Poll => {
+                    self.produce(cx, now)?;
+                    match self.wire.poll_event(now) {
+                        Ok(Some(event)) => return Poll::Ready(Ok(event)),
+                        Ok(None) => self.seen.drained = true,
+                        Err(error) => {
+                            // An alert of TLS may be queued: one try, nobody waits for it.
+                            if !self.wire.outbox().is_empty() {
+                                let _ = self.pipe.drain(cx, self.wire.outbox());
+                            }
+                            return Poll::Ready(Err(self.failed(error)));
+                        }
+                    }
+                }
+                Step::Write => match self.pipe.drain(cx, self.wire.outbox()) {
+                    Poll::Ready(Ok(())) => self.seen.drained = false,
+                    Poll::Ready(Err(error)) => {
+                        // The answer may have been sent before the server stopped reading.
+                        self.deaf = Some(error.kind());
+                        self.outgoing = None;
+                        self.seen.producer_waits = false;
+                        self.seen.write_blocked = true;
+                    }
+                    Poll::Pending => self.seen.write_blocked = true,
+                },
+                Step::Read => match self.pipe.fill(cx, &mut self.wire) {
+                    Poll::Ready(Ok(0)) => {
+                        self.wire.handle_eof(now);
+                        self.seen.drained = false;
+                    }
+                    Poll::Ready(Ok(_)) => self.seen.drained = false,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(self.lost(error.kind()))),
+                    Poll::Pending => self.seen.read_blocked = true,
+                },
+                Step::Wait(machine) => {
+                    let machine = machine.map(|deadline| deadline.at);
+                    let at = match (machine, self.deadline) {
+                        (Some(a), Some(b)) => Some(a.min(b)),
+                        (a, b) => a.or(b),
+                    };
+                    if self.alarm.arm(cx, &self.runtime, now, at).is_pending() {
+                        return Poll::Pending;
+                    }
+                    now = self.runtime.now();
+                    if self.deadline.is_some_and(|deadline| deadline <= now) {
+                        return Poll::Ready(Err(self.timed_out()));
+                    }
+                    self.wire.handle_timeout(now);
+                    self.seen.drained = false;
+                }
+                Step::HalfClose => {
+                    if let Poll::Ready(Err(error)) = self.pipe.shut(cx) {
+                        return Poll::Ready(Err(self.lost(error.kind())));
+                    }
+                    self.seen.write_shut = true;
+                }
+                Step::Close(_) => {
+                    let kind = self.deaf.unwrap_or(io::ErrorKind::UnexpectedEof);
+                    return Poll::Ready(Err(self.lost(kind)));
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Hands pieces of the request body to the machine, as long as it has room for them.
+    fn produce(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<(), Error> {
+        self.seen.producer_waits = false;
+        while let Some(body) = &mut self.outgoing {
+            let top = self.wire.top();
+            if !top.request_open() {
+                self.outgoing = None;
+                return Ok(());
+            }
+            if !top.can_send() {
+                // A body that waits for `100 Continue` is not waiting for room.
+                self.seen.producer_waits = !self.wire.has_room();
+                return Ok(());
+            }
+            let sent = match Pin::new(body).poll_frame(cx) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Some(Err(error))) => {
+                    top.abort(now);
+                    return Err(error.with_delivery(self.delivery()));
+                }
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => match top.send_data(now, data) {
+                        Ok(()) => Ok(false),
+                        Err(Rejected::Error(error)) => Err(error),
+                        // It was just asked whether there is room.
+                        Err(Rejected::Full(_)) => Ok(true),
+                    },
+                    Err(frame) => {
+                        let trailers = frame.into_trailers().unwrap_or_default();
+                        top.send_end(now, &trailers).map(|()| true)
+                    }
+                },
+                Poll::Ready(None) => top.send_end(now, NO_FIELDS).map(|()| true),
+            };
+            match sent {
+                Ok(false) => {}
+                Ok(true) => self.outgoing = None,
+                Err(error) => {
+                    self.outgoing = None;
+                    top.abort(now);
+                    return Err(refused(error).with_delivery(self.delivery()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How far the request got. Bytes queued behind a handshake that failed did not get anywhere.
+    fn delivery(&self) -> Delivery {
+        self.wire.top_ref().delivery()
+    }
+
+    fn timed_out(&self) -> Error {
+        Error::new(ErrorKind::Timeout, self.phase(), self.delivery())
+    }
+
+    fn lost(&self, kind: io::ErrorKind) -> Error {
+        Error::new(ErrorKind::Io(kind), self.phase(), self.delivery())
+    }
+
+    fn phase(&self) -> Phase {
+        match &self.wire {
+            ClientWire::Secure(tls) if tls.is_handshaking() => Phase::Tls,
+            _ if self.wire.top_ref().awaits_response() => Phase::ResponseHead,
+            _ => Phase::ResponseBody,
+        }
+    }
+
+    fn failed(&self, error: sinew_tls::Error) -> Error {
+        match error {
+            sinew_tls::Error::Tls(failure) => {
+                let (phase, delivery) = (failure.phase(), failure.delivery());
+                Error::new(ErrorKind::Tls(failure), phase, delivery)
+            }
+            sinew_tls::Error::Wire(error) => match (error.kind, self.deaf) {
+                (Kind::Truncated, Some(kind)) => self.lost(kind),
+                _ => error.into(),
+            },
+        }
+    }
+}
+
+/// What the machine would not send: the application's mistake, before a byte left.
+pub(super) fn refused(error: sinew_core::Error) -> Error {
+    match error.kind {
+        Kind::Usage(misuse) => Error::config(misuse.explain()).with_source(error),
+        _ => error.into(),
+    }
+}
+
+impl<R: Runtime> std::fmt::Debug for Conn<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Conn").field("seen", &self.seen).finish_non_exhaustive()
+    }
+}

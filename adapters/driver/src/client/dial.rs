@@ -1,0 +1,173 @@
+//! From a name to a socket: every address is tried.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use sinew_core::error::{Delivery, Phase};
+use sinew_core::time::Instant;
+
+use super::base::Place;
+use crate::drive::Alarm;
+use crate::error::{Error, ErrorKind};
+use crate::runtime::Runtime;
+
+/// How long one address has before the next is tried beside it.
+/// <https://www.rfc-editor.org/rfc/rfc8305#section-5>
+const STAGGER: Duration = Duration::from_millis(250);
+
+/// Opens a connection. Resolving and connecting have `limit` each, and end at `by`.
+pub(super) async fn dial<R: Runtime>(
+    runtime: &R,
+    place: &Place,
+    limit: Duration,
+    by: Instant,
+) -> Result<R::Io, Error> {
+    let until = |phase| (phase, (runtime.now() + limit).min(by));
+    match place {
+        Place::Unix(path) => {
+            let connected = within(runtime, until(Phase::Connect), runtime.connect_unix(path));
+            connected.await?.map_err(not_connected)
+        }
+        Place::Tcp { host, port } => {
+            let addresses = match host.parse::<IpAddr>() {
+                Ok(address) => vec![SocketAddr::new(address, *port)],
+                Err(_) => {
+                    let found = runtime.resolve(host, *port);
+                    within(runtime, until(Phase::Resolve), found).await?.map_err(|error| {
+                        Error::new(ErrorKind::Resolve, Phase::Resolve, Delivery::NotSent)
+                            .with_source(error)
+                    })?
+                }
+            };
+            if addresses.is_empty() {
+                return Err(Error::new(ErrorKind::Resolve, Phase::Resolve, Delivery::NotSent));
+            }
+            let race = Race::new(runtime.clone(), addresses);
+            within(runtime, until(Phase::Connect), race).await?.map_err(not_connected)
+        }
+    }
+}
+
+fn not_connected(error: io::Error) -> Error {
+    Error::new(ErrorKind::Connect(error.kind()), Phase::Connect, Delivery::NotSent)
+        .with_source(error)
+}
+
+/// Gives a future a time.
+async fn within<R: Runtime, F: Future>(
+    runtime: &R,
+    (phase, until): (Phase, Instant),
+    future: F,
+) -> Result<F::Output, Error> {
+    let mut future = pin!(future);
+    let mut alarm = Alarm::<R>::new();
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Ok(output));
+        }
+        let now = runtime.now();
+        let late = until <= now || alarm.arm(cx, runtime, now, Some(until)).is_ready();
+        if late {
+            return Poll::Ready(Err(Error::new(ErrorKind::Timeout, phase, Delivery::NotSent)));
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// The families take turns, beginning with that of the first address.
+/// <https://www.rfc-editor.org/rfc/rfc8305#section-4>
+fn interleave(addresses: Vec<SocketAddr>) -> VecDeque<SocketAddr> {
+    let v6_first = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (first, second): (Vec<_>, Vec<_>) =
+        addresses.into_iter().partition(|address| address.is_ipv6() == v6_first);
+    let mut order = VecDeque::with_capacity(first.len() + second.len());
+    let (mut first, mut second) = (first.into_iter(), second.into_iter());
+    loop {
+        let (a, b) = (first.next(), second.next());
+        if a.is_none() && b.is_none() {
+            return order;
+        }
+        order.extend(a.into_iter().chain(b));
+    }
+}
+
+type Attempt<I> = Pin<Box<dyn Future<Output = io::Result<I>> + Send>>;
+
+/// Attempts side by side: the first that succeeds wins and the others are dropped.
+struct Race<R: Runtime> {
+    runtime: R,
+    left: VecDeque<SocketAddr>,
+    running: Vec<Attempt<R::Io>>,
+    next_at: Instant,
+    alarm: Alarm<R>,
+    last: Option<io::Error>,
+}
+
+impl<R: Runtime> Unpin for Race<R> {}
+
+impl<R: Runtime> Race<R> {
+    fn new(runtime: R, addresses: Vec<SocketAddr>) -> Self {
+        let next_at = runtime.now();
+        let left = interleave(addresses);
+        Self { runtime, left, running: Vec::new(), next_at, alarm: Alarm::new(), last: None }
+    }
+}
+
+impl<R: Runtime> Future for Race<R> {
+    type Output = io::Result<R::Io>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        loop {
+            let mut at = 0;
+            while let Some(attempt) = this.running.get_mut(at) {
+                match attempt.as_mut().poll(cx) {
+                    Poll::Ready(Ok(io)) => return Poll::Ready(Ok(io)),
+                    Poll::Ready(Err(error)) => {
+                        this.last = Some(error);
+                        drop(this.running.remove(at));
+                        // A failure is as good as the time being over.
+                        this.next_at = Instant::ZERO;
+                    }
+                    Poll::Pending => at += 1,
+                }
+            }
+            let now = this.runtime.now();
+            if this.next_at <= now
+                && let Some(address) = this.left.pop_front()
+            {
+                this.running.push(Box::pin(this.runtime.connect_tcp(address)));
+                this.next_at = now + STAGGER;
+                continue;
+            }
+            if this.running.is_empty() && this.left.is_empty() {
+                let error = this.last.take();
+                return Poll::Ready(Err(error.unwrap_or_else(|| io::ErrorKind::NotFound.into())));
+            }
+            let next = (!this.left.is_empty()).then_some(this.next_at);
+            if this.alarm.arm(cx, &this.runtime, now, next).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_families_take_turns() {
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let all = ["[::1]:1", "[::2]:1", "[::3]:1", "1.0.0.1:1", "1.0.0.2:1"];
+        let order: Vec<_> = interleave(all.iter().copied().map(address).collect()).into();
+        let expected = ["[::1]:1", "1.0.0.1:1", "[::2]:1", "1.0.0.2:1", "[::3]:1"];
+        assert_eq!(order, expected.map(address));
+    }
+}

@@ -1,0 +1,20 @@
+//! The client: calls over connections that are kept, each driven by its caller.
+//!
+//! A call owns its connection while it lasts: no task, no channel. The answer's body owns it
+//! afterwards, drives it when it is polled, and gives it back at its end. What is dropped half-way
+//! closes its connection.
+
+mod base;
+mod builder;
+mod call;
+mod config;
+mod conn;
+mod dial;
+mod lease;
+mod response;
+mod wire;
+
+pub use builder::ClientBuilder;
+pub use call::{Call, RestClient};
+pub use config::RestClientConfig;
+pub use response::ClientResponse;

@@ -1,0 +1,242 @@
+//! An answer, and its body, which owns the connection until it ends.
+
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
+use http_body::{Frame, SizeHint};
+use serde::de::DeserializeOwned;
+use sinew_core::error::{Delivery, Phase};
+use sinew_core::head::ResponseHead;
+use sinew_core::http1::{BodySize, ClientEvent};
+use sinew_tls::PeerIdentity;
+
+use super::conn::Conn;
+use super::lease::Lease;
+use crate::body::Body;
+use crate::error::{Error, ErrorKind};
+use crate::runtime::Runtime;
+
+/// An answer whose head is here. Its body comes as it is read.
+pub struct ClientResponse {
+    head: ResponseHead,
+    fields: OnceLock<HeaderMap>,
+    identity: Option<Arc<PeerIdentity>>,
+    /// The body while nobody has touched it: still under the call's deadline.
+    fresh: Option<Pin<Box<dyn Arriving>>>,
+    /// The body once it is streamed.
+    body: Body,
+    limit: u64,
+}
+
+/// A body that can be told that it is streamed: the call's time ended with the head then.
+pub(super) trait Arriving: http_body::Body<Data = Bytes, Error = Error> + Send {
+    fn lift_deadline(self: Pin<&mut Self>);
+}
+
+impl ClientResponse {
+    pub(super) fn new<R: Runtime>(
+        head: ResponseHead,
+        identity: Option<Arc<PeerIdentity>>,
+        body: Option<Incoming<R>>,
+        limit: u64,
+    ) -> Self {
+        let fresh = body.map(|body| -> Pin<Box<dyn Arriving>> { Box::pin(body) });
+        Self { head, fields: OnceLock::new(), identity, fresh, body: Body::empty(), limit }
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.head.status()
+    }
+
+    /// HTTP/1.0 or HTTP/1.1.
+    pub fn version(&self) -> Version {
+        self.head.version()
+    }
+
+    /// The first value of a field.
+    pub fn header(&self, name: &str) -> Option<HeaderValue> {
+        HeaderValue::from_bytes(self.head.header(name)?).ok()
+    }
+
+    /// All fields; the map is built at the first call.
+    pub fn headers(&self) -> &HeaderMap {
+        self.fields.get_or_init(|| self.head.to_header_map())
+    }
+
+    /// Whom the server's certificate names.
+    pub fn peer_identity(&self) -> Option<&PeerIdentity> {
+        self.identity.as_deref()
+    }
+
+    /// An error for a status of 400 and above, else the answer itself.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Status`].
+    pub fn error_for_status(self) -> Result<Self, Error> {
+        let status = self.status();
+        if status.is_client_error() || status.is_server_error() {
+            let kind = ErrorKind::Status(status);
+            return Err(Error::new(kind, Phase::ResponseHead, Delivery::Processed));
+        }
+        Ok(self)
+    }
+
+    /// The next piece of the body; `None` at its end. From the first piece on, the call's time is
+    /// no longer counted, only the time between two pieces.
+    ///
+    /// # Errors
+    ///
+    /// Whatever cuts the body short.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        self.streamed().chunk().await
+    }
+
+    /// The body, to be read piece by piece, with its trailers.
+    pub fn into_body(mut self) -> Body {
+        std::mem::take(self.streamed())
+    }
+
+    /// An [`http::Response`].
+    pub fn into_http(mut self) -> http::Response<Body> {
+        let body = std::mem::take(self.streamed());
+        self.head.into_http(body)
+    }
+
+    /// All of the body, within the call's time, up to
+    /// [`max_response_size`](super::RestClientConfig::max_response_size).
+    ///
+    /// # Errors
+    ///
+    /// Whatever cuts the body short; a body that is too large.
+    pub async fn bytes(self) -> Result<Bytes, Error> {
+        let body = self.fresh.map_or(self.body, Body::own);
+        body.collect(self.limit).await
+    }
+
+    /// All of the body as text.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`bytes`](Self::bytes), and bytes that are not UTF-8.
+    pub async fn text(self) -> Result<String, Error> {
+        let bytes = self.bytes().await?;
+        String::from_utf8(bytes.into()).map_err(undecodable)
+    }
+
+    /// All of the body as JSON.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`bytes`](Self::bytes), and bytes that are not the JSON of this type.
+    pub async fn json<T: DeserializeOwned>(self) -> Result<T, Error> {
+        let bytes = self.bytes().await?;
+        serde_json::from_slice(&bytes).map_err(undecodable)
+    }
+
+    fn streamed(&mut self) -> &mut Body {
+        if let Some(mut fresh) = self.fresh.take() {
+            fresh.as_mut().lift_deadline();
+            self.body = Body::own(fresh);
+        }
+        &mut self.body
+    }
+}
+
+fn undecodable(why: impl Into<crate::error::BoxError>) -> Error {
+    Error::new(ErrorKind::Decode, Phase::ResponseBody, Delivery::Processed).with_source(why)
+}
+
+impl std::fmt::Debug for ClientResponse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientResponse").field("head", &self.head).finish_non_exhaustive()
+    }
+}
+
+/// The body of an answer, on its connection.
+pub(super) struct Incoming<R: Runtime> {
+    /// `None` once the body has ended, or failed.
+    held: Option<(Conn<R>, Lease<R>)>,
+    left: Option<u64>,
+}
+
+impl<R: Runtime> Unpin for Incoming<R> {}
+
+impl<R: Runtime> Incoming<R> {
+    /// `None` where no body comes: the connection is given back at once.
+    pub(super) fn new(conn: Conn<R>, lease: Lease<R>, size: BodySize) -> Option<Self> {
+        let left = match size {
+            BodySize::Empty => {
+                lease.give_back(conn);
+                return None;
+            }
+            BodySize::Exact(length) => Some(length),
+            BodySize::Unknown => None,
+        };
+        Some(Self { held: Some((conn, lease)), left })
+    }
+
+    fn end(&mut self) {
+        if let Some((conn, lease)) = self.held.take() {
+            lease.give_back(conn);
+        }
+    }
+}
+
+impl<R: Runtime> http_body::Body for Incoming<R> {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let this = &mut *self;
+        loop {
+            let Some((conn, _)) = &mut this.held else { return Poll::Ready(None) };
+            match ready!(conn.poll_event(cx)) {
+                Ok(ClientEvent::Data(data)) => {
+                    if let Some(left) = &mut this.left {
+                        *left = left.saturating_sub(data.len() as u64);
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Ok(ClientEvent::End(trailers)) => {
+                    this.end();
+                    let trailers = trailers.map(|all| Ok(Frame::trailers(all.to_header_map())));
+                    return Poll::Ready(trailers);
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    // What is not whole cannot be used again.
+                    this.held = None;
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.held.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match (&self.held, self.left) {
+            (None, _) => SizeHint::with_exact(0),
+            (Some(_), Some(left)) => SizeHint::with_exact(left),
+            (Some(_), None) => SizeHint::default(),
+        }
+    }
+}
+
+impl<R: Runtime> Arriving for Incoming<R> {
+    fn lift_deadline(mut self: Pin<&mut Self>) {
+        if let Some((conn, _)) = &mut self.held {
+            conn.deadline = None;
+        }
+    }
+}
