@@ -30,7 +30,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn parse(mut args: impl Iterator<Item = String>) -> Option<(Task, fn(Task) -> Outcome)> {
+/// The quickstart on one of the runtimes.
+type Run = fn(Task) -> Outcome;
+
+fn parse(mut args: impl Iterator<Item = String>) -> Option<(Task, Run)> {
     let mut task = Task::Walk;
     let mut run: fn(Task) -> Outcome = on_tokio::run;
     while let Some(arg) = args.next() {

@@ -1,7 +1,9 @@
 //! The suite on async-std.
 
 mod rt {
-    pub(crate) use sinew_async_std::{AsyncStdRuntime as Runtime, RestServer, Threads as Mode};
+    pub(crate) use sinew_async_std::{
+        AsyncStdRuntime as Runtime, RestClient, RestServer, Threads as Mode,
+    };
 
     pub(crate) fn run<F: Future>(test: F) -> F::Output {
         async_std::task::block_on(test)

@@ -1,7 +1,7 @@
 //! The suite on smol.
 
 mod rt {
-    pub(crate) use sinew_smol::{RestServer, SmolRuntime as Runtime, Threads as Mode};
+    pub(crate) use sinew_smol::{RestClient, RestServer, SmolRuntime as Runtime, Threads as Mode};
 
     pub(crate) fn run<F: Future>(test: F) -> F::Output {
         smol::block_on(test)

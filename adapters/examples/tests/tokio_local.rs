@@ -3,7 +3,7 @@
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod rt {
-    pub(crate) use sinew_tokio::local::RestServer;
+    pub(crate) use sinew_tokio::local::{RestClient, RestServer};
     pub(crate) use sinew_tokio::{Local as Mode, TokioLocal as Runtime};
 
     pub(crate) fn run<F: Future>(test: F) -> F::Output {

@@ -3,7 +3,9 @@
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod rt {
-    pub(crate) use sinew_tokio::{RestServer, Threads as Mode, TokioRuntime as Runtime};
+    pub(crate) use sinew_tokio::{
+        RestClient, RestServer, Threads as Mode, TokioRuntime as Runtime,
+    };
 
     pub(crate) fn run<F: Future>(test: F) -> F::Output {
         let threads =

@@ -11,7 +11,7 @@ use http_body::Body as _;
 use serde::Serialize;
 use sinew_core::Wire as _;
 use sinew_core::client::Want;
-use sinew_core::error::{Delivery, Phase};
+use sinew_core::error::{Delivery, Kind, Phase};
 use sinew_core::head::ResponseHead;
 use sinew_core::http1::{
     BodySize, Client, ClientConfig, ClientEvent, NO_FIELDS, Rejected, RequestLine,
@@ -186,7 +186,7 @@ impl<R: Runtime> Call<R> {
             }
             Ok(_) => {}
             Err(why) => {
-                self.refuse(Error::config("a query that is no list of pairs").with_source(why))
+                self.refuse(Error::config("a query that is no list of pairs").with_source(why));
             }
         }
         self
@@ -274,19 +274,25 @@ impl<R: Runtime> Call<R> {
                     let limit = shared.config.max_response_size;
                     return Ok(ClientResponse::new(head, identity, incoming, limit));
                 }
-                // A kept connection that ended before a byte of this request left it says nothing
-                // about the service.
-                Err(error)
-                    if reused
-                        && full.is_some()
-                        && error.delivery() == Delivery::NotSent
-                        && !matches!(error.kind(), ErrorKind::Config(_) | ErrorKind::Timeout) =>
-                {
+                Err(error) if reused && full.is_some() && self.is_stale(&error) => {
                     want = Want::Fresh;
                 }
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Whether a kept connection ended under this call, which says nothing about the service: then
+    /// the call is made once more, on a new one. Not if the server may have acted on it and acting
+    /// twice is not the same: <https://www.rfc-editor.org/rfc/rfc9110#section-9.2.2>
+    fn is_stale(&self, error: &Error) -> bool {
+        let ended = match error.kind() {
+            ErrorKind::Io(_) => true,
+            ErrorKind::Protocol(error) => matches!(error.kind, Kind::Truncated | Kind::Closed),
+            ErrorKind::Tls(failure) => failure.established,
+            _ => false,
+        };
+        ended && (error.delivery() == Delivery::NotSent || self.method.is_idempotent())
     }
 
     async fn connect(&self, by: Instant) -> Result<Conn<R>, Error> {
@@ -302,7 +308,7 @@ impl<R: Runtime> Call<R> {
                     .map_err(|why| Error::config("TLS cannot be started").with_source(why))?;
                 ClientWire::Secure(Box::new(tls))
             }
-            _ => ClientWire::Plain(client),
+            _ => ClientWire::Plain(Box::new(client)),
         };
         Ok(Conn::new(wire, io, runtime.clone()))
     }

@@ -37,6 +37,13 @@ enum Waiter<R: Runtime> {
     Expired,
 }
 
+/// What a call that asks for a connection is told.
+enum Asked<R: Runtime> {
+    Found(ConnId, Option<Box<Conn<R>>>),
+    Waits(WaiterId),
+    Refused,
+}
+
 /// What has to be done after the lock was released: wake, and close.
 struct Afterwards<R: Runtime> {
     wake: Vec<Waker>,
@@ -74,28 +81,32 @@ impl<R: Runtime> Connections<R> {
         by: Instant,
         want: Want,
     ) -> Result<(Lease<R>, Option<Conn<R>>), Error> {
+        match self.ask(by, want) {
+            Asked::Found(id, conn) => Ok((Lease::new(self, id), conn.map(|conn| *conn))),
+            Asked::Waits(waiter) => {
+                Waiting { connections: self, waiter, alarm: Alarm::new() }.granted(by).await
+            }
+            Asked::Refused => Err(full()),
+        }
+    }
+
+    /// Asks the pool; the lock is held for nothing else.
+    fn ask(&self, by: Instant, want: Want) -> Asked<R> {
         let now = self.runtime.now();
         let mut table = self.lock();
-        let verdict = table.pool.check_out(now, ONLY, by, want);
-        let found = match verdict {
-            Verdict::Use(id) => Some((id, table.take(id))),
-            Verdict::Dial(id) => Some((id, None)),
+        let asked = match table.pool.check_out(now, ONLY, by, want) {
+            Verdict::Use(id) => Asked::Found(id, table.take(id).map(Box::new)),
+            Verdict::Dial(id) => Asked::Found(id, None),
             Verdict::Wait(waiter) => {
                 table.waiters.insert(waiter, Waiter::Waiting(None));
-                None
+                Asked::Waits(waiter)
             }
-            Verdict::Full => None,
+            Verdict::Full => Asked::Refused,
         };
         let afterwards = table.settle(now);
         drop(table);
         afterwards.run();
-        match (found, verdict) {
-            (Some((id, conn)), _) => Ok((Lease::new(self, id), conn)),
-            (None, Verdict::Wait(waiter)) => {
-                Waiting { connections: self, waiter, alarm: Alarm::new() }.granted(by).await
-            }
-            (None, _) => Err(full()),
-        }
+        asked
     }
 
     fn lock(&self) -> MutexGuard<'_, Table<R>> {

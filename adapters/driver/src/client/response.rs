@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use http_body::{Frame, SizeHint};
 use serde::de::DeserializeOwned;
+use sinew_core::Machine as _;
 use sinew_core::error::{Delivery, Phase};
 use sinew_core::head::ResponseHead;
 use sinew_core::http1::{BodySize, ClientEvent};
@@ -183,6 +184,20 @@ impl<R: Runtime> Incoming<R> {
     fn end(&mut self) {
         if let Some((conn, lease)) = self.held.take() {
             lease.give_back(conn);
+        }
+    }
+}
+
+/// What was read already may complete the body: then nothing is wrong with the connection.
+impl<R: Runtime> Drop for Incoming<R> {
+    fn drop(&mut self) {
+        let Some((mut conn, lease)) = self.held.take() else { return };
+        let now = conn.runtime.now();
+        // The inbox is bounded, and so is what comes out of it.
+        while let Ok(Some(event)) = conn.wire.poll_event(now) {
+            if matches!(event, ClientEvent::End(_)) {
+                return lease.give_back(conn);
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use sinew_tls::{PeerIdentity, Tls};
 /// One of the two.
 #[derive(Debug)]
 pub(super) enum ClientWire {
-    Plain(Client),
+    Plain(Box<Client>),
     Secure(Box<Tls<Client>>),
 }
 

@@ -4,6 +4,8 @@
 //! others. The three files `on_*.rs` name a runtime and nothing else; `steps.rs` and `serve.rs` are
 //! compiled once for each.
 
+#![allow(clippy::duplicate_mod, reason = "two files are compiled once for each runtime")]
+
 pub mod app;
 pub mod on_async_std;
 pub mod on_smol;

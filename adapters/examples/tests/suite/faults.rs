@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::Stream;
 use futures_util::future::{self, Either};
+use futures_util::{Stream, StreamExt, stream};
 use http::Method;
 use sinew_core::error::Delivery;
 use sinew_driver::{Body, ErrorKind, Request, Spawn};
@@ -37,7 +37,9 @@ fn once() -> (Arc<Mutex<Option<Tell>>>, oneshot::Receiver<()>) {
 }
 
 /// Bytes without end, until somebody drops them.
-struct Endless(Option<Tell>);
+struct Endless {
+    _tell: Option<Tell>,
+}
 
 impl Stream for Endless {
     type Item = Result<Bytes, Infallible>;
@@ -54,7 +56,7 @@ fn an_answer_dropped_half_way_is_seen_by_the_server_and_spoils_nothing() {
         let builder = super::app::routes(rt::RestServer::builder().listen("127.0.0.1:0"));
         let builder = builder.route(Method::GET, "/endless", move |_: Request| {
             let tell = tell.lock().unwrap().take();
-            async move { Body::stream(Endless(tell)) }
+            async move { Body::stream(Endless { _tell: tell }) }
         });
         let site = Site::run(security, builder).await;
         let client = client_of(&site);
@@ -83,12 +85,14 @@ fn a_call_dropped_half_way_is_seen_by_the_handler() {
         });
         let site = Site::run(security, builder).await;
         let client = client_of(&site);
-        let call = std::pin::pin!(client.get("/waits").send());
+        let call = Box::pin(client.get("/waits").send());
         match future::select(call, entered).await {
             Either::Left(_) => panic!("answered"),
-            Either::Right((entered, _call)) => entered.unwrap(),
+            Either::Right((entered, call)) => {
+                entered.unwrap();
+                drop(call);
+            }
         }
-        // The call was dropped with the select's result.
         gone.await.unwrap();
         assert_eq!(status_of(client.get("/text")).await, 200);
     });
@@ -123,7 +127,7 @@ fn an_answer_that_breaks_off_is_an_error() {
             "/breaks",
             async |_: Request| {
                 let pieces = [Ok(Bytes::from_static(b"half")), Err("the disk is on fire")];
-                Body::stream(futures_util::stream::iter(pieces))
+                Body::stream(stream::iter(pieces))
             },
         );
         let site = Site::run(security, builder).await;
@@ -189,11 +193,13 @@ fn a_request_body_that_fails_reaches_the_handler_as_a_failure() {
     each(async |security| {
         let (tell, told) = oneshot::channel();
         let tell = Arc::new(Mutex::new(Some(tell)));
+        let (enter, entered) = once();
         let builder = rt::RestServer::builder().listen("127.0.0.1:0").route(
             Method::PUT,
             "/collect",
             move |request: Request| {
                 let tell = tell.lock().unwrap().take();
+                drop(enter.lock().unwrap().take());
                 async move {
                     let read = request.into_body().collect(1 << 20).await.map(|bytes| bytes.len());
                     let _ = tell.map(|tell| tell.send(read.map_err(|error| error.to_string())));
@@ -201,8 +207,13 @@ fn a_request_body_that_fails_reaches_the_handler_as_a_failure() {
             },
         );
         let site = Site::run(security, builder).await;
-        let pieces = [Ok(Bytes::from_static(b"half")), Err("no more")];
-        let body = Body::stream(futures_util::stream::iter(pieces));
+        // The failure comes when the handler is at work: before that nothing need be sent at all.
+        let half = stream::iter([Ok(Bytes::from_static(b"half"))]);
+        let failure = stream::once(async move {
+            entered.await.unwrap();
+            Err("no more")
+        });
+        let body = Body::stream(half.chain(failure));
         let error = client_of(&site).put("/collect").body(body).send().await.unwrap_err();
         assert_eq!(*error.kind(), ErrorKind::Body);
         assert!(told.await.unwrap().is_err(), "half a body looks complete");

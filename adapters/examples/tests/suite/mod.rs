@@ -5,21 +5,28 @@
 #![allow(
     clippy::clone_on_copy,
     clippy::default_constructed_unit_structs,
+    clippy::needless_pass_by_value,
     reason = "runtimes differ in that"
 )]
 
 mod app;
+mod bodies;
+mod calls;
+mod faults;
+mod places;
 mod raw;
 mod site;
 mod sockets;
+mod stop;
+mod tls;
 mod wire;
 
 use std::time::Duration;
 
 use futures_util::future::{self, Either};
-use sinew_driver::Runtime;
+use sinew_driver::{Call, Runtime};
 
-use self::site::{BOTH, Security};
+use self::site::{BOTH, Security, Site};
 use crate::rt;
 
 /// Runs a test, as it is and under TLS.
@@ -27,6 +34,25 @@ fn each(test: impl AsyncFn(Security)) {
     for security in BOTH {
         run(test(security));
     }
+}
+
+/// Runs a test of the application and a client of it, as it is and under TLS.
+fn both(test: impl AsyncFn(&Site, &rt::RestClient)) {
+    each(async |security| {
+        let site = Site::start(security).await;
+        test(&site, &site::client_of(&site)).await;
+    });
+}
+
+/// Lets the others go on before a condition is looked at again.
+async fn pause() {
+    let runtime = rt::Runtime::default();
+    runtime.sleep_until(runtime.now() + Duration::from_millis(1)).await;
+}
+
+/// The status of the answer to a call.
+async fn status_of(call: Call<rt::Runtime>) -> u16 {
+    call.send().await.unwrap().status().as_u16()
 }
 
 /// Runs a test on the runtime. One that hangs fails instead.

@@ -1,9 +1,11 @@
 //! Where a server listens and how a client finds it.
 
+use std::net::ToSocketAddrs;
+
 use http::Method;
 use sinew_driver::{Request, StdListener};
 
-use super::site::{BOTH, Security, Site, client_of, client_to};
+use super::site::{BOTH, Security, Site, client_for, client_of, client_to};
 use super::{each, run};
 use crate::rt;
 
@@ -23,13 +25,18 @@ fn v6() {
 }
 
 #[test]
-fn a_name_with_two_addresses_of_which_one_answers() {
+fn a_name_of_whose_addresses_one_answers() {
+    let known: Vec<_> = ("localhost", 0).to_socket_addrs().unwrap().collect();
     for place in ["127.0.0.1:0", "[::1]:0"] {
+        // Not every machine has a v6 address for this name.
+        if !known.contains(&place.parse().unwrap()) {
+            continue;
+        }
         each(async |security| {
             let site = Site::run(security, hello().listen(place)).await;
             let url = site.url().replace(&site.address().ip().to_string(), "localhost");
             let url = url.replace("[localhost]", "localhost");
-            let client = super::site::client_for(security, &url);
+            let client = client_for(security, &url);
             let host = client.get("/").send().await.unwrap().text().await.unwrap();
             assert_eq!(host, format!("localhost:{}", site.address().port()));
         });
@@ -41,8 +48,9 @@ fn several_places_at_once() {
     each(async |security| {
         let site = Site::run(security, hello().listen("127.0.0.1:0").listen("[::1]:0")).await;
         assert_eq!(site.addresses.len(), 2);
-        for address in &site.addresses {
-            let client = super::site::client_for(security, &security.url(*address));
+        let urls = site.addresses.iter().map(|address| security.url(*address));
+        let clients: Vec<_> = urls.map(|url| client_for(security, &url)).collect();
+        for client in &clients {
             assert_eq!(client.get("/").send().await.unwrap().status(), 200);
         }
         assert_eq!(site.handle.connections(), 2);

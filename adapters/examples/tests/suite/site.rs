@@ -22,6 +22,16 @@ pub(crate) enum Security {
     Mutual,
 }
 
+impl Security {
+    /// The URL of a server at this address.
+    pub(crate) fn url(self, address: SocketAddr) -> String {
+        match self {
+            Self::Plain => format!("http://{address}"),
+            Self::Mutual => format!("https://{address}"),
+        }
+    }
+}
+
 pub(crate) const BOTH: [Security; 2] = [Security::Plain, Security::Mutual];
 
 /// What is minted once for all tests of a process.
@@ -81,11 +91,16 @@ impl Site {
 
     /// Whatever was built.
     pub(crate) async fn run(security: Security, builder: Builder) -> Self {
-        let server = match security {
+        let builder = match security {
             Security::Plain => builder.allow_plaintext(),
             Security::Mutual => builder.tls(server_tls(&pki().server)),
         };
-        let server = server.bind().await.unwrap();
+        Self::bound(security, builder).await
+    }
+
+    /// What was built, with or without TLS already.
+    pub(crate) async fn bound(security: Security, builder: Builder) -> Self {
+        let server = builder.bind().await.unwrap();
         let site =
             Self { addresses: server.local_addrs().to_vec(), handle: server.handle(), security };
         rt::Runtime::default().spawn(server.serve());
@@ -96,8 +111,36 @@ impl Site {
         self.addresses[0]
     }
 
+    /// Where the first listener is.
+    pub(crate) fn url(&self) -> String {
+        self.security.url(self.address())
+    }
+
     /// Stops, with plenty of time.
     pub(crate) async fn stop(&self) -> sinew_driver::StopReport {
         self.handle.stop(Duration::from_secs(20)).await
     }
+}
+
+/// A client of this site, with the certificate of the test client where TLS is asked for.
+pub(crate) fn client_of(site: &Site) -> rt::RestClient {
+    client_for(site.security, &site.url())
+}
+
+/// The same, of any URL.
+pub(crate) fn client_for(security: Security, url: &str) -> rt::RestClient {
+    match security {
+        Security::Plain => client_to(url),
+        Security::Mutual => client_with(url, client_tls()),
+    }
+}
+
+/// A client in plaintext.
+pub(crate) fn client_to(url: &str) -> rt::RestClient {
+    rt::RestClient::builder(url).allow_plaintext().build().unwrap()
+}
+
+/// A client under TLS.
+pub(crate) fn client_with(url: &str, tls: ClientTls) -> rt::RestClient {
+    rt::RestClient::builder(url).tls(tls).build().unwrap()
 }

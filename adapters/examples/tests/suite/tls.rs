@@ -5,7 +5,7 @@ use sinew_driver::{Error, ErrorKind};
 use sinew_examples::certs::{Authority, Identity, Validity};
 use sinew_tls::{ClientTls, Reason, ServerTls, Side};
 
-use super::raw::raw;
+use super::raw::{Raw, blocking};
 use super::run;
 use super::site::{CLIENT, Pki, Security, Site, client_tls, client_with, pki, server_tls};
 use crate::rt;
@@ -112,7 +112,9 @@ fn a_plaintext_client_at_a_tls_port() {
         let site = Site::start(Security::Mutual).await;
         let url = format!("http://{}", site.address());
         assert!(super::site::client_to(&url).get("/text").send().await.is_err());
-        raw(site.address(), |mut socket| {
+        let address = site.address();
+        blocking(move || {
+            let mut socket = Raw::connect(address, Security::Plain);
             socket.send("GET /text HTTP/1.1\r\nhost: a\r\n\r\n");
             // A fatal alert at most, and the end.
             let rest = socket.rest();
