@@ -259,7 +259,7 @@ impl Model {
             Action::Close(conn) => {
                 let open = self.forget(conn);
                 let since = open.idle_since.expect("closed while a call has it");
-                let over = self.now >= since + IDLE || self.now >= open.born + (AGE - AGE / 10);
+                let over = self.now >= since + IDLE || self.now >= open.born + AGE * 9 / 10;
                 assert!(over || self.is_oldest_idle(&open), "closed without need");
             }
             Action::Expired(waiter) => {
