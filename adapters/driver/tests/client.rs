@@ -9,8 +9,8 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use sinew_core::error::{Delivery, Phase};
 use sinew_driver::{Body, ErrorKind, RestClient};
-use support::Sim;
 use support::calling::{Calling, OK, calling, calling_at, failed};
+use support::{Client, Sim};
 
 fn plain() -> Calling {
     calling(|builder| builder)
@@ -87,14 +87,15 @@ fn a_dropped_call_closes_its_connection() {
     assert_eq!(world.counts(), (0, 0));
 }
 
+type Happen = fn(&Client);
+
 #[test]
 fn what_happened_to_a_kept_connection_is_noticed_before_it_is_used() {
-    type Server = support::Client;
-    let happenings: [(&str, fn(&Server)); 4] = [
+    let happenings: [(&str, Happen); 4] = [
         ("stray bytes", |server| server.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")),
         ("a 408 of an idle server", |server| server.send("HTTP/1.1 408 Request Timeout\r\n\r\n")),
-        ("an end", Server::shut),
-        ("a reset", Server::reset),
+        ("an end", Client::shut),
+        ("a reset", Client::reset),
     ];
     for (what, happen) in happenings {
         let world = plain();
