@@ -109,6 +109,7 @@ impl Error {
     pub fn is_timeout(&self) -> bool {
         match &self.kind {
             ErrorKind::Timeout => true,
+            ErrorKind::Tls(failure) => matches!(failure.reason, sinew_tls::Reason::Timeout(_)),
             ErrorKind::Protocol(error) => {
                 matches!(error.kind, sinew_core::error::Kind::Timeout(_))
             }

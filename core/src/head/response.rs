@@ -5,6 +5,7 @@ use core::fmt;
 use http::{HeaderMap, StatusCode, Version};
 
 use super::Fields;
+use crate::error::Delivery;
 
 /// The head of a response: status, reason, version, fields.
 #[derive(Clone)]
@@ -29,6 +30,21 @@ impl ResponseHead {
     /// The reason phrase as it stood on the wire; it means nothing.
     pub fn reason(&self) -> &[u8] {
         self.fields.slice(self.reason.0, self.reason.1)
+    }
+
+    /// What the answer says about its request: processed, unless it says otherwise. 421, 425, 429 and
+    /// a 503 with `Retry-After` refuse it; any other 503 may come from anywhere on the way.
+    pub fn delivery(&self) -> Delivery {
+        match self.status {
+            StatusCode::MISDIRECTED_REQUEST
+            | StatusCode::TOO_EARLY
+            | StatusCode::TOO_MANY_REQUESTS => Delivery::Refused,
+            StatusCode::SERVICE_UNAVAILABLE if self.header("retry-after").is_some() => {
+                Delivery::Refused
+            }
+            StatusCode::SERVICE_UNAVAILABLE => Delivery::MaybeProcessed,
+            _ => Delivery::Processed,
+        }
     }
 
     /// The first value of a field.

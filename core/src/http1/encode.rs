@@ -6,7 +6,7 @@ use super::framing::is_forbidden_in_trailers;
 use super::grammar::{decimal, is_field_value, is_token, list, trim};
 use super::message::{RequestLine, StatusLine};
 use crate::error::Misuse;
-use crate::head::{Target, is_host};
+use crate::head::is_host;
 use crate::outbox::Outbox;
 
 /// What the application's fields said about framing.
@@ -42,9 +42,7 @@ pub(crate) fn status_line(outbox: &mut Outbox, line: StatusLine<'_>) -> Result<(
 /// `method SP request-target SP HTTP-version CR LF`
 pub(crate) fn request_line(outbox: &mut Outbox, line: RequestLine<'_>) -> Result<(), Misuse> {
     // `Method` is a token by construction.
-    if line.target.len() > usize::from(u16::MAX)
-        || Target::split(line.method, line.target).is_none()
-    {
+    if !line.has_sound_target() {
         return Err(Misuse::Target);
     }
     outbox.put(line.method.as_str().as_bytes());

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use http::{Method, StatusCode};
 
-use crate::error::Error;
+use crate::error::{Error, Misuse, Phase};
+use crate::head::{Target, is_host};
 
 /// How much body a message has.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -43,6 +44,28 @@ pub struct RequestLine<'a> {
     pub target: &'a [u8],
     /// The value of `Host`, unless the fields carry one.
     pub authority: &'a [u8],
+}
+
+impl RequestLine<'_> {
+    /// Says what `send_request` would refuse about it, for those who have no connection yet.
+    ///
+    /// # Errors
+    ///
+    /// `Usage`: a target that cannot stand in a request line, an authority that is no host.
+    pub fn check(&self) -> Result<(), Error> {
+        if !self.has_sound_target() {
+            return Err(Error::usage(Misuse::Target, Phase::Idle));
+        }
+        if !is_host(self.authority) {
+            return Err(Error::usage(Misuse::FramingField, Phase::Idle));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn has_sound_target(&self) -> bool {
+        u16::try_from(self.target.len()).is_ok()
+            && Target::split(self.method, self.target).is_some()
+    }
 }
 
 /// Why body bytes were not taken.

@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use http::Method;
+use sinew_core::http1::RequestLine;
+
 use crate::error::Error;
 
 /// Where connections go.
@@ -53,6 +56,14 @@ impl Base {
         }
         let (host, port) = split_port(authority, port)
             .ok_or_else(|| Error::config(format!("{url}: not a host with an optional port")))?;
+        // Every target begins with the prefix: what cannot stand in one is refused now.
+        let target = if prefix.is_empty() { "/" } else { prefix };
+        let line = RequestLine {
+            method: &Method::GET,
+            target: target.as_bytes(),
+            authority: authority.as_bytes(),
+        };
+        line.check().map_err(|why| Error::config(format!("{url}: not a URL")).with_source(why))?;
         Ok(Self {
             secure,
             place: Place::Tcp { host: host.to_owned(), port },
@@ -129,6 +140,9 @@ mod tests {
             "http://[::1",
             "http://[zz]",
             "http://a.test/?q",
+            "http://a b/",
+            "http://a\r\nb/",
+            "http://a.test/a b",
             "unix:relative",
         ] {
             assert!(Base::parse(url, false).is_err(), "{url}");

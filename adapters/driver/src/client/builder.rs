@@ -121,6 +121,7 @@ impl<R: Runtime> ClientBuilder<R> {
             return Err(error);
         }
         let config = self.config;
+        config.check().map_err(Error::config)?;
         let base = Base::parse(&config.base_url, config.mtls_config.is_some())?;
         let unix = matches!(base.place, super::base::Place::Unix(_));
         if base.secure && config.mtls_config.is_none() {

@@ -249,6 +249,9 @@ impl<R: Runtime> Call<R> {
         let runtime = &shared.connections.runtime;
         let deadline = runtime.now() + self.timeout;
         let target = shared.base.target(&self.path, &self.query)?;
+        let authority = shared.base.authority.as_bytes();
+        let line = RequestLine { method: &self.method, target: target.as_bytes(), authority };
+        line.check().map_err(refused)?;
         for (name, value) in &shared.config.default_headers {
             if !self.fields.contains_key(name) {
                 self.fields.append(name, value.clone());

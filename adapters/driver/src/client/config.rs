@@ -60,6 +60,23 @@ impl RestClientConfig {
         }
     }
 
+    /// Says what makes no sense.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.max_connections == 0 || self.max_connections_per_host == 0 {
+            return Err("a cap of zero connections: no call could be made".into());
+        }
+        for (name, limit) in [
+            ("timeout", Some(self.timeout)),
+            ("connect_timeout", Some(self.connect_timeout)),
+            ("between_bytes", self.between_bytes),
+        ] {
+            if limit == Some(Duration::ZERO) {
+                return Err(format!("{name} is zero: nothing could be in time"));
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn pool(&self) -> PoolConfig {
         PoolConfig {
             max_connections: self.max_connections,

@@ -82,7 +82,7 @@ impl ClientResponse {
         let status = self.status();
         if status.is_client_error() || status.is_server_error() {
             let kind = ErrorKind::Status(status);
-            return Err(Error::new(kind, Phase::ResponseHead, Delivery::Processed));
+            return Err(Error::new(kind, Phase::ResponseHead, self.head.delivery()));
         }
         Ok(self)
     }

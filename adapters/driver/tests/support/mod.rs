@@ -3,11 +3,14 @@
 
 #![allow(dead_code, reason = "every test file uses its own part of it")]
 
+pub(crate) mod calling;
+mod duplex;
+mod net;
 mod pipe;
 pub(crate) mod running;
 
 use std::collections::VecDeque;
-use std::future::{Future, ready};
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -20,10 +23,16 @@ use std::time::Duration;
 use sinew_core::time::{Epoch, Instant};
 use sinew_driver::{Listener, Mode, Peer, RestServer, Runtime, ServerBuilder, Spawn, StdListener};
 
+use net::Net;
+#[allow(unused_imports, reason = "every test file uses its own part of it")]
+pub(crate) use net::Site;
 pub(crate) use pipe::{Client, SimIo};
 
 /// More polls than this without the clock moving: something spins.
 const TOO_MANY_POLLS: usize = 10_000;
+
+/// The clock at the start, in nanoseconds.
+const START: u64 = 1_000_000_000;
 
 type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -41,6 +50,7 @@ struct State {
     timers: Vec<(Instant, Waker)>,
     backlog: VecDeque<SimIo>,
     acceptor: Option<Waker>,
+    net: Net,
     accept_errors: VecDeque<io::ErrorKind>,
     /// Timers that were armed or re-armed.
     arms: usize,
@@ -67,11 +77,24 @@ impl World {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
+
+    fn now(&self) -> Instant {
+        Instant::from_nanos(self.now.load(Ordering::Acquire))
+    }
+
+    /// A socket that is about to be accepted.
+    fn offer(&self, io: SimIo) {
+        let mut state = self.lock();
+        state.backlog.push_back(io);
+        let acceptor = state.acceptor.take();
+        drop(state);
+        acceptor.into_iter().for_each(Waker::wake);
+    }
 }
 
 impl Sim {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(World { now: AtomicU64::new(1_000_000_000), state: Mutex::default() }))
+        Self(Arc::new(World { now: AtomicU64::new(START), state: Mutex::default() }))
     }
 
     /// Polls every task that was woken, until none is.
@@ -165,11 +188,7 @@ impl Sim {
     /// A client that is about to be accepted.
     pub(crate) fn connect(&self) -> Client {
         let (client, io) = pipe::pair();
-        let mut state = self.0.lock();
-        state.backlog.push_back(io);
-        let acceptor = state.acceptor.take();
-        drop(state);
-        acceptor.into_iter().for_each(Waker::wake);
+        self.0.offer(io);
         self.run();
         client
     }
@@ -228,7 +247,7 @@ impl Runtime for Sim {
     type Sleep = SimSleep;
 
     fn now(&self) -> Instant {
-        Instant::from_nanos(self.0.now.load(Ordering::Acquire))
+        self.0.now()
     }
 
     fn epoch(&self) -> Epoch {
@@ -242,13 +261,16 @@ impl Runtime for Sim {
 
     fn connect_tcp(
         &self,
-        _: SocketAddr,
+        address: SocketAddr,
     ) -> impl Future<Output = io::Result<SimIo>> + Send + 'static {
-        ready(Err(io::ErrorKind::Unsupported.into()))
+        net::connect(Arc::clone(&self.0), address.to_string())
     }
 
-    fn connect_unix(&self, _: &Path) -> impl Future<Output = io::Result<SimIo>> + Send + 'static {
-        ready(Err(io::ErrorKind::Unsupported.into()))
+    fn connect_unix(
+        &self,
+        path: &Path,
+    ) -> impl Future<Output = io::Result<SimIo>> + Send + 'static {
+        net::connect(Arc::clone(&self.0), path.display().to_string())
     }
 
     fn listen(&self, _: StdListener) -> io::Result<SimListener> {
@@ -257,10 +279,10 @@ impl Runtime for Sim {
 
     fn resolve(
         &self,
-        _: &str,
-        _: u16,
+        host: &str,
+        port: u16,
     ) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static {
-        ready(Err(io::ErrorKind::Unsupported.into()))
+        net::resolve(Arc::clone(&self.0), host.to_owned(), port)
     }
 }
 

@@ -1,4 +1,4 @@
-//! A socket in memory, and the test's end of it.
+//! A socket in memory, whose other end the test holds.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -7,6 +7,8 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::BytesMut;
 use sinew_driver::Io;
+
+use super::duplex::Duplex;
 
 #[derive(Default)]
 struct Pipe {
@@ -20,6 +22,7 @@ struct Pipe {
     server_shut: bool,
     server_gone: bool,
     reset: bool,
+    deaf: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
     writes: usize,
@@ -30,10 +33,10 @@ type Shared = Arc<Mutex<Pipe>>;
 
 pub(crate) fn pair() -> (Client, SimIo) {
     let pipe = Shared::default();
-    (Client(Arc::clone(&pipe)), SimIo(pipe))
+    (Client(Arc::clone(&pipe)), SimIo::Scripted(Scripted(pipe)))
 }
 
-/// The test's end.
+/// The test's end: a client of the server under test, or the server that a client under test calls.
 pub(crate) struct Client(Shared);
 
 impl Client {
@@ -61,6 +64,11 @@ impl Client {
     /// Goes away: reads and writes of the server fail.
     pub(crate) fn reset(&self) {
         self.change(|pipe| pipe.reset = true);
+    }
+
+    /// Is gone without the other side having noticed: its next write fails, and then its reads end.
+    pub(crate) fn deafen(&self) {
+        self.change(|pipe| pipe.deaf = true);
     }
 
     /// Takes only so many more bytes.
@@ -102,16 +110,60 @@ impl Client {
     }
 }
 
-/// The server's end.
-pub(crate) struct SimIo(Shared);
+/// A socket of the side under test.
+pub(crate) enum SimIo {
+    /// The test says what comes.
+    Scripted(Scripted),
+    /// Both ends are under test.
+    Duplex(Duplex),
+}
 
-impl SimIo {
+macro_rules! each {
+    ($io:expr, $end:ident => $act:expr) => {
+        match $io {
+            SimIo::Scripted($end) => $act,
+            SimIo::Duplex($end) => $act,
+        }
+    };
+}
+
+impl Io for SimIo {
+    fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        into: &mut BytesMut,
+        hint: usize,
+    ) -> Poll<io::Result<usize>> {
+        each!(self, end => end.poll_fill(cx, into, hint))
+    }
+
+    fn poll_drain(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        each!(self, end => end.poll_drain(cx, from))
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, end => end.poll_flush(cx))
+    }
+
+    fn poll_shut(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, end => end.poll_shut(cx))
+    }
+}
+
+/// The end of a scripted socket that is under test.
+pub(crate) struct Scripted(Shared);
+
+impl Scripted {
     fn lock(&self) -> MutexGuard<'_, Pipe> {
         self.0.lock().unwrap()
     }
 }
 
-impl Io for SimIo {
+impl Io for Scripted {
     fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
@@ -139,7 +191,8 @@ impl Io for SimIo {
         from: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let mut pipe = self.lock();
-        if pipe.reset {
+        if pipe.reset || pipe.deaf {
+            pipe.client_shut = true;
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         assert!(!pipe.server_shut, "written after the writing side was shut");
@@ -171,7 +224,7 @@ impl Io for SimIo {
     }
 }
 
-impl Drop for SimIo {
+impl Drop for Scripted {
     fn drop(&mut self) {
         self.lock().server_gone = true;
     }

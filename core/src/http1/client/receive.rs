@@ -2,8 +2,7 @@
 
 use http::StatusCode;
 
-use crate::error::{Delivery, Error, Kind, Limit, Phase, Violation};
-use crate::head::ResponseHead;
+use crate::error::{Error, Kind, Limit, Phase, Violation};
 use crate::http1::body::{Decoded, Decoder};
 use crate::http1::framing::Framing;
 use crate::http1::message::BodySize;
@@ -89,7 +88,7 @@ impl Client {
         {
             return Err(self.fail(Kind::Limit(Limit::Body), Phase::ResponseBody));
         }
-        self.verdict = Some(verdict(&head));
+        self.verdict = Some(head.delivery());
         let body = match framing {
             Framing::Empty | Framing::Tunnel => BodySize::Empty,
             Framing::Length(length) => BodySize::Exact(length),
@@ -156,19 +155,5 @@ impl Client {
         self.received_mark = self.received.saturating_add(self.inbox.len() as u64);
         self.timer =
             self.between_bytes.map(|limit| Deadline { at: now + limit, why: Timer::BodyRead });
-    }
-}
-
-/// What an answer says about its request.
-fn verdict(head: &ResponseHead) -> Delivery {
-    match head.status() {
-        StatusCode::MISDIRECTED_REQUEST | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
-            Delivery::Refused
-        }
-        StatusCode::SERVICE_UNAVAILABLE if head.header("retry-after").is_some() => {
-            Delivery::Refused
-        }
-        StatusCode::SERVICE_UNAVAILABLE => Delivery::MaybeProcessed,
-        _ => Delivery::Processed,
     }
 }
