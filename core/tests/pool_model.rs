@@ -311,7 +311,7 @@ proptest! {
         let mut model = Model::new(config, seed);
         for (input, settle) in inputs {
             // Now and then the decisions are fetched late, as a driver may that is slow.
-            let late = !settle && matches!(input, Input::CheckIn(_) | Input::Discard(_));
+            let late = !settle && matches!(input, Input::Discard(_));
             model.apply(input);
             if !late {
                 model.settle();
