@@ -33,20 +33,7 @@ pub(crate) fn is_field_value(bytes: &[u8]) -> bool {
 pub(crate) fn value_end(bytes: &[u8], from: usize) -> usize {
     let mut at = from;
     loop {
-        let (wide, _) = bytes[at..].as_chunks::<16>();
-        at += 16 * wide.iter().take_while(|chunk| !has_control(chunk)).count();
-        let (words, _) = bytes[at..].as_chunks::<8>();
-        for word in words {
-            let controls = controls(u64::from_le_bytes(*word));
-            if controls != 0 {
-                at += (controls.trailing_zeros() / 8) as usize;
-                break;
-            }
-            at += 8;
-        }
-        while at < bytes.len() && bytes[at] >= 0x20 && bytes[at] != 0x7f {
-            at += 1;
-        }
+        at += plain_prefix(&bytes[at..]);
         if bytes.get(at) != Some(&b'\t') {
             return at;
         }
@@ -54,21 +41,58 @@ pub(crate) fn value_end(bytes: &[u8], from: usize) -> usize {
     }
 }
 
-/// Compiles to a few vector instructions.
+/// Bytes before the first control.
 #[inline]
-#[expect(clippy::needless_bitwise_bool, reason = "without branches it vectorizes")]
-fn has_control(chunk: &[u8; 16]) -> bool {
-    chunk.iter().fold(false, |found, &b| found | (b < 0x20) | (b == 0x7f))
+fn plain_prefix(bytes: &[u8]) -> usize {
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (i, word) in words.iter().enumerate() {
+        let controls = controls(u64::from_le_bytes(*word));
+        if controls != 0 {
+            return i * 8 + (controls.trailing_zeros() / 8) as usize;
+        }
+    }
+    let plain = rest.iter().take_while(|&&b| b >= 0x20 && b != 0x7f).count();
+    words.len() * 8 + plain
 }
+
+/// Bytes before the first that cannot stand in a token.
+#[inline]
+pub(crate) fn token_prefix(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    // Names are letters and dashes, nearly always: eight at a time.
+    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let others = others(u64::from_le_bytes(*word));
+        if others != 0 {
+            at += (others.trailing_zeros() / 8) as usize;
+            break;
+        }
+        at += 8;
+    }
+    while bytes.get(at).is_some_and(|&b| TOKEN[usize::from(b)]) {
+        at += 1;
+    }
+    at
+}
+
+const ONES: u64 = u64::MAX / 255;
+const HIGH: u64 = ONES * 0x80;
 
 /// Marks the high bit of bytes below 0x20 and of 0x7f. The lowest mark is always right; a mark
 /// above it may be false.
 const fn controls(word: u64) -> u64 {
-    const ONES: u64 = u64::MAX / 255;
     // A byte underflows where it is below 0x20; where it equals 0x7f the exclusive-or is zero.
     let below = word.wrapping_sub(ONES * 0x20) & !word;
     let delete = word ^ (ONES * 0x7f);
-    (below | (delete.wrapping_sub(ONES) & !delete)) & (ONES * 0x80)
+    (below | (delete.wrapping_sub(ONES) & !delete)) & HIGH
+}
+
+/// Marks the high bit of bytes that are neither a letter nor a dash.
+const fn others(word: u64) -> u64 {
+    // Seven bits a byte: no sum reaches the next byte.
+    let low = (word | (ONES * 0x20)) & !HIGH;
+    let letter = (low + ONES * (0x80 - b'a' as u64)) & !(low + ONES * (0x7f - b'z' as u64));
+    let dash = ((word ^ (ONES * b'-' as u64)) & !HIGH) + ONES * 0x7f;
+    (!(letter | !dash) | word) & HIGH
 }
 
 /// Takes the white space off both ends: <https://www.rfc-editor.org/rfc/rfc9110#section-5.6.3>
@@ -107,6 +131,18 @@ mod tests {
                 let mut value = [b'a'; 20];
                 value[at] = byte;
                 assert_eq!(is_field_value(&value), plain, "{byte:#x} at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_token_ends_where_its_grammar_says() {
+        for byte in 0..=255u8 {
+            for at in 0..20 {
+                let mut text = *b"Aa-Zz-Content-Length";
+                text[at] = byte;
+                let expected = if TOKEN[usize::from(byte)] { text.len() } else { at };
+                assert_eq!(token_prefix(&text), expected, "{byte:#x} at {at}");
             }
         }
     }

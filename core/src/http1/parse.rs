@@ -9,7 +9,7 @@ use http::{Method, StatusCode, Version};
 use memchr::memchr;
 
 use super::framing::{FramingFields, Side};
-use super::grammar::{TOKEN, is_field_value, trim, value_end};
+use super::grammar::{TOKEN, is_field_value, token_prefix, trim, value_end};
 use super::limits::Limits;
 use crate::error::{Kind, Limit, Violation};
 use crate::head::{Fields, RequestHead, ResponseHead, Span, SpanTable, Target};
@@ -169,9 +169,9 @@ impl Line {
 /// The line at `start`; `None` unless it is whole and sound.
 #[inline]
 fn whole_line(bytes: &[u8], start: usize) -> Option<Line> {
-    let name = bytes[start..].iter().position(|&b| !TOKEN[usize::from(b)])?;
+    let name = token_prefix(&bytes[start..]);
     let colon = start + name;
-    if bytes[colon] != b':' || name == 0 {
+    if name == 0 || *bytes.get(colon)? != b':' {
         return None;
     }
     let mut from = colon + 1;

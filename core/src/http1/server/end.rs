@@ -9,7 +9,7 @@ use crate::http1::framing::Asked;
 use crate::http1::state::{Half, Outcome, State};
 use crate::machine::CloseReason;
 use crate::observe::{self};
-use crate::time::{Deadline, Instant, Timer};
+use crate::time::{Instant, Timer};
 
 use super::{End, Server};
 
@@ -33,7 +33,7 @@ impl Server {
                 self.asked = Asked::Other;
                 self.body_limit = self.config.limits.body;
                 if self.inbox.is_empty() {
-                    self.timer = Some(Deadline { at: now + self.config.idle, why: Timer::Idle });
+                    self.arm(Timer::Idle, now + self.config.idle);
                 }
             }
             Outcome::Over => self.finish(now, CloseReason::Done),
@@ -74,7 +74,7 @@ impl Server {
         if self.eof || exhausted {
             self.closed(reason);
         } else if self.timer.is_none() {
-            self.timer = Some(Deadline { at: now + self.config.linger, why: Timer::Linger });
+            self.arm(Timer::Linger, now + self.config.linger);
         }
     }
 

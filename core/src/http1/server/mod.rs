@@ -64,6 +64,8 @@ pub struct Server {
     discarding: Option<u64>,
     body_limit: u64,
     rate: BodyRate,
+    /// Nothing is due before this: at or before the earliest deadline.
+    due: Instant,
     /// The timer of the connection's phase.
     timer: Option<Deadline>,
     handler: Option<Instant>,
@@ -111,6 +113,7 @@ impl Server {
         log.enable(config.observe);
         Self {
             timer: Some(Deadline { at: now + config.first_byte, why: Timer::FirstByte }),
+            due: Instant::ZERO,
             body_limit: config.limits.body,
             config,
             inbox: BytesMut::new(),
@@ -141,7 +144,7 @@ impl Server {
     /// Replaces the handler's time limit for the current exchange, counted from `now`.
     pub fn set_handler_timeout(&mut self, now: Instant, limit: Option<Duration>) {
         if self.check(now).is_ok() && self.awaits_response() {
-            self.handler = limit.map(|limit| now + limit);
+            self.arm_handler(limit.map(|limit| now + limit));
         }
     }
 
@@ -257,6 +260,60 @@ impl Server {
 
     fn watch_writes(&mut self, now: Instant) {
         self.stall.observe(&self.outbox, now, self.config.write_stall);
+        if let Some(deadline) = self.stall.deadline(&self.outbox) {
+            self.due = self.due.min(deadline.at);
+        }
+    }
+
+    fn arm(&mut self, why: Timer, at: Instant) {
+        self.timer = Some(Deadline { at, why });
+        self.due = self.due.min(at);
+    }
+
+    fn arm_handler(&mut self, at: Option<Instant>) {
+        self.handler = at;
+        self.due = self.due.min(at.unwrap_or(Instant::MAX));
+    }
+
+    /// Runs the timers that are due at `now`.
+    fn run_timers(&mut self, now: Instant) {
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if self.stall.expired(&self.outbox, now, self.config.write_stall) {
+            if self.error.is_none() {
+                self.fail(now, Kind::Timeout(Timer::WriteStall), self.phase());
+            } else {
+                self.outbox.clear();
+                self.closed(CloseReason::Failed);
+            }
+            return;
+        }
+        if due(self.handler) {
+            self.handler = None;
+            self.fail(now, Kind::Timeout(Timer::Handler), Phase::ResponseHead);
+            return;
+        }
+        let Some(timer) = self.timer.filter(|timer| timer.at <= now) else { return };
+        self.timer = None;
+        match timer.why {
+            // What came in the meantime deserves a look.
+            Timer::FirstByte | Timer::Idle if !self.inbox.is_empty() => {
+                self.arm(Timer::HeaderRead, now + self.config.header_read);
+            }
+            Timer::FirstByte | Timer::Idle => self.closed(CloseReason::Idle),
+            Timer::HeaderRead => {
+                self.fail(now, Kind::Timeout(Timer::HeaderRead), Phase::RequestHead);
+            }
+            Timer::BodyRead if self.body_too_slow() => {
+                self.fail(now, Kind::Timeout(Timer::BodyRead), Phase::RequestBody);
+            }
+            Timer::BodyRead => self.measure_body(now),
+            Timer::Linger => {
+                if let End::Lingering { reason, .. } = self.end {
+                    self.closed(reason);
+                }
+            }
+            _ => {}
+        }
     }
 }
 
@@ -284,47 +341,12 @@ impl Machine for Server {
         polled
     }
 
+    #[inline]
     fn handle_timeout(&mut self, now: Instant) {
-        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        if !due(self.deadline().map(|deadline| deadline.at)) {
-            return;
-        }
-        if self.stall.expired(&self.outbox, now, self.config.write_stall) {
-            if self.error.is_none() {
-                self.fail(now, Kind::Timeout(Timer::WriteStall), self.phase());
-            } else {
-                self.outbox.clear();
-                self.closed(CloseReason::Failed);
-            }
-            return;
-        }
-        if due(self.handler) {
-            self.handler = None;
-            self.fail(now, Kind::Timeout(Timer::Handler), Phase::ResponseHead);
-            return;
-        }
-        let Some(timer) = self.timer.filter(|timer| timer.at <= now) else { return };
-        self.timer = None;
-        match timer.why {
-            // What came in the meantime deserves a look.
-            Timer::FirstByte | Timer::Idle if !self.inbox.is_empty() => {
-                let at = now + self.config.header_read;
-                self.timer = Some(Deadline { at, why: Timer::HeaderRead });
-            }
-            Timer::FirstByte | Timer::Idle => self.closed(CloseReason::Idle),
-            Timer::HeaderRead => {
-                self.fail(now, Kind::Timeout(Timer::HeaderRead), Phase::RequestHead);
-            }
-            Timer::BodyRead if self.body_too_slow() => {
-                self.fail(now, Kind::Timeout(Timer::BodyRead), Phase::RequestBody);
-            }
-            Timer::BodyRead => self.measure_body(now),
-            Timer::Linger => {
-                if let End::Lingering { reason, .. } = self.end {
-                    self.closed(reason);
-                }
-            }
-            _ => {}
+        // Asked several times a request, and nearly never is anything due.
+        if now >= self.due {
+            self.run_timers(now);
+            self.due = self.deadline().map_or(Instant::MAX, |deadline| deadline.at);
         }
     }
 

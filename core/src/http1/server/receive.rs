@@ -9,12 +9,13 @@ use crate::http1::state::{Half, Transition};
 use crate::http1::upgrade;
 use crate::machine::{CloseReason, Wire};
 use crate::observe::{self};
-use crate::time::{Deadline, Instant, Timer};
+use crate::time::{Instant, Timer};
 
 use super::{End, Server, ServerEvent};
 
 impl Server {
     /// Parses on demand.
+    #[inline]
     pub(super) fn advance(&mut self, now: Instant) -> Result<Option<ServerEvent>, Error> {
         if !matches!(self.end, End::Open) {
             self.linger(now);
@@ -37,6 +38,7 @@ impl Server {
         }
     }
 
+    #[inline]
     pub(super) fn next_request(&mut self, now: Instant) -> Result<Option<ServerEvent>, Error> {
         if !matches!(self.end, End::Open) {
             return Ok(None);
@@ -63,8 +65,7 @@ impl Server {
             Ok(None) if self.eof => Err(self.fail(now, Kind::Truncated, Phase::RequestHead)),
             Ok(None) => {
                 if self.timer.is_none_or(|timer| timer.why != Timer::HeaderRead) {
-                    let at = now + self.config.header_read;
-                    self.timer = Some(Deadline { at, why: Timer::HeaderRead });
+                    self.arm(Timer::HeaderRead, now + self.config.header_read);
                 }
                 Ok(None)
             }
@@ -72,6 +73,7 @@ impl Server {
     }
 
     /// A whole head: decides the framing of what follows.
+    #[inline]
     pub(super) fn accept(
         &mut self,
         now: Instant,
@@ -101,7 +103,7 @@ impl Server {
         self.waits_continue = head.expects_continue() && has_body && self.inbox.is_empty();
         let switch = head.upgrade().is_some() || self.asked == Asked::Connect;
         self.state = self.transition(Transition::RequestHead { body: has_body, switch, keep })?;
-        self.handler = self.config.handler.map(|limit| now + limit);
+        self.arm_handler(self.config.handler.map(|limit| now + limit));
         self.timer = None;
         if has_body {
             self.rate.lifted = self.config.body_rate == 0;
@@ -151,8 +153,10 @@ impl Server {
     }
 
     pub(super) fn measure_body(&mut self, now: Instant) {
-        self.timer = (!self.rate.lifted)
-            .then_some(Deadline { at: now + self.config.body_grace, why: Timer::BodyRead });
+        self.timer = None;
+        if !self.rate.lifted {
+            self.arm(Timer::BodyRead, now + self.config.body_grace);
+        }
     }
 
     /// The end of a window: whether the peer was too slow in it.
