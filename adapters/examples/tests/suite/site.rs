@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use sinew_driver::{RestServerConfig, ServerBuilder, ServerHandle, Spawn};
 use sinew_examples::certs::{Authority, Identity};
-use sinew_tls::{ClientTls, ServerTls};
+use sinew_tls::{ClientTls, Options, ServerTls};
 
 use super::app;
 use crate::rt;
+
+/// More than a connection takes on a machine that has other things to do.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) type Builder = ServerBuilder<rt::Runtime, rt::Mode>;
 
@@ -59,7 +62,8 @@ pub(crate) fn server_tls(identity: &Identity) -> ServerTls {
 
 /// A client that trusts the test authority and shows its certificate.
 pub(crate) fn client_tls() -> ClientTls {
-    let builder = ClientTls::builder().ca_pem(pki().authority.pem()).unwrap();
+    let patient = Options { handshake_timeout: PATIENCE, ..Options::CLIENT };
+    let builder = ClientTls::builder().ca_pem(pki().authority.pem()).unwrap().options(patient);
     builder.identity_pem(&pki().client.chain, &pki().client.key).unwrap().build().unwrap()
 }
 
@@ -137,10 +141,10 @@ pub(crate) fn client_for(security: Security, url: &str) -> rt::RestClient {
 
 /// A client in plaintext.
 pub(crate) fn client_to(url: &str) -> rt::RestClient {
-    rt::RestClient::builder(url).allow_plaintext().build().unwrap()
+    rt::RestClient::builder(url).allow_plaintext().connect_timeout(PATIENCE).build().unwrap()
 }
 
 /// A client under TLS.
 pub(crate) fn client_with(url: &str, tls: ClientTls) -> rt::RestClient {
-    rt::RestClient::builder(url).tls(tls).build().unwrap()
+    rt::RestClient::builder(url).tls(tls).connect_timeout(PATIENCE).build().unwrap()
 }
