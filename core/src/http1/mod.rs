@@ -10,6 +10,14 @@
 //! | `encode` | heads out; nothing unchecked leaves |
 //! | `upgrade` | what a request to switch protocols must look like |
 //! | `limits` | every limit and every timer, with defaults |
+//!
+//! # States
+//!
+//! Every state that an exchange can be in: how far the request got, how far the response; whether it
+//! is the last exchange of its connection; whether the protocol is to change. Both roles go through
+//! the same ones.
+//!
+#![doc = include_str!("state.md")]
 
 mod body;
 mod chunked;

@@ -1,7 +1,7 @@
 //! The state of one HTTP/1.1 connection, and every transition in it.
 //!
-//! It knows requests and responses, not who sends them: both roles use it. The test at the end
-//! walks the whole space.
+//! It knows requests and responses, not who sends them: both roles use it. The tests walk the whole
+//! space and hold the table of the documentation to it.
 
 /// How far one message of the current exchange got.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -97,12 +97,13 @@ impl State {
                 Transition::ResponseHead { body, switch, keep },
                 Half::Body | Half::Done | Half::Broken,
                 Half::Idle,
-            ) => match (switch, self.switch) {
-                (true, Switch::Offered) => {
+            ) => match (switch, self.switch, self.request) {
+                // Nothing of the request may be left when the connection changes its protocol.
+                (true, Switch::Offered, Half::Done) => {
                     Self { response: Half::Done, switch: Switch::Taken, keep: false, ..self }
                 }
-                (true, _) => return None,
-                (false, _) => Self {
+                (true, ..) => return None,
+                (false, ..) => Self {
                     response: if body { Half::Body } else { Half::Done },
                     switch: Switch::No,
                     keep: self.keep && keep,
@@ -128,6 +129,164 @@ impl State {
             },
             (Half::Broken, Half::Done) | (_, Half::Broken) => Outcome::Over,
             _ => Outcome::Running,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use super::*;
+
+    const HALVES: [Half; 4] = [Half::Idle, Half::Body, Half::Done, Half::Broken];
+
+    fn space() -> Vec<State> {
+        let mut all = Vec::new();
+        for request in HALVES {
+            for response in HALVES {
+                for switch in [Switch::No, Switch::Offered, Switch::Taken] {
+                    for keep in [true, false] {
+                        all.push(State { request, response, switch, keep });
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    /// Every transition, with a short name.
+    fn transitions() -> Vec<(String, Transition)> {
+        let mut all = Vec::new();
+        for body in [false, true] {
+            for switch in [false, true] {
+                for keep in [true, false] {
+                    let mut name = if body { "head, body" } else { "head" }.to_owned();
+                    name += if switch { ", switch" } else { "" };
+                    name += if keep { "" } else { ", last" };
+                    let request = Transition::RequestHead { body, switch, keep };
+                    let response = Transition::ResponseHead { body, switch, keep };
+                    all.push((format!("request {name}"), request));
+                    all.push((format!("response {name}"), response));
+                }
+            }
+        }
+        all.extend([
+            ("request end".into(), Transition::RequestEnd),
+            ("request broken".into(), Transition::RequestBroken),
+            ("interim".into(), Transition::Interim),
+            ("response end".into(), Transition::ResponseEnd),
+            ("response broken".into(), Transition::ResponseBroken),
+            ("close".into(), Transition::Close),
+        ]);
+        all
+    }
+
+    fn reachable() -> Vec<State> {
+        let mut found = vec![State::START];
+        let mut next = 0;
+        while let Some(state) = found.get(next).copied() {
+            next += 1;
+            for (_, transition) in transitions() {
+                if let Some(state) = state.on(transition)
+                    && !found.contains(&state)
+                {
+                    found.push(state);
+                }
+            }
+        }
+        found
+    }
+
+    fn name(state: State) -> String {
+        let switch = match state.switch {
+            Switch::No => "",
+            Switch::Offered => ", switch offered",
+            Switch::Taken => ", switched",
+        };
+        let keep = if state.keep { "" } else { ", last" };
+        format!("{:?} / {:?}{switch}{keep}", state.request, state.response)
+    }
+
+    /// The table of the documentation.
+    fn table() -> String {
+        let mut text =
+            String::from("| request / response | outcome | leads on by |\n|---|---|---|\n");
+        let mut states = reachable();
+        states.sort_by_key(|state| space().iter().position(|known| known == state));
+        for state in states {
+            // A head has eight forms: those that lead on count once.
+            let mut verbs: Vec<String> = Vec::new();
+            for (verb, transition) in transitions() {
+                let verb = verb.split(',').next().unwrap_or_default().to_owned();
+                if state.on(transition).is_some() && !verbs.contains(&verb) {
+                    verbs.push(verb);
+                }
+            }
+            let (name, outcome) = (name(state), state.outcome());
+            writeln!(text, "| {name} | {outcome:?} | {} |", verbs.join(", ")).unwrap();
+        }
+        text
+    }
+
+    #[test]
+    fn the_documentation_shows_the_table() {
+        assert_eq!(include_str!("state.md"), table(), "\n{}", table());
+    }
+
+    #[test]
+    fn what_was_given_up_stays_given_up() {
+        for state in reachable() {
+            for (name, transition) in transitions() {
+                let Some(after) = state.on(transition) else { continue };
+                assert!(state.keep || !after.keep, "{name} brings {state:?} back");
+                assert!(after.request != Half::Idle || state.request == Half::Idle, "{name}");
+                assert!(after.response != Half::Idle || state.response == Half::Idle, "{name}");
+                assert!(state.switch != Switch::Taken || after.switch == Switch::Taken, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_exchange_that_is_over_goes_nowhere() {
+        for state in reachable() {
+            if matches!(state.outcome(), Outcome::Next | Outcome::Switched) {
+                for (name, transition) in transitions() {
+                    let after = state.on(transition);
+                    assert!(
+                        after.is_none() || transition == Transition::Close,
+                        "{name}: {state:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_protocol_is_switched_only_when_nothing_is_left_of_the_request() {
+        for state in reachable() {
+            if state.switch == Switch::Taken {
+                assert_eq!((state.request, state.response), (Half::Done, Half::Done));
+                assert_eq!(state.outcome(), Outcome::Switched);
+            }
+        }
+    }
+
+    #[test]
+    fn every_state_that_can_be_reached_can_end() {
+        for state in reachable() {
+            let mut ends = vec![state];
+            let mut next = 0;
+            while let Some(at) = ends.get(next).copied() {
+                next += 1;
+                let on = transitions().into_iter().filter_map(|(_, transition)| at.on(transition));
+                for after in on {
+                    if !ends.contains(&after) {
+                        ends.push(after);
+                    }
+                }
+            }
+            assert!(ends.iter().any(|end| end.outcome() != Outcome::Running), "{state:?}");
         }
     }
 }
