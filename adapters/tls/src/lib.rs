@@ -33,7 +33,8 @@
 //! # Ok::<(), sinew_tls::ConfigError>(())
 //! ```
 //!
-//! TLS 1.2 and 1.3 only, ALPN `http/1.1`, no early data, no trust roots but those that are given.
+//! TLS 1.2 and 1.3 only, ALPN `http/1.1` (and `http/1.0` on a server), no early data, no trust roots
+//! but those that are given.
 //! The cryptography is passed explicitly; no process-wide default is read or set.
 //!
 //! # Resumption

@@ -122,7 +122,7 @@ fn raw_configurations_go_in_and_out() {
     let mesh = Mesh::new();
     let server = mesh.server().build().unwrap();
     let config = server.config();
-    assert_eq!(config.alpn_protocols, [b"http/1.1"]);
+    assert_eq!(config.alpn_protocols, [b"http/1.1", b"http/1.0"]);
     assert_eq!(config.max_early_data_size, 0);
     let again = ServerTls::from_config(config.clone(), Options::SERVER);
     assert!(std::sync::Arc::ptr_eq(again.config(), server.config()));

@@ -199,6 +199,8 @@ fn protocols_must_meet() {
     let mut both = pair(client, mesh.server());
     assert!(talk(&mut both));
     assert_eq!(both.client.wire.alpn(), Some(&b"http/1.1"[..]));
+    let mut old = pair(mesh.client().alpn(["http/1.0"]), mesh.server());
+    assert!(talk(&mut old));
     let mut none = pair(mesh.client().alpn([""; 0]), mesh.server());
     assert!(talk(&mut none));
     assert_eq!(none.server.wire.alpn(), None);

@@ -24,7 +24,7 @@ pub struct ClientTls {
 impl ClientTls {
     /// Starts with TLS 1.2 and 1.3, ALPN `http/1.1`, no identity and no trusted authority.
     pub fn builder() -> ClientTlsBuilder {
-        ClientTlsBuilder { common: Common::new(Options::CLIENT) }
+        ClientTlsBuilder { common: Common::new(Options::CLIENT, &["http/1.1"]) }
     }
 
     /// Takes a configuration of rustls as it is, versions, ALPN and resumption included.

@@ -29,12 +29,12 @@ pub(super) struct Common {
 }
 
 impl Common {
-    pub(super) fn new(options: Options) -> Self {
+    pub(super) fn new(options: Options, alpn: &[&str]) -> Self {
         Self {
             identity: None,
             roots: RootCertStore::empty(),
             crls: Vec::new(),
-            alpn: vec![b"http/1.1".to_vec()],
+            alpn: alpn.iter().map(|name| name.as_bytes().to_vec()).collect(),
             options,
             provider: None,
             clock: Arc::new(DefaultTimeProvider),

@@ -34,9 +34,11 @@ pub enum ClientAuth {
 }
 
 impl ServerTls {
-    /// Starts with TLS 1.2 and 1.3, ALPN `http/1.1`, no client certificates.
+    /// Starts with TLS 1.2 and 1.3, ALPN `http/1.1` and `http/1.0`, no client certificates.
     pub fn builder() -> ServerTlsBuilder {
-        ServerTlsBuilder { common: Common::new(Options::SERVER), client_auth: None }
+        // Who asks for HTTP/1.0 alone says so here, too.
+        let common = Common::new(Options::SERVER, &["http/1.1", "http/1.0"]);
+        ServerTlsBuilder { common, client_auth: None }
     }
 
     /// Takes a configuration of rustls as it is, versions, ALPN and resumption included.
@@ -159,7 +161,7 @@ impl ServerTlsBuilder {
         self
     }
 
-    /// The application protocols offered, in order of preference. Default: `http/1.1`. An empty list
+    /// The application protocols offered, in order of preference. Default: `http/1.1`, `http/1.0`. An empty list
     /// switches ALPN off.
     pub fn alpn<P: Into<Vec<u8>>>(mut self, protocols: impl IntoIterator<Item = P>) -> Self {
         self.common.alpn = protocols.into_iter().map(Into::into).collect();
