@@ -38,7 +38,7 @@ pub(crate) const CASES: [Case; 3] = [
     Case {
         name: "server",
         budget: 4_000,
-        limit: 8_400,
+        limit: 5_250,
         allocations: 0,
         requests: 4_000,
         run: |n| server(n, 1),
@@ -46,7 +46,7 @@ pub(crate) const CASES: [Case; 3] = [
     Case {
         name: "server-pipelined-16",
         budget: 4_000,
-        limit: 7_700,
+        limit: 4_750,
         allocations: 0,
         requests: 4_000,
         run: |n| server(n, 16),
@@ -54,7 +54,7 @@ pub(crate) const CASES: [Case; 3] = [
     Case {
         name: "client",
         budget: 3_000,
-        limit: 7_100,
+        limit: 5_550,
         // A small piece of a body is copied out, so that it does not pin the read buffer.
         allocations: 1,
         requests: 4_000,

@@ -5,6 +5,8 @@ use core::fmt;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::same_name;
+
 /// Where one field line stands; 16 bits suffice because a head stays below 64 KiB.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Span {
@@ -30,6 +32,16 @@ impl SpanTable {
         usize::from(self.len)
     }
 
+    /// The table; an empty one stays.
+    #[inline]
+    pub(crate) fn take(&mut self) -> Self {
+        let taken =
+            Self { len: self.len, inline: self.inline, spill: core::mem::take(&mut self.spill) };
+        self.len = 0;
+        taken
+    }
+
+    #[inline]
     pub(crate) fn push(&mut self, span: Span) {
         match self.inline.get_mut(usize::from(self.len)) {
             Some(slot) => *slot = span,
@@ -137,7 +149,7 @@ impl Fields {
 
     fn is_named(&self, span: &Span, wanted: &[u8]) -> bool {
         usize::from(span.name_len) == wanted.len()
-            && self.slice(span.name, span.name_len).eq_ignore_ascii_case(wanted)
+            && same_name(self.slice(span.name, span.name_len), wanted)
     }
 
     /// Copies the block out, so that the read buffer behind it is released.

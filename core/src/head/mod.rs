@@ -4,13 +4,15 @@
 //! it was read into alive: [`RequestHead::detach`] copies it out for those who keep one for long.
 
 mod fields;
+mod name;
 mod request;
 mod response;
 mod target;
 
 pub use fields::Fields;
 pub(crate) use fields::{Span, SpanTable};
+pub(crate) use name::{is_name, same_name};
 pub use request::RequestHead;
 pub use response::ResponseHead;
 pub use target::TargetForm;
-pub(crate) use target::{Target, is_host};
+pub(crate) use target::{Scanned, Target, is_host};

@@ -1,7 +1,6 @@
 //! The request target, split once.
 
 use http::Method;
-use memchr::memchr;
 
 /// The four forms of a target.
 /// <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>
@@ -27,8 +26,10 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Splits a target, or says with `None` that it has none of the forms that fit the method.
-    pub(crate) fn split(method: &Method, target: &[u8]) -> Option<Self> {
+    /// Splits what was scanned, or says with `None` that it has none of the forms that fit the
+    /// method.
+    pub(crate) fn split(method: &Method, scanned: &Scanned<'_>) -> Option<Self> {
+        let target = scanned.target;
         // https://www.rfc-editor.org/rfc/rfc9112#section-3.2.3
         if *method == Method::CONNECT {
             let len = u16::try_from(target.len()).ok()?;
@@ -50,7 +51,7 @@ impl Target {
             });
         }
         if target.first() == Some(&b'/') {
-            return Self::with_path(TargetForm::Origin, (0, 0), target, 0);
+            return Self::with_path(TargetForm::Origin, (0, 0), scanned, 0);
         }
         // https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2
         let scheme = target.iter().position(|&b| b == b':')?;
@@ -63,38 +64,73 @@ impl Target {
             return None;
         }
         let authority = (u16::try_from(start).ok()?, u16::try_from(len).ok()?);
-        Self::with_path(TargetForm::Absolute, authority, target, start + len)
+        Self::with_path(TargetForm::Absolute, authority, scanned, start + len)
     }
 
     fn with_path(
         form: TargetForm,
         authority: (u16, u16),
-        target: &[u8],
+        scanned: &Scanned<'_>,
         at: usize,
     ) -> Option<Self> {
-        let rest = &target[at..];
-        let seen = rest.iter().fold(0, |seen, &byte| seen | CLASS[usize::from(byte)]);
-        if seen & REFUSED != 0 {
+        let len = scanned.target.len();
+        let path_end = scanned.question.unwrap_or(len);
+        let path = scanned.target.get(at..path_end)?;
+        if scanned.percent && !percent_is_sound(path) {
             return None;
         }
-        let query_at = match seen & QUESTION {
-            0 => None,
-            _ => memchr(b'?', rest),
+        let span = |from: usize, to: usize| {
+            Some((u16::try_from(from).ok()?, u16::try_from(to.checked_sub(from)?).ok()?))
         };
-        let path = &rest[..query_at.unwrap_or(rest.len())];
-        if seen & PERCENT != 0 && !percent_is_sound(path) {
-            return None;
-        }
-        let at = u16::try_from(at).ok()?;
-        let path = (at, u16::try_from(path.len()).ok()?);
-        let query = match query_at {
-            Some(i) => {
-                let i = u16::try_from(i).ok()?;
-                Some((at + i + 1, u16::try_from(rest.len()).ok()? - i - 1))
-            }
+        let query = match scanned.question {
+            Some(question) => Some(span(question + 1, len)?),
             None => None,
         };
-        Some(Self { form, authority, path, query })
+        Some(Self { form, authority, path: span(at, path_end)?, query })
+    }
+}
+
+/// The bytes that may stand in a target, and what was seen among them.
+pub(crate) struct Scanned<'a> {
+    pub(crate) target: &'a [u8],
+    /// Where the first question mark stands.
+    question: Option<usize>,
+    percent: bool,
+}
+
+impl<'a> Scanned<'a> {
+    /// Takes all of `target`, if all of it may stand in one.
+    pub(crate) fn whole(target: &'a [u8]) -> Option<Self> {
+        Some(Self::prefix(target)).filter(|scanned| scanned.target.len() == target.len())
+    }
+
+    /// Takes bytes up to the first that cannot stand in a target.
+    #[inline]
+    pub(crate) fn prefix(bytes: &'a [u8]) -> Self {
+        let class = |byte: &u8| CLASS[usize::from(*byte)];
+        let (mut question, mut percent) = (None, false);
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            // Eight bytes at a time while none of them is remarkable.
+            if let Some((word, behind)) = rest.split_first_chunk::<8>()
+                && word.iter().fold(0, |seen, byte| seen | class(byte)) == 0
+            {
+                rest = behind;
+                continue;
+            }
+            let (word, behind) = rest.split_at(rest.len().min(8));
+            for (i, byte) in word.iter().enumerate() {
+                let at = bytes.len() - rest.len() + i;
+                match class(byte) {
+                    0 => {}
+                    QUESTION => question = question.or(Some(at)),
+                    PERCENT => percent = true,
+                    _ => return Self { target: &bytes[..at], question, percent },
+                }
+            }
+            rest = behind;
+        }
+        Self { target: bytes, question, percent }
     }
 }
 
@@ -117,9 +153,18 @@ pub(crate) fn is_host(authority: &[u8]) -> bool {
             (address.parse::<core::net::Ipv6Addr>().is_ok(), &bracketed[end + 1..])
         }
         None => {
-            let end = authority.iter().position(|&b| !HOST[usize::from(b)]);
-            let end = end.unwrap_or(authority.len());
-            (end > 0, &authority[end..])
+            let mut rest = authority;
+            while let Some((word, behind)) = rest.split_first_chunk::<8>()
+                && word.iter().fold(true, |sound, &byte| sound & HOST[usize::from(byte)])
+            {
+                rest = behind;
+            }
+            while let [byte, behind @ ..] = rest
+                && HOST[usize::from(*byte)]
+            {
+                rest = behind;
+            }
+            (rest.len() < authority.len(), rest)
         }
     };
     if !host_ok {

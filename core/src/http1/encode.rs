@@ -6,7 +6,7 @@ use super::framing::is_forbidden_in_trailers;
 use super::grammar::{decimal, is_field_value, is_token, list, trim};
 use super::message::{RequestLine, StatusLine};
 use crate::error::Misuse;
-use crate::head::is_host;
+use crate::head::{is_host, is_name};
 use crate::outbox::Outbox;
 
 /// What the application's fields said about framing.
@@ -85,35 +85,35 @@ impl Given {
     /// Notes a field that concerns the machine; `false` where the machine writes it itself.
     fn take(&mut self, name: &[u8], value: &[u8]) -> Result<bool, Misuse> {
         match name.len() {
-            4 if name.eq_ignore_ascii_case(b"date") => self.date = true,
-            4 if name.eq_ignore_ascii_case(b"host") => {
+            4 if is_name(name, b"date") => self.date = true,
+            4 if is_name(name, b"host") => {
                 if self.host || !is_host(value) {
                     return Err(Misuse::FramingField);
                 }
                 self.host = true;
             }
-            6 if name.eq_ignore_ascii_case(b"expect") => {
+            6 if is_name(name, b"expect") => {
                 self.expects_continue |= value.eq_ignore_ascii_case(b"100-continue");
             }
-            7 if name.eq_ignore_ascii_case(b"upgrade") => {
+            7 if is_name(name, b"upgrade") => {
                 let all = self.upgrade.get_or_insert_default();
                 if !all.is_empty() {
                     all.extend_from_slice(b", ");
                 }
                 all.extend_from_slice(value);
             }
-            10 if name.eq_ignore_ascii_case(b"connection") => {
-                self.close |= list(value).any(|option| option.eq_ignore_ascii_case(b"close"));
+            10 if is_name(name, b"connection") => {
+                self.close |= list(value).any(|option| is_name(option, b"close"));
                 return Ok(false);
             }
-            14 if name.eq_ignore_ascii_case(b"content-length") => {
+            14 if is_name(name, b"content-length") => {
                 if self.content_length.is_some() {
                     return Err(Misuse::FramingField);
                 }
                 self.content_length = Some(decimal(trim(value)).ok_or(Misuse::FramingField)?);
                 return Ok(false);
             }
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+            17 if is_name(name, b"transfer-encoding") => {
                 return Err(Misuse::FramingField);
             }
             _ => {}

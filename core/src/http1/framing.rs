@@ -6,6 +6,7 @@ use http::{Method, StatusCode, Version};
 
 use super::grammar::{decimal, is_token, list};
 use crate::error::Violation;
+use crate::head::{is_name, same_name};
 
 /// What the framing fields of one head say, collected while the head is indexed.
 #[derive(Clone, Default, Debug)]
@@ -20,8 +21,23 @@ pub(crate) struct FramingFields {
     /// Where the first value of `Upgrade` stands.
     pub(crate) upgrade: Option<(u16, u16)>,
     /// `Expect: 100-continue`.
-    pub(crate) expects_continue: bool,
+    expects_continue: bool,
 }
+
+/// By first letter, one bit for each length that a name which decides framing has.
+const LENGTHS: [u32; 256] = {
+    let mut table = [0; 256];
+    let names: [&[u8]; 6] =
+        [b"host", b"expect", b"upgrade", b"connection", b"content-length", b"transfer-encoding"];
+    let mut i = 0;
+    while i < names.len() {
+        let bit = 1 << names[i].len();
+        table[names[i][0] as usize] |= bit;
+        table[names[i][0].to_ascii_uppercase() as usize] |= bit;
+        i += 1;
+    }
+    table
+};
 
 /// How the body of a message is delimited.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,8 +58,15 @@ pub(crate) enum Side {
 }
 
 impl FramingFields {
-    /// Notes one field line. `Ok(true)`: it is one of those that decide framing.
+    /// Whether a field of this name may be one of those below: its length and first letter rule
+    /// most out.
     #[inline]
+    pub(crate) fn may_decide(name: &[u8]) -> bool {
+        let lengths = name.first().map_or(0, |&first| LENGTHS[usize::from(first)]);
+        name.len() < 32 && (lengths >> name.len()) & 1 == 1
+    }
+
+    /// Notes one field line. `Ok(true)`: it is one of those that decide framing.
     pub(crate) fn note(
         &mut self,
         side: Side,
@@ -53,7 +76,7 @@ impl FramingFields {
     ) -> Result<bool, Violation> {
         // Lengths rule most names out before a byte is compared.
         let known = match name.len() {
-            4 if side == Side::Request && name.eq_ignore_ascii_case(b"host") => {
+            4 if side == Side::Request && is_name(name, b"host") => {
                 // https://www.rfc-editor.org/rfc/rfc9112#section-3.2
                 if self.host.is_some() || !crate::head::is_host(value) {
                     return Err(Violation::Host);
@@ -61,7 +84,7 @@ impl FramingFields {
                 self.host = Some(at);
                 true
             }
-            6 if side == Side::Request && name.eq_ignore_ascii_case(b"expect") => {
+            6 if side == Side::Request && is_name(name, b"expect") => {
                 // https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1
                 if !value.eq_ignore_ascii_case(b"100-continue") {
                     return Err(Violation::Expectation);
@@ -69,19 +92,19 @@ impl FramingFields {
                 self.expects_continue = true;
                 true
             }
-            7 if name.eq_ignore_ascii_case(b"upgrade") => {
+            7 if is_name(name, b"upgrade") => {
                 self.upgrade.get_or_insert(at);
                 true
             }
-            10 if name.eq_ignore_ascii_case(b"connection") => {
+            10 if is_name(name, b"connection") => {
                 for option in list(value) {
-                    self.close |= option.eq_ignore_ascii_case(b"close");
-                    self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
-                    self.connection_upgrade |= option.eq_ignore_ascii_case(b"upgrade");
+                    self.close |= is_name(option, b"close");
+                    self.keep_alive |= is_name(option, b"keep-alive");
+                    self.connection_upgrade |= is_name(option, b"upgrade");
                 }
                 true
             }
-            14 if name.eq_ignore_ascii_case(b"content-length") => {
+            14 if is_name(name, b"content-length") => {
                 // Even two equal values are refused: RFC 9112 6.3 (5) allows either.
                 if self.content_length.is_some() {
                     return Err(Violation::ContentLength);
@@ -89,7 +112,7 @@ impl FramingFields {
                 self.content_length = Some(decimal(value).ok_or(Violation::ContentLength)?);
                 true
             }
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+            17 if is_name(name, b"transfer-encoding") => {
                 if self.chunked {
                     return Err(Violation::TransferEncoding);
                 }
@@ -150,6 +173,12 @@ impl FramingFields {
         !self.close && (version == Version::HTTP_11 || self.keep_alive)
     }
 
+    /// Whether the sender waits for `100 Continue`. A 1.0 client cannot.
+    /// <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>
+    pub(crate) fn expects_continue(&self, version: Version) -> bool {
+        self.expects_continue && version == Version::HTTP_11
+    }
+
     /// Where the offered or chosen protocol stands, if `Connection` names it.
     /// <https://www.rfc-editor.org/rfc/rfc9110#section-7.8>
     pub(crate) fn upgrade(&self, version: Version) -> Option<(u16, u16)> {
@@ -186,10 +215,10 @@ pub(crate) fn has_no_content(status: StatusCode) -> bool {
 /// Accepts the one coding that is implemented, alone.
 /// <https://www.rfc-editor.org/rfc/rfc9112#section-6.1>
 fn transfer_encoding(value: &[u8]) -> Result<(), Violation> {
-    if value.eq_ignore_ascii_case(b"chunked") {
+    if is_name(value, b"chunked") {
         return Ok(());
     }
-    let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    let is_chunked = |coding: &[u8]| is_name(coding, b"chunked");
     let well_formed = list(value).all(is_token);
     let chunked = list(value).filter(|coding| is_chunked(coding)).count();
     let ends_chunked = list(value).last().is_some_and(is_chunked);
@@ -233,5 +262,5 @@ pub(crate) fn is_forbidden_in_trailers(name: &[u8]) -> bool {
         b"transfer-encoding",
         b"upgrade",
     ];
-    FORBIDDEN.iter().any(|forbidden| forbidden.eq_ignore_ascii_case(name))
+    FORBIDDEN.iter().any(|forbidden| same_name(forbidden, name))
 }

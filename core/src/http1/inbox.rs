@@ -13,15 +13,26 @@ pub(crate) struct InboxGuard {
 
 impl InboxGuard {
     /// Whether what was there still is.
+    #[inline]
     pub(crate) fn holds(&self, inbox: &BytesMut) -> bool {
-        let n = self.len.min(8);
-        inbox.len() >= self.len && inbox[self.len - n..self.len] == self.last[..n]
+        self.len == 0 || inbox.get(..self.len).is_some_and(|old| last(old) == self.last)
     }
 
     /// Remembers the inbox as it is.
+    #[inline]
     pub(crate) fn remember(&mut self, inbox: &BytesMut) {
         self.len = inbox.len();
-        let n = self.len.min(8);
-        self.last[..n].copy_from_slice(&inbox[self.len - n..]);
+        if self.len > 0 {
+            self.last = last(inbox);
+        }
     }
+}
+
+/// The last eight bytes; fewer are filled up with zeros.
+fn last(bytes: &[u8]) -> [u8; 8] {
+    bytes.last_chunk().copied().unwrap_or_else(|| {
+        let mut last = [0; 8];
+        last[..bytes.len()].copy_from_slice(bytes);
+        last
+    })
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 
 use crate::error::{Error, Misuse, Phase};
-use crate::head::{Target, is_host};
+use crate::head::{Scanned, Target, is_host};
 
 /// How much body a message has.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -64,7 +64,8 @@ impl RequestLine<'_> {
 
     pub(crate) fn has_sound_target(&self) -> bool {
         u16::try_from(self.target.len()).is_ok()
-            && Target::split(self.method, self.target).is_some()
+            && Scanned::whole(self.target)
+                .is_some_and(|scanned| Target::split(self.method, &scanned).is_some())
     }
 }
 

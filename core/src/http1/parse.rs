@@ -9,10 +9,10 @@ use http::{Method, StatusCode, Version};
 use memchr::memchr;
 
 use super::framing::{FramingFields, Side};
-use super::grammar::{TOKEN, is_field_value, token_prefix, trim, value_end};
+use super::grammar::{TOKEN, is_blank, is_field_value, token_prefix, trim, value_end};
 use super::limits::Limits;
 use crate::error::{Kind, Limit, Violation};
-use crate::head::{Fields, RequestHead, ResponseHead, Span, SpanTable, Target};
+use crate::head::{Fields, RequestHead, ResponseHead, Scanned, Span, SpanTable, Target};
 
 /// Field lines up to the empty line, as spans relative to the start of the inbox.
 #[derive(Default)]
@@ -58,59 +58,98 @@ impl FieldLines {
         Ok(Some((start, feed - 1)))
     }
 
-    /// Reads lines until the empty one; then its end.
+    /// Reads lines until the empty one; whether it was there. The next line would start behind it.
     fn poll(
         &mut self,
         inbox: &mut BytesMut,
         bounds: &Bounds,
-        mut note: impl FnMut(&[u8], &[u8], (u16, u16)) -> Result<Taken, Violation>,
+        mut note: impl FnMut(&Line<'_>, Span) -> Result<Taken, Violation>,
         folds: bool,
-    ) -> Result<Option<usize>, Kind> {
-        let visible = inbox.len().min(bounds.bytes.0);
+    ) -> Result<bool, Kind> {
+        // Spans are 16 bits wide, whatever the limit says.
+        let most = bounds.bytes.0.min(usize::from(u16::MAX));
+        let visible = inbox.len().min(most);
         loop {
             // A sound line that is whole takes one pass; anything else is looked at more closely,
             // but only once its end is there.
-            let start = self.line;
+            if self.searched == self.line {
+                self.take_sound(&inbox[..visible], bounds, &mut note)?;
+            }
             let bytes = &inbox[..visible];
-            let whole = if self.searched == start { whole_line(bytes, start) } else { None };
-            let line = if let Some(line) = whole {
-                self.line = line.next;
-                self.searched = line.next;
-                line
-            } else {
-                let Some((start, end)) = self.next_line(bytes)? else {
-                    return if visible == bounds.bytes.0 {
-                        Err(Kind::Limit(bounds.bytes.1))
-                    } else {
-                        Ok(None)
-                    };
+            if self.searched == self.line && bytes[self.line..].starts_with(b"\r\n") {
+                self.line += 2;
+                return Ok(true);
+            }
+            let Some((start, end)) = self.next_line(bytes)? else {
+                return if visible == most {
+                    Err(Kind::Limit(bounds.bytes.1))
+                } else {
+                    Ok(false)
                 };
-                if start == end {
-                    return Ok(Some(self.line));
-                }
-                if matches!(bytes[start], b' ' | b'\t') {
-                    if !(folds && self.foldable) {
-                        return Err(Kind::Peer(Violation::Fold));
-                    }
-                    self.unfold(inbox, start, end)?;
-                    continue;
-                }
-                // The close look says what is wrong; a line may also just not have been whole.
-                refusal(&bytes[start..end])?;
-                whole_line(bytes, start).ok_or(Kind::Peer(Violation::FieldValue))?
             };
-            if self.seen == bounds.fields.0 {
-                return Err(Kind::Limit(bounds.fields.1));
+            if start == end {
+                return Ok(true);
             }
-            self.seen += 1;
-            let (name, value) = (&bytes[start..line.colon], &bytes[line.from..line.to]);
-            let span = line.span(start)?;
-            let taken = note(name, value, (span.value, span.value_len)).map_err(Kind::Peer)?;
-            self.foldable = matches!(taken, Taken::Plain);
-            if !matches!(taken, Taken::Dropped) {
-                self.spans.push(span);
+            if matches!(bytes[start], b' ' | b'\t') {
+                if !(folds && self.foldable) {
+                    return Err(Kind::Peer(Violation::Fold));
+                }
+                self.unfold(inbox, start, end)?;
+                continue;
             }
+            // The close look says what is wrong; a line may also just not have been whole.
+            refusal(&bytes[start..end])?;
+            let line = Line::whole(&bytes[start..]).ok_or(Kind::Peer(Violation::FieldValue))?;
+            self.take(start, &line, bounds, &mut note)?;
         }
+    }
+
+    /// Takes the lines that are whole and sound.
+    #[inline(never)]
+    fn take_sound(
+        &mut self,
+        bytes: &[u8],
+        bounds: &Bounds,
+        note: &mut impl FnMut(&Line<'_>, Span) -> Result<Taken, Violation>,
+    ) -> Result<(), Kind> {
+        let mut rest = bytes.get(self.line..).unwrap_or_default();
+        while let Some(line) = Line::whole(rest) {
+            self.take(bytes.len() - rest.len(), &line, bounds, note)?;
+            rest = line.behind;
+        }
+        self.line = bytes.len() - rest.len();
+        self.searched = self.line;
+        Ok(())
+    }
+
+    /// Takes one line, which starts at `start`.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a fifth of a head's cost: see `sinew-benches`")]
+    fn take(
+        &mut self,
+        start: usize,
+        line: &Line<'_>,
+        bounds: &Bounds,
+        note: &mut impl FnMut(&Line<'_>, Span) -> Result<Taken, Violation>,
+    ) -> Result<(), Kind> {
+        if self.seen == bounds.fields.0 {
+            return Err(Kind::Limit(bounds.fields.1));
+        }
+        self.seen += 1;
+        let span = line.span(start);
+        let taken = note(line, span).map_err(Kind::Peer)?;
+        self.foldable = matches!(taken, Taken::Plain);
+        if !matches!(taken, Taken::Dropped) {
+            self.spans.push(span);
+        }
+        Ok(())
+    }
+
+    /// Takes what was read, up to where the next line would start; the next section starts afresh.
+    fn finish(&mut self, inbox: &mut BytesMut) -> Fields {
+        let block = inbox.split_to(self.line).freeze();
+        (self.line, self.searched, self.seen, self.foldable) = (0, 0, 0, false);
+        Fields::new(block, self.spans.take())
     }
 
     /// A client replaces a fold by spaces: <https://www.rfc-editor.org/rfc/rfc9112#section-5.2>
@@ -125,7 +164,7 @@ impl FieldLines {
         if !is_field_value(value) {
             return Err(Kind::Peer(Violation::FieldValue));
         }
-        let lead = inbox[from..end].iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
+        let lead = inbox[from..end].iter().take_while(|byte| is_blank(byte)).count();
         let lead = if value.is_empty() { 0 } else { lead };
         span.value = narrow(from + lead)?;
         span.value_len = narrow(value.len())?;
@@ -145,48 +184,62 @@ fn narrow(offset: usize) -> Result<u16, Kind> {
     u16::try_from(offset).map_err(|_| Kind::Limit(Limit::HeadBytes))
 }
 
-/// A field line with its CR LF, as offsets: `name ":" OWS value OWS`.
+/// A field line: `name ":" OWS value OWS`.
 /// <https://www.rfc-editor.org/rfc/rfc9112#section-5>
-#[derive(Clone, Copy)]
-struct Line {
-    colon: usize,
-    from: usize,
-    to: usize,
-    next: usize,
+struct Line<'a> {
+    name: &'a [u8],
+    /// The white space before the value, colon included.
+    lead: usize,
+    value: &'a [u8],
+    /// What follows the CR LF.
+    behind: &'a [u8],
 }
 
-impl Line {
-    fn span(self, start: usize) -> Result<Span, Kind> {
-        Ok(Span {
-            name: narrow(start)?,
-            name_len: narrow(self.colon - start)?,
-            value: narrow(self.from)?,
-            value_len: narrow(self.to - self.from)?,
-        })
+impl<'a> Line<'a> {
+    /// The first line of `bytes`; `None` unless it is whole and sound.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a fifth of a head's cost: see `sinew-benches`")]
+    fn whole(bytes: &'a [u8]) -> Option<Self> {
+        let (name, rest) = bytes.split_at_checked(token_prefix(bytes))?;
+        let (b':', rest) = rest.split_first()? else { return None };
+        let (value, rest) = rest.split_at_checked(value_end(rest))?;
+        let (b"\r\n", behind) = rest.split_first_chunk()? else { return None };
+        if name.is_empty() {
+            return None;
+        }
+        // One space and no more, nearly always.
+        match value {
+            [b' ', value @ ..] if !has_blank_edge(value) => {
+                Some(Self { name, lead: 2, value, behind })
+            }
+            value => Some(Self::trimmed(name, value, behind)),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn trimmed(name: &'a [u8], value: &'a [u8], behind: &'a [u8]) -> Self {
+        let lead = 1 + value.iter().take_while(|byte| is_blank(byte)).count();
+        Self { name, lead, value: trim(value), behind }
+    }
+
+    /// Nothing is read beyond what 16 bits can tell.
+    #[inline]
+    fn span(&self, start: usize) -> Span {
+        Span {
+            name: start as u16,
+            name_len: self.name.len() as u16,
+            value: (start + self.name.len() + self.lead) as u16,
+            value_len: self.value.len() as u16,
+        }
     }
 }
 
-/// The line at `start`; `None` unless it is whole and sound.
+/// Whether there is white space to take off a value, in which nothing else comes before `!`.
 #[inline]
-fn whole_line(bytes: &[u8], start: usize) -> Option<Line> {
-    let name = token_prefix(&bytes[start..]);
-    let colon = start + name;
-    if name == 0 || *bytes.get(colon)? != b':' {
-        return None;
-    }
-    let mut from = colon + 1;
-    while matches!(bytes.get(from)?, b' ' | b'\t') {
-        from += 1;
-    }
-    let end = value_end(bytes, from);
-    if bytes.get(end..end + 2)? != b"\r\n" {
-        return None;
-    }
-    let mut to = end;
-    while to > from && matches!(bytes[to - 1], b' ' | b'\t') {
-        to -= 1;
-    }
-    Some(Line { colon, from, to, next: end + 2 })
+fn has_blank_edge(value: &[u8]) -> bool {
+    let is_blank = |byte: &u8| *byte <= b' ';
+    value.first().is_some_and(is_blank) || value.last().is_some_and(is_blank)
 }
 
 /// What is wrong with a line, if anything is.
@@ -208,6 +261,9 @@ pub(crate) trait FirstLine: Sized {
     /// What can be said of a line whose end is not there yet. It must not refuse what
     /// [`parse`](Self::parse) would not refuse for the same reason.
     fn check_partial(line: &[u8], limits: &Limits) -> Result<(), Kind>;
+
+    /// The line at the start of `bytes` and its length, if it is whole, sound and of the usual kind.
+    fn usual(bytes: &[u8], limits: &Limits) -> Option<(Self, usize)>;
 
     /// Parses the whole line, which starts at offset 0.
     fn parse(line: &[u8], limits: &Limits) -> Result<Self, Kind>;
@@ -233,15 +289,14 @@ impl<L> Default for HeadParser<L> {
     }
 }
 
-/// A head whose end was found.
+/// What a whole head says; its field lines are still to be [taken](HeadParser::take_fields).
 pub(crate) struct Parsed<L> {
     pub(crate) first: L,
-    pub(crate) fields: Fields,
     pub(crate) framing: FramingFields,
 }
 
 impl<L: FirstLine> HeadParser<L> {
-    /// The head, once it is whole; its bytes are taken from the inbox then.
+    /// The head, once it is whole.
     pub(crate) fn poll(
         &mut self,
         inbox: &mut BytesMut,
@@ -255,23 +310,38 @@ impl<L: FirstLine> HeadParser<L> {
             fields: (limits.fields, Limit::Fields),
         };
         let framing = &mut self.framing;
-        let note = |name: &[u8], value: &[u8], at| {
-            let decides = framing.note(L::SIDE, name, value, at)?;
+        let note = |line: &Line<'_>, span: Span| {
+            if !FramingFields::may_decide(line.name) {
+                return Ok(Taken::Plain);
+            }
+            let at = (span.value, span.value_len);
+            let decides = framing.note(L::SIDE, line.name, line.value, at)?;
             Ok(if decides { Taken::Framing } else { Taken::Plain })
         };
         let folds = L::SIDE == Side::Response;
-        let Some(end) = self.lines.poll(inbox, &bounds, note, folds)? else {
+        if !self.lines.poll(inbox, &bounds, note, folds)? {
             return Ok(None);
-        };
-        let Some(first) = self.first.take() else { return Ok(None) };
-        let block = inbox.split_to(end).freeze();
-        let spans = core::mem::take(&mut self.lines).spans;
-        let framing = core::mem::take(&mut self.framing);
+        }
         self.skipped_empty_line = false;
-        Ok(Some(Parsed { first, fields: Fields::new(block, spans), framing }))
+        let framing = core::mem::take(&mut self.framing);
+        Ok(self.first.take().map(|first| Parsed { first, framing }))
+    }
+
+    /// Takes a whole head from the inbox.
+    pub(crate) fn take_fields(&mut self, inbox: &mut BytesMut) -> Fields {
+        self.lines.finish(inbox)
     }
 
     fn poll_first(&mut self, inbox: &mut BytesMut, limits: &Limits) -> Result<bool, Kind> {
+        let visible = inbox.len().min(limits.head);
+        if self.lines.searched == 0
+            && let Some((first, end)) = L::usual(&inbox[..visible], limits)
+        {
+            self.first = Some(first);
+            self.lines.line = end;
+            self.lines.searched = end;
+            return Ok(true);
+        }
         loop {
             let visible = inbox.len().min(limits.head);
             let found = self.lines.next_line(&inbox[..visible]);
@@ -307,7 +377,7 @@ impl<L: FirstLine> HeadParser<L> {
 /// `method SP request-target SP HTTP-version`
 #[derive(Debug)]
 pub(crate) struct RequestFirst {
-    method: Method,
+    pub(crate) method: Method,
     target_at: (u16, u16),
     target: Target,
     pub(crate) version: Version,
@@ -335,6 +405,23 @@ impl FirstLine for RequestFirst {
         Ok(())
     }
 
+    fn usual(bytes: &[u8], limits: &Limits) -> Option<(Self, usize)> {
+        const VERSION: &[u8; 11] = b" HTTP/1.1\r\n";
+        let (method, rest) = bytes.split_at_checked(token_prefix(bytes))?;
+        let (b' ', rest) = rest.split_first()? else { return None };
+        let scanned = Scanned::prefix(rest);
+        let len = scanned.target.len();
+        let behind = rest.get(len..)?.strip_prefix(VERSION)?;
+        if len == 0 || len > limits.target {
+            return None;
+        }
+        let target_at = (narrow(method.len() + 1).ok()?, narrow(len).ok()?);
+        let method = Method::from_bytes(method).ok()?;
+        let target = Target::split(&method, &scanned)?;
+        let first = Self { method, target_at, target, version: Version::HTTP_11 };
+        Some((first, bytes.len() - behind.len()))
+    }
+
     fn parse(line: &[u8], limits: &Limits) -> Result<Self, Kind> {
         let malformed = Kind::Peer(Violation::RequestLine);
         let method_len = method_end(line)?.ok_or(malformed)?;
@@ -350,8 +437,9 @@ impl FirstLine for RequestFirst {
         // The version comes first: with an unknown one the rest of the line means nothing to us.
         let version = http_version(version, Violation::RequestLine)?;
         let method = Method::from_bytes(&line[..method_len]).map_err(|_| malformed)?;
-        let target =
-            Target::split(&method, &rest[..target_len]).ok_or(Kind::Peer(Violation::Target))?;
+        let target = Scanned::whole(&rest[..target_len])
+            .and_then(|scanned| Target::split(&method, &scanned))
+            .ok_or(Kind::Peer(Violation::Target))?;
         let target_at = (narrow(method_len + 1)?, narrow(target_len)?);
         Ok(Self { method, target_at, target, version })
     }
@@ -372,11 +460,11 @@ fn http_version(bytes: &[u8], malformed: Violation) -> Result<Version, Kind> {
 }
 
 impl Parsed<RequestFirst> {
-    pub(crate) fn into_head(self) -> RequestHead {
-        let Self { first, fields, framing } = self;
+    pub(crate) fn into_head(self, fields: Fields) -> RequestHead {
+        let Self { first, framing } = self;
         RequestHead {
             upgrade: framing.upgrade(first.version),
-            expects_continue: framing.expects_continue && first.version == Version::HTTP_11,
+            expects_continue: framing.expects_continue(first.version),
             host: framing.host,
             method: first.method,
             version: first.version,
@@ -407,6 +495,18 @@ impl FirstLine for ResponseFirst {
         }
     }
 
+    fn usual(bytes: &[u8], _: &Limits) -> Option<(Self, usize)> {
+        let (code, rest) = bytes.strip_prefix(b"HTTP/1.1 ")?.split_first_chunk::<3>()?;
+        let rest = rest.strip_prefix(b" ")?;
+        let (reason, rest) = rest.split_at_checked(value_end(rest))?;
+        let behind = rest.strip_prefix(b"\r\n")?;
+        let end = bytes.len() - behind.len();
+        let status = StatusCode::from_bytes(code).ok()?;
+        let len = narrow(reason.len()).ok()?;
+        let reason = (narrow(end - 2).ok()? - len, len);
+        Some((Self { status, version: Version::HTTP_11, reason }, end))
+    }
+
     fn parse(line: &[u8], limits: &Limits) -> Result<Self, Kind> {
         let malformed = Kind::Peer(Violation::StatusLine);
         Self::check_partial(line, limits)?;
@@ -429,8 +529,8 @@ impl FirstLine for ResponseFirst {
 }
 
 impl Parsed<ResponseFirst> {
-    pub(crate) fn into_head(self) -> ResponseHead {
-        let Self { first, fields, .. } = self;
+    pub(crate) fn into_head(self, fields: Fields) -> ResponseHead {
+        let Self { first, .. } = self;
         ResponseHead { status: first.status, version: first.version, reason: first.reason, fields }
     }
 }
@@ -453,13 +553,13 @@ impl TrailerParser {
             bytes: (limits.trailer_bytes, Limit::TrailerBytes),
             fields: (limits.trailers, Limit::Trailers),
         };
-        let note = |name: &[u8], _: &[u8], _| {
-            let dropped = super::framing::is_forbidden_in_trailers(name);
+        let note = |line: &Line<'_>, _| {
+            let dropped = super::framing::is_forbidden_in_trailers(line.name);
             Ok(if dropped { Taken::Dropped } else { Taken::Framing })
         };
         let searched = self.lines.searched.saturating_sub(1);
         let polled = self.lines.poll(inbox, &bounds, note, false);
-        if matches!(polled, Ok(None) | Err(Kind::Limit(Limit::TrailerBytes))) {
+        if matches!(polled, Ok(false) | Err(Kind::Limit(Limit::TrailerBytes))) {
             // A lone CR is refused at once: a sender that ends its body with one waits for us.
             let visible = inbox.len().min(limits.trailer_bytes);
             let line = &inbox[searched.max(self.lines.line).min(visible)..visible];
@@ -471,9 +571,6 @@ impl TrailerParser {
             Kind::Peer(_) => Kind::Peer(Violation::Trailer),
             other => other,
         })?;
-        let Some(end) = polled else { return Ok(None) };
-        let spans = core::mem::take(&mut self.lines).spans;
-        let block = inbox.split_to(end).freeze();
-        Ok(Some(Fields::new(block, spans)))
+        Ok(polled.then(|| self.lines.finish(inbox)))
     }
 }

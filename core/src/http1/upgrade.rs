@@ -4,18 +4,17 @@ use http::Method;
 
 use super::grammar::list;
 use crate::error::Violation;
-use crate::head::RequestHead;
+use crate::head::Fields;
 
 /// Refuses an opening handshake that WebSocket forbids, so that no application answers it.
 /// <https://www.rfc-editor.org/rfc/rfc6455#section-4.2.1>
-pub(crate) fn check(head: &RequestHead) -> Result<(), Violation> {
-    let Some(offered) = head.upgrade() else { return Ok(()) };
+pub(crate) fn check(method: &Method, offered: &[u8], fields: &Fields) -> Result<(), Violation> {
     if !list(offered).any(|protocol| protocol.eq_ignore_ascii_case(b"websocket")) {
         return Ok(());
     }
-    let mut keys = head.fields().get_all("sec-websocket-key");
+    let mut keys = fields.get_all("sec-websocket-key");
     let sound = keys.next().is_some_and(is_nonce) && keys.next().is_none();
-    if *head.method() == Method::GET && sound { Ok(()) } else { Err(Violation::Upgrade) }
+    if *method == Method::GET && sound { Ok(()) } else { Err(Violation::Upgrade) }
 }
 
 /// Base64 of sixteen bytes: 22 digits, of which the last carries two bits, and two pads.

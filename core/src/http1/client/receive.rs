@@ -66,7 +66,7 @@ impl Client {
         let framing = parsed.framing.response(version, status, &self.asked);
         let keep = parsed.framing.keeps_alive(version);
         let chosen = parsed.framing.upgrade(version);
-        let head = parsed.into_head();
+        let head = parsed.into_head(self.parser.take_fields(&mut self.inbox));
         let framing = match framing {
             Ok(framing) => framing,
             Err(violation) => return Err(self.fail(Kind::Peer(violation), Phase::ResponseHead)),
@@ -129,7 +129,7 @@ impl Client {
             self.wait_continue = None;
             self.continue_due = true;
         }
-        Ok(ClientEvent::Informational(parsed.into_head()))
+        Ok(ClientEvent::Informational(parsed.into_head(self.parser.take_fields(&mut self.inbox))))
     }
 
     pub(super) fn next_body(&mut self, now: Instant) -> Result<Option<ClientEvent>, Error> {

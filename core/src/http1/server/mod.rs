@@ -317,6 +317,25 @@ impl Server {
     }
 }
 
+/// What is noted when a poll is over. It runs on drop, so that the event is written where the
+/// caller wants it and is not moved there through a variable.
+struct AfterPoll<'a> {
+    server: &'a mut Server,
+    now: Instant,
+    /// Bytes in the inbox before.
+    before: usize,
+}
+
+impl Drop for AfterPoll<'_> {
+    fn drop(&mut self) {
+        let server = &mut *self.server;
+        let consumed = self.before.saturating_sub(server.inbox.len());
+        server.rate.received = server.rate.received.saturating_add(consumed as u64);
+        server.guard.remember(&server.inbox);
+        server.watch_writes(self.now);
+    }
+}
+
 impl Machine for Server {
     type Event = ServerEvent;
     type Error = Error;
@@ -327,18 +346,8 @@ impl Machine for Server {
         }
         self.handle_timeout(now);
         let before = self.inbox.len();
-        let polled = match self.error {
-            Some(error) => {
-                self.linger(now);
-                Err(error)
-            }
-            None => self.advance(now),
-        };
-        let consumed = before.saturating_sub(self.inbox.len());
-        self.rate.received = self.rate.received.saturating_add(consumed as u64);
-        self.guard.remember(&self.inbox);
-        self.watch_writes(now);
-        polled
+        let after = AfterPoll { server: self, now, before };
+        after.server.advance(now)
     }
 
     #[inline]

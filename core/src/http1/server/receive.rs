@@ -17,6 +17,10 @@ impl Server {
     /// Parses on demand.
     #[inline]
     pub(super) fn advance(&mut self, now: Instant) -> Result<Option<ServerEvent>, Error> {
+        if let Some(error) = self.error {
+            self.linger(now);
+            return Err(error);
+        }
         if !matches!(self.end, End::Open) {
             self.linger(now);
             return Ok(None);
@@ -60,7 +64,7 @@ impl Server {
         }
         match self.parser.poll(&mut self.inbox, &self.config.limits) {
             Err(kind) => Err(self.fail(now, kind, Phase::RequestHead)),
-            Ok(Some(parsed)) => self.accept(now, parsed).map(Some),
+            Ok(Some(parsed)) => self.accept(now, parsed),
             Ok(None) if self.inbox.is_empty() => Ok(None),
             Ok(None) if self.eof => Err(self.fail(now, Kind::Truncated, Phase::RequestHead)),
             Ok(None) => {
@@ -78,13 +82,18 @@ impl Server {
         &mut self,
         now: Instant,
         parsed: Parsed<RequestFirst>,
-    ) -> Result<ServerEvent, Error> {
+    ) -> Result<Option<ServerEvent>, Error> {
         let version = parsed.first.version;
-        let framing = parsed.framing.request(version);
-        let keep = parsed.framing.keeps_alive(version);
-        let head = parsed.into_head();
-        let checked = framing.and_then(|framing| upgrade::check(&head).map(|()| framing));
-        let framing = match checked {
+        let fields = self.parser.take_fields(&mut self.inbox);
+        let upgrade = parsed.framing.upgrade(version);
+        let framing = parsed.framing.request(version).and_then(|framing| match upgrade {
+            Some((start, len)) => {
+                let offered = fields.slice(start, len);
+                upgrade::check(&parsed.first.method, offered, &fields).map(|()| framing)
+            }
+            None => Ok(framing),
+        });
+        let framing = match framing {
             Ok(framing) => framing,
             Err(violation) => {
                 return Err(self.fail(now, Kind::Peer(violation), Phase::RequestHead));
@@ -97,11 +106,13 @@ impl Server {
         };
         self.exchange += 1;
         self.version = version;
-        self.asked = Asked::from(head.method());
+        self.asked = Asked::from(&parsed.first.method);
         self.decoder = Decoder::new(framing);
         let has_body = body != BodySize::Empty;
-        self.waits_continue = head.expects_continue() && has_body && self.inbox.is_empty();
-        let switch = head.upgrade().is_some() || self.asked == Asked::Connect;
+        self.waits_continue =
+            parsed.framing.expects_continue(version) && has_body && self.inbox.is_empty();
+        let switch = upgrade.is_some() || self.asked == Asked::Connect;
+        let keep = parsed.framing.keeps_alive(version);
         self.state = self.transition(Transition::RequestHead { body: has_body, switch, keep })?;
         self.arm_handler(self.config.handler.map(|limit| now + limit));
         self.timer = None;
@@ -112,7 +123,7 @@ impl Server {
             self.measure_body(now);
         }
         self.log.record(observe::Event::RequestStarted { exchange: self.exchange });
-        Ok(ServerEvent::Request { head, body })
+        Ok(Some(ServerEvent::Request { head: parsed.into_head(fields), body }))
     }
 
     pub(super) fn next_body(&mut self, now: Instant) -> Result<Option<ServerEvent>, Error> {
