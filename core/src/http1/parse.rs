@@ -81,11 +81,7 @@ impl FieldLines {
                 return Ok(true);
             }
             let Some((start, end)) = self.next_line(bytes)? else {
-                return if visible == most {
-                    Err(Kind::Limit(bounds.bytes.1))
-                } else {
-                    Ok(false)
-                };
+                return if visible == most { Err(Kind::Limit(bounds.bytes.1)) } else { Ok(false) };
             };
             if start == end {
                 return Ok(true);

@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKey
 use rustls::time_provider::TimeProvider;
 use sinew_core::time::Instant;
 
-use super::common::{Common, VERSIONS, refuse_verifier};
+use super::common::{Common, VERSIONS, common_setters, refuse_verifier};
 use super::{ConfigError, Source, pem};
 use crate::{Options, Tls};
 
@@ -99,8 +99,7 @@ impl ClientTlsBuilder {
     ///
     /// When there is none in there, or it is malformed.
     pub fn ca_pem(mut self, pem: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
-        let source = Source::Memory;
-        self.common.add_authorities(pem::authorities(pem.as_ref(), &source)?, &source)?;
+        self.common.authorities_pem(pem.as_ref())?;
         Ok(self)
     }
 
@@ -110,9 +109,7 @@ impl ClientTlsBuilder {
     ///
     /// When the file cannot be read, has none in it, or it is malformed.
     pub fn ca_file(mut self, path: impl AsRef<Path>) -> Result<Self, ConfigError> {
-        let path = path.as_ref();
-        let source = pem::file(path);
-        self.common.add_authorities(pem::authorities(&pem::read(path)?, &source)?, &source)?;
+        self.common.authorities_file(path.as_ref())?;
         Ok(self)
     }
 
@@ -142,7 +139,8 @@ impl ClientTlsBuilder {
         Ok(self)
     }
 
-    /// The client's own certificate, shown to servers that ask: the chain in PEM, leaf first, and the private key in PEM.
+    /// The client's own certificate, shown to servers that ask: the chain in PEM, leaf first, and
+    /// the private key in PEM.
     ///
     /// # Errors
     ///
@@ -153,9 +151,7 @@ impl ClientTlsBuilder {
         chain: impl AsRef<[u8]>,
         key: impl AsRef<[u8]>,
     ) -> Result<Self, ConfigError> {
-        let source = Source::Memory;
-        let chain = pem::chain(chain.as_ref(), &source)?;
-        self.common.identity = Some((chain, pem::key(key.as_ref(), &source)?));
+        self.common.identity_pem(chain.as_ref(), key.as_ref())?;
         Ok(self)
     }
 
@@ -169,10 +165,7 @@ impl ClientTlsBuilder {
         chain: impl AsRef<Path>,
         key: impl AsRef<Path>,
     ) -> Result<Self, ConfigError> {
-        let (chain, key) = (chain.as_ref(), key.as_ref());
-        let certificates = pem::chain(&pem::read(chain)?, &pem::file(chain))?;
-        let key = pem::key(&pem::read(key)?, &pem::file(key))?;
-        self.common.identity = Some((certificates, key));
+        self.common.identity_file(chain.as_ref(), key.as_ref())?;
         Ok(self)
     }
 
@@ -193,53 +186,7 @@ impl ClientTlsBuilder {
         self
     }
 
-    /// Revocation lists for the certificates of servers, in PEM.
-    ///
-    /// Given at all, they must cover every certificate below the authority, and be current: a
-    /// certificate on no list, or on one past its next update, is refused.
-    ///
-    /// # Errors
-    ///
-    /// When there is none in there, or it is malformed.
-    pub fn crls_pem(mut self, pem: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
-        self.common.crls.extend(pem::crls(pem.as_ref(), &Source::Memory)?);
-        Ok(self)
-    }
-
-    /// Like [`crls_pem`](Self::crls_pem), from a file.
-    ///
-    /// # Errors
-    ///
-    /// When the file cannot be read, has none in it, or it is malformed.
-    pub fn crls_file(mut self, path: impl AsRef<Path>) -> Result<Self, ConfigError> {
-        let path = path.as_ref();
-        self.common.crls.extend(pem::crls(&pem::read(path)?, &pem::file(path))?);
-        Ok(self)
-    }
-
-    /// Like [`crls_pem`](Self::crls_pem), one list in DER.
-    pub fn crl_der(mut self, crl: CertificateRevocationListDer<'static>) -> Self {
-        self.common.crls.push(crl);
-        self
-    }
-
-    /// The time limits of every connection.
-    pub fn options(mut self, options: Options) -> Self {
-        self.common.options = options;
-        self
-    }
-
-    /// The clock that certificates are checked against. Default: the system's.
-    pub fn clock(mut self, clock: Arc<dyn TimeProvider>) -> Self {
-        self.common.clock = clock;
-        self
-    }
-
-    /// The cryptography. Default: ring, or else aws-lc-rs, as the crate's features say.
-    pub fn provider(mut self, provider: Arc<CryptoProvider>) -> Self {
-        self.common.provider = Some(provider);
-        self
-    }
+    common_setters!("servers");
 
     /// Builds it.
     ///

@@ -1,5 +1,6 @@
 //! What servers and clients configure alike.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
@@ -7,7 +8,7 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKey
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::{RootCertStore, SupportedProtocolVersion, version};
 
-use super::{ConfigError, Item, Source};
+use super::{ConfigError, Item, Source, pem};
 use crate::Options;
 
 /// Nothing older, and both of these.
@@ -39,6 +40,28 @@ impl Common {
             provider: None,
             clock: Arc::new(DefaultTimeProvider),
         }
+    }
+
+    pub(super) fn identity_pem(&mut self, chain: &[u8], key: &[u8]) -> Result<(), ConfigError> {
+        let source = Source::Memory;
+        self.identity = Some((pem::chain(chain, &source)?, pem::key(key, &source)?));
+        Ok(())
+    }
+
+    pub(super) fn identity_file(&mut self, chain: &Path, key: &Path) -> Result<(), ConfigError> {
+        let certificates = pem::chain(&pem::read(chain)?, &pem::file(chain))?;
+        self.identity = Some((certificates, pem::key(&pem::read(key)?, &pem::file(key))?));
+        Ok(())
+    }
+
+    pub(super) fn authorities_pem(&mut self, pem: &[u8]) -> Result<(), ConfigError> {
+        let source = Source::Memory;
+        self.add_authorities(pem::authorities(pem, &source)?, &source)
+    }
+
+    pub(super) fn authorities_file(&mut self, path: &Path) -> Result<(), ConfigError> {
+        let source = pem::file(path);
+        self.add_authorities(pem::authorities(&pem::read(path)?, &source)?, &source)
     }
 
     pub(super) fn add_authorities(
@@ -90,3 +113,57 @@ pub(super) fn refuse_verifier(error: &rustls::server::VerifierBuilderError) -> C
         why: error.to_string(),
     }
 }
+
+/// The setters that both builders have; `$of` is whose certificates are checked.
+macro_rules! common_setters {
+    ($of:literal) => {
+        #[doc = concat!("Revocation lists for the certificates of ", $of, ", in PEM.")]
+        ///
+        /// Given at all, they must cover every certificate below the authority, and be current: a
+        /// certificate on no list, or on one past its next update, is refused.
+        ///
+        /// # Errors
+        ///
+        /// When there is none in there, or it is malformed.
+        pub fn crls_pem(mut self, pem: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
+            self.common.crls.extend(pem::crls(pem.as_ref(), &Source::Memory)?);
+            Ok(self)
+        }
+
+        /// Like [`crls_pem`](Self::crls_pem), from a file.
+        ///
+        /// # Errors
+        ///
+        /// When the file cannot be read, has none in it, or it is malformed.
+        pub fn crls_file(mut self, path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+            let path = path.as_ref();
+            self.common.crls.extend(pem::crls(&pem::read(path)?, &pem::file(path))?);
+            Ok(self)
+        }
+
+        /// Like [`crls_pem`](Self::crls_pem), one list in DER.
+        pub fn crl_der(mut self, crl: CertificateRevocationListDer<'static>) -> Self {
+            self.common.crls.push(crl);
+            self
+        }
+
+        /// The time limits of every connection.
+        pub fn options(mut self, options: Options) -> Self {
+            self.common.options = options;
+            self
+        }
+
+        /// The clock that certificates are checked against. Default: the system's.
+        pub fn clock(mut self, clock: Arc<dyn TimeProvider>) -> Self {
+            self.common.clock = clock;
+            self
+        }
+
+        /// The cryptography. Default: ring, or else aws-lc-rs, as the crate's features say.
+        pub fn provider(mut self, provider: Arc<CryptoProvider>) -> Self {
+            self.common.provider = Some(provider);
+            self
+        }
+    };
+}
+pub(super) use common_setters;

@@ -11,7 +11,7 @@ use rustls::server::{NoClientAuth, NoServerSessionStorage, WebPkiClientVerifier}
 use rustls::time_provider::TimeProvider;
 use sinew_core::time::Instant;
 
-use super::common::{Common, VERSIONS, refuse_verifier};
+use super::common::{Common, VERSIONS, common_setters, refuse_verifier};
 use super::{ConfigError, Source, pem};
 use crate::{Options, Tls};
 
@@ -85,9 +85,7 @@ impl ServerTlsBuilder {
         chain: impl AsRef<[u8]>,
         key: impl AsRef<[u8]>,
     ) -> Result<Self, ConfigError> {
-        let source = Source::Memory;
-        let chain = pem::chain(chain.as_ref(), &source)?;
-        self.common.identity = Some((chain, pem::key(key.as_ref(), &source)?));
+        self.common.identity_pem(chain.as_ref(), key.as_ref())?;
         Ok(self)
     }
 
@@ -101,10 +99,7 @@ impl ServerTlsBuilder {
         chain: impl AsRef<Path>,
         key: impl AsRef<Path>,
     ) -> Result<Self, ConfigError> {
-        let (chain, key) = (chain.as_ref(), key.as_ref());
-        let certificates = pem::chain(&pem::read(chain)?, &pem::file(chain))?;
-        let key = pem::key(&pem::read(key)?, &pem::file(key))?;
-        self.common.identity = Some((certificates, key));
+        self.common.identity_file(chain.as_ref(), key.as_ref())?;
         Ok(self)
     }
 
@@ -124,8 +119,7 @@ impl ServerTlsBuilder {
     ///
     /// When there is none in there, or it is malformed.
     pub fn client_ca_pem(mut self, pem: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
-        let source = Source::Memory;
-        self.common.add_authorities(pem::authorities(pem.as_ref(), &source)?, &source)?;
+        self.common.authorities_pem(pem.as_ref())?;
         Ok(self)
     }
 
@@ -135,9 +129,7 @@ impl ServerTlsBuilder {
     ///
     /// When the file cannot be read, has none in it, or it is malformed.
     pub fn client_ca_file(mut self, path: impl AsRef<Path>) -> Result<Self, ConfigError> {
-        let path = path.as_ref();
-        let source = pem::file(path);
-        self.common.add_authorities(pem::authorities(&pem::read(path)?, &source)?, &source)?;
+        self.common.authorities_file(path.as_ref())?;
         Ok(self)
     }
 
@@ -161,60 +153,14 @@ impl ServerTlsBuilder {
         self
     }
 
-    /// The application protocols offered, in order of preference. Default: `http/1.1`, `http/1.0`. An empty list
-    /// switches ALPN off.
+    /// The application protocols offered, in order of preference. Default: `http/1.1`,
+    /// `http/1.0`. An empty list switches ALPN off.
     pub fn alpn<P: Into<Vec<u8>>>(mut self, protocols: impl IntoIterator<Item = P>) -> Self {
         self.common.alpn = protocols.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Revocation lists for the certificates of clients, in PEM.
-    ///
-    /// Given at all, they must cover every certificate below the authority, and be current: a
-    /// certificate on no list, or on one past its next update, is refused.
-    ///
-    /// # Errors
-    ///
-    /// When there is none in there, or it is malformed.
-    pub fn crls_pem(mut self, pem: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
-        self.common.crls.extend(pem::crls(pem.as_ref(), &Source::Memory)?);
-        Ok(self)
-    }
-
-    /// Like [`crls_pem`](Self::crls_pem), from a file.
-    ///
-    /// # Errors
-    ///
-    /// When the file cannot be read, has none in it, or it is malformed.
-    pub fn crls_file(mut self, path: impl AsRef<Path>) -> Result<Self, ConfigError> {
-        let path = path.as_ref();
-        self.common.crls.extend(pem::crls(&pem::read(path)?, &pem::file(path))?);
-        Ok(self)
-    }
-
-    /// Like [`crls_pem`](Self::crls_pem), one list in DER.
-    pub fn crl_der(mut self, crl: CertificateRevocationListDer<'static>) -> Self {
-        self.common.crls.push(crl);
-        self
-    }
-
-    /// The time limits of every connection.
-    pub fn options(mut self, options: Options) -> Self {
-        self.common.options = options;
-        self
-    }
-
-    /// The clock that certificates are checked against. Default: the system's.
-    pub fn clock(mut self, clock: Arc<dyn TimeProvider>) -> Self {
-        self.common.clock = clock;
-        self
-    }
-
-    /// The cryptography. Default: ring, or else aws-lc-rs, as the crate's features say.
-    pub fn provider(mut self, provider: Arc<CryptoProvider>) -> Self {
-        self.common.provider = Some(provider);
-        self
-    }
+    common_setters!("clients");
 
     /// Builds it.
     ///
