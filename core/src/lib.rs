@@ -12,7 +12,9 @@
 //! | [`error`] | whose fault, which status, how far the request got |
 //! | [`head`] | request and response heads, indexed over one block |
 //! | [`http1`] | HTTP/1.1, both roles |
-//! | [`observe`] | decisions as events |
+//! | [`client`] | what a client decides above one connection: the pool |
+//! | [`server`] | which handler a request belongs to |
+//! | [`observe`] | decisions as events; trace and request ids |
 //!
 //! # A whole exchange
 //!

@@ -1,0 +1,55 @@
+//! The name of one request in logs, errors and answers: `X-Request-Id`.
+
+use core::fmt;
+
+use bytes::Bytes;
+
+use crate::head::Fields;
+
+/// The field that carries it.
+pub const FIELD: &str = "x-request-id";
+
+/// Bytes of an id that a client chose, at most; a longer one is replaced.
+pub const BYTES: usize = 128;
+
+/// An id that is safe to print anywhere: letters, digits and `-._~:/+=@`.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct RequestId(Bytes);
+
+impl RequestId {
+    /// The id that a request brings, if it is one and safe.
+    pub fn from_fields(fields: &Fields) -> Option<Self> {
+        let mut ids = fields.get_all(FIELD);
+        let id = ids.next()?;
+        let sound =
+            ids.next().is_none() && (1..=BYTES).contains(&id.len()) && id.iter().all(is_safe);
+        sound.then(|| Self(Bytes::copy_from_slice(id)))
+    }
+
+    /// An id of our own: 32 digits of a number that nobody else has.
+    pub fn mint(number: u128) -> Self {
+        Self(Bytes::from(format!("{number:032x}")))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        // Only ASCII is let in.
+        core::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+fn is_safe(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~:/+=@".contains(byte)
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,196 @@
+//! Which trace a request belongs to: <https://www.w3.org/TR/trace-context/>
+//!
+//! Ids are arguments: whoever has entropy mints them, and a replay gives the same ones again.
+
+use core::fmt;
+use core::num::{NonZeroU64, NonZeroU128};
+
+use bytes::Bytes;
+
+use crate::head::Fields;
+
+/// Bytes of `tracestate` that are passed on, at most; what is beyond is dropped entry by entry.
+/// <https://www.w3.org/TR/trace-context/#tracestate-limits>
+pub const STATE_BYTES: usize = 512;
+
+/// Entries of `tracestate`; a list with more is dropped whole.
+pub const STATE_ENTRIES: usize = 32;
+
+/// Entries longer than this are the first to go where a list is too long.
+const LONG_ENTRY: usize = 128;
+
+const SAMPLED: u8 = 0x01;
+/// <https://www.w3.org/TR/trace-context-2/#random-trace-id-flag>
+const RANDOM: u8 = 0x02;
+
+/// A place in a trace: the trace, the span that is the parent of what happens here, whether it is
+/// recorded, and what vendors travel along.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TraceContext {
+    trace_id: NonZeroU128,
+    span_id: NonZeroU64,
+    flags: u8,
+    state: Bytes,
+}
+
+impl TraceContext {
+    /// The start of a trace. `random` ids were drawn evenly, so that others may sample by them.
+    pub const fn root(
+        trace_id: NonZeroU128,
+        span_id: NonZeroU64,
+        sampled: bool,
+        random: bool,
+    ) -> Self {
+        let sampled = if sampled { SAMPLED } else { 0 };
+        let random = if random { RANDOM } else { 0 };
+        Self { trace_id, span_id, flags: sampled | random, state: Bytes::new() }
+    }
+
+    /// What a request carries. `None` where it carries no trace or a malformed one: start a new
+    /// [`root`](Self::root) then, as the standard asks.
+    pub fn from_fields(fields: &Fields) -> Option<Self> {
+        let mut parents = fields.get_all("traceparent");
+        let parent = parents.next()?;
+        // https://www.w3.org/TR/trace-context/#a-traceparent-is-received
+        if parents.next().is_some() {
+            return None;
+        }
+        let (trace_id, span_id, flags) = parse_parent(parent)?;
+        let state = collect_state(fields).unwrap_or_default();
+        Some(Self { trace_id, span_id, flags, state })
+    }
+
+    /// The same trace below another span: what an outgoing call carries.
+    #[must_use]
+    pub fn child(&self, span_id: NonZeroU64) -> Self {
+        Self { span_id, ..self.clone() }
+    }
+
+    /// The trace. Sixteen bytes, big-endian on the wire.
+    pub const fn trace_id(&self) -> NonZeroU128 {
+        self.trace_id
+    }
+
+    /// The span that is the parent of what happens here.
+    pub const fn span_id(&self) -> NonZeroU64 {
+        self.span_id
+    }
+
+    /// Whether whoever came before records this trace.
+    pub const fn is_sampled(&self) -> bool {
+        self.flags & SAMPLED != 0
+    }
+
+    /// The value of `traceparent`, always in version 00.
+    pub fn traceparent(&self) -> [u8; 55] {
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        hex(&mut text[3..35], &self.trace_id.get().to_be_bytes());
+        hex(&mut text[36..52], &self.span_id.get().to_be_bytes());
+        hex(&mut text[53..], &[self.flags]);
+        text
+    }
+
+    /// The value of `tracestate`, where there is something to pass on.
+    pub fn tracestate(&self) -> Option<&[u8]> {
+        (!self.state.is_empty()).then_some(&self.state)
+    }
+}
+
+impl fmt::Debug for TraceContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(core::str::from_utf8(&self.traceparent()).unwrap_or_default())
+    }
+}
+
+fn hex(to: &mut [u8], bytes: &[u8]) {
+    for (pair, byte) in to.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = b"0123456789abcdef"[usize::from(byte >> 4)];
+        pair[1] = b"0123456789abcdef"[usize::from(byte & 15)];
+    }
+}
+
+/// Lower-case digits alone, as many as fit `u128`.
+fn unhex(digits: &[u8]) -> Option<u128> {
+    digits.iter().try_fold(0, |value: u128, digit| {
+        let digit = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return None,
+        };
+        Some(value << 4 | u128::from(digit))
+    })
+}
+
+/// `version "-" trace-id "-" parent-id "-" trace-flags`, and whatever a later version adds.
+/// <https://www.w3.org/TR/trace-context/#traceparent-header-field-values>
+fn parse_parent(text: &[u8]) -> Option<(NonZeroU128, NonZeroU64, u8)> {
+    let (known, more) = text.split_first_chunk::<55>()?;
+    if [known[2], known[35], known[52]] != *b"---" {
+        return None;
+    }
+    let version = unhex(&known[..2])?;
+    // https://www.w3.org/TR/trace-context/#versioning-of-traceparent
+    match version {
+        0xff => return None,
+        0 if !more.is_empty() => return None,
+        _ if more.first().is_some_and(|&byte| byte != b'-') => return None,
+        _ => {}
+    }
+    let trace_id = NonZeroU128::new(unhex(&known[3..35])?)?;
+    let span_id = NonZeroU64::new(u64::try_from(unhex(&known[36..52])?).ok()?)?;
+    let flags = u8::try_from(unhex(&known[53..])?).ok()?;
+    Some((trace_id, span_id, flags & (SAMPLED | RANDOM)))
+}
+
+/// The entries of all `tracestate` lines as one list; `None` where one of them is malformed.
+/// <https://www.w3.org/TR/trace-context/#tracestate-header-field-values>
+fn collect_state(fields: &Fields) -> Option<Bytes> {
+    let mut entries: Vec<&[u8]> = Vec::new();
+    for line in fields.get_all("tracestate") {
+        for entry in line.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+            if entry.is_empty() {
+                continue;
+            }
+            let (key, _) = split_entry(entry)?;
+            let known =
+                |other: &&[u8]| other.strip_prefix(key).is_some_and(|o| o.starts_with(b"="));
+            if entries.iter().any(known) || entries.len() == STATE_ENTRIES {
+                return None;
+            }
+            entries.push(entry);
+        }
+    }
+    let len = |entries: &[&[u8]]| entries.iter().map(|entry| entry.len() + 1).sum::<usize>();
+    if len(&entries) > STATE_BYTES + 1 {
+        entries.retain(|entry| entry.len() <= LONG_ENTRY);
+    }
+    // The newest stand in front.
+    while len(&entries) > STATE_BYTES + 1 {
+        entries.pop();
+    }
+    Some(Bytes::from(entries.join(&b","[..])))
+}
+
+/// `key "=" value`, both checked.
+fn split_entry(entry: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = entry.iter().position(|&byte| byte == b'=')?;
+    let (key, value) = (&entry[..at], &entry[at + 1..]);
+    let is_key = match key.iter().position(|&byte| byte == b'@') {
+        None => is_identifier(key, 256, u8::is_ascii_lowercase),
+        Some(at) => {
+            let (tenant, system) = (&key[..at], &key[at + 1..]);
+            is_identifier(tenant, 241, |b| b.is_ascii_lowercase() || b.is_ascii_digit())
+                && is_identifier(system, 14, u8::is_ascii_lowercase)
+        }
+    };
+    // Blanks around an entry are gone already.
+    let plain = |byte: &u8| matches!(byte, 0x20..=0x7e) && !matches!(byte, b',' | b'=');
+    let is_value = (1..=256).contains(&value.len()) && value.iter().all(plain);
+    (is_key && is_value).then_some((key, value))
+}
+
+fn is_identifier(text: &[u8], most: usize, may_start: impl Fn(&u8) -> bool) -> bool {
+    let inside =
+        |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-*/".contains(byte);
+    text.len() <= most && text.first().is_some_and(may_start) && text.iter().all(inside)
+}
