@@ -103,6 +103,10 @@ pub enum Timer {
     Handshake,
     /// Client: a call waits for a connection of the pool.
     PoolWait,
+    /// The keys of a token issuer are due to be fetched.
+    KeyRefresh,
+    /// The keys of a token issuer are being fetched.
+    KeyFetch,
 }
 
 impl Timer {
@@ -120,6 +124,8 @@ impl Timer {
             Self::Continue => "100-continue",
             Self::Handshake => "TLS handshake",
             Self::PoolWait => "wait for a connection",
+            Self::KeyRefresh => "key refresh",
+            Self::KeyFetch => "key fetch",
         }
     }
 }

@@ -1,0 +1,49 @@
+//! A signed token, taken apart: <https://www.rfc-editor.org/rfc/rfc7515#section-7.1>
+
+use serde::Deserialize;
+
+use crate::algorithm::Algorithm;
+use crate::base64url;
+use crate::refusal::Refusal;
+
+/// A token whose signature was not looked at yet.
+pub(crate) struct Unverified<'a> {
+    pub(crate) header: Header,
+    pub(crate) algorithm: Algorithm,
+    /// What was signed: header and payload as they stood in the token.
+    pub(crate) message: &'a [u8],
+    pub(crate) payload: Vec<u8>,
+    pub(crate) signature: Vec<u8>,
+}
+
+/// What is read of the header. `jwk`, `jku`, `x5c` and their like are not: a token does not bring the
+/// key that it is checked with.
+#[derive(Deserialize)]
+pub(crate) struct Header {
+    alg: String,
+    pub(crate) kid: Option<String>,
+    pub(crate) typ: Option<String>,
+    crit: Option<serde_json::Value>,
+}
+
+impl<'a> Unverified<'a> {
+    pub(crate) fn parse(token: &'a str) -> Result<Self, Refusal> {
+        let (message, signature) = token.rsplit_once('.').ok_or(Refusal::Malformed)?;
+        let (header, payload) = message.split_once('.').ok_or(Refusal::Malformed)?;
+        let decode = |part: &str| base64url::decode(part.as_bytes()).ok_or(Refusal::Malformed);
+        let header: Header =
+            serde_json::from_slice(&decode(header)?).map_err(|_| Refusal::Malformed)?;
+        // https://www.rfc-editor.org/rfc/rfc7515#section-4.1.11
+        if header.crit.is_some() {
+            return Err(Refusal::Critical);
+        }
+        let algorithm = Algorithm::from_name(&header.alg).ok_or(Refusal::Algorithm)?;
+        Ok(Self {
+            header,
+            algorithm,
+            message: message.as_bytes(),
+            payload: decode(payload)?,
+            signature: decode(signature)?,
+        })
+    }
+}

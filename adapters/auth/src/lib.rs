@@ -1,0 +1,32 @@
+//! Who a caller is, by token: JWT with keys that rotate, API keys, and tokens bound to certificates.
+//!
+//! Everything that needs a hash or a signature is here, so that `sinew-core` needs neither. Time is
+//! an argument: nothing reads a clock, so an expired token is expired in a replay, too.
+//!
+//! - [`JwtVerifier`] says whether a token is good, and if not, [why](Refusal).
+//! - [`Jwks`] is a machine that keeps the keys of an issuer fresh; its owner does the fetching.
+//! - [`ApiKeys`] finds who a key belongs to, knowing only hashes of keys.
+//!
+//! The algorithm is bound to the key, never taken from the token: a token can only say which of the
+//! algorithms that its key allows it used. `none` and symmetric algorithms do not exist here.
+
+mod algorithm;
+mod api_key;
+mod base64url;
+mod claims;
+mod crypto;
+mod der;
+mod jwk;
+mod jwks;
+mod jws;
+mod refusal;
+mod verifier;
+
+pub use algorithm::Algorithm;
+pub use api_key::{ApiKeys, BadKey};
+pub use claims::{Claims, Numeric};
+pub use crypto::{Crypto, NoCrypto, Thumbprint};
+pub use jwk::{BadJwks, KeySet, VerifyingKey};
+pub use jwks::{Fetch, Jwks, JwksPolicy, Lookup};
+pub use refusal::Refusal;
+pub use verifier::{JwtPolicy, JwtVerifier};
