@@ -1,9 +1,7 @@
 //! One connection: the loop.
 
 use std::fmt;
-use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -14,11 +12,14 @@ use sinew_tls::{PeerIdentity, Tls};
 
 use super::control::{Ending, Phase, Ticket};
 use super::exchange::Exchange;
-use super::link::Link;
+use super::link::{Hold, Link};
 use super::mode::Mode;
 use super::service::{Notice, Service};
+use super::session::Session;
 use crate::drive::{self, Alarm, Pipe};
 use crate::runtime::Runtime;
+use crate::upgraded::{Carrier, Line, Upgraded};
+use crate::wire::AnyWire;
 
 /// Steps of one wake-up; then the other tasks of the worker get their turn.
 const LAPS: usize = 64;
@@ -37,6 +38,9 @@ pub trait ServerWire:
     fn is_quiet(&self) -> bool {
         false
     }
+
+    /// The same, bare or under TLS.
+    fn into_any(self) -> AnyWire<http1::Server>;
 }
 
 impl ServerWire for http1::Server {
@@ -47,22 +51,28 @@ impl ServerWire for http1::Server {
     fn is_quiet(&self) -> bool {
         self.is_idle() && !self.peer_closed() && self.status() == Status::Open
     }
+
+    fn into_any(self) -> AnyWire<http1::Server> {
+        AnyWire::Plain(Box::new(self))
+    }
 }
 
 impl ServerWire for Tls<http1::Server> {
     fn identity(&self) -> Option<Arc<PeerIdentity>> {
         self.shared_peer_identity()
     }
+
+    fn into_any(self) -> AnyWire<http1::Server> {
+        AnyWire::Secure(Box::new(self))
+    }
 }
 
-/// A connection that is being served: one task, whatever it carries.
-///
-/// A named future, so that it is `Send` exactly where its parts are.
-pub struct Conn<W, R: Runtime, M: Mode> {
+/// A connection that speaks HTTP.
+pub(super) struct Conn<W, R: Runtime, M: Mode> {
     pub(super) wire: W,
     pub(super) seen: Seen,
     pub(super) service: Arc<Service<M>>,
-    pub(super) link: Arc<Link>,
+    pub(super) link: Hold,
     pub(super) exchange: Exchange<M>,
     /// The handler, or the producer of the answer's body, may have something for us.
     pub(super) stirred: bool,
@@ -70,7 +80,9 @@ pub struct Conn<W, R: Runtime, M: Mode> {
     pub(super) feeding: bool,
     pub(super) has_body: bool,
     pub(super) head_only: bool,
-    pub(super) tunnel: bool,
+    pub(super) connect: bool,
+    /// The request offers to leave HTTP.
+    pub(super) switchable: bool,
     /// Why the wire can go no further, as it was first told.
     pub(super) broken: Option<sinew_tls::Error>,
     pipe: Pipe<R::Io>,
@@ -80,8 +92,6 @@ pub struct Conn<W, R: Runtime, M: Mode> {
     /// What the report will say, once the server is stopping.
     ending: Option<Ending>,
 }
-
-impl<W, R: Runtime, M: Mode> Unpin for Conn<W, R, M> {}
 
 impl<W: ServerWire, R: Runtime, M: Mode> Conn<W, R, M> {
     pub(super) fn new(
@@ -96,13 +106,14 @@ impl<W: ServerWire, R: Runtime, M: Mode> Conn<W, R, M> {
             wire,
             seen: Seen::default(),
             service,
-            link: Arc::new(link),
+            link: Hold::new(link),
             exchange: Exchange::None,
             stirred: false,
             feeding: false,
             has_body: false,
             head_only: false,
-            tunnel: false,
+            connect: false,
+            switchable: false,
             broken: None,
             pipe: Pipe::new(io),
             runtime,
@@ -219,12 +230,18 @@ impl<W: ServerWire, R: Runtime, M: Mode> Conn<W, R, M> {
         Stop
     }
 
-    fn laps(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Stop> {
+    fn laps(&mut self, cx: &mut Context<'_>) -> Result<Poll<Next>, Stop> {
         let mut now = self.runtime.now();
         self.wake(cx, now)?;
         for _ in 0..LAPS {
             match self.wire.step(self.seen) {
-                Step::Poll => self.turn(cx, now),
+                Step::Poll => {
+                    self.turn(cx, now);
+                    if self.switchable && self.wire.top_ref().is_upgraded() {
+                        self.tell();
+                        return Ok(Poll::Ready(Next::Upgraded));
+                    }
+                }
                 Step::Write => match self.pipe.drain(cx, self.wire.outbox()) {
                     Poll::Ready(Ok(())) => self.seen.drained = self.is_quiet(),
                     Poll::Ready(Err(error)) => return Err(self.lost(&error)),
@@ -267,7 +284,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Conn<W, R, M> {
                         self.seen.drained = false;
                     }
                 },
-                Step::Close(_) => return Ok(Poll::Ready(())),
+                Step::Close(_) => return Ok(Poll::Ready(Next::End)),
             }
         }
         self.tell();
@@ -279,29 +296,40 @@ impl<W: ServerWire, R: Runtime, M: Mode> Conn<W, R, M> {
 /// The connection ends here and now.
 struct Stop;
 
-impl<W: ServerWire, R: Runtime, M: Mode> Future for Conn<W, R, M> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = &mut *self;
-        let ending = match this.laps(cx) {
-            Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(())) => this.ending,
-            Err(Stop) => None,
-        };
-        this.ticket.ends(ending.unwrap_or(Ending::Aborted));
-        this.tell();
-        this.end_exchange();
-        this.link.lose();
-        Poll::Ready(())
-    }
+/// What becomes of a connection that no longer speaks HTTP.
+pub(super) enum Next {
+    End,
+    /// The handler takes it over.
+    Upgraded,
 }
 
-impl<W, R: Runtime, M: Mode> Drop for Conn<W, R, M> {
-    fn drop(&mut self) {
-        // Also when the task was cancelled: no reader of a body waits for ever.
-        self.link.end(self.feeding);
-        self.link.lose();
+impl<W: ServerWire, R: Runtime, M: Mode> Conn<W, R, M> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        let ending = match self.laps(cx) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(Next::Upgraded)) => return Poll::Ready(Next::Upgraded),
+            Ok(Poll::Ready(Next::End)) => self.ending,
+            Err(Stop) => None,
+        };
+        self.ticket.ends(ending.unwrap_or(Ending::Aborted));
+        self.tell();
+        self.end_exchange();
+        Poll::Ready(Next::End)
+    }
+
+    /// Hands the connection over to the handler that asked for it. What is queued, the 101 at
+    /// least, goes along.
+    #[expect(clippy::result_large_err, reason = "the connection itself comes back")]
+    pub(super) fn into_session(self) -> Option<Session<M>> {
+        let Self { wire, pipe, runtime, exchange, link, service, ticket, ending, .. } = self;
+        let Exchange::Handling(handler) = exchange else { return None };
+        let now = runtime.now();
+        let turn = wire.top_ref().exchange();
+        let wire = wire.into_any().try_map(|server| server.into_tunnel(now))?;
+        let identity = wire.identity();
+        let line: Arc<Line> = Arc::new(Line::new(Carrier::new(wire, pipe, runtime, ())));
+        link.hand_over(turn, Upgraded::new(Arc::clone(&line), identity));
+        Some(Session { handler: Some(handler), line, link, service, ticket, ending })
     }
 }
 

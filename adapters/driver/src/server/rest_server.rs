@@ -20,6 +20,7 @@ use super::link::Link;
 use super::listen::SocketFile;
 use super::mode::{Mode, Threads};
 use super::service::{Notice, Service};
+use super::serving::Serving;
 use crate::io::{Listener, Peer};
 use crate::runtime::{Runtime, Spawn};
 
@@ -79,7 +80,7 @@ impl<R: Runtime, M: Mode> RestServer<R, M> {
     /// Dropped earlier, it closes the listeners; connections go on until they end by themselves.
     pub async fn serve(self)
     where
-        R: Spawn<Conn<http1::Server, R, M>> + Spawn<Conn<Tls<http1::Server>, R, M>>,
+        R: Spawn<Serving<http1::Server, R, M>> + Spawn<Serving<Tls<http1::Server>, R, M>>,
     {
         let Self { runtime, ports, service, control, .. } = self;
         let mut accepting = Accepting {
@@ -112,7 +113,7 @@ impl<R: Runtime, M: Mode> Accepting<R, M> {
     /// Ready when the server is stopping.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()>
     where
-        R: Spawn<Conn<http1::Server, R, M>> + Spawn<Conn<Tls<http1::Server>, R, M>>,
+        R: Spawn<Serving<http1::Server, R, M>> + Spawn<Serving<Tls<http1::Server>, R, M>>,
     {
         if self.wait.poll_stopping(cx).is_ready() {
             return Poll::Ready(());
@@ -159,7 +160,7 @@ impl<R: Runtime, M: Mode> Accepting<R, M> {
 
     fn start(&self, index: usize, io: R::Io, peer: Peer)
     where
-        R: Spawn<Conn<http1::Server, R, M>> + Spawn<Conn<Tls<http1::Server>, R, M>>,
+        R: Spawn<Serving<http1::Server, R, M>> + Spawn<Serving<Tls<http1::Server>, R, M>>,
     {
         let now = self.runtime.now();
         let ticket = self.control.admit();
@@ -168,10 +169,14 @@ impl<R: Runtime, M: Mode> Accepting<R, M> {
         let runtime = self.runtime.clone();
         let service = Arc::clone(&self.service);
         match self.ports.get(index).and_then(|port| port.tls.as_ref()) {
-            None => self.runtime.spawn(Conn::new(wire, io, runtime, service, link, ticket)),
+            None => {
+                let conn = Conn::new(wire, io, runtime, service, link, ticket);
+                self.runtime.spawn(Serving::new(conn));
+            }
             Some(tls) => match tls.accept(wire, now) {
                 Ok(wire) => {
-                    self.runtime.spawn(Conn::new(wire, io, runtime, service, link, ticket));
+                    let conn = Conn::new(wire, io, runtime, service, link, ticket);
+                    self.runtime.spawn(Serving::new(conn));
                 }
                 Err(_) => service.notice(Some(&link.peer), &Notice::TlsUnavailable),
             },

@@ -101,7 +101,8 @@ impl Server {
         self.decoder = Decoder::new(framing);
         let has_body = body != BodySize::Empty;
         self.waits_continue = head.expects_continue() && has_body && self.inbox.is_empty();
-        let switch = head.upgrade().is_some() || self.asked == Asked::Connect;
+        let switch = head.offers_switch();
+        self.offered = head.upgrade().map(<[u8]>::to_vec).unwrap_or_default();
         self.state = self.transition(Transition::RequestHead { body: has_body, switch, keep })?;
         self.arm_handler(self.config.handler.map(|limit| now + limit));
         self.timer = None;

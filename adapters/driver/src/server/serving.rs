@@ -1,0 +1,69 @@
+//! A connection from its first byte to its last.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use super::conn::{Conn, Next, ServerWire};
+use super::mode::Mode;
+use super::session::Session;
+use crate::runtime::Runtime;
+
+/// A connection that is being served: one task, whatever it carries.
+///
+/// A named future, so that it is `Send` exactly where its parts are.
+pub struct Serving<W, R: Runtime, M: Mode>(Stage<W, R, M>);
+
+enum Stage<W, R: Runtime, M: Mode> {
+    Http(Conn<W, R, M>),
+    Upgraded(Session<M>),
+    Over,
+}
+
+impl<W, R: Runtime, M: Mode> Unpin for Serving<W, R, M> {}
+
+impl<W, R: Runtime, M: Mode> Serving<W, R, M> {
+    pub(super) fn new(conn: Conn<W, R, M>) -> Self {
+        Self(Stage::Http(conn))
+    }
+}
+
+impl<W: ServerWire, R: Runtime, M: Mode> Future for Serving<W, R, M> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let stage = &mut self.0;
+        loop {
+            let next = match stage {
+                Stage::Http(conn) => match conn.poll(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(next) => next,
+                },
+                Stage::Upgraded(session) => match session.poll(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(()) => Next::End,
+                },
+                Stage::Over => return Poll::Ready(()),
+            };
+            *stage = match (next, std::mem::replace(stage, Stage::Over)) {
+                (Next::Upgraded, Stage::Http(conn)) => {
+                    conn.into_session().map_or(Stage::Over, Stage::Upgraded)
+                }
+                _ => Stage::Over,
+            };
+        }
+    }
+}
+
+impl<W, R: Runtime, M: Mode> fmt::Debug for Serving<W, R, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Stage::Http(conn) => conn.fmt(f),
+            Stage::Upgraded(session) => {
+                f.debug_struct("Upgraded").field("peer", &session.link.peer).finish_non_exhaustive()
+            }
+            Stage::Over => f.write_str("Over"),
+        }
+    }
+}
