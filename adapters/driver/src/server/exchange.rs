@@ -15,7 +15,7 @@ use sinew_core::http1::{BodySize, NO_FIELDS, Rejected, ServerEvent};
 use sinew_core::server::Params;
 use sinew_core::time::Instant;
 
-use super::conn::{Conn, ServerWire};
+use super::http1::{Http, ServerWire};
 use super::link::{Demand, Slot};
 use super::mode::Mode;
 use super::request::Request;
@@ -58,7 +58,7 @@ impl<M: Mode> fmt::Debug for Exchange<M> {
     }
 }
 
-impl<W: ServerWire, R: Runtime, M: Mode> Conn<W, R, M> {
+impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
     /// A request came: finds its handler and starts it.
     pub(super) fn begin(&mut self, now: Instant, head: RequestHead, size: BodySize) {
         let exchange = self.wire.top_ref().exchange();

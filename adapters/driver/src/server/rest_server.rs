@@ -16,11 +16,11 @@ use super::builder::ServerBuilder;
 use super::conn::Conn;
 use super::control::{Control, Wait};
 use super::handle::ServerHandle;
+use super::http1::Http;
 use super::link::Link;
 use super::listen::SocketFile;
 use super::mode::{Mode, Threads};
 use super::service::{Notice, Service};
-use super::serving::Serving;
 use crate::io::{Listener, Peer};
 use crate::runtime::{Runtime, Spawn};
 
@@ -80,7 +80,7 @@ impl<R: Runtime, M: Mode> RestServer<R, M> {
     /// Dropped earlier, it closes the listeners; connections go on until they end by themselves.
     pub async fn serve(self)
     where
-        R: Spawn<Serving<http1::Server, R, M>> + Spawn<Serving<Tls<http1::Server>, R, M>>,
+        R: Spawn<Conn<http1::Server, R, M>> + Spawn<Conn<Tls<http1::Server>, R, M>>,
     {
         let Self { runtime, ports, service, control, .. } = self;
         let mut accepting = Accepting {
@@ -113,7 +113,7 @@ impl<R: Runtime, M: Mode> Accepting<R, M> {
     /// Ready when the server is stopping.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()>
     where
-        R: Spawn<Serving<http1::Server, R, M>> + Spawn<Serving<Tls<http1::Server>, R, M>>,
+        R: Spawn<Conn<http1::Server, R, M>> + Spawn<Conn<Tls<http1::Server>, R, M>>,
     {
         if self.wait.poll_stopping(cx).is_ready() {
             return Poll::Ready(());
@@ -160,7 +160,7 @@ impl<R: Runtime, M: Mode> Accepting<R, M> {
 
     fn start(&self, index: usize, io: R::Io, peer: Peer)
     where
-        R: Spawn<Serving<http1::Server, R, M>> + Spawn<Serving<Tls<http1::Server>, R, M>>,
+        R: Spawn<Conn<http1::Server, R, M>> + Spawn<Conn<Tls<http1::Server>, R, M>>,
     {
         let now = self.runtime.now();
         let ticket = self.control.admit();
@@ -170,13 +170,13 @@ impl<R: Runtime, M: Mode> Accepting<R, M> {
         let service = Arc::clone(&self.service);
         match self.ports.get(index).and_then(|port| port.tls.as_ref()) {
             None => {
-                let conn = Conn::new(wire, io, runtime, service, link, ticket);
-                self.runtime.spawn(Serving::new(conn));
+                let http = Http::new(wire, io, runtime, service, link, ticket);
+                self.runtime.spawn(Conn::new(http));
             }
             Some(tls) => match tls.accept(wire, now) {
                 Ok(wire) => {
-                    let conn = Conn::new(wire, io, runtime, service, link, ticket);
-                    self.runtime.spawn(Serving::new(conn));
+                    let http = Http::new(wire, io, runtime, service, link, ticket);
+                    self.runtime.spawn(Conn::new(http));
                 }
                 Err(_) => service.notice(Some(&link.peer), &Notice::TlsUnavailable),
             },
