@@ -73,6 +73,8 @@ pub enum Phase {
     ResponseHead,
     /// Response body and trailers.
     ResponseBody,
+    /// Behind HTTP: the bytes of another protocol.
+    Tunnel,
 }
 
 /// How far a request got: what a retry may conclude.
@@ -107,8 +109,11 @@ pub enum Misuse {
     /// A target with a byte that cannot stand in a request line.
     Target,
     /// A status that cannot be sent here: 1xx as a final answer, a final status as interim, 1xx to
-    /// HTTP/1.0, 101 unasked.
+    /// HTTP/1.0.
     Status,
+    /// A switch of protocols that the request does not offer, or of which the answer does not say
+    /// to which.
+    Upgrade,
     /// A reason phrase with a control byte.
     Reason,
     /// A field name that is not a token.
@@ -279,6 +284,7 @@ impl Phase {
             Self::RequestBody => "request body",
             Self::ResponseHead => "response head",
             Self::ResponseBody => "response body",
+            Self::Tunnel => "tunnel",
         }
     }
 }
@@ -295,6 +301,7 @@ impl Misuse {
             Self::Method => "the method is not a token",
             Self::Target => "the target cannot stand in a request line",
             Self::Status => "this status cannot be sent here",
+            Self::Upgrade => "the request does not offer this switch of protocols",
             Self::Reason => "the reason phrase has a control byte",
             Self::FieldName => "a field name is not a token",
             Self::FieldValue => "a field value has a control byte",

@@ -44,7 +44,8 @@ pub enum ErrorKind {
     TooLarge(u64),
     /// Bytes that are not what they should be: JSON, form, text.
     Decode,
-    /// An answer with an error status, where success was asked for.
+    /// An answer with an error status, where success was asked for; one with any status, where a
+    /// switch of protocols was.
     Status(StatusCode),
     /// The client, or the server, was stopped.
     Stopped,
@@ -121,6 +122,18 @@ impl Error {
 impl From<sinew_core::Error> for Error {
     fn from(error: sinew_core::Error) -> Self {
         Self::new(ErrorKind::Protocol(error), error.phase, error.delivery)
+    }
+}
+
+impl From<sinew_tls::Error> for Error {
+    fn from(error: sinew_tls::Error) -> Self {
+        match error {
+            sinew_tls::Error::Wire(error) => error.into(),
+            sinew_tls::Error::Tls(failure) => {
+                let (phase, delivery) = (failure.phase(), failure.delivery());
+                Self::new(ErrorKind::Tls(failure), phase, delivery)
+            }
+        }
     }
 }
 

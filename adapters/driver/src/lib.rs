@@ -7,6 +7,8 @@ pub mod error;
 pub mod io;
 pub mod runtime;
 pub mod server;
+mod upgraded;
+mod wire;
 
 pub use body::Body;
 pub use client::{Call, ClientBuilder, ClientResponse, RestClient, RestClientConfig};
@@ -18,3 +20,4 @@ pub use server::{
     RestServer, RestServerConfig, RouteOptions, ServerBuilder, ServerHandle, Sse, SseEvent,
     StopReport, Threads,
 };
+pub use upgraded::Upgraded;

@@ -89,6 +89,12 @@ impl RequestHead {
         self.upgrade.map(|(start, len)| self.fields.slice(start, len))
     }
 
+    /// Whether an answer can end HTTP on this connection: the client offers an upgrade, or wants a
+    /// tunnel.
+    pub fn offers_switch(&self) -> bool {
+        self.upgrade.is_some() || self.method == Method::CONNECT
+    }
+
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub fn expects_continue(&self) -> bool {
         self.expects_continue

@@ -121,7 +121,8 @@ impl Decoder {
     }
 }
 
-fn take(inbox: &mut BytesMut, n: usize) -> Bytes {
+/// The next `n` bytes; small pieces do not pin the block that they came in.
+pub(crate) fn take(inbox: &mut BytesMut, n: usize) -> Bytes {
     if n < COPY_BELOW {
         let piece = Bytes::copy_from_slice(&inbox[..n]);
         inbox.advance(n);

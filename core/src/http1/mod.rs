@@ -9,6 +9,7 @@
 //! | `chunked`, `body` | bodies in and out |
 //! | `encode` | heads out; nothing unchecked leaves |
 //! | `upgrade` | what a request to switch protocols must look like |
+//! | `tunnel` | the bytes behind a switch of protocols, or behind CONNECT |
 //! | `limits` | every limit and every timer, with defaults |
 //!
 //! # States
@@ -32,9 +33,11 @@ mod message;
 mod parse;
 mod server;
 mod state;
+mod tunnel;
 mod upgrade;
 
 pub use client::{Client, ClientEvent};
 pub use limits::{ClientConfig, Limits, ServerConfig};
 pub use message::{BodySize, NO_FIELDS, Rejected, RequestLine, StatusLine};
 pub use server::{Server, ServerEvent};
+pub use tunnel::{Tunnel, TunnelConfig, TunnelEvent};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, EXPECT};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, EXPECT, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use http_body::Body as _;
 use serde::Serialize;
@@ -26,11 +26,11 @@ use super::conn::{Conn, refused};
 use super::dial::dial;
 use super::lease::Connections;
 use super::response::{ClientResponse, Incoming};
-use super::wire::ClientWire;
 use crate::body::Body;
 use crate::drive;
 use crate::error::{Error, ErrorKind};
 use crate::runtime::Runtime;
+use crate::wire::AnyWire;
 
 /// A client of one service: `client.get("/path").send().await`.
 ///
@@ -221,6 +221,13 @@ impl<R: Runtime> Call<R> {
         self
     }
 
+    /// Offers to leave HTTP for this protocol: with [`ClientResponse::upgrade`] where the server
+    /// answers 101. (CONNECT needs no offer; its path is `host:port`.)
+    /// <https://www.rfc-editor.org/rfc/rfc9110#section-7.8>
+    pub fn upgrade(self, protocol: &str) -> Self {
+        self.header(UPGRADE, protocol)
+    }
+
     /// The time of this call: see [`RestClientConfig::timeout`].
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -248,10 +255,12 @@ impl<R: Runtime> Call<R> {
         let shared = Arc::clone(&self.shared);
         let runtime = &shared.connections.runtime;
         let deadline = runtime.now() + self.timeout;
-        let target = shared.base.target(&self.path, &self.query)?;
-        let authority = shared.base.authority.as_bytes();
-        let line = RequestLine { method: &self.method, target: target.as_bytes(), authority };
-        line.check().map_err(refused)?;
+        // https://www.rfc-editor.org/rfc/rfc9112#section-3.2.3
+        let target = match self.method {
+            Method::CONNECT => self.path.clone(),
+            _ => shared.base.target(&self.path, &self.query)?,
+        };
+        self.line(&target).check().map_err(refused)?;
         for (name, value) in &shared.config.default_headers {
             if !self.fields.contains_key(name) {
                 self.fields.append(name, value.clone());
@@ -273,6 +282,10 @@ impl<R: Runtime> Call<R> {
             match answer {
                 Ok((head, body)) => {
                     let identity = conn.wire.identity();
+                    if conn.wire.top_ref().is_upgraded() {
+                        let upgraded = conn.upgrade(lease);
+                        return Ok(ClientResponse::switched(head, identity, upgraded));
+                    }
                     let incoming = Incoming::new(conn, lease, body);
                     let limit = shared.config.max_response_size;
                     return Ok(ClientResponse::new(head, identity, incoming, limit));
@@ -298,6 +311,16 @@ impl<R: Runtime> Call<R> {
         ended && (error.delivery() == Delivery::NotSent || self.method.is_idempotent())
     }
 
+    /// The request line. CONNECT names in `Host` whom it asks for, not the proxy that it asks.
+    fn line<'a>(&'a self, target: &'a str) -> RequestLine<'a> {
+        let authority = match self.method {
+            Method::CONNECT => target,
+            _ => &self.shared.base.authority,
+        };
+        let (target, authority) = (target.as_bytes(), authority.as_bytes());
+        RequestLine { method: &self.method, target, authority }
+    }
+
     async fn connect(&self, by: Instant) -> Result<Conn<R>, Error> {
         let Shared { config, base, machine, connections } = &*self.shared;
         let runtime = &connections.runtime;
@@ -309,9 +332,9 @@ impl<R: Runtime> Call<R> {
                 let tls = tls
                     .connect(name, client, runtime.now())
                     .map_err(|why| Error::config("TLS cannot be started").with_source(why))?;
-                ClientWire::Secure(Box::new(tls))
+                AnyWire::Secure(Box::new(tls))
             }
-            _ => ClientWire::Plain(Box::new(client)),
+            _ => AnyWire::Plain(Box::new(client)),
         };
         Ok(Conn::new(wire, io, runtime.clone()))
     }
@@ -328,11 +351,7 @@ impl<R: Runtime> Call<R> {
             Some(bytes) => BodySize::Exact(bytes.len() as u64),
             None => self.body.size_hint().exact().map_or(BodySize::Unknown, BodySize::Exact),
         };
-        let line = RequestLine {
-            method: &self.method,
-            target: target.as_bytes(),
-            authority: self.shared.base.authority.as_bytes(),
-        };
+        let line = self.line(target);
         let top = conn.wire.top();
         drive::lend_write_block(top.outbox());
         top.send_request(now, line, &self.fields, size).map_err(refused)?;

@@ -2,27 +2,30 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http_body::Body as _;
 use sinew_core::Machine as _;
 use sinew_core::error::{Delivery, Kind, Phase};
-use sinew_core::http1::{ClientEvent, NO_FIELDS, Rejected};
-use sinew_core::machine::{Layered as _, Seen, Step, Wire as _};
+use sinew_core::http1::{Client, ClientEvent, NO_FIELDS, Rejected};
+use sinew_core::machine::{Layered as _, Seen, Status, Step, Wire as _};
 use sinew_core::time::Instant;
 
-use super::wire::ClientWire;
+use super::lease::Lease;
 use crate::body::Body;
 use crate::drive::{self, Alarm, Pipe};
 use crate::error::{Error, ErrorKind};
 use crate::runtime::Runtime;
+use crate::upgraded::{Carrier, Line};
+use crate::wire::AnyWire;
 
 /// Steps of one poll; then the other tasks of the worker get their turn.
 const LAPS: usize = 64;
 
 /// A connection, and the request body that is being sent on it.
 pub(super) struct Conn<R: Runtime> {
-    pub(super) wire: ClientWire,
+    pub(super) wire: AnyWire<Client>,
     pub(super) outgoing: Option<Body>,
     /// When the call ends, whatever it has reached.
     pub(super) deadline: Option<Instant>,
@@ -35,7 +38,7 @@ pub(super) struct Conn<R: Runtime> {
 }
 
 impl<R: Runtime> Conn<R> {
-    pub(super) fn new(wire: ClientWire, io: R::Io, runtime: R) -> Self {
+    pub(super) fn new(wire: AnyWire<Client>, io: R::Io, runtime: R) -> Self {
         Self {
             wire,
             outgoing: None,
@@ -48,17 +51,26 @@ impl<R: Runtime> Conn<R> {
         }
     }
 
+    /// The connection has left HTTP: it is its caller's now, together with its place under the caps.
+    #[expect(clippy::result_large_err, reason = "the connection itself comes back")]
+    pub(super) fn upgrade(self, lease: Lease<R>) -> Option<Arc<Line>> {
+        let Self { wire, pipe, runtime, .. } = self;
+        let now = runtime.now();
+        let wire = wire.try_map(|client| client.into_tunnel(now))?;
+        Some(Arc::new(Line::new(Carrier::new(wire, pipe, runtime, lease))))
+    }
+
     /// Looks once whether a kept connection is still good: nothing to read, no end.
     pub(super) fn is_alive(&mut self, cx: &mut Context<'_>) -> bool {
         let now = self.runtime.now();
         self.wire.handle_timeout(now);
         loop {
             match self.pipe.fill(cx, &mut self.wire) {
-                Poll::Pending => return self.wire.reusable(),
+                Poll::Pending => return self.is_reusable(),
                 Poll::Ready(Ok(0) | Err(_)) => return false,
                 // TLS may have something to say between exchanges; HTTP has not.
                 Poll::Ready(Ok(_)) => match self.wire.poll_event(now) {
-                    Ok(None) if self.wire.reusable() => {}
+                    Ok(None) if self.is_reusable() => {}
                     _ => return false,
                 },
             }
@@ -67,7 +79,14 @@ impl<R: Runtime> Conn<R> {
 
     /// Whether the connection can be kept.
     pub(super) fn is_clean(&mut self) -> bool {
-        self.outgoing.is_none() && self.deaf.is_none() && self.wire.reusable()
+        self.outgoing.is_none() && self.deaf.is_none() && self.is_reusable()
+    }
+
+    /// Whether another exchange can follow, on every layer.
+    fn is_reusable(&mut self) -> bool {
+        self.wire.top_ref().reusable()
+            && self.wire.status() == Status::Open
+            && self.wire.outbox().is_empty()
     }
 
     /// Gives back what a sleeping connection need not hold.
@@ -220,22 +239,18 @@ impl<R: Runtime> Conn<R> {
 
     fn phase(&self) -> Phase {
         match &self.wire {
-            ClientWire::Secure(tls) if tls.is_handshaking() => Phase::Tls,
+            AnyWire::Secure(tls) if tls.is_handshaking() => Phase::Tls,
             _ if self.wire.top_ref().awaits_response() => Phase::ResponseHead,
             _ => Phase::ResponseBody,
         }
     }
 
     fn failed(&self, error: sinew_tls::Error) -> Error {
-        match error {
-            sinew_tls::Error::Tls(failure) => {
-                let (phase, delivery) = (failure.phase(), failure.delivery());
-                Error::new(ErrorKind::Tls(failure), phase, delivery)
+        match (&error, self.deaf) {
+            (sinew_tls::Error::Wire(wire), Some(kind)) if wire.kind == Kind::Truncated => {
+                self.lost(kind)
             }
-            sinew_tls::Error::Wire(error) => match (error.kind, self.deaf) {
-                (Kind::Truncated, Some(kind)) => self.lost(kind),
-                _ => error.into(),
-            },
+            _ => error.into(),
         }
     }
 }

@@ -12,7 +12,6 @@ mod conn;
 mod dial;
 mod lease;
 mod response;
-mod wire;
 
 pub use builder::ClientBuilder;
 pub use call::{Call, RestClient};

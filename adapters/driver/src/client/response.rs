@@ -19,6 +19,7 @@ use super::lease::Lease;
 use crate::body::Body;
 use crate::error::{Error, ErrorKind};
 use crate::runtime::Runtime;
+use crate::upgraded::{Line, Upgraded};
 
 /// An answer whose head is here. Its body comes as it is read.
 pub struct ClientResponse {
@@ -30,6 +31,7 @@ pub struct ClientResponse {
     /// The body once it is streamed.
     body: Body,
     limit: u64,
+    upgraded: Option<Upgraded>,
 }
 
 /// A body that can be told that it is streamed: the call's time ended with the head then.
@@ -45,7 +47,26 @@ impl ClientResponse {
         limit: u64,
     ) -> Self {
         let fresh = body.map(|body| -> Pin<Box<dyn Arriving>> { Box::pin(body) });
-        Self { head, fields: OnceLock::new(), identity, fresh, body: Body::empty(), limit }
+        let body = Body::empty();
+        Self { head, fields: OnceLock::new(), identity, fresh, body, limit, upgraded: None }
+    }
+
+    /// The answer with which the connection left HTTP.
+    pub(super) fn switched(
+        head: ResponseHead,
+        identity: Option<Arc<PeerIdentity>>,
+        line: Option<Arc<Line>>,
+    ) -> Self {
+        let upgraded = line.map(|line| Upgraded::new(line, identity.clone()));
+        Self {
+            head,
+            fields: OnceLock::new(),
+            identity,
+            fresh: None,
+            body: Body::empty(),
+            limit: 0,
+            upgraded,
+        }
     }
 
     /// The status.
@@ -85,6 +106,19 @@ impl ClientResponse {
             return Err(Error::new(kind, Phase::ResponseHead, self.head.delivery()));
         }
         Ok(self)
+    }
+
+    /// The connection, where it has left HTTP: the server answered 101 to
+    /// [`Call::upgrade`](super::Call::upgrade), or 2xx to CONNECT. It keeps its place among the
+    /// client's connections until it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Status`], where the server answered something else.
+    pub fn upgrade(self) -> Result<Upgraded, Error> {
+        let kind = ErrorKind::Status(self.status());
+        let refused = Error::new(kind, Phase::ResponseHead, self.head.delivery());
+        self.upgraded.ok_or(refused)
     }
 
     /// The next piece of the body; `None` at its end. From the first piece on, the call's time is

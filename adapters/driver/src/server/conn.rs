@@ -1,316 +1,69 @@
-//! One connection: the loop.
+//! A connection from its first byte to its last.
 
 use std::fmt;
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use sinew_core::http1::{self, ServerEvent};
-use sinew_core::machine::{Layered, Machine, Seen, Status, Step, Wire};
-use sinew_core::time::{Deadline, Instant};
-use sinew_tls::{PeerIdentity, Tls};
-
-use super::control::{Ending, Phase, Ticket};
-use super::exchange::Exchange;
-use super::link::Link;
+use super::http1::{Http, Next, ServerWire};
 use super::mode::Mode;
-use super::service::{Notice, Service};
-use crate::drive::{self, Alarm, Pipe};
+use super::session::Session;
 use crate::runtime::Runtime;
-
-/// Steps of one wake-up; then the other tasks of the worker get their turn.
-const LAPS: usize = 64;
-
-/// A wire with an HTTP/1.1 server on top: the bare machine, or the machine under TLS.
-pub trait ServerWire:
-    Layered<Top = http1::Server>
-    + Machine<Event = ServerEvent, Error: Into<sinew_tls::Error>>
-    + Unpin
-    + 'static
-{
-    /// Whom the peer's certificate names, once the handshake is complete.
-    fn identity(&self) -> Option<Arc<PeerIdentity>>;
-
-    /// Whether pulling an event would certainly give none: saves the pull.
-    fn is_quiet(&self) -> bool {
-        false
-    }
-}
-
-impl ServerWire for http1::Server {
-    fn identity(&self) -> Option<Arc<PeerIdentity>> {
-        None
-    }
-
-    fn is_quiet(&self) -> bool {
-        self.is_idle() && !self.peer_closed() && self.status() == Status::Open
-    }
-}
-
-impl ServerWire for Tls<http1::Server> {
-    fn identity(&self) -> Option<Arc<PeerIdentity>> {
-        self.shared_peer_identity()
-    }
-}
 
 /// A connection that is being served: one task, whatever it carries.
 ///
 /// A named future, so that it is `Send` exactly where its parts are.
-pub struct Conn<W, R: Runtime, M: Mode> {
-    pub(super) wire: W,
-    pub(super) seen: Seen,
-    pub(super) service: Arc<Service<M>>,
-    pub(super) link: Arc<Link>,
-    pub(super) exchange: Exchange<M>,
-    /// The handler, or the producer of the answer's body, may have something for us.
-    pub(super) stirred: bool,
-    /// The request body is handed over to a reader.
-    pub(super) feeding: bool,
-    pub(super) has_body: bool,
-    pub(super) head_only: bool,
-    pub(super) tunnel: bool,
-    /// Why the wire can go no further, as it was first told.
-    pub(super) broken: Option<sinew_tls::Error>,
-    pipe: Pipe<R::Io>,
-    runtime: R,
-    alarm: Alarm<R>,
-    ticket: Ticket,
-    /// What the report will say, once the server is stopping.
-    ending: Option<Ending>,
+pub struct Conn<W, R: Runtime, M: Mode>(Stage<W, R, M>);
+
+enum Stage<W, R: Runtime, M: Mode> {
+    Http(Http<W, R, M>),
+    Upgraded(Session<M>),
+    Over,
 }
 
 impl<W, R: Runtime, M: Mode> Unpin for Conn<W, R, M> {}
 
-impl<W: ServerWire, R: Runtime, M: Mode> Conn<W, R, M> {
-    pub(super) fn new(
-        wire: W,
-        io: R::Io,
-        runtime: R,
-        service: Arc<Service<M>>,
-        link: Link,
-        ticket: Ticket,
-    ) -> Self {
-        Self {
-            wire,
-            seen: Seen::default(),
-            service,
-            link: Arc::new(link),
-            exchange: Exchange::None,
-            stirred: false,
-            feeding: false,
-            has_body: false,
-            head_only: false,
-            tunnel: false,
-            broken: None,
-            pipe: Pipe::new(io),
-            runtime,
-            alarm: Alarm::new(),
-            ticket,
-            ending: None,
-        }
-    }
-
-    /// What every wake-up starts with. Break: the server is stopping and has lost its patience.
-    fn wake(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<(), Stop> {
-        match self.ticket.phase(cx) {
-            Phase::Serving => {}
-            Phase::Aborting => return Err(Stop),
-            Phase::Draining if self.ending.is_some() => {}
-            Phase::Draining => {
-                let top = self.wire.top();
-                let idle = matches!(self.exchange, Exchange::None) && top.is_idle();
-                self.ending = Some(if idle { Ending::Idle } else { Ending::Drained });
-                top.close(now);
-                self.seen.drained = false;
-            }
-        }
-        self.seen.read_blocked = false;
-        self.seen.write_blocked = false;
-        if !matches!(self.exchange, Exchange::None) {
-            self.stirred = true;
-            self.seen.drained = false;
-        }
-        if self.alarm.has_fired(now) {
-            self.wire.handle_timeout(now);
-            self.seen.drained = false;
-        }
-        match self.pipe.flush(cx) {
-            Poll::Ready(Err(error)) => Err(self.lost(&error)),
-            _ => Ok(()),
-        }
-    }
-
-    /// The application, or the machine, or both, get their turn.
-    fn turn(&mut self, cx: &mut Context<'_>, now: Instant) {
-        self.seen.drained = true;
-        if !matches!(self.exchange, Exchange::None) {
-            if self.broken.is_some() || self.wire.top_ref().error().is_some() {
-                self.abandon(cx);
-            } else {
-                if self.stirred || self.seen.producer_waits {
-                    self.stirred = false;
-                    self.run(cx, now);
-                }
-                if self.feed(cx, now) {
-                    self.stirred = true;
-                    self.seen.drained = false;
-                }
-            }
-            if matches!(self.exchange, Exchange::None) {
-                self.seen.drained = false;
-            }
-            return;
-        }
-        match self.wire.poll_event(now) {
-            Ok(None) => {}
-            Ok(Some(ServerEvent::Request { head, body })) => {
-                self.begin(now, head, body);
-                self.run(cx, now);
-                self.seen.drained = self.is_quiet();
-            }
-            // The machine drains a discarded body by itself.
-            Ok(Some(ServerEvent::Data(_) | ServerEvent::End(_))) => self.seen.drained = false,
-            Err(error) => self.broke(error.into()),
-        }
-    }
-
-    /// Whether neither the machine nor the application has anything to say.
-    fn is_quiet(&self) -> bool {
-        matches!(self.exchange, Exchange::None) && self.wire.is_quiet()
-    }
-
-    /// The wire failed. What is queued is still flushed, as the machine says.
-    pub(super) fn broke(&mut self, error: sinew_tls::Error) {
-        if self.broken.is_some() {
-            return;
-        }
-        if let sinew_tls::Error::Tls(failure) = &error {
-            self.notice(&Notice::TlsFailed(failure.clone()));
-        }
-        self.broken = Some(error);
-    }
-
-    pub(super) fn notice(&self, notice: &Notice) {
-        self.service.notice(Some(&self.link.peer), notice);
-    }
-
-    /// When something is due: a timer of the machine, or a sign of life in a silent stream.
-    fn deadline(&self, machine: Option<Deadline>) -> Option<Instant> {
-        let machine = machine.map(|deadline| deadline.at);
-        match (machine, self.exchange.pulse_at()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
-    }
-
-    fn tell(&mut self) {
-        if self.service.observer.is_some() {
-            while let Some(event) = self.wire.poll_observed() {
-                self.notice(&Notice::Decided(event));
-            }
-        }
-    }
-
-    /// The socket failed: nobody will hear the answer, so the handler ends here.
-    fn lost(&self, error: &io::Error) -> Stop {
-        self.notice(&Notice::SocketFailed(error.kind()));
-        Stop
-    }
-
-    fn laps(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Stop> {
-        let mut now = self.runtime.now();
-        self.wake(cx, now)?;
-        for _ in 0..LAPS {
-            match self.wire.step(self.seen) {
-                Step::Poll => self.turn(cx, now),
-                Step::Write => match self.pipe.drain(cx, self.wire.outbox()) {
-                    Poll::Ready(Ok(())) => self.seen.drained = self.is_quiet(),
-                    Poll::Ready(Err(error)) => return Err(self.lost(&error)),
-                    Poll::Pending => self.seen.write_blocked = true,
-                },
-                Step::Read => match self.pipe.fill(cx, &mut self.wire) {
-                    Poll::Ready(Ok(0)) => {
-                        self.wire.handle_eof(now);
-                        self.link.lose();
-                        self.seen.drained = false;
-                    }
-                    Poll::Ready(Ok(_)) => self.seen.drained = false,
-                    Poll::Ready(Err(error)) => return Err(self.lost(&error)),
-                    Poll::Pending => self.seen.read_blocked = true,
-                },
-                Step::Wait(deadline) => {
-                    let deadline = self.deadline(deadline);
-                    if self.alarm.arm(cx, &self.runtime, now, deadline).is_pending() {
-                        drive::return_write_block(self.wire.top().outbox());
-                        drive::rest(&mut self.wire);
-                        self.tell();
-                        return Ok(Poll::Pending);
-                    }
-                    now = self.runtime.now();
-                    self.wire.handle_timeout(now);
-                    self.stirred = true;
-                    self.seen.drained = false;
-                }
-                Step::HalfClose => match self.pipe.shut(cx) {
-                    Poll::Ready(Ok(())) => self.seen.write_shut = true,
-                    Poll::Ready(Err(error)) => return Err(self.lost(&error)),
-                    Poll::Pending => {
-                        let deadline = self.wire.deadline();
-                        let deadline = self.deadline(deadline);
-                        if self.alarm.arm(cx, &self.runtime, now, deadline).is_pending() {
-                            return Ok(Poll::Pending);
-                        }
-                        now = self.runtime.now();
-                        self.wire.handle_timeout(now);
-                        self.seen.drained = false;
-                    }
-                },
-                Step::Close(_) => return Ok(Poll::Ready(())),
-            }
-        }
-        self.tell();
-        cx.waker().wake_by_ref();
-        Ok(Poll::Pending)
+impl<W, R: Runtime, M: Mode> Conn<W, R, M> {
+    pub(super) fn new(http: Http<W, R, M>) -> Self {
+        Self(Stage::Http(http))
     }
 }
-
-/// The connection ends here and now.
-struct Stop;
 
 impl<W: ServerWire, R: Runtime, M: Mode> Future for Conn<W, R, M> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = &mut *self;
-        let ending = match this.laps(cx) {
-            Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(())) => this.ending,
-            Err(Stop) => None,
-        };
-        this.ticket.ends(ending.unwrap_or(Ending::Aborted));
-        this.tell();
-        this.end_exchange();
-        this.link.lose();
-        Poll::Ready(())
-    }
-}
-
-impl<W, R: Runtime, M: Mode> Drop for Conn<W, R, M> {
-    fn drop(&mut self) {
-        // Also when the task was cancelled: no reader of a body waits for ever.
-        self.link.end(self.feeding);
-        self.link.lose();
+        let stage = &mut self.0;
+        loop {
+            let next = match stage {
+                Stage::Http(http) => match http.poll(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(next) => next,
+                },
+                Stage::Upgraded(session) => match session.poll(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(()) => Next::End,
+                },
+                Stage::Over => return Poll::Ready(()),
+            };
+            *stage = match (next, std::mem::replace(stage, Stage::Over)) {
+                (Next::Upgraded, Stage::Http(http)) => {
+                    http.into_session().map_or(Stage::Over, Stage::Upgraded)
+                }
+                _ => Stage::Over,
+            };
+        }
     }
 }
 
 impl<W, R: Runtime, M: Mode> fmt::Debug for Conn<W, R, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Conn")
-            .field("peer", &self.link.peer)
-            .field("exchange", &self.exchange)
-            .field("seen", &self.seen)
-            .finish_non_exhaustive()
+        match &self.0 {
+            Stage::Http(http) => http.fmt(f),
+            Stage::Upgraded(session) => {
+                f.debug_struct("Upgraded").field("peer", &session.link.peer).finish_non_exhaustive()
+            }
+            Stage::Over => f.write_str("Over"),
+        }
     }
 }

@@ -15,7 +15,7 @@ use sinew_core::http1::{BodySize, NO_FIELDS, Rejected, ServerEvent};
 use sinew_core::server::Params;
 use sinew_core::time::Instant;
 
-use super::conn::{Conn, ServerWire};
+use super::http1::{Http, ServerWire};
 use super::link::{Demand, Slot};
 use super::mode::Mode;
 use super::request::Request;
@@ -24,7 +24,6 @@ use super::service::{Destination, HandlerTimeout, Notice, RouteOptions};
 use super::stream::Outgoing;
 use crate::body::Body;
 use crate::drive;
-use crate::error::Error;
 use crate::runtime::Runtime;
 
 const INTERNAL: &str = r#"{"status":500,"title":"Internal Server Error"}"#;
@@ -59,7 +58,7 @@ impl<M: Mode> fmt::Debug for Exchange<M> {
     }
 }
 
-impl<W: ServerWire, R: Runtime, M: Mode> Conn<W, R, M> {
+impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
     /// A request came: finds its handler and starts it.
     pub(super) fn begin(&mut self, now: Instant, head: RequestHead, size: BodySize) {
         let exchange = self.wire.top_ref().exchange();
@@ -69,7 +68,8 @@ impl<W: ServerWire, R: Runtime, M: Mode> Conn<W, R, M> {
             let _ = self.link.identity.set(identity);
         }
         self.head_only = *head.method() == Method::HEAD;
-        self.tunnel = *head.method() == Method::CONNECT;
+        self.connect = *head.method() == Method::CONNECT;
+        self.switchable = head.offers_switch();
         self.has_body = size != BodySize::Empty;
         self.link.begin(exchange);
 
@@ -129,7 +129,15 @@ impl<W: ServerWire, R: Runtime, M: Mode> Conn<W, R, M> {
         self.stirred = false;
         if let Exchange::Handling(running) = &mut self.exchange {
             match catch_unwind(AssertUnwindSafe(|| Pin::new(running).poll(cx))) {
-                Ok(Poll::Pending) => return,
+                Ok(Poll::Pending) => {
+                    if self.switchable
+                        && let Some(response) =
+                            self.link.asked_switch(self.wire.top_ref().exchange(), cx.waker())
+                    {
+                        self.switch(now, response);
+                    }
+                    return;
+                }
                 Ok(Poll::Ready(response)) => {
                     // What the handler held goes first: an unread body is seen to be unwanted.
                     self.exchange = Exchange::None;
@@ -188,13 +196,8 @@ impl<W: ServerWire, R: Runtime, M: Mode> Conn<W, R, M> {
     pub(super) fn abandon(&mut self, cx: &mut Context<'_>) {
         if self.feeding {
             let error = match (&self.broken, self.wire.top_ref().error()) {
-                (Some(sinew_tls::Error::Wire(error)), _) => (*error).into(),
+                (Some(error), _) => error.clone().into(),
                 (None, Some(error)) => error.into(),
-                (Some(sinew_tls::Error::Tls(failure)), _) => {
-                    let phase = Phase::RequestBody;
-                    let kind = crate::error::ErrorKind::Tls(failure.clone());
-                    Error::new(kind, phase, failure.delivery())
-                }
                 (None, None) => return,
             };
             let here = self.link.deliver(Slot::Failed(error), cx.waker());
@@ -213,7 +216,36 @@ impl<W: ServerWire, R: Runtime, M: Mode> Conn<W, R, M> {
         self.seen.producer_waits = false;
         self.stirred = false;
         self.feeding = false;
-        self.link.end(self.has_body);
+        self.link.end(self.has_body || self.switchable);
+        self.switchable = false;
+    }
+
+    /// The handler takes the connection over, if the machine lets it.
+    fn switch(&mut self, now: Instant, response: Response) {
+        let Response { status, fields, body, malformed, .. } = response;
+        let leaves = self.leaves_http(status);
+        let top = self.wire.top();
+        drive::lend_write_block(top.outbox());
+        let lines = fields.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let sent = if malformed {
+            Err(sinew_core::Error::usage(Misuse::FieldValue, Phase::ResponseHead))
+        } else if !body.is_end_stream() {
+            Err(sinew_core::Error::usage(Misuse::BodyForbidden, Phase::ResponseHead))
+        } else if !leaves {
+            Err(sinew_core::Error::usage(Misuse::Status, Phase::ResponseHead))
+        } else {
+            top.send_response(now, status, lines, BodySize::Empty)
+        };
+        if let Err(error) = sent {
+            self.link.refuse_switch(top.exchange(), error.into());
+            self.stirred = true;
+            self.seen.drained = false;
+        }
+    }
+
+    /// Whether the bytes behind an answer with this status belong to another protocol.
+    fn leaves_http(&self, status: StatusCode) -> bool {
+        status == StatusCode::SWITCHING_PROTOCOLS || (self.connect && status.is_success())
     }
 
     fn panicked(&mut self, now: Instant) {
@@ -253,8 +285,8 @@ impl<W: ServerWire, R: Runtime, M: Mode> Conn<W, R, M> {
         if malformed {
             return Err(sinew_core::Error::usage(Misuse::FieldValue, Phase::ResponseHead));
         }
-        // Nobody here could take over a connection that leaves HTTP.
-        if status == StatusCode::SWITCHING_PROTOCOLS || (self.tunnel && status.is_success()) {
+        // A connection leaves HTTP only if its handler takes it over: `Request::upgrade`.
+        if self.leaves_http(status) {
             return Err(sinew_core::Error::usage(Misuse::Status, Phase::ResponseHead));
         }
         if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {

@@ -2,6 +2,7 @@
 //! through which request bodies cross.
 
 use std::future::Future;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -15,6 +16,7 @@ use sinew_core::http1::BodySize;
 use sinew_core::server::Template;
 use sinew_tls::PeerIdentity;
 
+use super::switch::Switch;
 use crate::error::{Error, ErrorKind};
 use crate::io::Peer;
 
@@ -26,12 +28,12 @@ pub(crate) struct Link {
     pub(super) templates: Arc<[Template]>,
     /// The running exchange, shifted left by one, and whether somebody waits for its end. Zero
     /// between exchanges.
-    running: AtomicU64,
+    pub(super) running: AtomicU64,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+pub(super) struct State {
     /// The exchange whose body is handed over; a handle of another one is stale.
     turn: u64,
     slot: Slot,
@@ -42,8 +44,36 @@ struct State {
     /// The client shut its writing side, or the connection is over.
     gone: bool,
     reader: Option<Waker>,
-    driver: Option<Waker>,
+    pub(super) driver: Option<Waker>,
     watchers: Vec<Waker>,
+    /// The handler of this exchange wants to take the connection over.
+    pub(super) switch: Option<Box<(u64, Switch)>>,
+}
+
+/// The connection's own hold on its link. When it goes, also because the task was cancelled, nobody
+/// waits for ever.
+#[derive(Debug)]
+pub(super) struct Hold(Arc<Link>);
+
+impl Hold {
+    pub(super) fn new(link: Link) -> Self {
+        Self(Arc::new(link))
+    }
+}
+
+impl Deref for Hold {
+    type Target = Arc<Link>;
+
+    fn deref(&self) -> &Arc<Link> {
+        &self.0
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.end(true);
+        self.0.lose();
+    }
 }
 
 /// At most one piece is on its way.
@@ -78,7 +108,7 @@ impl Link {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics under this lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -89,9 +119,9 @@ impl Link {
     }
 
     /// The exchange is over: whoever still holds a handle of it is told.
-    pub(super) fn end(&self, had_body: bool) {
+    pub(super) fn end(&self, was_shared: bool) {
         let watched = self.running.swap(0, Ordering::AcqRel) & 1 == 1;
-        if !watched && !had_body {
+        if !watched && !was_shared {
             return;
         }
         let mut state = self.lock();
@@ -99,8 +129,10 @@ impl Link {
         state.slot = Slot::Empty;
         let reader = state.reader.take();
         let watchers = std::mem::take(&mut state.watchers);
+        let asking = state.switch.take_if(|switch| switch.1.waker().is_some());
         drop(state);
-        reader.into_iter().chain(watchers).for_each(Waker::wake);
+        let asking = asking.as_ref().and_then(|switch| switch.1.waker()).cloned();
+        reader.into_iter().chain(asking).chain(watchers).for_each(Waker::wake);
     }
 
     /// Nothing more will come from the client.
@@ -163,7 +195,7 @@ impl Link {
     }
 }
 
-fn remember(slot: &mut Option<Waker>, waker: &Waker) {
+pub(super) fn remember(slot: &mut Option<Waker>, waker: &Waker) {
     if !slot.as_ref().is_some_and(|known| known.will_wake(waker)) {
         *slot = Some(waker.clone());
     }

@@ -5,14 +5,19 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use http::{Extensions, HeaderMap, Method, StatusCode, Version};
+use sinew_core::error::{Misuse, Phase};
 use sinew_core::head::RequestHead;
 use sinew_core::server::{Params, Template};
 use sinew_tls::PeerIdentity;
 
 use super::link::{Gone, Link};
 use super::problem::Problem;
+use super::response::IntoResponse;
+use super::switch::Switching;
 use crate::body::Body;
+use crate::error::Error;
 use crate::io::Peer;
+use crate::upgraded::Upgraded;
 
 /// A request: its head is read in place, and what is not asked for costs nothing.
 pub struct Request {
@@ -127,6 +132,41 @@ impl Request {
     /// that go on elsewhere. Costs nothing until it is polled.
     pub fn gone(&self) -> Gone {
         Gone { link: Arc::clone(&self.link), exchange: self.exchange }
+    }
+
+    /// Takes the connection over: answers 101 with the protocol chosen in `upgrade`, or 2xx to
+    /// CONNECT, and goes on in whatever follows. The handler has all the time it wants then, and
+    /// what it returns is not sent.
+    ///
+    /// ```
+    /// use http::StatusCode;
+    /// use sinew_driver::{Problem, Request, Response};
+    ///
+    /// async fn echo(request: Request) -> Result<(), Problem> {
+    ///     let answer = Response::new(StatusCode::SWITCHING_PROTOCOLS).header("upgrade", "echo");
+    ///     let connection = request.upgrade(answer).await?;
+    ///     while let Some(bytes) = connection.read().await? {
+    ///         connection.write(bytes).await?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// A session counts as a connection while the server drains;
+    /// [`ServerHandle::stopping`](super::ServerHandle::stopping) is the sign to end it.
+    ///
+    /// # Errors
+    ///
+    /// A request that does not offer that, one whose body was not read, an answer that is none of
+    /// the two: nothing was sent then, and the handler can answer as usual; left to `?`, it is a
+    /// 400. A connection that is gone.
+    pub async fn upgrade(self, answer: impl IntoResponse) -> Result<Upgraded, Error> {
+        if !self.head.offers_switch() {
+            // The driver looks for this only where something is offered.
+            return Err(sinew_core::Error::usage(Misuse::Upgrade, Phase::ResponseHead).into());
+        }
+        let (link, exchange) = (Arc::clone(&self.link), self.exchange);
+        Switching { link, exchange, response: Some(answer.into_response()) }.await
     }
 
     /// The body, to be read piece by piece.

@@ -16,6 +16,7 @@ use super::builder::ServerBuilder;
 use super::conn::Conn;
 use super::control::{Control, Wait};
 use super::handle::ServerHandle;
+use super::http1::Http;
 use super::link::Link;
 use super::listen::SocketFile;
 use super::mode::{Mode, Threads};
@@ -168,10 +169,14 @@ impl<R: Runtime, M: Mode> Accepting<R, M> {
         let runtime = self.runtime.clone();
         let service = Arc::clone(&self.service);
         match self.ports.get(index).and_then(|port| port.tls.as_ref()) {
-            None => self.runtime.spawn(Conn::new(wire, io, runtime, service, link, ticket)),
+            None => {
+                let http = Http::new(wire, io, runtime, service, link, ticket);
+                self.runtime.spawn(Conn::new(http));
+            }
             Some(tls) => match tls.accept(wire, now) {
                 Ok(wire) => {
-                    self.runtime.spawn(Conn::new(wire, io, runtime, service, link, ticket));
+                    let http = Http::new(wire, io, runtime, service, link, ticket);
+                    self.runtime.spawn(Conn::new(http));
                 }
                 Err(_) => service.notice(Some(&link.peer), &Notice::TlsUnavailable),
             },

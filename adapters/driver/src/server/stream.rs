@@ -10,8 +10,8 @@ use sinew_core::Wire as _;
 use sinew_core::http1::Rejected;
 use sinew_core::time::Instant;
 
-use super::conn::{Conn, ServerWire};
 use super::exchange::Exchange;
+use super::http1::{Http, ServerWire};
 use super::mode::Mode;
 use super::response::Pulse;
 use super::service::Notice;
@@ -29,7 +29,7 @@ pub(super) struct Outgoing {
     pub(super) pulse: Option<(Box<Pulse>, Instant)>,
 }
 
-impl<W: ServerWire, R: Runtime, M: Mode> Conn<W, R, M> {
+impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
     /// Ends the body of the answer; where that is too early, the client is made to see it.
     pub(super) fn finish(&mut self, now: Instant, trailers: Option<&HeaderMap>) {
         let top = self.wire.top();

@@ -19,6 +19,7 @@ mod site;
 mod sockets;
 mod stop;
 mod tls;
+mod upgrade;
 mod wire;
 
 use std::time::Duration;
@@ -48,6 +49,19 @@ fn both(test: impl AsyncFn(&Site, &rt::RestClient)) {
 async fn pause() {
     let runtime = rt::Runtime::default();
     runtime.sleep_until(runtime.now() + Duration::from_millis(1)).await;
+}
+
+/// What a count comes to when it has not moved for a while. (A count that moves on later is read
+/// too low: an upper bound still holds.)
+async fn settled(count: impl Fn() -> u64) -> u64 {
+    let (mut last, mut still) = (count(), 0);
+    while still < 50 {
+        pause().await;
+        let now = count();
+        still = if now == last && now > 0 { still + 1 } else { 0 };
+        last = now;
+    }
+    last
 }
 
 /// The status of the answer to a call.

@@ -122,6 +122,14 @@ impl Raw {
         Some(answer)
     }
 
+    /// The next bytes, this many.
+    pub(crate) fn exactly(&mut self, length: usize) -> Vec<u8> {
+        while self.held.len() < length {
+            assert!(self.read(), "cut: {:?}", self.held.escape_ascii());
+        }
+        self.held.drain(..length).collect()
+    }
+
     /// Whether the other side closed, with not a byte before.
     pub(crate) fn is_closed(&mut self) -> bool {
         self.held.is_empty() && !self.read()

@@ -20,6 +20,7 @@ use crate::http1::inbox::InboxGuard;
 use crate::http1::message::BodySize;
 use crate::http1::parse::{HeadParser, RequestFirst};
 use crate::http1::state::{Half, Outcome, State, Transition};
+use crate::http1::tunnel::{Tunnel, TunnelConfig};
 use crate::machine::{CloseReason, Layered, Machine, Status, Wire};
 use crate::observe::{self, Log};
 use crate::outbox::{Outbox, WriteStall};
@@ -57,6 +58,8 @@ pub struct Server {
     decoder: Decoder,
     encoder: Encoder,
     asked: Asked,
+    /// The protocols that the request offers to switch to.
+    offered: Vec<u8>,
     version: Version,
     /// The client waits for `100 Continue`.
     waits_continue: bool,
@@ -124,6 +127,7 @@ impl Server {
             decoder: Decoder::default(),
             encoder: Encoder::Done,
             asked: Asked::Other,
+            offered: Vec::new(),
             version: Version::HTTP_11,
             waits_continue: false,
             discarding: None,
@@ -226,6 +230,14 @@ impl Server {
     #[expect(clippy::result_large_err, reason = "the connection itself comes back")]
     pub fn into_upgraded(self) -> Result<(BytesMut, Outbox), Self> {
         if self.is_upgraded() { Ok((self.inbox, self.outbox)) } else { Err(self) }
+    }
+
+    /// Becomes the bytes of whatever follows, once [`is_upgraded`](Self::is_upgraded).
+    #[expect(clippy::result_large_err, reason = "the connection itself comes back")]
+    pub fn into_tunnel(self, now: Instant) -> Result<Tunnel, Self> {
+        let config = TunnelConfig::from(&*self.config);
+        let (inbox, outbox) = self.into_upgraded()?;
+        Ok(Tunnel::new(config, inbox, outbox, now))
     }
 
     /// Runs what is due, then lets a verb through or repeats the fatal error.

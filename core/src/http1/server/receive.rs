@@ -113,6 +113,8 @@ impl Server {
             parsed.framing.expects_continue(version) && has_body && self.inbox.is_empty();
         let switch = upgrade.is_some() || self.asked == Asked::Connect;
         let keep = parsed.framing.keeps_alive(version);
+        let offered = upgrade.map(|(start, len)| fields.slice(start, len).to_vec());
+        self.offered = offered.unwrap_or_default();
         self.state = self.transition(Transition::RequestHead { body: has_body, switch, keep })?;
         self.arm_handler(self.config.handler.map(|limit| now + limit));
         self.timer = None;

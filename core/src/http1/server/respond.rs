@@ -9,6 +9,7 @@ use crate::http1::encode;
 use crate::http1::framing::{Asked, has_no_content};
 use crate::http1::message::{BodySize, Rejected, StatusLine};
 use crate::http1::state::{Half, Switch, Transition};
+use crate::http1::upgrade;
 use crate::machine::CloseReason;
 use crate::observe::{self};
 use crate::time::Instant;
@@ -76,9 +77,12 @@ impl Server {
         if status.is_informational() && !switch {
             return Err(self.misuse(Misuse::Status));
         }
+        if switch && self.state.switch != Switch::Offered {
+            return Err(self.misuse(Misuse::Upgrade));
+        }
         // Nothing of the request may be left when the connection changes its protocol.
-        if switch && (self.state.request != Half::Done || self.state.switch != Switch::Offered) {
-            return Err(self.misuse(Misuse::Status));
+        if switch && self.state.request != Half::Done {
+            return Err(self.misuse(Misuse::OutOfTurn));
         }
         let body = if body == BodySize::Exact(0) { BodySize::Empty } else { body };
         if body != BodySize::Empty && (switch || has_no_content(status)) {
@@ -122,8 +126,11 @@ impl Server {
         let status = line.status;
         encode::status_line(outbox, line)?;
         let given = encode::fields(outbox, fields)?;
-        if status == StatusCode::SWITCHING_PROTOCOLS && given.upgrade.is_none() {
-            return Err(Misuse::FramingField);
+        // https://www.rfc-editor.org/rfc/rfc9110#section-7.8: to what was offered, and say to what.
+        if status == StatusCode::SWITCHING_PROTOCOLS
+            && !given.upgrade.is_some_and(|chosen| upgrade::is_offered(&self.offered, &chosen))
+        {
+            return Err(Misuse::Upgrade);
         }
         if let (false, Some(epoch)) = (given.date, self.config.epoch) {
             outbox.put(self.date.line(epoch.unix(now)));

@@ -1,9 +1,8 @@
-//! The wires that a client knows: the bare machine, or the machine under TLS.
+//! A machine, bare or under TLS, where that is known only when the connection is made.
 
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use sinew_core::http1::{Client, ClientEvent};
 use sinew_core::machine::{Layered, Machine, Status, Wire};
 use sinew_core::observe;
 use sinew_core::outbox::Outbox;
@@ -12,42 +11,45 @@ use sinew_tls::{PeerIdentity, Tls};
 
 /// One of the two.
 #[derive(Debug)]
-pub(super) enum ClientWire {
-    Plain(Box<Client>),
-    Secure(Box<Tls<Client>>),
+pub enum AnyWire<W> {
+    Plain(Box<W>),
+    Secure(Box<Tls<W>>),
 }
 
 macro_rules! each {
     ($self:expr, $wire:ident => $result:expr) => {
         match $self {
-            ClientWire::Plain($wire) => $result,
-            ClientWire::Secure($wire) => $result,
+            AnyWire::Plain($wire) => $result,
+            AnyWire::Secure($wire) => $result,
         }
     };
 }
 
-impl ClientWire {
-    /// Whom the server's certificate names.
-    pub(super) fn identity(&self) -> Option<Arc<PeerIdentity>> {
+impl<W> AnyWire<W> {
+    /// Whom the peer's certificate names.
+    pub(crate) fn identity(&self) -> Option<Arc<PeerIdentity>> {
         match self {
             Self::Plain(_) => None,
             Self::Secure(tls) => tls.shared_peer_identity(),
         }
     }
 
-    /// Whether another exchange can follow, on every layer.
-    pub(super) fn reusable(&mut self) -> bool {
-        self.top_ref().reusable() && self.status() == Status::Open && self.outbox().is_empty()
+    /// The same connection with another machine on it.
+    pub(crate) fn try_map<V>(self, f: impl FnOnce(W) -> Result<V, W>) -> Option<AnyWire<V>> {
+        Some(match self {
+            Self::Plain(wire) => AnyWire::Plain(Box::new(f(*wire).ok()?)),
+            Self::Secure(tls) => AnyWire::Secure(Box::new(tls.try_map_inner(f).ok()?)),
+        })
     }
 }
 
-impl Machine for ClientWire {
-    type Event = ClientEvent;
+impl<W: Wire<Error = sinew_core::Error>> Machine for AnyWire<W> {
+    type Event = W::Event;
     type Error = sinew_tls::Error;
 
-    fn poll_event(&mut self, now: Instant) -> Result<Option<ClientEvent>, sinew_tls::Error> {
+    fn poll_event(&mut self, now: Instant) -> Result<Option<W::Event>, sinew_tls::Error> {
         match self {
-            Self::Plain(client) => Ok(client.poll_event(now)?),
+            Self::Plain(wire) => Ok(wire.poll_event(now)?),
             Self::Secure(tls) => tls.poll_event(now),
         }
     }
@@ -65,7 +67,7 @@ impl Machine for ClientWire {
     }
 }
 
-impl Wire for ClientWire {
+impl<W: Wire<Error = sinew_core::Error>> Wire for AnyWire<W> {
     fn inbox(&mut self) -> &mut BytesMut {
         each!(self, wire => wire.inbox())
     }
@@ -99,14 +101,14 @@ impl Wire for ClientWire {
     }
 }
 
-impl Layered for ClientWire {
-    type Top = Client;
+impl<W: Layered<Error = sinew_core::Error>> Layered for AnyWire<W> {
+    type Top = W::Top;
 
-    fn top(&mut self) -> &mut Client {
+    fn top(&mut self) -> &mut W::Top {
         each!(self, wire => wire.top())
     }
 
-    fn top_ref(&self) -> &Client {
+    fn top_ref(&self) -> &W::Top {
         each!(self, wire => wire.top_ref())
     }
 }

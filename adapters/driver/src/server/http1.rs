@@ -1,0 +1,344 @@
+//! One connection: the loop.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use sinew_core::http1::{self, ServerEvent};
+use sinew_core::machine::{Layered, Machine, Seen, Status, Step, Wire};
+use sinew_core::time::{Deadline, Instant};
+use sinew_tls::{PeerIdentity, Tls};
+
+use super::control::{Ending, Phase, Ticket};
+use super::exchange::Exchange;
+use super::link::{Hold, Link};
+use super::mode::Mode;
+use super::service::{Notice, Service};
+use super::session::Session;
+use crate::drive::{self, Alarm, Pipe};
+use crate::runtime::Runtime;
+use crate::upgraded::{Carrier, Line, Upgraded};
+use crate::wire::AnyWire;
+
+/// Steps of one wake-up; then the other tasks of the worker get their turn.
+const LAPS: usize = 64;
+
+/// A wire with an HTTP/1.1 server on top: the bare machine, or the machine under TLS.
+pub trait ServerWire:
+    Layered<Top = http1::Server>
+    + Machine<Event = ServerEvent, Error: Into<sinew_tls::Error>>
+    + Unpin
+    + 'static
+{
+    /// Whom the peer's certificate names, once the handshake is complete.
+    fn identity(&self) -> Option<Arc<PeerIdentity>>;
+
+    /// Whether pulling an event would certainly give none: saves the pull.
+    fn is_quiet(&self) -> bool {
+        false
+    }
+
+    /// The same, bare or under TLS.
+    fn into_any(self) -> AnyWire<http1::Server>;
+}
+
+impl ServerWire for http1::Server {
+    fn identity(&self) -> Option<Arc<PeerIdentity>> {
+        None
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.is_idle() && !self.peer_closed() && self.status() == Status::Open
+    }
+
+    fn into_any(self) -> AnyWire<http1::Server> {
+        AnyWire::Plain(Box::new(self))
+    }
+}
+
+impl ServerWire for Tls<http1::Server> {
+    fn identity(&self) -> Option<Arc<PeerIdentity>> {
+        self.shared_peer_identity()
+    }
+
+    fn into_any(self) -> AnyWire<http1::Server> {
+        AnyWire::Secure(Box::new(self))
+    }
+}
+
+/// A connection that speaks HTTP.
+pub(super) struct Http<W, R: Runtime, M: Mode> {
+    pub(super) wire: W,
+    pub(super) seen: Seen,
+    pub(super) service: Arc<Service<M>>,
+    pub(super) link: Hold,
+    pub(super) exchange: Exchange<M>,
+    /// The handler, or the producer of the answer's body, may have something for us.
+    pub(super) stirred: bool,
+    /// The request body is handed over to a reader.
+    pub(super) feeding: bool,
+    pub(super) has_body: bool,
+    pub(super) head_only: bool,
+    pub(super) connect: bool,
+    /// The request offers to leave HTTP.
+    pub(super) switchable: bool,
+    /// Why the wire can go no further, as it was first told.
+    pub(super) broken: Option<sinew_tls::Error>,
+    pipe: Pipe<R::Io>,
+    runtime: R,
+    alarm: Alarm<R>,
+    ticket: Ticket,
+    /// What the report will say, once the server is stopping.
+    ending: Option<Ending>,
+}
+
+impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
+    pub(super) fn new(
+        wire: W,
+        io: R::Io,
+        runtime: R,
+        service: Arc<Service<M>>,
+        link: Link,
+        ticket: Ticket,
+    ) -> Self {
+        Self {
+            wire,
+            seen: Seen::default(),
+            service,
+            link: Hold::new(link),
+            exchange: Exchange::None,
+            stirred: false,
+            feeding: false,
+            has_body: false,
+            head_only: false,
+            connect: false,
+            switchable: false,
+            broken: None,
+            pipe: Pipe::new(io),
+            runtime,
+            alarm: Alarm::new(),
+            ticket,
+            ending: None,
+        }
+    }
+
+    /// What every wake-up starts with. Break: the server is stopping and has lost its patience.
+    fn wake(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<(), Stop> {
+        match self.ticket.phase(cx) {
+            Phase::Serving => {}
+            Phase::Aborting => return Err(Stop),
+            Phase::Draining if self.ending.is_some() => {}
+            Phase::Draining => {
+                let top = self.wire.top();
+                let idle = matches!(self.exchange, Exchange::None) && top.is_idle();
+                self.ending = Some(if idle { Ending::Idle } else { Ending::Drained });
+                top.close(now);
+                self.seen.drained = false;
+            }
+        }
+        self.seen.read_blocked = false;
+        self.seen.write_blocked = false;
+        if !matches!(self.exchange, Exchange::None) {
+            self.stirred = true;
+            self.seen.drained = false;
+        }
+        if self.alarm.has_fired(now) {
+            self.wire.handle_timeout(now);
+            self.seen.drained = false;
+        }
+        match self.pipe.flush(cx) {
+            Poll::Ready(Err(error)) => Err(self.lost(&error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The application, or the machine, or both, get their turn.
+    fn turn(&mut self, cx: &mut Context<'_>, now: Instant) {
+        self.seen.drained = true;
+        if !matches!(self.exchange, Exchange::None) {
+            if self.broken.is_some() || self.wire.top_ref().error().is_some() {
+                self.abandon(cx);
+            } else {
+                if self.stirred || self.seen.producer_waits {
+                    self.stirred = false;
+                    self.run(cx, now);
+                }
+                if self.feed(cx, now) {
+                    self.stirred = true;
+                    self.seen.drained = false;
+                }
+            }
+            if matches!(self.exchange, Exchange::None) {
+                self.seen.drained = false;
+            }
+            return;
+        }
+        match self.wire.poll_event(now) {
+            Ok(None) => {}
+            Ok(Some(ServerEvent::Request { head, body })) => {
+                self.begin(now, head, body);
+                self.run(cx, now);
+                self.seen.drained = self.is_quiet();
+            }
+            // The machine drains a discarded body by itself.
+            Ok(Some(ServerEvent::Data(_) | ServerEvent::End(_))) => self.seen.drained = false,
+            Err(error) => self.broke(error.into()),
+        }
+    }
+
+    /// Whether neither the machine nor the application has anything to say.
+    fn is_quiet(&self) -> bool {
+        matches!(self.exchange, Exchange::None) && self.wire.is_quiet()
+    }
+
+    /// The wire failed. What is queued is still flushed, as the machine says.
+    pub(super) fn broke(&mut self, error: sinew_tls::Error) {
+        if self.broken.is_some() {
+            return;
+        }
+        if let sinew_tls::Error::Tls(failure) = &error {
+            self.notice(&Notice::TlsFailed(failure.clone()));
+        }
+        self.broken = Some(error);
+    }
+
+    pub(super) fn notice(&self, notice: &Notice) {
+        self.service.notice(Some(&self.link.peer), notice);
+    }
+
+    /// When something is due: a timer of the machine, or a sign of life in a silent stream.
+    fn deadline(&self, machine: Option<Deadline>) -> Option<Instant> {
+        let machine = machine.map(|deadline| deadline.at);
+        match (machine, self.exchange.pulse_at()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    fn tell(&mut self) {
+        if self.service.observer.is_some() {
+            while let Some(event) = self.wire.poll_observed() {
+                self.notice(&Notice::Decided(event));
+            }
+        }
+    }
+
+    /// The socket failed: nobody will hear the answer, so the handler ends here.
+    fn lost(&self, error: &io::Error) -> Stop {
+        self.notice(&Notice::SocketFailed(error.kind()));
+        Stop
+    }
+
+    fn laps(&mut self, cx: &mut Context<'_>) -> Result<Poll<Next>, Stop> {
+        let mut now = self.runtime.now();
+        self.wake(cx, now)?;
+        for _ in 0..LAPS {
+            match self.wire.step(self.seen) {
+                Step::Poll => {
+                    self.turn(cx, now);
+                    if self.switchable && self.wire.top_ref().is_upgraded() {
+                        self.tell();
+                        return Ok(Poll::Ready(Next::Upgraded));
+                    }
+                }
+                Step::Write => match self.pipe.drain(cx, self.wire.outbox()) {
+                    Poll::Ready(Ok(())) => self.seen.drained = self.is_quiet(),
+                    Poll::Ready(Err(error)) => return Err(self.lost(&error)),
+                    Poll::Pending => self.seen.write_blocked = true,
+                },
+                Step::Read => match self.pipe.fill(cx, &mut self.wire) {
+                    Poll::Ready(Ok(0)) => {
+                        self.wire.handle_eof(now);
+                        self.link.lose();
+                        self.seen.drained = false;
+                    }
+                    Poll::Ready(Ok(_)) => self.seen.drained = false,
+                    Poll::Ready(Err(error)) => return Err(self.lost(&error)),
+                    Poll::Pending => self.seen.read_blocked = true,
+                },
+                Step::Wait(deadline) => {
+                    let deadline = self.deadline(deadline);
+                    if self.alarm.arm(cx, &self.runtime, now, deadline).is_pending() {
+                        drive::return_write_block(self.wire.top().outbox());
+                        drive::rest(&mut self.wire);
+                        self.tell();
+                        return Ok(Poll::Pending);
+                    }
+                    now = self.runtime.now();
+                    self.wire.handle_timeout(now);
+                    self.stirred = true;
+                    self.seen.drained = false;
+                }
+                Step::HalfClose => match self.pipe.shut(cx) {
+                    Poll::Ready(Ok(())) => self.seen.write_shut = true,
+                    Poll::Ready(Err(error)) => return Err(self.lost(&error)),
+                    Poll::Pending => {
+                        let deadline = self.wire.deadline();
+                        let deadline = self.deadline(deadline);
+                        if self.alarm.arm(cx, &self.runtime, now, deadline).is_pending() {
+                            return Ok(Poll::Pending);
+                        }
+                        now = self.runtime.now();
+                        self.wire.handle_timeout(now);
+                        self.seen.drained = false;
+                    }
+                },
+                Step::Close(_) => return Ok(Poll::Ready(Next::End)),
+            }
+        }
+        self.tell();
+        cx.waker().wake_by_ref();
+        Ok(Poll::Pending)
+    }
+}
+
+/// The connection ends here and now.
+struct Stop;
+
+/// What becomes of a connection that no longer speaks HTTP.
+pub(super) enum Next {
+    End,
+    /// The handler takes it over.
+    Upgraded,
+}
+
+impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        let ending = match self.laps(cx) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(Next::Upgraded)) => return Poll::Ready(Next::Upgraded),
+            Ok(Poll::Ready(Next::End)) => self.ending,
+            Err(Stop) => None,
+        };
+        self.ticket.ends(ending.unwrap_or(Ending::Aborted));
+        self.tell();
+        self.end_exchange();
+        Poll::Ready(Next::End)
+    }
+
+    /// Hands the connection over to the handler that asked for it. What is queued, the 101 at
+    /// least, goes along.
+    #[expect(clippy::result_large_err, reason = "the connection itself comes back")]
+    pub(super) fn into_session(self) -> Option<Session<M>> {
+        let Self { wire, pipe, runtime, exchange, link, service, ticket, ending, .. } = self;
+        let Exchange::Handling(handler) = exchange else { return None };
+        let now = runtime.now();
+        let turn = wire.top_ref().exchange();
+        let wire = wire.into_any().try_map(|server| server.into_tunnel(now))?;
+        let identity = wire.identity();
+        let line: Arc<Line> = Arc::new(Line::new(Carrier::new(wire, pipe, runtime, ())));
+        link.hand_over(turn, Upgraded::new(Arc::clone(&line), identity));
+        Some(Session { handler: Some(handler), line, link, service, ticket, ending })
+    }
+}
+
+impl<W, R: Runtime, M: Mode> fmt::Debug for Http<W, R, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Http")
+            .field("peer", &self.link.peer)
+            .field("exchange", &self.exchange)
+            .field("seen", &self.seen)
+            .finish_non_exhaustive()
+    }
+}

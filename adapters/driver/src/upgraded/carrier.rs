@@ -1,0 +1,291 @@
+//! The loop of an upgraded connection.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use sinew_core::error::{Delivery, Phase};
+use sinew_core::http1::{Rejected, Tunnel, TunnelEvent};
+use sinew_core::machine::{Layered as _, Machine as _, Seen, Step, Wire as _};
+use sinew_core::observe;
+use sinew_core::time::Instant;
+
+use crate::drive::{self, Alarm, Pipe};
+use crate::error::{Error, ErrorKind};
+use crate::runtime::Runtime;
+use crate::wire::AnyWire;
+
+/// Steps of one poll; then the other tasks of the worker get their turn.
+const LAPS: usize = 64;
+
+/// A connection that somebody drives, whatever the runtime.
+pub(crate) trait Carry: Send {
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>>;
+
+    /// Takes the bytes as soon as there is room; ready when they are out.
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &mut Option<Bytes>,
+    ) -> Poll<Result<(), Error>>;
+
+    fn poll_shut(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>>;
+
+    /// Ready when the connection is over, for whatever reason.
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Ends in order, as far as somebody goes on driving.
+    fn close(&mut self, cx: &mut Context<'_>);
+
+    /// Ends here and now.
+    fn stop(&mut self);
+
+    /// Whether something happened that others than the last caller may wait for.
+    fn take_stirred(&mut self) -> bool;
+
+    fn poll_observed(&mut self) -> Option<observe::Event>;
+}
+
+/// An upgraded connection with its socket.
+pub(crate) struct Carrier<R: Runtime, G> {
+    wire: AnyWire<Tunnel>,
+    pipe: Pipe<R::Io>,
+    runtime: R,
+    alarm: Alarm<R>,
+    seen: Seen,
+    /// A reader waits, or what comes is thrown away: unasked, bytes stay where they are.
+    wanted: bool,
+    arrived: Option<TunnelEvent>,
+    ended: bool,
+    over: bool,
+    cause: Option<Cause>,
+    stirred: bool,
+    /// A place that is taken for as long as the connection lives.
+    _place: G,
+}
+
+/// Why the connection can go no further.
+enum Cause {
+    Wire(sinew_tls::Error),
+    Io(io::ErrorKind),
+    Stopped,
+}
+
+impl<R: Runtime, G> Carrier<R, G> {
+    pub(crate) fn new(wire: AnyWire<Tunnel>, pipe: Pipe<R::Io>, runtime: R, place: G) -> Self {
+        Self {
+            wire,
+            pipe,
+            runtime,
+            alarm: Alarm::new(),
+            seen: Seen::default(),
+            wanted: false,
+            arrived: None,
+            ended: false,
+            over: false,
+            cause: None,
+            stirred: false,
+            _place: place,
+        }
+    }
+
+    fn drive(&mut self, cx: &mut Context<'_>) {
+        if self.over {
+            return;
+        }
+        let mut now = self.runtime.now();
+        self.seen.read_blocked = false;
+        self.seen.write_blocked = false;
+        self.seen.drained = false;
+        if self.alarm.has_fired(now) {
+            self.wire.handle_timeout(now);
+        }
+        if let Poll::Ready(Err(error)) = self.pipe.flush(cx) {
+            return self.lost(&error);
+        }
+        for _ in 0..LAPS {
+            let deadline = match self.wire.step(self.seen) {
+                Step::Poll => {
+                    self.pull(now);
+                    continue;
+                }
+                Step::Write => match self.pipe.drain(cx, self.wire.outbox()) {
+                    Poll::Ready(Ok(())) => {
+                        self.seen.drained = false;
+                        self.stirred = true;
+                        continue;
+                    }
+                    Poll::Ready(Err(error)) => return self.lost(&error),
+                    Poll::Pending => {
+                        self.seen.write_blocked = true;
+                        continue;
+                    }
+                },
+                Step::Read => match self.pipe.fill(cx, &mut self.wire) {
+                    Poll::Ready(Ok(read)) => {
+                        if read == 0 {
+                            self.wire.handle_eof(now);
+                        }
+                        self.seen.drained = false;
+                        self.stirred = true;
+                        continue;
+                    }
+                    Poll::Ready(Err(error)) => return self.lost(&error),
+                    Poll::Pending => {
+                        self.seen.read_blocked = true;
+                        continue;
+                    }
+                },
+                Step::Wait(deadline) => deadline,
+                Step::HalfClose => match self.pipe.shut(cx) {
+                    Poll::Ready(Ok(())) => {
+                        self.seen.write_shut = true;
+                        self.stirred = true;
+                        continue;
+                    }
+                    Poll::Ready(Err(error)) => return self.lost(&error),
+                    Poll::Pending => self.wire.deadline(),
+                },
+                Step::Close(_) => {
+                    self.over = true;
+                    self.stirred = true;
+                    return;
+                }
+            };
+            let at = deadline.map(|deadline| deadline.at);
+            if self.alarm.arm(cx, &self.runtime, now, at).is_pending() {
+                drive::return_write_block(self.wire.top().outbox());
+                drive::rest(&mut self.wire);
+                return;
+            }
+            now = self.runtime.now();
+            self.wire.handle_timeout(now);
+            self.seen.drained = false;
+        }
+        cx.waker().wake_by_ref();
+    }
+
+    /// Pulls one event, if somebody waits for it.
+    fn pull(&mut self, now: Instant) {
+        self.seen.drained = true;
+        if (!self.wanted || self.arrived.is_some()) && self.cause.is_none() {
+            return;
+        }
+        match self.wire.poll_event(now) {
+            Ok(None) => {}
+            Ok(event) => {
+                self.arrived = event;
+                self.stirred = true;
+            }
+            // A wire that failed goes on until its alert is out, and throws away what comes.
+            Err(_) if self.cause.is_some() => {}
+            Err(error) => {
+                self.cause = Some(Cause::Wire(error));
+                self.stirred = true;
+            }
+        }
+    }
+
+    fn lost(&mut self, error: &io::Error) {
+        self.cause.get_or_insert_with(|| Cause::Io(error.kind()));
+        self.over = true;
+        self.stirred = true;
+    }
+
+    fn failed(&self) -> Option<Error> {
+        let kind = match self.cause.as_ref()? {
+            Cause::Wire(error) => return Some(error.clone().into()),
+            Cause::Io(kind) => ErrorKind::Io(*kind),
+            Cause::Stopped => ErrorKind::Stopped,
+        };
+        Some(Error::new(kind, Phase::Tunnel, Delivery::MaybeProcessed))
+    }
+}
+
+impl<R: Runtime, G: Send> Carry for Carrier<R, G> {
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
+        if self.arrived.is_none() && !self.ended {
+            self.wanted = true;
+            self.drive(cx);
+            self.wanted = false;
+        }
+        match self.arrived.take() {
+            Some(TunnelEvent::Data(data)) => Poll::Ready(Ok(Some(data))),
+            Some(TunnelEvent::End) => {
+                self.ended = true;
+                Poll::Ready(Ok(None))
+            }
+            None if self.ended => Poll::Ready(Ok(None)),
+            None => self.failed().map_or(Poll::Pending, |error| Poll::Ready(Err(error))),
+        }
+    }
+
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &mut Option<Bytes>,
+    ) -> Poll<Result<(), Error>> {
+        loop {
+            if let Some(error) = self.failed() {
+                return Poll::Ready(Err(error));
+            }
+            if self.wire.has_room()
+                && let Some(piece) = bytes.take()
+            {
+                let now = self.runtime.now();
+                let top = self.wire.top();
+                drive::lend_write_block(top.outbox());
+                match top.send(now, piece) {
+                    Ok(()) => {}
+                    Err(Rejected::Full(piece)) => *bytes = Some(piece),
+                    Err(Rejected::Error(error)) => return Poll::Ready(Err(error.into())),
+                }
+            }
+            self.drive(cx);
+            match bytes {
+                None if self.wire.outbox().is_empty() => {
+                    let error = self.failed();
+                    return Poll::Ready(error.map_or(Ok(()), Err));
+                }
+                Some(_) if self.wire.has_room() => {}
+                _ if self.cause.is_some() => {}
+                _ => return Poll::Pending,
+            }
+        }
+    }
+
+    fn poll_shut(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.wire.top().shut(self.runtime.now());
+        self.drive(cx);
+        match self.failed() {
+            Some(error) => Poll::Ready(Err(error)),
+            None if self.seen.write_shut || self.over => Poll::Ready(Ok(())),
+            None => Poll::Pending,
+        }
+    }
+
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.drive(cx);
+        if self.over { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn close(&mut self, cx: &mut Context<'_>) {
+        self.wire.top().close(self.runtime.now());
+        self.arrived = None;
+        self.wanted = true;
+        self.drive(cx);
+    }
+
+    fn stop(&mut self) {
+        self.cause.get_or_insert(Cause::Stopped);
+        self.over = true;
+    }
+
+    fn take_stirred(&mut self) -> bool {
+        std::mem::take(&mut self.stirred)
+    }
+
+    fn poll_observed(&mut self) -> Option<observe::Event> {
+        self.wire.poll_observed()
+    }
+}
