@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use crate::expect::{Choice, Expect, MessageExpect, Messages, NamedError, Outcome};
 
@@ -15,6 +15,12 @@ impl<'de> Deserialize<'de> for Octets {
         let text = String::deserialize(from)?;
         let bytes = text.chars().map(u8::try_from).collect::<Result<Vec<u8>, _>>();
         bytes.map(Self).map_err(|_| serde::de::Error::custom("a character above U+00FF"))
+    }
+}
+
+impl Serialize for Octets {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&self.0.iter().map(|byte| char::from(*byte)).collect::<String>())
     }
 }
 

@@ -20,6 +20,7 @@ pub mod pair;
 pub mod reader;
 pub mod report;
 pub mod run;
+pub mod socket;
 pub mod suite;
 pub mod transcript;
 pub mod weather;
