@@ -231,7 +231,7 @@ impl Window {
         let time = now.saturating_since(sent.at);
         let base = match self.base {
             Some(base) if time < base => time,
-            Some(base) if sent.alone => base + (time - base) / DRAW,
+            Some(base) if sent.alone => base.saturating_add(time.saturating_sub(base) / DRAW),
             Some(base) => base,
             None => time,
         };
