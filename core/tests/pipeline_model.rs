@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use sinew_core::error::{Delivery, Error, Kind, Misuse, Violation};
 use sinew_core::http1::{BodySize, Client, ClientConfig, ClientEvent, RequestLine, Unanswered};
-use sinew_core::machine::{Machine, Status, Wire};
+use sinew_core::machine::{CloseReason, Machine, Status, Wire};
 use sinew_core::observe::Event;
 use sinew_core::time::Instant;
 
@@ -128,7 +128,7 @@ impl World {
     fn may_follow(&self, method: &Method) -> bool {
         let running = self.asked.len() - self.ends;
         let Some(front) = self.asked.get(self.ends) else { return false };
-        let leads = front.method.is_idempotent() || (running == 1 && self.heads > self.ends);
+        let leads = front.method.is_idempotent() || self.heads > self.ends;
         let keeps = self.keeps && self.asked.last().is_some_and(|last| !last.last);
         let open = !self.is_over() && !self.eof && !self.closing;
         open && keeps && leads && method.is_idempotent() && (running as u32) < self.window
@@ -286,6 +286,9 @@ impl World {
                 self.apply(op)?;
             }
         }
+        if self.closing && self.ends == self.asked.len() {
+            prop_assert!(self.is_over(), "closed, and all are answered");
+        }
         if !self.is_over() {
             // A body that ends with the connection ends now.
             for op in [Op::Eof, Op::Poll] {
@@ -386,7 +389,8 @@ fn what_may_not_follow_is_refused_and_changes_nothing() {
 
 #[test]
 fn nothing_follows_what_does_not_let_it() {
-    let leaders: [(Method, BodySize, &[(&str, &str)]); 6] = [
+    type Leader = (Method, BodySize, &'static [(&'static str, &'static str)]);
+    let leaders: [Leader; 6] = [
         (Method::POST, BodySize::Empty, &[]),
         (Method::PUT, BodySize::Exact(1), &[]),
         (Method::PUT, BodySize::Exact(1), &[("expect", "100-continue")]),
@@ -430,6 +434,37 @@ fn an_answer_to_what_has_not_left_is_no_answer() {
     assert_eq!(error.kind, Kind::Peer(Violation::UnexpectedResponse));
     assert_eq!(error.delivery, Delivery::NotSent);
     assert_eq!(world.client.unanswered().count(), 1);
+}
+
+#[test]
+fn what_has_not_left_stays_when_the_server_wants_no_more() {
+    let mut world = open(8);
+    for _ in 0..3 {
+        world.send(Method::GET, false).unwrap();
+    }
+    let one_and_a_byte = world.client.outbox().len() / 3 + 1;
+    world.apply(Op::Drain(one_and_a_byte)).unwrap();
+    for op in [Op::Answer(Answer::Last), Op::Feed(usize::MAX), Op::Poll] {
+        world.apply(op).unwrap();
+    }
+    assert!(world.client.outbox().is_empty());
+    assert_eq!(world.client.status(), Status::Close(CloseReason::Done));
+    let lost: Vec<_> = world.client.unanswered().map(|lost| lost.delivery).collect();
+    assert_eq!(lost, [Delivery::MaybeProcessed, Delivery::NotSent]);
+}
+
+#[test]
+fn an_answer_in_http_1_0_shuts_the_window() {
+    let mut world = open(8);
+    for answer in [Answer::Old, Answer::Old, Answer::Empty] {
+        world.send(Method::GET, false).unwrap();
+        assert_eq!(world.client.can_pipeline(&Method::GET), world.window > 1);
+        let round = [Op::Drain(usize::MAX), Op::Answer(answer), Op::Feed(usize::MAX), Op::Poll];
+        for op in round {
+            world.apply(op).unwrap();
+        }
+        assert_eq!(world.window, if answer == Answer::Old { 1 } else { 2 });
+    }
 }
 
 #[test]

@@ -86,7 +86,7 @@ impl Client {
         let Some(pipeline) = &self.pipeline else { return false };
         // https://www.rfc-editor.org/rfc/rfc9112#section-9.3.2: behind a request that must not be
         // repeated, once its final status is known.
-        let leads = pipeline.leads || (pipeline.behind.is_empty() && self.verdict.is_some());
+        let leads = pipeline.leads || self.verdict.is_some();
         let goes_on = self.error.is_none() && self.closed.is_none() && !self.closing && !self.eof;
         let keeps = self.state.keep && pipeline.behind.back().is_none_or(|last| last.keep);
         // https://www.rfc-editor.org/rfc/rfc9110#section-9.2.2
