@@ -15,6 +15,7 @@
 //! | [`client`] | what a client decides above one connection: the pool |
 //! | [`server`] | which handler a request belongs to |
 //! | [`policy`] | what all policies share |
+//! | [`security`] | who may do what: CORS, access rules, identity, tokens |
 //! | [`observe`] | decisions as events; trace and request ids |
 //!
 //! # A whole exchange
@@ -109,6 +110,7 @@ pub mod machine;
 pub mod observe;
 pub mod outbox;
 pub mod policy;
+pub mod security;
 pub mod server;
 pub mod time;
 
