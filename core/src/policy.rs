@@ -25,3 +25,32 @@ impl Mode {
         matches!(self, Self::Enforce)
     }
 }
+
+/// How much a request matters when not all can be served; the greater, the longer it is kept.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Priority {
+    /// Whenever there is room: batch jobs.
+    Bulk,
+    /// Prefetches, background refreshes.
+    Low,
+    /// What says nothing.
+    #[default]
+    Normal,
+    /// Someone waits.
+    High,
+    /// What keeps everything else alive; shed last.
+    Critical,
+}
+
+impl Priority {
+    /// A fixed, lower-case name, fit for logs and metric labels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bulk => "bulk",
+            Self::Low => "low",
+            Self::Normal => "normal",
+            Self::High => "high",
+            Self::Critical => "critical",
+        }
+    }
+}

@@ -4,7 +4,17 @@
 //! secret shows in `Debug`, `Display` or an error.
 
 mod cors;
+mod forwarded;
+mod identity;
+mod network;
 mod origin;
+mod propagation;
 
 pub use cors::{Cors, CorsConfig, CorsError, CorsKind, CorsList, CorsReason, CorsVerdict};
+pub use forwarded::{ForwardedField, TrustedProxies};
+pub use identity::{
+    ClientKey, IPV6_CLIENT_PREFIX, KeyDigest, PeerName, Principal, SecurityContext, Subject,
+};
+pub use network::{BadNetwork, Network};
 pub use origin::BadOrigin;
+pub use propagation::{CallContext, Propagated, Propagation};

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "outside of `#[test]` too, a test stops where it is wrong")]
 
 mod cors;
+mod forwarded;
+mod identity;
 
 use std::sync::Arc;
 
