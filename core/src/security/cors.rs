@@ -1,7 +1,7 @@
 //! Cross-origin resource sharing, the server's side: <https://fetch.spec.whatwg.org/#http-cors-protocol>
 //!
 //! CORS lets pages of other origins read answers. It keeps nobody out: a refused origin's simple
-//! requests still run. Who may do what is access control.
+//! requests still run. Who may do what is [access control](super::Access).
 
 use core::fmt;
 use core::time::Duration;

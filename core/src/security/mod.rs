@@ -3,13 +3,16 @@
 //! Everything here fails closed: what is missing, malformed, doubled or unknown grants nothing. No
 //! secret shows in `Debug`, `Display` or an error.
 
+mod access;
 mod cors;
 mod forwarded;
 mod identity;
 mod network;
 mod origin;
 mod propagation;
+mod rule;
 
+pub use access::{Access, AccessError, AccessReason, AccessVerdict, Explanation, Refusal, RuleId};
 pub use cors::{Cors, CorsConfig, CorsError, CorsKind, CorsList, CorsReason, CorsVerdict};
 pub use forwarded::{ForwardedField, TrustedProxies};
 pub use identity::{
@@ -18,3 +21,4 @@ pub use identity::{
 pub use network::{BadNetwork, Network};
 pub use origin::BadOrigin;
 pub use propagation::{CallContext, Propagated, Propagation};
+pub use rule::{BadRule, Condition, Effect, Identity, Routes, Rule, Who};
