@@ -28,7 +28,7 @@ impl PeerName {
     }
 }
 
-/// Whom a token or an API key stands for, as its [validator](super) found.
+/// Whom a token or an API key stands for, as its [validator](super::TokenValidator) found.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Principal {
     /// The name.

@@ -78,13 +78,11 @@ mod tests {
         assert_eq!(Propagation::default().inherit(&all), all);
         assert_eq!(Propagation::only([]).inherit(&all), CallContext::default());
         let one = |part| Propagation::only([part]).inherit(&all);
-        let none = CallContext::default();
-        assert_eq!(one(Propagated::Trace), CallContext { trace: Some(trace), ..none.clone() });
-        assert_eq!(
-            one(Propagated::Deadline),
-            CallContext { deadline: all.deadline, ..none.clone() }
-        );
-        assert_eq!(one(Propagated::Priority), CallContext { priority: Priority::Critical, ..none });
+        let none = CallContext::default;
+        assert_eq!(one(Propagated::Trace), CallContext { trace: Some(trace), ..none() });
+        assert_eq!(one(Propagated::Deadline), CallContext { deadline: all.deadline, ..none() });
+        let critical = CallContext { priority: Priority::Critical, ..none() };
+        assert_eq!(one(Propagated::Priority), critical);
     }
 
     #[test]

@@ -223,7 +223,7 @@ fn what_makes_no_sense_is_refused_when_it_is_built() {
             CorsList::Methods,
         ),
         (CorsConfig { headers: vec![star.clone()], ..credentials.clone() }, CorsList::Headers),
-        (CorsConfig { expose: vec![star.clone()], ..credentials }, CorsList::Expose),
+        (CorsConfig { expose: vec![star], ..credentials }, CorsList::Expose),
     ] {
         assert_eq!(refused(config), CorsError::WildcardWithCredentials(list));
     }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use sinew_core::security::{ClientKey, KeyDigest, PeerName, Principal, SecurityContext, Subject};
 
-fn principal(subject: Subject) -> Option<Arc<Principal>> {
+fn principal(subject: Subject) -> Arc<Principal> {
     let roles = Box::from([Box::from("admin")]);
     let scopes = Box::from([Box::from("orders:read")]);
-    Some(Arc::new(Principal { subject, roles, scopes, expires: None }))
+    Arc::new(Principal { subject, roles, scopes, expires: None })
 }
 
-fn token(issuer: &str, subject: &str) -> Option<Arc<Principal>> {
+fn token(issuer: &str, subject: &str) -> Arc<Principal> {
     principal(Subject::Token { issuer: issuer.into(), subject: subject.into() })
 }
 
@@ -24,8 +24,8 @@ fn the_strongest_identity_pays() {
     let address = from("192.0.2.1");
     let peer = PeerName::Spiffe("spiffe://a/b".into());
     let key = Subject::ApiKey { label: "ci".into(), digest: KeyDigest([7; 32]) };
-    let with_token = SecurityContext { principal: token("iss", "alice"), ..address.clone() };
-    let with_key = SecurityContext { principal: principal(key), ..address.clone() };
+    let with_token = SecurityContext { principal: Some(token("iss", "alice")), ..address.clone() };
+    let with_key = SecurityContext { principal: Some(principal(key)), ..address.clone() };
     let with_all = SecurityContext { peer: Some(peer.clone()), ..with_token.clone() };
     assert_eq!(with_all.client_key(), ClientKey::Peer(&peer));
     assert_eq!(with_token.client_key(), ClientKey::Subject { issuer: "iss", subject: "alice" });
@@ -58,7 +58,7 @@ fn equal_text_of_different_kinds_makes_different_clients() {
     ];
     let peers = peers.map(|peer| SecurityContext { peer: Some(peer), ..address.clone() });
     let tokens = ["", "a", "b"]
-        .map(|issuer| SecurityContext { principal: token(issuer, text), ..address.clone() });
+        .map(|issuer| SecurityContext { principal: Some(token(issuer, text)), ..address.clone() });
     let all: Vec<_> = peers.iter().chain(&tokens).chain([&address]).collect();
     let keys: BTreeSet<_> = all.iter().map(|context| context.client_key()).collect();
     assert_eq!(keys.len(), all.len());
@@ -68,7 +68,7 @@ fn equal_text_of_different_kinds_makes_different_clients() {
 fn an_address_is_no_identity() {
     assert!(!from("192.0.2.1").is_authenticated());
     assert!(!from("192.0.2.1").has_role("admin") && !from("192.0.2.1").has_scope("orders:read"));
-    let alice = SecurityContext { principal: token("", "alice"), ..Default::default() };
+    let alice = SecurityContext { principal: Some(token("", "alice")), ..Default::default() };
     assert!(alice.is_authenticated() && alice.has_role("admin") && alice.has_scope("orders:read"));
     assert!(!alice.has_role("Admin") && !alice.has_scope("orders"));
     let peer = PeerName::Dns("a.test".into());
@@ -78,7 +78,7 @@ fn an_address_is_no_identity() {
 #[test]
 fn the_hash_of_a_key_is_not_shown() {
     let key = Subject::ApiKey { label: "ci".into(), digest: KeyDigest([0xa5; 32]) };
-    let context = SecurityContext { principal: principal(key), ..Default::default() };
+    let context = SecurityContext { principal: Some(principal(key)), ..Default::default() };
     let shown = format!("{context:?} {:?}", context.client_key());
     assert!(shown.contains("ci") && !shown.contains("165") && !shown.contains("a5"), "{shown}");
 }

@@ -6,6 +6,7 @@ mod access;
 mod cors;
 mod forwarded;
 mod identity;
+mod token;
 
 use std::sync::Arc;
 
@@ -18,9 +19,7 @@ use sinew_core::{Machine, Wire};
 fn head(method: &str, target: &str, fields: &[(&str, &str)]) -> RequestHead {
     let mut server = Server::new(Arc::new(ServerConfig::default()), Instant::ZERO);
     let mut text = format!("{method} {target} HTTP/1.1\r\nhost: api.test\r\n");
-    for (name, value) in fields {
-        text.push_str(&format!("{name}: {value}\r\n"));
-    }
+    text.extend(fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")));
     text.push_str("\r\n");
     server.inbox().extend_from_slice(text.as_bytes());
     match server.poll_event(Instant::ZERO) {
