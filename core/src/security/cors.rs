@@ -204,15 +204,16 @@ impl Cors {
                 }
             }
         };
-        // https://fetch.spec.whatwg.org/#cors-preflight-request
-        let preflight = *head.method() == Method::OPTIONS
-            && first.is_some()
-            && head.header("access-control-request-method").is_some();
-        let kind = match (first, preflight) {
-            (None, _) => CorsKind::NotCors,
-            (Some(_), false) => CorsKind::Actual,
-            (Some(_), true) => CorsKind::Preflight,
+        let asks_for_method = || head.header("access-control-request-method").is_some();
+        let kind = match first {
+            None => CorsKind::NotCors,
+            // https://fetch.spec.whatwg.org/#cors-preflight-request
+            Some(_) if *head.method() == Method::OPTIONS && asks_for_method() => {
+                CorsKind::Preflight
+            }
+            Some(_) => CorsKind::Actual,
         };
+        let preflight = kind == CorsKind::Preflight;
         let into_private =
             preflight && head.header("access-control-request-private-network") == Some(b"true");
         let reason = match (preflight, reason) {

@@ -8,8 +8,15 @@ use sinew_core::security::{
 };
 use sinew_core::server::{Found, Router, RouterBuilder};
 
-const TEMPLATES: [&str; 6] =
-    ["/public", "/orders", "/orders/{id}", "/admin", "/admin/users/{id}", "/metrics"];
+const TEMPLATES: [&str; 7] = [
+    "/public",
+    "/orders",
+    "/orders/{id}",
+    "/admin",
+    "/admin/users/{id}",
+    "/metrics",
+    "/ordersheet",
+];
 
 fn router() -> Router<()> {
     let mut builder = RouterBuilder::new();
@@ -152,19 +159,20 @@ fn identity_by_route() {
         (Method::GET, "/metrics"),
         (Method::DELETE, "/public"),
         (Method::GET, "/nowhere"),
+        (Method::GET, "/ordersheet"),
     ];
     let expected = [
-        [200, 401, 401, 401, 401, 401, 401, 401],
-        [200, 200, 200, 200, 403, 403, 405, 404],
-        [200, 403, 403, 403, 403, 403, 405, 404],
-        [200, 200, 200, 403, 403, 403, 405, 404],
-        [200, 403, 403, 403, 403, 403, 405, 404],
-        [200, 200, 200, 200, 200, 200, 405, 404],
-        [200, 200, 200, 200, 403, 200, 405, 404],
-        [200, 403, 403, 403, 403, 200, 405, 404],
-        [200, 403, 403, 403, 403, 403, 405, 404],
-        [401, 401, 401, 401, 401, 401, 401, 401],
-        [403, 200, 200, 200, 200, 403, 405, 404],
+        [200, 401, 401, 401, 401, 401, 401, 401, 401],
+        [200, 200, 200, 200, 403, 403, 405, 404, 403],
+        [200, 403, 403, 403, 403, 403, 405, 404, 403],
+        [200, 200, 200, 403, 403, 403, 405, 404, 403],
+        [200, 403, 403, 403, 403, 403, 405, 404, 403],
+        [200, 200, 200, 200, 200, 200, 405, 404, 200],
+        [200, 200, 200, 200, 403, 200, 405, 404, 200],
+        [200, 403, 403, 403, 403, 200, 405, 404, 403],
+        [200, 403, 403, 403, 403, 403, 405, 404, 403],
+        [401, 401, 401, 401, 401, 401, 401, 401, 401],
+        [403, 200, 200, 200, 200, 403, 405, 404, 200],
     ];
     for ((who, context), row) in rows.iter().zip(expected) {
         for ((method, path), status) in columns.iter().zip(row) {
@@ -243,7 +251,13 @@ fn without_rules_nothing_is_allowed() {
 #[test]
 fn an_unknown_address_helps_nobody() {
     let unknown = |context: SecurityContext| SecurityContext { client_address: None, ..context };
-    assert_eq!(serve(&unknown(scraper("10.1.2.3")), &Method::GET, "/metrics").0, 403);
+    let mut scrapers = rules();
+    scrapers.retain(|rule| rule.name == "scrapers");
+    let scrapers = Access::new(scrapers, TEMPLATES).unwrap();
+    for (context, may) in [(scraper("10.1.2.3"), true), (unknown(scraper("10.1.2.3")), false)] {
+        let verdict = scrapers.check(&context, Some(5), &Method::GET);
+        assert_eq!(matches!(verdict, AccessVerdict::Allowed(_)), may);
+    }
     let (status, why) = serve(&unknown(at("10.1.2.3")), &Method::GET, "/public");
     assert_eq!((status, &*why), (401, "denied by rule \"known bad\""));
     let (status, _) = serve(&scraper("::ffff:10.1.2.3"), &Method::GET, "/metrics");
@@ -261,6 +275,20 @@ fn head_is_denied_where_get_is() {
         !matches!(access.check(&at("192.0.2.1"), Some(3), method), AccessVerdict::Allowed(_))
     };
     assert!(refused(&Method::GET) && refused(&Method::HEAD) && !refused(&Method::POST));
+}
+
+#[test]
+fn what_is_denied_everywhere_is_denied_where_nothing_is() {
+    let rule = Rule::deny("closed", Who::Anyone, Routes::Every);
+    let access = Access::new(vec![rule], TEMPLATES).unwrap();
+    let context = token("carol", &["admin"], &[]);
+    for route in [Some(0), None] {
+        let verdict = access.check(&context, route, &Method::GET);
+        assert!(matches!(
+            verdict,
+            AccessVerdict::Refused { refusal: Refusal::Forbidden, reason: AccessReason::Denied(_) }
+        ));
+    }
 }
 
 #[test]

@@ -122,6 +122,16 @@ fn a_star_is_the_same_for_everyone() {
 }
 
 #[test]
+fn every_listed_origin_is_found_whatever_their_order() {
+    let origins = ["https://c.test", "http://a.test", "https://a.test", "http://b.test:81"];
+    let cors = cors(&origins);
+    for origin in origins {
+        let verdict = cors.check(&head("GET", "/", &[("origin", origin)]));
+        assert_eq!(field(&cors, &verdict, ACAO).as_deref(), Some(origin));
+    }
+}
+
+#[test]
 fn a_pattern_gives_back_the_origin_itself_and_never_null() {
     let cors = cors(&["https://*.example.org"]);
     let allow = |origin: &str| {
