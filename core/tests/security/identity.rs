@@ -2,7 +2,12 @@ use core::net::IpAddr;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use sinew_core::security::{ClientKey, KeyDigest, PeerName, Principal, SecurityContext, Subject};
+use sinew_core::security::{
+    ClientKey, ForwardedField, KeyDigest, PeerName, Principal, SecurityContext, Subject,
+    TrustedProxies,
+};
+
+use super::head;
 
 fn principal(subject: Subject) -> Arc<Principal> {
     let roles = Box::from([Box::from("admin")]);
@@ -73,6 +78,22 @@ fn an_address_is_no_identity() {
     assert!(!alice.has_role("Admin") && !alice.has_scope("orders"));
     let peer = PeerName::Dns("a.test".into());
     assert!(SecurityContext { peer: Some(peer), ..Default::default() }.is_authenticated());
+}
+
+/// A field that anyone can write makes no client of its own, so a new value each time gains nothing.
+#[test]
+fn free_fields_name_nobody() {
+    let proxies = TrustedProxies::new([], ForwardedField::XForwardedFor);
+    let address: IpAddr = "192.0.2.1".parse().unwrap();
+    for fields in [
+        [("x-client-id", "a"), ("x-forwarded-for", "198.51.100.1")],
+        [("x-client-id", "b"), ("x-forwarded-for", "198.51.100.2")],
+    ] {
+        let client_address = proxies.client(address, head("GET", "/", &fields).fields());
+        let context =
+            SecurityContext { peer_address: Some(address), client_address, ..Default::default() };
+        assert_eq!(context, from("192.0.2.1"));
+    }
 }
 
 #[test]
