@@ -38,11 +38,17 @@ pub struct Thumbprint(pub [u8; 32]);
 pub enum TokenError {
     /// It is not what it should be, or has a claim of the wrong type.
     Malformed,
+    /// It is longer than the policy allows.
+    TooLong,
+    /// It is a token of another type.
+    Type,
+    /// It asks for an extension that nobody knows here.
+    Critical,
     /// Nobody knows this token or key.
     Unknown,
-    /// Signed by an algorithm that is not that of the key, or by none.
+    /// Signed by an algorithm that is not one of the key, or by none.
     Algorithm,
-    /// Signed by a key that nobody knows, yet.
+    /// Signed by a key that nobody knows yet, or it does not say by which.
     UnknownKey,
     /// The signature is wrong.
     Signature,
@@ -100,6 +106,9 @@ impl TokenError {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Malformed => "malformed token",
+            Self::TooLong => "token too long",
+            Self::Type => "wrong type of token",
+            Self::Critical => "unknown extension",
             Self::Unknown => "unknown token",
             Self::Algorithm => "wrong algorithm",
             Self::UnknownKey => "unknown key",
@@ -124,6 +133,9 @@ impl TokenError {
     pub const fn is_final(self) -> bool {
         match self {
             Self::Malformed
+            | Self::TooLong
+            | Self::Type
+            | Self::Critical
             | Self::Unknown
             | Self::Algorithm
             | Self::Signature
@@ -139,14 +151,14 @@ impl TokenError {
 
 /// What a verified token says. Times are since 1970-01-01T00:00:00Z; round them so that a token
 /// never lives longer. <https://www.rfc-editor.org/rfc/rfc7519#section-4.1>
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Claims {
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Claims<'a> {
     /// `iss`
-    pub issuer: Option<Box<str>>,
+    pub issuer: Option<&'a str>,
     /// `sub`
-    pub subject: Option<Box<str>>,
+    pub subject: Option<&'a str>,
     /// `aud`; a single one is a list of one.
-    pub audience: Vec<Box<str>>,
+    pub audiences: &'a [String],
     /// `exp`
     pub expires: Option<Duration>,
     /// `nbf`
@@ -160,8 +172,9 @@ pub struct Claims {
 /// What a [`ClaimPolicy`] is built from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ClaimConfig {
-    /// Who may issue tokens, compared octet for octet; at least one.
-    pub issuers: Vec<String>,
+    /// Who issues the tokens, compared octet for octet. One policy has one issuer, as a key belongs
+    /// to one: else any of them could sign in the name of another.
+    pub issuer: String,
     /// By which names we are meant, compared octet for octet; at least one.
     pub audiences: Vec<String>,
     /// By how much clocks may differ. Default 30 s, at most 5 min.
@@ -185,7 +198,7 @@ pub enum Binding {
 impl Default for ClaimConfig {
     fn default() -> Self {
         Self {
-            issuers: Vec::new(),
+            issuer: String::new(),
             audiences: Vec::new(),
             leeway: Duration::from_secs(30),
             max_age: None,
@@ -202,8 +215,8 @@ pub struct ClaimPolicy(ClaimConfig);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum BadClaimConfig {
-    /// Nobody may issue tokens, or somebody without a name.
-    Issuers,
+    /// The issuer has no name.
+    Issuer,
     /// Nobody is meant, or somebody without a name.
     Audiences,
     /// More than [`ClaimPolicy::MAX_LEEWAY`].
@@ -218,11 +231,10 @@ impl ClaimPolicy {
 
     /// Checks the configuration.
     pub fn new(config: ClaimConfig) -> Result<Self, BadClaimConfig> {
-        let named = |list: &[String]| !list.is_empty() && !list.iter().any(String::is_empty);
-        if !named(&config.issuers) {
-            return Err(BadClaimConfig::Issuers);
+        if config.issuer.is_empty() {
+            return Err(BadClaimConfig::Issuer);
         }
-        if !named(&config.audiences) {
+        if config.audiences.is_empty() || config.audiences.iter().any(String::is_empty) {
             return Err(BadClaimConfig::Audiences);
         }
         if config.leeway > Self::MAX_LEEWAY {
@@ -242,24 +254,20 @@ impl ClaimPolicy {
     /// The first reason.
     pub fn check(
         &self,
-        claims: &Claims,
+        claims: &Claims<'_>,
         peer: Option<&Thumbprint>,
         now: Duration,
     ) -> Result<(), TokenError> {
         let config = &self.0;
-        let issuer = claims.issuer.as_ref().ok_or(TokenError::Missing(Claim::Issuer))?;
-        if !config.issuers.iter().any(|known| **known == **issuer) {
+        let issuer = claims.issuer.ok_or(TokenError::Missing(Claim::Issuer))?;
+        if *config.issuer != *issuer {
             return Err(TokenError::Issuer);
         }
-        if claims.subject.as_ref().is_none_or(|subject| subject.is_empty()) {
-            return Err(TokenError::Missing(Claim::Subject));
-        }
-        if claims.audience.is_empty() {
+        if claims.audiences.is_empty() {
             return Err(TokenError::Missing(Claim::Audience));
         }
         // https://www.rfc-editor.org/rfc/rfc7519#section-4.1.3
-        let ours = |name: &str| config.audiences.iter().any(|known| *known == *name);
-        if !claims.audience.iter().any(|name| ours(name)) {
+        if !claims.audiences.iter().any(|name| config.audiences.contains(name)) {
             return Err(TokenError::Audience);
         }
         let expires = claims.expires.ok_or(TokenError::Missing(Claim::Expires))?;
@@ -279,6 +287,9 @@ impl ClaimPolicy {
             if now >= issued.saturating_add(max_age).saturating_add(config.leeway) {
                 return Err(TokenError::TooOld);
             }
+        }
+        if claims.subject.is_none_or(str::is_empty) {
+            return Err(TokenError::Missing(Claim::Subject));
         }
         // https://www.rfc-editor.org/rfc/rfc8705#section-3
         match (&claims.certificate, peer, config.binding) {
@@ -301,8 +312,8 @@ impl BadClaimConfig {
     /// One phrase in plain words.
     pub const fn explain(self) -> &'static str {
         match self {
-            Self::Issuers => "tokens need an issuer, and it needs a name",
-            Self::Audiences => "tokens need an audience, and it needs a name",
+            Self::Issuer => "tokens need an issuer",
+            Self::Audiences => "tokens need an audience, and each needs a name",
             Self::Leeway => "a leeway of more than 5 minutes is no leeway",
             Self::MaxAge => "no token is younger than the maximum age of zero",
         }
