@@ -58,8 +58,13 @@ pub fn check(
     if manners.mirror.is_none() && answered_early(case, &transcript) {
         return Ok(Chosen { either: None, status: None });
     }
-    judge(&blinded(case, manners, seen), &transcript)
-        .map_err(|problems| (problems, crate::suite::describe(&transcript)))
+    let mut case = blinded(case, manners, seen);
+    let says_close = transcript.last_answer().is_some_and(reader::Message::says_close);
+    if manners.mirror.is_none() && says_close {
+        // https://www.rfc-editor.org/rfc/rfc9112#section-9.6: it may, whenever it says so.
+        case.expect.keep_alive = None;
+    }
+    judge(&case, &transcript).map_err(|problems| (problems, crate::suite::describe(&transcript)))
 }
 
 /// Whether a server answered by the head, before it could see what is wrong or missing in the body,
@@ -137,9 +142,11 @@ fn transcribe(
     let mut sight = Sight::Full;
     let mut messages = Vec::new();
     for answer in &written {
-        if REFUSALS.contains(&answer.status()) && manners.mirror.is_none()
-            || manners.mirror.is_some() && answer.status() >= 400
-        {
+        let refused = match manners.mirror {
+            Some(_) => answer.status() >= 400,
+            None => refuses(case, answer),
+        };
+        if refused {
             continue;
         }
         let seen = manners.mirror.and_then(|mirror| mirror(&answer.body));
@@ -150,7 +157,7 @@ fn transcribe(
     }
     if manners.mirror.is_none() {
         // Whatever else a server answers, it took the request.
-        written.retain(|answer| answer.status() < 400 || REFUSALS.contains(&answer.status()));
+        written.retain(|answer| answer.status() < 400 || refuses(case, answer));
     }
     let incomplete = case.expect.error == Some(NamedError::Incomplete) && link.ended();
     if incomplete {
@@ -181,6 +188,14 @@ fn transcribe(
         breach: None,
     };
     Ok((transcript, sight))
+}
+
+/// Whether a stranger's answer refuses the message, and does not just tell what became of it.
+fn refuses(case: &ParseCase, answer: &reader::Message) -> bool {
+    // https://www.rfc-editor.org/rfc/rfc9110#section-9.1: what every server knows.
+    let known = [&b"GET "[..], b"HEAD ", b"POST "];
+    let known = known.iter().any(|method| case.input.0.starts_with(method));
+    REFUSALS.contains(&answer.status()) && (known || answer.status() != 501)
 }
 
 /// A request of which is known only that it was taken.
