@@ -286,6 +286,10 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
             body = Body::empty();
         }
+        // It may have been told so since this wake-up began.
+        if self.ticket.is_stopping() {
+            self.heed_stop(now);
+        }
         let full = body.take_full();
         let size = match (&full, &trailers) {
             (Some(bytes), None) => BodySize::Exact(bytes.len() as u64),
