@@ -33,3 +33,25 @@ pub use token::{
     BadClaimConfig, Binding, Claim, ClaimConfig, ClaimPolicy, Claims, Thumbprint, TokenError,
     TokenValidator,
 };
+
+/// What a token consists of: <https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2>
+const fn is_tchar(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
+}

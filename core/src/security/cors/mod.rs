@@ -17,6 +17,7 @@ use self::config::is_star;
 pub use self::config::{CorsConfig, CorsError, CorsList};
 pub use self::origin::BadOrigin;
 use self::origin::{Configured, OriginPattern};
+use super::is_tchar;
 use crate::head::RequestHead;
 
 /// A CORS policy: what a request is, and the fields that belong on its answer, whoever writes it.
@@ -46,8 +47,8 @@ pub struct Cors {
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Origins {
     Any,
-    /// Sorted by their bytes.
     Listed {
+        /// Sorted by their bytes.
         exact: Box<[HeaderValue]>,
         patterns: Box<[OriginPattern]>,
     },
@@ -261,7 +262,9 @@ impl Cors {
     fn allows_header(&self, name: &[u8]) -> bool {
         self.headers.iter().any(|known| {
             // https://fetch.spec.whatwg.org/#cors-non-wildcard-request-header-name
-            (is_star(known) && !name.eq_ignore_ascii_case(AUTHORIZATION.as_str().as_bytes()))
+            (is_star(known)
+                && name.iter().all(|byte| is_tchar(*byte))
+                && !name.eq_ignore_ascii_case(AUTHORIZATION.as_str().as_bytes()))
                 || name.eq_ignore_ascii_case(known.as_str().as_bytes())
         })
     }
