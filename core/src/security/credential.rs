@@ -4,7 +4,7 @@ use core::fmt;
 
 use http::HeaderName;
 
-use super::BearerError;
+use super::{BearerError, is_tchar};
 use crate::head::Fields;
 
 /// Bytes of a token or an API key, at most.
@@ -92,8 +92,7 @@ fn single<'a>(fields: &'a Fields, name: &'a str) -> Result<Option<&'a [u8]>, Bad
 
 /// `credentials = "Bearer" 1*SP b64token`: <https://www.rfc-editor.org/rfc/rfc6750#section-2.1>
 fn bearer(value: &[u8]) -> Result<Option<Secret<'_>>, BadCredential> {
-    let in_scheme = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
-    let end = value.iter().position(|b| !in_scheme(b)).unwrap_or(value.len());
+    let end = value.iter().position(|b| !is_tchar(*b)).unwrap_or(value.len());
     let (scheme, rest) = value.split_at(end);
     // Schemes compare case-insensitively: https://www.rfc-editor.org/rfc/rfc9110#section-11.1
     if !scheme.eq_ignore_ascii_case(b"bearer") {

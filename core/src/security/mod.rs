@@ -10,7 +10,6 @@ mod credential;
 mod forwarded;
 mod identity;
 mod network;
-mod origin;
 mod propagation;
 mod refused;
 mod rule;
@@ -18,14 +17,15 @@ mod token;
 
 pub use access::{Access, AccessError, AccessReason, AccessVerdict, Explanation, Refusal, RuleId};
 pub use challenge::{BadRealm, BearerError, Challenge};
-pub use cors::{Cors, CorsConfig, CorsError, CorsKind, CorsList, CorsReason, CorsVerdict};
+pub use cors::{
+    BadOrigin, Cors, CorsConfig, CorsError, CorsKind, CorsList, CorsReason, CorsVerdict,
+};
 pub use credential::{BadCredential, Credential, MAX_CREDENTIAL, Secret};
 pub use forwarded::{ForwardedField, TrustedProxies};
 pub use identity::{
     ClientKey, IPV6_CLIENT_PREFIX, KeyDigest, PeerName, Principal, SecurityContext, Subject,
 };
 pub use network::{BadNetwork, Network};
-pub use origin::BadOrigin;
 pub use propagation::{CallContext, Propagated, Propagation};
 pub use refused::{RefusedConfig, RefusedTokens};
 pub use rule::{BadRule, Condition, Effect, Identity, Routes, Rule, Who};
@@ -33,3 +33,25 @@ pub use token::{
     BadClaimConfig, Binding, Claim, ClaimConfig, ClaimPolicy, Claims, Thumbprint, TokenError,
     TokenValidator,
 };
+
+/// What a token consists of: <https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2>
+const fn is_tchar(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
+}

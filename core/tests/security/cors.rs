@@ -152,6 +152,7 @@ fn stars_in_lists_grant_all_but_authorization() {
     let reason = |headers| cors.check(&preflight("https://a.test", "PATCH", headers)).reason();
     assert_eq!(reason("x-anything"), CorsReason::Granted);
     assert_eq!(reason("x-anything, Authorization"), CorsReason::Header);
+    assert_eq!(reason("x-anything, no name"), CorsReason::Header);
     with_stars.headers.push(HeaderName::from_static("authorization"));
     let cors = Cors::new(with_stars).unwrap();
     let verdict = cors.check(&preflight("https://a.test", "PATCH", "authorization"));

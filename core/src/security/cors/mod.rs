@@ -3,8 +3,8 @@
 //! CORS lets pages of other origins read answers. It keeps nobody out: a refused origin's simple
 //! requests still run. Who may do what is [access control](super::Access).
 
-use core::fmt;
-use core::time::Duration;
+mod config;
+mod origin;
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
@@ -13,32 +13,12 @@ use http::header::{
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
-use super::origin::{self, BadOrigin, Configured, OriginPattern};
+use self::config::is_star;
+pub use self::config::{CorsConfig, CorsError, CorsList};
+pub use self::origin::BadOrigin;
+use self::origin::{Configured, OriginPattern};
+use super::is_tchar;
 use crate::head::RequestHead;
-
-/// What a [`Cors`] is built from. Nothing is granted by default, and no origin at all is refused.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct CorsConfig {
-    /// Origins as browsers serialise them, `https://app.example.org:8443`; or with a `*` for the
-    /// whole first label, `https://*.example.org`; or `*` alone for all, `null` included.
-    pub origins: Vec<String>,
-    /// Methods beside GET, HEAD and POST, which need no grant; `*` alone for all.
-    pub methods: Vec<Method>,
-    /// Fields that a page may set beyond the few harmless ones. `*` is all but `authorization`,
-    /// which always needs its own entry.
-    pub headers: Vec<HeaderName>,
-    /// Fields of the answer that a page may read beyond the few harmless ones; `*` for all.
-    pub expose: Vec<HeaderName>,
-    /// Whether cookies, client certificates and HTTP authentication may go along. Excludes every
-    /// `*`. Default false.
-    pub credentials: bool,
-    /// How long a browser may remember a preflight, in whole seconds; browsers cap it at 2 h or
-    /// 24 h. Default unsaid: 5 s in browsers.
-    pub max_age: Option<Duration>,
-    /// Whether pages of a public network may reach this server in a private one. Default false.
-    /// <https://wicg.github.io/private-network-access/>
-    pub private_network: bool,
-}
 
 /// A CORS policy: what a request is, and the fields that belong on its answer, whoever writes it.
 ///
@@ -67,8 +47,8 @@ pub struct Cors {
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Origins {
     Any,
-    /// Sorted by their bytes.
     Listed {
+        /// Sorted by their bytes.
         exact: Box<[HeaderValue]>,
         patterns: Box<[OriginPattern]>,
     },
@@ -141,22 +121,7 @@ impl Cors {
     /// See [`CorsError`]: nothing is left to be found out in a browser.
     pub fn new(config: CorsConfig) -> Result<Self, CorsError> {
         let origins = Origins::new(&config.origins)?;
-        config.methods.iter().try_for_each(check_method)?;
-        let stars = [
-            (CorsList::Origins, origins == Origins::Any, config.origins.len()),
-            (CorsList::Methods, config.methods.iter().any(is_star), config.methods.len()),
-            (CorsList::Headers, config.headers.iter().any(is_star), 1),
-            (CorsList::Expose, config.expose.iter().any(is_star), config.expose.len()),
-        ];
-        for (list, _, len) in stars.into_iter().filter(|(_, star, _)| *star) {
-            if len > 1 {
-                return Err(CorsError::WildcardBesideOthers(list));
-            }
-            // https://fetch.spec.whatwg.org/#cors-protocol-and-credentials
-            if config.credentials {
-                return Err(CorsError::WildcardWithCredentials(list));
-            }
-        }
+        config.check(origins == Origins::Any)?;
         let credentials = config
             .credentials
             .then(|| (ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true")));
@@ -297,7 +262,9 @@ impl Cors {
     fn allows_header(&self, name: &[u8]) -> bool {
         self.headers.iter().any(|known| {
             // https://fetch.spec.whatwg.org/#cors-non-wildcard-request-header-name
-            (is_star(known) && !name.eq_ignore_ascii_case(AUTHORIZATION.as_str().as_bytes()))
+            (is_star(known)
+                && name.iter().all(|byte| is_tchar(*byte))
+                && !name.eq_ignore_ascii_case(AUTHORIZATION.as_str().as_bytes()))
                 || name.eq_ignore_ascii_case(known.as_str().as_bytes())
         })
     }
@@ -343,25 +310,6 @@ fn granted(
     HeaderValue::from_maybe_shared(head.as_bytes().slice_ref(origin)).ok()
 }
 
-fn is_star(entry: impl AsRef<str>) -> bool {
-    entry.as_ref() == "*"
-}
-
-fn check_method(method: &Method) -> Result<(), CorsError> {
-    // https://fetch.spec.whatwg.org/#forbidden-method
-    let forbidden = ["CONNECT", "TRACE", "TRACK"];
-    // https://fetch.spec.whatwg.org/#concept-method-normalize
-    let normalised = ["DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT"];
-    let is = |known: &&str| method.as_str().eq_ignore_ascii_case(known);
-    if forbidden.iter().any(is) {
-        return Err(CorsError::ForbiddenMethod(method.clone()));
-    }
-    if normalised.iter().any(|known| is(known) && method.as_str() != *known) {
-        return Err(CorsError::MethodCase(method.clone()));
-    }
-    Ok(())
-}
-
 const STAR: HeaderValue = HeaderValue::from_static("*");
 const VARY_PREFLIGHT: &str =
     "origin, access-control-request-method, access-control-request-headers";
@@ -369,73 +317,3 @@ const VARY_PRIVATE: &str = "origin, access-control-request-method, \
     access-control-request-headers, access-control-request-private-network";
 const ACCESS_CONTROL_ALLOW_PRIVATE_NETWORK: HeaderName =
     HeaderName::from_static("access-control-allow-private-network");
-
-/// A list of a [`CorsConfig`].
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum CorsList {
-    /// [`CorsConfig::origins`]
-    Origins,
-    /// [`CorsConfig::methods`]
-    Methods,
-    /// [`CorsConfig::headers`]
-    Headers,
-    /// [`CorsConfig::expose`]
-    Expose,
-}
-
-/// Why a [`CorsConfig`] is refused.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum CorsError {
-    /// No origin is allowed: leave the policy out instead.
-    NoOrigin,
-    /// An origin that no browser sends.
-    Origin {
-        /// What was configured.
-        origin: String,
-        /// What is wrong with it.
-        why: BadOrigin,
-    },
-    /// `*` stands beside what it includes.
-    WildcardBesideOthers(CorsList),
-    /// Browsers take `*` literally where credentials are allowed.
-    WildcardWithCredentials(CorsList),
-    /// Browsers never send this method for a page.
-    ForbiddenMethod(Method),
-    /// Browsers send this method in capitals only.
-    MethodCase(Method),
-}
-
-impl fmt::Display for CorsList {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Origins => "origins",
-            Self::Methods => "methods",
-            Self::Headers => "headers",
-            Self::Expose => "expose",
-        })
-    }
-}
-
-impl fmt::Display for CorsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoOrigin => f.write_str("CORS without an origin grants nothing: leave it out"),
-            Self::Origin { origin, why } => write!(f, "CORS origin {origin:?}: {why}"),
-            Self::WildcardBesideOthers(list) => {
-                write!(f, "CORS {list}: * stands beside what it includes")
-            }
-            Self::WildcardWithCredentials(list) => {
-                write!(f, "CORS {list}: * and credentials exclude each other")
-            }
-            Self::ForbiddenMethod(method) => {
-                write!(f, "CORS method {method} is never sent for a page")
-            }
-            Self::MethodCase(method) => {
-                write!(f, "CORS method {method} is sent in capitals only")
-            }
-        }
-    }
-}
-
-impl core::error::Error for CorsError {}
