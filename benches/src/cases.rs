@@ -34,7 +34,7 @@ pub(crate) struct Case {
 }
 
 /// Every case, in the order of the table.
-pub(crate) const CASES: [Case; 3] = [
+pub(crate) const CASES: [Case; 4] = [
     Case {
         name: "server",
         budget: 4_000,
@@ -58,7 +58,15 @@ pub(crate) const CASES: [Case; 3] = [
         // A small piece of a body is copied out, so that it does not pin the read buffer.
         allocations: 1,
         requests: 4_000,
-        run: client,
+        run: |n| client(n, 1),
+    },
+    Case {
+        name: "client-pipelined-16",
+        budget: 3_000,
+        limit: 5_000,
+        allocations: 1,
+        requests: 4_000,
+        run: |n| client(n, 16),
     },
 ];
 
@@ -120,18 +128,25 @@ fn answer(server: &mut Server, now: Instant) -> Result<()> {
     Ok(())
 }
 
-/// One request after the other over one connection; each answer is read to its end.
-fn client(requests: u64) -> Result<()> {
+/// Requests over one connection, at most `depth` on their way; each answer is read to its end.
+fn client(requests: u64, depth: u32) -> Result<()> {
     let mut now = Instant::ZERO;
-    let mut client = Client::new(Arc::new(ClientConfig::default()));
-    for _ in 0..requests {
+    let config = ClientConfig { pipelining: depth, ..ClientConfig::default() };
+    let mut client = Client::new(Arc::new(config));
+    let mut asked = 0;
+    while asked < requests {
         let now = tick(&mut now);
         let line = RequestLine {
             method: &Method::GET,
             target: black_box(b"/plain?page=2&size=50"),
             authority: b"inventory.mesh.local:8080",
         };
-        client.send_request(now, line, CLIENT_FIELDS, BodySize::Empty)?;
+        let mut sent = 0;
+        while sent == 0 || (sent < depth && client.can_pipeline(line.method)) {
+            client.send_request(now, line, CLIENT_FIELDS, BodySize::Empty)?;
+            sent += 1;
+        }
+        asked += u64::from(sent);
         let mut seen = Seen::default();
         let mut body = 0;
         loop {
@@ -146,7 +161,9 @@ fn client(requests: u64) -> Result<()> {
                 },
                 Step::Write => {
                     drain(&mut client, &mut seen);
-                    client.inbox().extend_from_slice(black_box(RESPONSE));
+                    for _ in 0..sent {
+                        client.inbox().extend_from_slice(black_box(RESPONSE));
+                    }
                 }
                 Step::Read => seen.read_blocked = true,
                 Step::Wait(deadline) => {
@@ -156,7 +173,7 @@ fn client(requests: u64) -> Result<()> {
                 Step::HalfClose | Step::Close(_) => return Err("the client closed".into()),
             }
         }
-        if body != HELLO.len() || !client.reusable() {
+        if body != sent as usize * HELLO.len() || !client.reusable() {
             return Err("the exchange did not complete".into());
         }
     }

@@ -10,6 +10,7 @@ use sinew_tls::ClientTls;
 use super::base::Base;
 use super::call::{RestClient, Shared};
 use super::config::RestClientConfig;
+use super::lanes::Lanes;
 use super::lease::Connections;
 use crate::error::Error;
 use crate::runtime::Runtime;
@@ -76,6 +77,13 @@ impl<R: Runtime> ClientBuilder<R> {
         self
     }
 
+    /// Calls that may share a connection: see [`RestClientConfig::pipelining`].
+    #[must_use]
+    pub fn pipelining(mut self, depth: u32) -> Self {
+        self.config.pipelining = depth;
+        self
+    }
+
     /// A field of every call.
     #[must_use]
     pub fn default_header<N, V>(mut self, name: N, value: V) -> Self
@@ -132,7 +140,8 @@ impl<R: Runtime> ClientBuilder<R> {
         }
         let machine = Arc::new(config.machine());
         let connections = Arc::new(Connections::new(config.pool(), runtime)?);
-        Ok(RestClient { shared: Arc::new(Shared { config, base, machine, connections }) })
+        let lanes = (config.pipelining > 1).then(|| Arc::new(Lanes::new()));
+        Ok(RestClient { shared: Arc::new(Shared { config, base, machine, connections, lanes }) })
     }
 }
 

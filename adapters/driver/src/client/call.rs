@@ -1,7 +1,9 @@
 //! A call: what is asked, and the way to its answer.
 
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,7 +26,9 @@ use super::builder::{ClientBuilder, field};
 use super::config::RestClientConfig;
 use super::conn::{Conn, refused};
 use super::dial::dial;
-use super::lease::Connections;
+use super::lane::{Lane, Seat, SharedBody, Ticket};
+use super::lanes::{Lanes, Wish};
+use super::lease::{Connections, Lease};
 use super::response::{ClientResponse, Incoming};
 use crate::body::Body;
 use crate::drive;
@@ -45,6 +49,8 @@ pub(super) struct Shared<R: Runtime> {
     pub(super) base: Base,
     pub(super) machine: Arc<ClientConfig>,
     pub(super) connections: Arc<Connections<R>>,
+    /// `None` where calls do not share connections.
+    pub(super) lanes: Option<Arc<Lanes<R>>>,
 }
 
 impl<R: Runtime> Clone for RestClient<R> {
@@ -268,15 +274,21 @@ impl<R: Runtime> Call<R> {
         }
         let full = self.body.take_full();
         let mut want = Want::Any;
+        if let Some(lanes) = &shared.lanes
+            && full.as_ref().is_some_and(Bytes::is_empty)
+            && self.may_share()
+        {
+            return self.share(lanes, deadline, &target).await;
+        }
         loop {
-            let (lease, kept) = shared.connections.lease(deadline, want).await?;
+            let (lease, kept) = self.lease(deadline, want).await?;
             let (mut conn, reused) = match revive(kept).await {
                 Some(conn) => (conn, true),
                 None => (self.connect(deadline).await?, false),
             };
             conn.deadline = Some(deadline);
             let answer = match self.start(&mut conn, &target, full.as_ref()) {
-                Ok(()) => answer(&mut conn).await,
+                Ok(()) => answer(|cx| conn.poll_event(cx)).await,
                 Err(error) => Err(error),
             };
             match answer {
@@ -296,6 +308,121 @@ impl<R: Runtime> Call<R> {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Whether this call can have others around it on its connection; it has no body. The machine
+    /// has the last word.
+    fn may_share(&self) -> bool {
+        self.method.is_idempotent()
+            && !self.fields.contains_key(UPGRADE)
+            && !self.fields.contains_key(EXPECT)
+    }
+
+    /// A connection of its own, or the right to open one.
+    async fn lease(
+        &self,
+        deadline: Instant,
+        want: Want,
+    ) -> Result<(Lease<R>, Option<Conn<R>>), Error> {
+        let Shared { connections, lanes, .. } = &*self.shared;
+        let mut leased = pin!(connections.lease(deadline, want));
+        let mut waiting = None;
+        poll_fn(|cx| {
+            let polled = leased.as_mut().poll(cx);
+            if polled.is_pending() && waiting.is_none() {
+                waiting = lanes.as_ref().map(|lanes| lanes.wait(Wish::Alone));
+            }
+            polled
+        })
+        .await
+    }
+
+    /// Makes the call on a connection that others may share.
+    async fn share(
+        &self,
+        lanes: &Arc<Lanes<R>>,
+        deadline: Instant,
+        target: &str,
+    ) -> Result<ClientResponse, Error> {
+        let shared = &*self.shared;
+        let (mut seat, reused) = self.seat(lanes, deadline, target).await?;
+        let answer = match answer(|cx| seat.poll_event(cx)).await {
+            Err(error) if reused && self.is_stale(&error) => {
+                // https://www.rfc-editor.org/rfc/rfc9112#section-9.3.2: on a new connection, where
+                // the machine pipelines nothing before an answer.
+                let (lease, _) = self.lease(deadline, Want::Fresh).await?;
+                seat = self.open(lanes, deadline, target, lease, None).await?.0;
+                answer(|cx| seat.poll_event(cx)).await
+            }
+            answer => answer,
+        };
+        let (head, body) = answer?;
+        let identity = seat.identity();
+        let limit = shared.config.max_response_size;
+        Ok(ClientResponse::new(head, identity, SharedBody::new(seat, body), limit))
+    }
+
+    /// A seat on a lane that has room, or on a new one; whether the connection was used before.
+    async fn seat(
+        &self,
+        lanes: &Arc<Lanes<R>>,
+        deadline: Instant,
+        target: &str,
+    ) -> Result<(Seat<R>, bool), Error> {
+        let ticket = self.ticket(deadline);
+        let mut leased = pin!(self.shared.connections.lease(deadline, Want::Any));
+        let mut waiting = None;
+        let placed = poll_fn(|cx| {
+            let board = |lane: Arc<Lane<R>>| {
+                lane.board(&self.method, ticket, |now, top| self.ask(now, top, target))
+            };
+            if waiting.is_none()
+                && let Some(seat) = lanes.board(None, board)
+            {
+                return Poll::Ready(Ok(Placed::On(seat)));
+            }
+            if let Poll::Ready(leased) = leased.as_mut().poll(cx) {
+                return Poll::Ready(leased.map(|(lease, kept)| Placed::Leased(lease, kept)));
+            }
+            // First the waker, then the look: room that comes between the two is not missed.
+            let waiting = waiting.get_or_insert_with(|| lanes.wait(Wish::Room));
+            waiting.wake(cx.waker());
+            match lanes.board(Some(waiting), board) {
+                Some(seat) => Poll::Ready(Ok(Placed::On(seat))),
+                None => Poll::Pending,
+            }
+        })
+        .await?;
+        match placed {
+            Placed::On(seat) => Ok((seat?, true)),
+            Placed::Leased(lease, kept) => self.open(lanes, deadline, target, lease, kept).await,
+        }
+    }
+
+    async fn open(
+        &self,
+        lanes: &Arc<Lanes<R>>,
+        deadline: Instant,
+        target: &str,
+        lease: Lease<R>,
+        kept: Option<Conn<R>>,
+    ) -> Result<(Seat<R>, bool), Error> {
+        let (conn, reused) = match revive(kept).await {
+            Some(conn) => (conn, true),
+            None => (self.connect(deadline).await?, false),
+        };
+        let ticket = self.ticket(deadline);
+        let ask = |now, top: &mut Client| self.ask(now, top, target);
+        Ok((Lane::open(lanes, (conn, lease), ticket, ask)?, reused))
+    }
+
+    fn ticket(&self, deadline: Instant) -> Ticket {
+        Ticket { deadline, between_bytes: self.between_bytes }
+    }
+
+    /// Sends the head of a call without a body.
+    fn ask(&self, now: Instant, top: &mut Client, target: &str) -> Result<(), Error> {
+        top.send_request(now, self.line(target), &self.fields, BodySize::Empty).map_err(refused)
     }
 
     /// Whether a kept connection ended under this call, which says nothing about the service: then
@@ -322,7 +449,7 @@ impl<R: Runtime> Call<R> {
     }
 
     async fn connect(&self, by: Instant) -> Result<Conn<R>, Error> {
-        let Shared { config, base, machine, connections } = &*self.shared;
+        let Shared { config, base, machine, connections, .. } = &*self.shared;
         let runtime = &connections.runtime;
         let io = dial(runtime, &base.place, config.connect_timeout, by).await?;
         let client = Client::new(Arc::clone(machine));
@@ -397,14 +524,22 @@ impl<R: Runtime> Call<R> {
 /// A kept connection, if it is still good.
 async fn revive<R: Runtime>(kept: Option<Conn<R>>) -> Option<Conn<R>> {
     let mut conn = kept?;
-    let alive = poll_fn(|cx| std::task::Poll::Ready(conn.is_alive(cx))).await;
+    let alive = poll_fn(|cx| Poll::Ready(conn.is_alive(cx))).await;
     alive.then_some(conn)
 }
 
-/// Drives the connection until the head of the final answer is here.
-async fn answer<R: Runtime>(conn: &mut Conn<R>) -> Result<(ResponseHead, BodySize), Error> {
+/// Where a call that shares found its place.
+enum Placed<R: Runtime> {
+    On(Result<Seat<R>, Error>),
+    Leased(Lease<R>, Option<Conn<R>>),
+}
+
+/// Takes events until the head of the final answer is here.
+async fn answer(
+    mut poll_event: impl FnMut(&mut Context<'_>) -> Poll<Result<ClientEvent, Error>>,
+) -> Result<(ResponseHead, BodySize), Error> {
     loop {
-        match poll_fn(|cx| conn.poll_event(cx)).await? {
+        match poll_fn(&mut poll_event).await? {
             ClientEvent::Response { head, body } => return Ok((head, body)),
             ClientEvent::Informational(_) | ClientEvent::Continue => {}
             // No body comes before its head.

@@ -27,6 +27,10 @@ pub struct RestClientConfig {
     pub idle_timeout: Duration,
     /// A connection opened this long ago, give or take 10 %, is not used again. Default 5 min.
     pub max_age: Duration,
+    /// Calls that may share a connection, each sent before the one ahead of it is answered; how many
+    /// of them do depends on how fast answers come. Only idempotent ones without a body share; an
+    /// answer that is not read holds up those behind it. Default 1: none.
+    pub pipelining: u32,
     /// Bytes of an answer that is collected. Default 8 MiB.
     pub max_response_size: u64,
     /// Fields of every call; a call's own of the same name take their place.
@@ -52,6 +56,7 @@ impl RestClientConfig {
             max_connections_per_host: pool.max_per_destination,
             idle_timeout: pool.idle,
             max_age: pool.max_age,
+            pipelining: ClientConfig::default().pipelining,
             max_response_size: 8 * 1024 * 1024,
             default_headers: HeaderMap::new(),
             mtls_config: None,
@@ -88,6 +93,10 @@ impl RestClientConfig {
     }
 
     pub(super) fn machine(&self) -> ClientConfig {
-        ClientConfig { between_bytes: self.between_bytes, ..ClientConfig::default() }
+        ClientConfig {
+            between_bytes: self.between_bytes,
+            pipelining: self.pipelining,
+            ..ClientConfig::default()
+        }
     }
 }

@@ -3,6 +3,9 @@
 //! A call owns its connection while it lasts: no task, no channel. The answer's body owns it
 //! afterwards, drives it when it is polled, and gives it back at its end. What is dropped half-way
 //! closes its connection.
+//!
+//! Where [`pipelining`](RestClientConfig::pipelining) is on, calls that may be repeated share
+//! connections; still there is no task, and whoever is polled drives for all.
 
 mod base;
 mod builder;
@@ -10,6 +13,8 @@ mod call;
 mod config;
 mod conn;
 mod dial;
+mod lane;
+mod lanes;
 mod lease;
 mod response;
 

@@ -40,10 +40,10 @@ pub(super) trait Arriving: http_body::Body<Data = Bytes, Error = Error> + Send {
 }
 
 impl ClientResponse {
-    pub(super) fn new<R: Runtime>(
+    pub(super) fn new(
         head: ResponseHead,
         identity: Option<Arc<PeerIdentity>>,
-        body: Option<Incoming<R>>,
+        body: Option<impl Arriving + 'static>,
         limit: u64,
     ) -> Self {
         let fresh = body.map(|body| -> Pin<Box<dyn Arriving>> { Box::pin(body) });

@@ -93,7 +93,11 @@ impl Sim {
 
     /// The test's end of the next connection that was made to a scripted address.
     pub(crate) fn accepted(&self) -> Client {
-        self.0.lock().net.accepted.pop_front().expect("nobody connected")
+        self.try_accepted().expect("nobody connected")
+    }
+
+    pub(crate) fn try_accepted(&self) -> Option<Client> {
+        self.0.lock().net.accepted.pop_front()
     }
 
     /// Which addresses were tried, and how long after the start.

@@ -81,6 +81,11 @@ impl Client {
         self.change(|pipe| pipe.cut = Some(bytes));
     }
 
+    /// Bytes that the other side has not read.
+    pub(crate) fn unread(&self) -> usize {
+        self.lock().to_server.len()
+    }
+
     /// What came since the last call.
     pub(crate) fn received(&self) -> String {
         String::from_utf8(self.received_bytes()).unwrap()

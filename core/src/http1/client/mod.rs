@@ -317,7 +317,9 @@ impl Client {
             Outcome::Running => {}
             Outcome::Next => {
                 self.state = State::START;
-                self.promote(now);
+                if self.is_followed() {
+                    self.promote(now);
+                }
             }
             Outcome::Over => self.close_with(CloseReason::Done),
             Outcome::Switched => {

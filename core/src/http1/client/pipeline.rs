@@ -8,9 +8,8 @@ use std::collections::VecDeque;
 use http::{Method, Version};
 
 use super::Client;
-use crate::error::{Delivery, Error, Misuse};
+use crate::error::Delivery;
 use crate::http1::framing::Asked;
-use crate::http1::message::{BodySize, RequestLine};
 use crate::http1::state::{Half, State, Transition};
 use crate::observe;
 use crate::time::Instant;
@@ -125,30 +124,16 @@ impl Client {
         front.into_iter().chain(behind)
     }
 
-    /// Sends a request behind others; [`can_pipeline`](Self::can_pipeline) was asked.
-    pub(super) fn send_behind<N: AsRef<[u8]>, V: AsRef<[u8]>>(
-        &mut self,
-        now: Instant,
-        line: RequestLine<'_>,
-        fields: impl IntoIterator<Item = (N, V)>,
-    ) -> Result<(), Error> {
-        let mark = self.outbox.mark();
-        let sent_mark = self.outbox.drained() + self.outbox.len() as u64;
-        let written = self.write_request(line, fields, BodySize::Empty);
-        let written = written.and_then(|given| match given.upgrade {
-            Some(_) => Err(Misuse::OutOfTurn),
-            None => Ok(given),
-        });
-        let given = self.settled(mark, written)?;
+    /// A request was written behind others; [`can_pipeline`](Self::can_pipeline) was asked before.
+    #[inline(never)]
+    pub(super) fn follow(&mut self, now: Instant, asked: Asked, sent_mark: u64, keep: bool) {
         if let Some(pipeline) = &mut self.pipeline {
             let filled = pipeline.behind.len() + 2 >= pipeline.window.size as usize;
             let sent = Sent { at: now, alone: false, filled };
-            let asked = Asked::from(line.method);
-            pipeline.behind.push_back(Behind { asked, sent_mark, keep: !given.close, sent });
+            pipeline.behind.push_back(Behind { asked, sent_mark, keep, sent });
         }
         self.log.record(observe::Event::RequestStarted { exchange: self.exchange() });
         self.watch_writes(now);
-        Ok(())
     }
 
     /// Whether requests wait behind the one that is being answered.
@@ -162,6 +147,7 @@ impl Client {
     }
 
     /// The head of a final answer came: what it says about the requests behind it.
+    #[inline(never)]
     pub(super) fn judge_pipeline(&mut self, now: Instant, version: Version) {
         let last = self.exchange();
         let Some(pipeline) = &mut self.pipeline else { return };
@@ -185,6 +171,7 @@ impl Client {
     }
 
     /// The connection is ready for the next exchange, which may be on its way already.
+    #[inline(never)]
     pub(super) fn promote(&mut self, now: Instant) {
         let Some(pipeline) = &mut self.pipeline else { return };
         let Some(next) = pipeline.behind.pop_front() else { return };

@@ -110,7 +110,9 @@ impl Client {
         };
         self.state = state;
         self.log.record(observe::Event::Responded { exchange: self.exchange, status });
-        self.judge_pipeline(now, version);
+        if self.pipeline.is_some() {
+            self.judge_pipeline(now, version);
+        }
         // A final answer instead of `100 Continue`: the body may still be sent, nobody waits.
         self.wait_continue = None;
         if has_body {

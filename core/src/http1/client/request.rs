@@ -34,10 +34,8 @@ impl Client {
     ) -> Result<(), Error> {
         self.check(now)?;
         let body = if body == BodySize::Exact(0) { BodySize::Empty } else { body };
-        if !self.reusable() {
-            if body == BodySize::Empty && self.can_pipeline(line.method) {
-                return self.send_behind(now, line, fields);
-            }
+        let follows = !self.reusable();
+        if follows && !(body == BodySize::Empty && self.can_pipeline(line.method)) {
             // A server that spoke or left in between cannot answer this request.
             let kind = match self.state.request {
                 Half::Idle => Kind::Closed,
@@ -46,9 +44,17 @@ impl Client {
             return Err(Error { kind, phase: Phase::Idle, delivery: Delivery::NotSent });
         }
         let mark = self.outbox.mark();
-        let sent_mark = self.outbox.drained();
+        let sent_mark = self.outbox.drained() + self.outbox.len() as u64;
         let written = self.write_request(line, fields, body);
         let given = self.settled(mark, written)?;
+        if follows && given.upgrade.is_some() {
+            // Nothing can be on its way behind a change of protocol.
+            return self.settled(mark, Err(Misuse::OutOfTurn));
+        }
+        if follows {
+            self.follow(now, Asked::from(line.method), sent_mark, !given.close);
+            return Ok(());
+        }
         let has_body = body != BodySize::Empty;
         let switch = given.upgrade.is_some() || *line.method == Method::CONNECT;
         let keep = !given.close && !self.closing;
@@ -63,7 +69,7 @@ impl Client {
         self.wait_continue = self.waits_continue.then_some(now + self.config.continue_wait);
         self.continue_due = false;
         if let Some(pipeline) = &mut self.pipeline {
-            pipeline.lead(now, line.method.is_idempotent() && !switch && !given.expects_continue);
+            pipeline.lead(now, !switch && !given.expects_continue && line.method.is_idempotent());
         }
         self.begin(now, Asked::from(line.method), sent_mark);
         self.log.record(observe::Event::RequestStarted { exchange: self.exchange });
@@ -72,6 +78,7 @@ impl Client {
     }
 
     /// The next answer belongs to this request.
+    #[inline]
     pub(super) fn begin(&mut self, now: Instant, asked: Asked, sent_mark: u64) {
         self.asked = asked;
         self.verdict = None;

@@ -1,0 +1,122 @@
+//! The lanes of a client, and who waits for room on one.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Waker;
+
+use super::lane::Lane;
+use crate::runtime::Runtime;
+
+/// The connections that calls share.
+pub(super) struct Lanes<R: Runtime> {
+    table: Mutex<Table<R>>,
+}
+
+struct Table<R: Runtime> {
+    open: Vec<Weak<Lane<R>>>,
+    /// Calls that would take room on a lane, in the order in which they came.
+    waiting: BTreeMap<u64, Waker>,
+    next: u64,
+    /// Calls that need a connection of their own, and wait for one: until they have it nobody gets
+    /// on any more.
+    alone: usize,
+}
+
+/// What a call waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Wish {
+    /// Room on any connection.
+    Room,
+    /// A connection of its own.
+    Alone,
+}
+
+impl<R: Runtime> Lanes<R> {
+    pub(super) fn new() -> Self {
+        let table = Table { open: Vec::new(), waiting: BTreeMap::new(), next: 0, alone: 0 };
+        Self { table: Mutex::new(table) }
+    }
+
+    pub(super) fn open(&self, lane: &Arc<Lane<R>>) {
+        let mut table = self.lock();
+        table.open.retain(|known| known.strong_count() > 0);
+        table.open.push(Arc::downgrade(lane));
+    }
+
+    pub(super) fn close(&self, lane: &Arc<Lane<R>>) {
+        self.lock().open.retain(|known| !std::ptr::eq(known.as_ptr(), Arc::as_ptr(lane)));
+    }
+
+    /// A lane may have room: who has waited for longest looks.
+    pub(super) fn room(&self) {
+        let mut table = self.lock();
+        let first = if table.alone == 0 { table.waiting.pop_first() } else { None };
+        drop(table);
+        if let Some((_, waker)) = first {
+            waker.wake();
+        }
+    }
+
+    /// The lanes that `waiting`, or a call that has just come, may get on.
+    fn candidates(&self, waiting: Option<&Waiting<'_, R>>) -> Vec<Arc<Lane<R>>> {
+        let table = self.lock();
+        // Nobody overtakes those who wait.
+        let first = waiting.is_some() || table.waiting.is_empty();
+        if !first || table.alone > 0 {
+            return Vec::new();
+        }
+        table.open.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Gets on the first lane that takes this call.
+    pub(super) fn board<T>(
+        &self,
+        waiting: Option<&Waiting<'_, R>>,
+        on: impl FnMut(Arc<Lane<R>>) -> Option<T>,
+    ) -> Option<T> {
+        self.candidates(waiting).into_iter().find_map(on)
+    }
+
+    /// Joins those who wait.
+    pub(super) fn wait(&self, wish: Wish) -> Waiting<'_, R> {
+        let mut table = self.lock();
+        let number = table.next;
+        table.next += 1;
+        table.alone += usize::from(wish == Wish::Alone);
+        Waiting { lanes: self, number, wish }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table<R>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place among those who wait; it is left when this is dropped.
+pub(super) struct Waiting<'a, R: Runtime> {
+    lanes: &'a Lanes<R>,
+    number: u64,
+    wish: Wish,
+}
+
+impl<R: Runtime> Waiting<'_, R> {
+    /// Who is to be woken when there is room.
+    pub(super) fn wake(&self, waker: &Waker) {
+        if self.wish == Wish::Room {
+            let replaced = self.lanes.lock().waiting.insert(self.number, waker.clone());
+            drop(replaced);
+        }
+    }
+}
+
+impl<R: Runtime> Drop for Waiting<'_, R> {
+    fn drop(&mut self) {
+        let mut table = self.lanes.lock();
+        let own = table.waiting.remove(&self.number);
+        table.alone -= usize::from(self.wish == Wish::Alone);
+        drop(table);
+        // It may have been woken for room that it did not take.
+        if own.is_none() {
+            self.lanes.room();
+        }
+    }
+}
