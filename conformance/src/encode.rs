@@ -50,8 +50,8 @@ struct Sent {
     status: Status,
 }
 
-/// Runs one encode case.
-pub fn check(case: &EncodeCase) -> CaseResult {
+/// Runs one encode case; returns what was seen, too.
+pub fn check(case: &EncodeCase) -> (CaseResult, String) {
     let spec = &case.spec;
     let sent = match case.side {
         Side::Request => send_request(spec),
@@ -60,15 +60,17 @@ pub fn check(case: &EncodeCase) -> CaseResult {
     let sent = match sent {
         Ok(sent) => sent,
         Err(why) => {
-            return CaseResult::Failed { problems: vec![why], got: "nothing".to_owned() };
+            let got = "nothing".to_owned();
+            return (CaseResult::Failed { problems: vec![why], got: got.clone() }, got);
         }
     };
     let problems = judge(case, &sent);
-    if problems.is_empty() {
-        return CaseResult::Passed(Chosen { either: None, status: None });
-    }
     let refusal = sent.refusal.map_or(String::new(), |refusal| format!("{refusal}, "));
-    CaseResult::Failed { problems, got: format!("{refusal}{}", shorten(&sent.written)) }
+    let got = format!("{refusal}{}", shorten(&sent.written));
+    if problems.is_empty() {
+        return (CaseResult::Passed(Chosen { either: None, status: None }), got);
+    }
+    (CaseResult::Failed { problems, got: got.clone() }, got)
 }
 
 fn judge(case: &EncodeCase, sent: &Sent) -> Vec<String> {

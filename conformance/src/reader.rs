@@ -34,7 +34,7 @@ impl fmt::Display for Malformed {
 impl Message {
     /// The status of a response; 0 for a request.
     pub fn status(&self) -> u16 {
-        let code = self.start.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3));
+        let code = self.start.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5));
         code.and_then(|code| code.parse().ok()).unwrap_or(0)
     }
 
@@ -86,6 +86,15 @@ pub fn responses(
         }
     }
     Ok(messages)
+}
+
+/// Reads the response at the start of `bytes`, of whichever version; returns it with what follows.
+/// `None`: it is not complete.
+pub fn response<'a>(
+    bytes: &'a [u8],
+    method: &str,
+) -> Result<Option<(Message, &'a [u8])>, Malformed> {
+    read_one(bytes, Some(method))
 }
 
 /// Reads a stream of requests; with `cut_off` as in [`responses`].
@@ -175,7 +184,8 @@ fn read_one<'a>(
 fn check_start(start: &str, is_response: bool) -> Result<(), Malformed> {
     let visible = start.bytes().all(|b| (0x20..0x7f).contains(&b));
     let shaped = if is_response {
-        let code = start.strip_prefix("HTTP/1.1 ");
+        let code =
+            ["HTTP/1.1 ", "HTTP/1.0 "].iter().find_map(|version| start.strip_prefix(version));
         code.is_some_and(|rest| {
             rest.len() >= 4
                 && rest.as_bytes()[..3].iter().all(u8::is_ascii_digit)

@@ -21,7 +21,12 @@ pub struct Report<'a> {
 impl Report<'_> {
     /// Cases that passed, deviating ones among them.
     pub fn passed(&self) -> usize {
-        self.verdicts.len() - self.failures().count()
+        self.verdicts.len() - self.failures().count() - self.left_out()
+    }
+
+    /// Cases that were not run against this target.
+    pub fn left_out(&self) -> usize {
+        self.verdicts.iter().filter(|v| matches!(v.result, CaseResult::LeftOut { .. })).count()
     }
 
     /// Cases that failed, and entries among the deviations that have no case.
@@ -48,6 +53,7 @@ impl Report<'_> {
             levels.insert(level);
             let cell = cells.entry((row, level)).or_default();
             match verdict.result {
+                CaseResult::LeftOut { .. } => {}
                 CaseResult::Failed { .. } => cell.1 += 1,
                 CaseResult::Passed(_) | CaseResult::Deviates { .. } => cell.0 += 1,
             }
@@ -153,6 +159,22 @@ impl Report<'_> {
         Ok(())
     }
 
+    fn absences(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for verdict in self.verdicts {
+            if let CaseResult::LeftOut { reason } = &verdict.result {
+                reasons.entry(reason).or_default().push(verdict.case.id());
+            }
+        }
+        if !reasons.is_empty() {
+            writeln!(f, "\nleft out:")?;
+        }
+        for (reason, ids) in reasons {
+            writeln!(f, "  {reason} ({}): {}", ids.len(), ids.join(", "))?;
+        }
+        Ok(())
+    }
+
     fn failures_in_full(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for verdict in self.failures() {
             let CaseResult::Failed { problems, got } = &verdict.result else { continue };
@@ -185,9 +207,16 @@ impl fmt::Display for Report<'_> {
                 let word = match verdict.result {
                     CaseResult::Passed(_) => "passed",
                     CaseResult::Deviates { .. } => "deviates",
+                    CaseResult::LeftOut { .. } => "left out",
                     CaseResult::Failed { .. } => "FAILED",
                 };
-                writeln!(f, "{word:9} {} ({} runs)", verdict.case.id(), verdict.ways.len())?;
+                writeln!(
+                    f,
+                    "{word:9} {} ({} runs): {}",
+                    verdict.case.id(),
+                    verdict.ways.len(),
+                    verdict.seen
+                )?;
             }
             writeln!(f)?;
         }
@@ -195,9 +224,14 @@ impl fmt::Display for Report<'_> {
         self.ways(f)?;
         self.choices(f)?;
         self.deviations(f)?;
+        self.absences(f)?;
         self.failures_in_full(f)?;
         writeln!(f)?;
-        writeln!(f, "{} passed, {} failed", self.passed(), self.failed())
+        write!(f, "{} passed, {} failed", self.passed(), self.failed())?;
+        match self.left_out() {
+            0 => writeln!(f),
+            n => writeln!(f, ", {n} left out"),
+        }
     }
 }
 

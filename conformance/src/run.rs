@@ -61,6 +61,10 @@ pub fn serve_script(config: ServerConfig, script: &mut Script<'_>) -> Transcript
     let written = reader::responses(&script.written, &methods, false);
     let malformed = written.as_ref().err().map(|e| Breach(e.to_string()));
     let all = written.unwrap_or_default();
+    // https://www.rfc-editor.org/rfc/rfc9112#section-2.3
+    let older = all.iter().find(|message| !message.start.starts_with("HTTP/1.1 "));
+    let older =
+        older.map(|message| Breach(format!("an answer of another version: {}", message.start)));
     let hundreds = all.iter().filter(|message| message.status() == 100).count();
     let mut transcript = Transcript {
         messages: end.app.messages,
@@ -71,7 +75,7 @@ pub fn serve_script(config: ServerConfig, script: &mut Script<'_>) -> Transcript
         fate: fate(end.over, end.half_closed, end.wire.is_upgraded()),
         reusable: end.wire.is_idle(),
         rest: Vec::new(),
-        breach: breach.or(refused).or(malformed),
+        breach: breach.or(refused).or(malformed).or(older),
     };
     if transcript.fate == Fate::Upgraded {
         match end.wire.into_upgraded() {
