@@ -59,21 +59,14 @@ impl Application<Server> for Answering {
 
 impl Answering {
     fn answer(&mut self, server: &mut Server, head: &RequestHead, now: Instant) {
-        let offered = head.upgrade().is_some_and(offers_websocket);
         let sent = if *head.method() == Method::CONNECT {
             server.send_response(now, StatusCode::OK, NO_FIELDS, BodySize::Empty)
-        } else if offered {
-            match handshake_refusal(head) {
-                None => {
-                    let status = StatusCode::SWITCHING_PROTOCOLS;
-                    let fields = [("upgrade", "websocket")];
-                    server.send_response(now, status, fields, BodySize::Empty)
-                }
-                Some(status) => {
-                    let fields = [("sec-websocket-version", "13")];
-                    server.send_response(now, status, fields, BodySize::Empty)
-                }
-            }
+        } else if let Some(status) = refused_handshake(head) {
+            let fields = [("sec-websocket-version", "13")];
+            server.send_response(now, status, fields, BodySize::Empty)
+        } else if head.upgrade().is_some_and(offers_websocket) {
+            let fields = [("upgrade", "websocket")];
+            server.send_response(now, StatusCode::SWITCHING_PROTOCOLS, fields, BodySize::Empty)
         } else {
             send_text(server, now, StatusCode::OK, b"ok")
         };
@@ -111,9 +104,13 @@ fn offers_websocket(upgrade: &[u8]) -> bool {
     upgrade.split(|b| *b == b',').any(|p| p.trim_ascii().eq_ignore_ascii_case(b"websocket"))
 }
 
-/// The status that refuses a handshake, judged as far as HTTP can see it.
+/// The status that refuses a WebSocket handshake, judged as far as HTTP can see it; `None`: it is a
+/// sound one, or none at all.
 /// <https://www.rfc-editor.org/rfc/rfc6455#section-4.2.1>
-fn handshake_refusal(head: &RequestHead) -> Option<StatusCode> {
+pub fn refused_handshake(head: &RequestHead) -> Option<StatusCode> {
+    if !head.upgrade().is_some_and(offers_websocket) {
+        return None;
+    }
     let mut keys = head.fields().get_all("sec-websocket-key");
     let (key, second) = (keys.next(), keys.next());
     // 16 octets in base64.

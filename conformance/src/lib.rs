@@ -16,6 +16,7 @@ pub mod feed;
 pub mod judge;
 pub mod laws;
 pub mod load;
+#[cfg(feature = "sockets")]
 pub mod network;
 pub mod pair;
 pub mod reader;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Buf;
-use http::Method;
+use http::{HeaderMap, Method};
 use sinew_core::error::Error;
 use sinew_core::http1::{
     BodySize, Client, ClientConfig, Limits, RequestLine, Server, ServerConfig,
@@ -16,7 +16,7 @@ use crate::case::{CaseLimits, FieldList, ParseCase, Side};
 use crate::end::{Application, Breach, End, Turn};
 use crate::feed::{Script, Way};
 use crate::reader;
-use crate::transcript::{Fate, Message, Start, Transcript};
+use crate::transcript::{Fate, Lines, Message, Start, Transcript};
 
 /// The request behind an input, in the way [`Way::Trailing`].
 pub const TRAILING_REQUEST: &[u8] = b"GET /trailing HTTP/1.1\r\nHost: trailing.test\r\n\r\n";
@@ -178,4 +178,9 @@ pub fn limits(base: &Limits, case: CaseLimits) -> Result<Limits, String> {
     };
     limits.check().map_err(|_| "the limits contradict each other".to_owned())?;
     Ok(limits)
+}
+
+/// The lines of a map, as a transcript has them.
+pub fn header_lines(map: &HeaderMap) -> Lines {
+    map.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect()
 }

@@ -61,7 +61,13 @@ pub fn check(case: &Case, seed: u64, deviations: &Deviations) -> Verdict {
             (result, vec![Way::Whole], seen)
         }
     };
-    let result = match (result, deviations.reason(case.id())) {
+    let result = settle(result, deviations.reason(case.id()));
+    Verdict { case: case.clone(), result, ways, seen }
+}
+
+/// What becomes of a result where sinew differs for a reason.
+pub fn settle(result: CaseResult, reason: Option<&str>) -> CaseResult {
+    match (result, reason) {
         (CaseResult::Failed { .. }, Some(reason)) => {
             CaseResult::Deviates { reason: reason.to_owned() }
         }
@@ -72,8 +78,7 @@ pub fn check(case: &Case, seed: u64, deviations: &Deviations) -> Verdict {
             got: "what the case expects".to_owned(),
         },
         (result, _) => result,
-    };
-    Verdict { case: case.clone(), result, ways, seen }
+    }
 }
 
 /// Runs cases that mostly wait, so many at a time; the verdicts stand in the order of the cases.

@@ -1,49 +1,47 @@
 //! `sinew check`: runs cases.
 
-use core::num::NonZeroUsize;
-use core::time::Duration;
 use std::io::Write as _;
+#[cfg(feature = "sockets")]
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+#[cfg(feature = "sockets")]
+use clap::ValueEnum as _;
 use sinew_conformance::deviations::Deviations;
 use sinew_conformance::load::Cases;
-use sinew_conformance::network::conversation::Patience;
-use sinew_conformance::network::foreign;
+#[cfg(feature = "sockets")]
+use sinew_conformance::network::adapter::Adapter;
 use sinew_conformance::record;
 use sinew_conformance::report::Report;
 use sinew_conformance::suite;
 
 use super::Problem;
+#[cfg(feature = "sockets")]
+use super::sockets::Sockets;
 
 /// What the cases run against.
 #[derive(Clone, Copy)]
 enum Target {
     /// The bare machines, without a socket.
     Core,
+    /// Servers and clients of an adapter.
+    #[cfg(feature = "sockets")]
+    Ours(Adapter),
     /// A server that is not ours.
+    #[cfg(feature = "sockets")]
     Foreign(SocketAddr),
 }
 
 /// Arguments of `sinew check`.
 #[derive(clap::Args)]
 pub(crate) struct Check {
-    /// What the cases run against: core, or the HOST:PORT of any server
+    /// What the cases run against: core; tokio, smol or async-std; or the HOST:PORT of any server
     #[arg(long, default_value = "core", value_parser = target)]
     target: Target,
-    /// Send hostile requests to a HOST:PORT that is not on this machine
-    #[arg(long)]
-    i_may_test_this_host: bool,
-    /// How long a server may take to answer, or to close
-    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
-    answer_timeout: Duration,
-    /// How long a server is watched that has nothing to answer yet
-    #[arg(long, value_name = "SECONDS", default_value = "0.3", value_parser = seconds)]
-    silence: Duration,
-    /// Conversations at a time
-    #[arg(long, default_value = "8")]
-    jobs: NonZeroUsize,
+    #[cfg(feature = "sockets")]
+    #[command(flatten)]
+    sockets: Sockets,
     /// A file of cases, or a directory of such files, instead of the built-in ones
     #[arg(long, value_name = "FILE|DIR")]
     cases: Option<PathBuf>,
@@ -79,16 +77,12 @@ impl Check {
             Target::Core => {
                 cases.iter().map(|case| suite::check(case, self.seed, &deviations)).collect()
             }
-            Target::Foreign(address) => {
-                if !address.ip().is_loopback() && !self.i_may_test_this_host {
-                    let what = "is not on this machine: say --i-may-test-this-host if you may";
-                    return Err(Problem::new(format!("{address} {what}")));
-                }
-                let patience = Patience { answer: self.answer_timeout, silence: self.silence };
-                suite::side_by_side(&cases, self.jobs, |case| {
-                    foreign::check(case, address, patience)
-                })
+            #[cfg(feature = "sockets")]
+            Target::Ours(adapter) => {
+                self.sockets.check_ours(&cases, adapter, self.seed, &deviations)?
             }
+            #[cfg(feature = "sockets")]
+            Target::Foreign(address) => self.sockets.check_foreign(&cases, address)?,
         };
         if let Some(path) = &self.json {
             let at = |e| Problem::new(format!("{}: {e}", path.display()));
@@ -111,11 +105,11 @@ fn target(text: &str) -> Result<Target, String> {
     if text == "core" {
         return Ok(Target::Core);
     }
-    let address = text.to_socket_addrs().ok().and_then(|mut found| found.next());
-    address.map(Target::Foreign).ok_or_else(|| "neither core nor a HOST:PORT".to_owned())
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
-    Duration::try_from_secs_f64(seconds).map_err(|e| e.to_string())
+    #[cfg(feature = "sockets")]
+    if let Ok(adapter) = Adapter::from_str(text, false) {
+        return Ok(Target::Ours(adapter));
+    } else if let Some(address) = text.to_socket_addrs().ok().and_then(|mut all| all.next()) {
+        return Ok(Target::Foreign(address));
+    }
+    Err("not core, tokio, smol, async-std or HOST:PORT".to_owned())
 }

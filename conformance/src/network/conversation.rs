@@ -2,12 +2,19 @@
 
 use core::fmt;
 use core::time::Duration;
-use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Instant;
 
+use sinew_tls::rustls::ClientConfig;
+use sinew_tls::rustls::pki_types::ServerName;
+
 use crate::case::{Messages, Outcome, ParseCase};
+use crate::feed::Way;
+use crate::network::line::{Heard, Line};
 use crate::reader::{self, Message};
+use crate::transcript::{self, Start};
 
 /// The request behind a case. It closes, so that whatever a server takes for another request in
 /// front of it shows as an answer too many.
@@ -29,9 +36,10 @@ impl Default for Patience {
 }
 
 /// What came of the request behind a case.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Next {
-    /// It was not sent: the case ends the input or switches protocols.
+    /// It was not sent: the case ends the input, waits, or switches protocols.
+    #[default]
     NotAsked,
     /// It was answered with this status.
     Answered(u16),
@@ -42,7 +50,7 @@ pub enum Next {
 }
 
 /// Everything that a client can see of one case.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Seen {
     /// The final answers to the case itself.
     pub answers: Vec<Message>,
@@ -54,6 +62,8 @@ pub struct Seen {
     pub surplus: usize,
     /// Whether the server closed.
     pub closed: bool,
+    /// How the connection broke, if it did not end in order.
+    pub broken: Option<String>,
     /// Bytes that are no answer.
     pub malformed: Option<String>,
 }
@@ -86,60 +96,157 @@ impl fmt::Display for Seen {
     }
 }
 
-/// Plays a case to the server at `address`.
-pub fn hold(case: &ParseCase, address: SocketAddr, patience: Patience) -> io::Result<Seen> {
-    let stream = TcpStream::connect_timeout(&address, patience.answer)?;
-    stream.set_nodelay(true)?;
-    stream.set_write_timeout(Some(patience.answer))?;
-    let mut line = Line { stream, received: Vec::new(), read: 0, finals: 0, closed: false };
-    line.send(&case.input.0);
-    if case.eof {
-        let _ = line.stream.shutdown(Shutdown::Write);
+/// How a server is reached.
+#[derive(Clone, Debug)]
+pub enum Transport {
+    /// Over TCP alone.
+    Plain,
+    /// Over TLS, whose certificate names this server.
+    Tls(Arc<ClientConfig>, ServerName<'static>),
+}
+
+impl Transport {
+    fn connect(&self, address: SocketAddr, patience: Patience) -> io::Result<Line> {
+        let socket = TcpStream::connect_timeout(&address, patience.answer)?;
+        match self {
+            Self::Plain => Line::plain(socket),
+            Self::Tls(config, name) => Line::client(socket, config, name.clone(), patience.answer),
+        }
+    }
+}
+
+/// A case that was played, and the connection, which ends when this is dropped.
+#[derive(Debug)]
+pub struct Conversation {
+    /// What was seen.
+    pub seen: Seen,
+    line: Line,
+    patience: Patience,
+    methods: Vec<String>,
+    received: Vec<u8>,
+    /// How much of it was read as answers.
+    read: usize,
+    finals: usize,
+}
+
+impl Conversation {
+    /// Plays a case, in pieces cut this way, to the server at `address`.
+    pub fn hold(
+        case: &ParseCase,
+        way: Way,
+        address: SocketAddr,
+        transport: &Transport,
+        patience: Patience,
+    ) -> io::Result<Self> {
+        let mut this = Self {
+            seen: Seen::default(),
+            line: transport.connect(address, patience)?,
+            patience,
+            methods: methods(case),
+            received: Vec::new(),
+            read: 0,
+            finals: 0,
+        };
+        this.play(case, way);
+        Ok(this)
     }
 
-    let wanted = answers_due(case);
-    let methods = methods(case);
-    let mut seen = Seen {
-        answers: Vec::new(),
-        interim: Vec::new(),
-        next: Next::NotAsked,
-        surplus: 0,
-        closed: false,
-        malformed: None,
-    };
-    line.listen(&mut seen, &methods, wanted, patience.answer)?;
-    if waits_for_more(case) {
-        // Nothing more is due: whatever comes is too much.
-        line.listen(&mut seen, &methods, usize::MAX, patience.silence)?;
-    } else if case.eof || seen.answers.last().is_some_and(Message::says_close) {
-        line.listen(&mut seen, &methods, usize::MAX, patience.answer)?;
+    fn play(&mut self, case: &ParseCase, way: Way) {
+        let mut rest = &case.input.0[..];
+        for piece in way.pieces(rest.len()) {
+            let (first, more) = rest.split_at(piece);
+            self.line.say(first, self.patience.answer);
+            rest = more;
+        }
+        if case.eof {
+            self.line.shut();
+        }
+        let due = answers_due(case);
+        self.listen(due, self.patience.answer);
+        if waits_for_more(case) {
+            // Nothing more is due: whatever comes is too much.
+            self.listen(usize::MAX, self.patience.silence);
+            return;
+        }
+        let last = self.seen.answers.last();
+        if case.eof || last.is_some_and(Message::says_close) {
+            self.listen(usize::MAX, self.patience.answer);
+        }
+        let switched = self.seen.answers.last().is_some_and(|answer| answer.status() == 101);
+        if !case.eof && !switched && self.seen.malformed.is_none() {
+            self.ask_next(due);
+        }
     }
-    seen.closed = line.closed;
-    let switched = seen.answers.last().is_some_and(|answer| answer.status() == 101);
-    if waits_for_more(case) || case.eof || switched || seen.malformed.is_some() {
-        return Ok(seen);
+
+    /// Sends the request behind the case, and reads whatever comes up to the end.
+    fn ask_next(&mut self, due: usize) {
+        let before = self.seen.answers.len();
+        self.seen.surplus = before.saturating_sub(due);
+        if before < due && !self.seen.closed {
+            self.seen.next = Next::Silent;
+            return;
+        }
+        if !self.seen.closed {
+            self.line.say(NEXT, self.patience.answer);
+            self.listen(usize::MAX, self.patience.answer);
+        }
+        let behind = self.seen.answers.split_off(before);
+        self.seen.surplus += behind.len().saturating_sub(1);
+        self.seen.next = match behind.last() {
+            Some(answer) => Next::Answered(answer.status()),
+            None if self.seen.closed => Next::Closed,
+            None => Next::Silent,
+        };
     }
-    if seen.answers.len() > wanted {
-        seen.surplus = seen.answers.len() - wanted;
+
+    /// Reads until there are so many answers, the end, or `time` has passed.
+    fn listen(&mut self, answers: usize, time: Duration) {
+        let until = Instant::now() + time;
+        loop {
+            self.read_answers();
+            let seen = &mut self.seen;
+            if seen.closed || seen.malformed.is_some() || seen.answers.len() >= answers {
+                return;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            match self.line.hear(&mut self.received, left) {
+                Heard::Bytes(_) => {}
+                Heard::End => seen.closed = true,
+                Heard::Broken(why) => {
+                    seen.closed = true;
+                    seen.broken = Some(why);
+                }
+                Heard::Nothing if left.is_zero() => return,
+                Heard::Nothing => {}
+            }
+        }
     }
-    let before = seen.answers.len();
-    if before < wanted && !line.closed {
-        seen.next = Next::Silent;
-        return Ok(seen);
+
+    fn read_answers(&mut self) {
+        let seen = &mut self.seen;
+        while self.read < self.received.len() && seen.malformed.is_none() {
+            let bytes = &self.received[self.read..];
+            let method = self.methods.get(self.finals).map_or("GET", String::as_str);
+            match reader::response(bytes, method) {
+                // It ends with the connection.
+                Ok(Some((message, _))) if message.open_ended && !seen.closed => return,
+                Ok(Some((message, rest))) => {
+                    self.read = self.received.len() - rest.len();
+                    if message.is_interim() {
+                        seen.interim.push(message.status());
+                    } else {
+                        self.finals += 1;
+                        seen.answers.push(message);
+                    }
+                }
+                Ok(None) if seen.closed => {
+                    seen.malformed = Some("an answer was cut off".to_owned());
+                }
+                Ok(None) => return,
+                Err(malformed) => seen.malformed = Some(malformed.0),
+            }
+        }
     }
-    if !line.closed {
-        line.send(NEXT);
-        line.listen(&mut seen, &methods, usize::MAX, patience.answer)?;
-    }
-    let behind = seen.answers.split_off(before);
-    seen.next = match behind.last() {
-        Some(answer) => Next::Answered(answer.status()),
-        None if line.closed => Next::Closed,
-        None => Next::Silent,
-    };
-    seen.surplus += behind.len().saturating_sub(1);
-    seen.closed = line.closed;
-    Ok(seen)
 }
 
 /// How many final answers a case has.
@@ -152,7 +259,7 @@ fn answers_due(case: &ParseCase) -> usize {
 }
 
 /// Whether a case ends in the middle of a message.
-fn waits_for_more(case: &ParseCase) -> bool {
+pub fn waits_for_more(case: &ParseCase) -> bool {
     match &case.expect.messages {
         Some(Messages::Sequence(messages)) => {
             messages.last().is_some_and(|message| message.outcome == Outcome::NeedMore)
@@ -174,77 +281,12 @@ fn methods(case: &ParseCase) -> Vec<String> {
     }
 }
 
-/// One connection and what came over it.
-struct Line {
-    stream: TcpStream,
-    received: Vec<u8>,
-    /// How much of it was read as answers.
-    read: usize,
-    finals: usize,
-    closed: bool,
-}
-
-impl Line {
-    /// A server that refuses early may close at any byte: what it said is read all the same.
-    fn send(&mut self, bytes: &[u8]) {
-        let _ = self.stream.write_all(bytes);
-    }
-
-    /// Reads until there are so many answers, the end, or `time` has passed.
-    fn listen(
-        &mut self,
-        seen: &mut Seen,
-        methods: &[String],
-        answers: usize,
-        time: Duration,
-    ) -> io::Result<()> {
-        let until = Instant::now() + time;
-        loop {
-            self.read_answers(seen, methods);
-            if self.closed || seen.malformed.is_some() || seen.answers.len() >= answers {
-                return Ok(());
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(());
-            }
-            self.stream.set_read_timeout(Some(left))?;
-            let mut piece = [0; 16_384];
-            match self.stream.read(&mut piece) {
-                Ok(0) => self.closed = true,
-                Ok(n) => self.received.extend_from_slice(&piece[..n]),
-                Err(e) => match e.kind() {
-                    ErrorKind::WouldBlock | ErrorKind::TimedOut => return Ok(()),
-                    ErrorKind::Interrupted => {}
-                    // A reset is an end too: bytes behind a refusal were thrown away unread.
-                    _ => self.closed = true,
-                },
-            }
-        }
-    }
-
-    fn read_answers(&mut self, seen: &mut Seen, methods: &[String]) {
-        while self.read < self.received.len() && seen.malformed.is_none() {
-            let bytes = &self.received[self.read..];
-            let method = methods.get(self.finals).map_or("GET", String::as_str);
-            match reader::response(bytes, method) {
-                // It ends with the connection.
-                Ok(Some((message, _))) if message.open_ended && !self.closed => return,
-                Ok(Some((message, rest))) => {
-                    self.read = self.received.len() - rest.len();
-                    if message.is_interim() {
-                        seen.interim.push(message.status());
-                    } else {
-                        self.finals += 1;
-                        seen.answers.push(message);
-                    }
-                }
-                Ok(None) if self.closed => {
-                    seen.malformed = Some("an answer was cut off".to_owned());
-                }
-                Ok(None) => return,
-                Err(malformed) => seen.malformed = Some(malformed.0),
-            }
-        }
-    }
+/// Whether this message is the request behind a case, as it was sent.
+pub fn is_next(message: &transcript::Message) -> bool {
+    let line = matches!(
+        &message.start,
+        Start::Request { method, target, .. } if method == "GET" && target == "/"
+    );
+    let fields = message.headers.iter().map(|(name, value)| (name.as_str(), &value[..]));
+    line && message.complete && fields.eq([("host", &b"a.test"[..]), ("connection", b"close")])
 }
