@@ -177,6 +177,11 @@ impl Court<'_> {
                 self.same("error", Some(&Some(Kind::Truncated)), &kind);
                 self.same("status", Some(&None), &status);
             }
+            (_, Some(NamedError::Timeout)) => {
+                let timed_out = run.error.is_some_and(|e| matches!(e.kind, Kind::Timeout(_)));
+                self.same("timeout", Some(&true), &timed_out);
+                self.same("status", Some(&None), &status);
+            }
             (Side::Request, None) => {
                 if !status.is_some_and(|status| expect.status.contains(&status)) {
                     let wanted = &expect.status;
@@ -208,7 +213,7 @@ impl Court<'_> {
         self.same("body_so_far", expect.body_so_far.as_ref().map(|b| &b.0), &so_far);
         self.same("interim", expect.interim.as_ref(), &run.interim);
         self.same("send_100", expect.send_100.as_ref(), &(run.sent_100 > 0));
-        let clean = matches!(run.fate, Fate::Closed(CloseReason::Done | CloseReason::PeerClosed));
+        let clean = matches!(run.fate, Fate::Closed(reason) if reason != CloseReason::Failed);
         self.same("closed_clean", expect.closed_clean.as_ref(), &clean);
         if run.last_answer().is_some() {
             self.problems.push("an answer before the message was complete".to_owned());

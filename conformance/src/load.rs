@@ -5,12 +5,35 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::case::{Case, Choice, EncodeCase, Outcome, ParseCase, Side};
+use crate::case::{Behaviour, Case, Choice, EncodeCase, Outcome, ParseCase, Side, Step};
 
-/// The case files that come with this crate, by name and text.
-pub const BUILT_IN: [(&str, &str); 2] = [
-    ("cases/http1.jsonl", include_str!("../cases/http1.jsonl")),
-    ("cases/http1-encode.jsonl", include_str!("../cases/http1-encode.jsonl")),
+macro_rules! file {
+    ($subject:literal) => {
+        (
+            concat!("cases/", $subject, ".jsonl"),
+            include_str!(concat!("../cases/", $subject, ".jsonl")),
+        )
+    };
+}
+
+/// The case files that come with this crate, by name and text: one for each subject.
+pub const BUILT_IN: [(&str, &str); 16] = [
+    file!("request-line"),
+    file!("versions"),
+    file!("fields"),
+    file!("host"),
+    file!("framing"),
+    file!("chunked"),
+    file!("trailers"),
+    file!("expect"),
+    file!("connection"),
+    file!("upgrade"),
+    file!("pipelining"),
+    file!("early-answers"),
+    file!("limits"),
+    file!("timeouts"),
+    file!("responses"),
+    file!("splitting"),
 ];
 
 /// Why cases could not be read: where, and what.
@@ -123,17 +146,23 @@ fn parse_line(line: &str) -> Result<Case, String> {
         check_encode(&case)?;
         return Ok(Case::Encode(Box::new(case)));
     }
-    let case: ParseCase = serde_json::from_str(line).map_err(json)?;
+    let mut case: ParseCase = serde_json::from_str(line).map_err(json)?;
     check_parse(&case)?;
+    if keys.contains_key("input") != case.steps.is_empty() {
+        return Err("a case has either `input` or `steps`".to_owned());
+    }
+    for step in &case.steps {
+        if let Step::Send(bytes) = step {
+            case.input.0.extend_from_slice(&bytes.0);
+        }
+    }
     Ok(Case::Parse(Box::new(case)))
 }
 
 /// What the types cannot say.
 fn check_parse(case: &ParseCase) -> Result<(), String> {
     let expect = &case.expect;
-    if case.id.split_once('/').is_none_or(|(cat, name)| cat != case.cat || name.is_empty()) {
-        return Err(format!("id {:?} is not {}/name", case.id, case.cat));
-    }
+    check_id(&case.id)?;
     let refusable = matches!(expect.outcome, Outcome::Reject | Outcome::Either);
     let request = case.side == Side::Request;
     if refusable && request && expect.status.is_empty() && expect.error.is_none() {
@@ -153,16 +182,31 @@ fn check_parse(case: &ParseCase) -> Result<(), String> {
     if request && (case.request_method.is_some() || !case.request_headers.is_empty()) {
         return Err("`request_method` and `request_headers` are for responses".to_owned());
     }
+    if request && case.request_body > 0 || !request && case.handler != Behaviour::Whole {
+        return Err("`request_body` is for responses, `handler` for requests".to_owned());
+    }
+    let sensible = |step: &Step| match step {
+        Step::Wait(seconds) => (0.0..1e6).contains(seconds),
+        Step::Send(_) | Step::Stall => true,
+    };
+    if !case.steps.iter().all(sensible) {
+        return Err("`wait` is in seconds".to_owned());
+    }
     if case.prefer.is_some() && expect.outcome != Outcome::Either {
         return Err("`prefer` is for the outcome `either`".to_owned());
     }
     Ok(())
 }
 
-fn check_encode(case: &EncodeCase) -> Result<(), String> {
-    if case.id.split_once('/').is_none_or(|(_, name)| name.is_empty()) {
-        return Err(format!("id {:?} is not category/name", case.id));
+fn check_id(id: &str) -> Result<(), String> {
+    match id.split_once('/') {
+        Some((category, name)) if !category.is_empty() && !name.is_empty() => Ok(()),
+        _ => Err(format!("id {id:?} is not category/name")),
     }
+}
+
+fn check_encode(case: &EncodeCase) -> Result<(), String> {
+    check_id(&case.id)?;
     let expect = &case.expect;
     let detailed = expect.contains.is_some()
         || !expect.lacks.is_empty()
@@ -186,7 +230,7 @@ mod tests {
         Cases::default().add("f.jsonl", text).unwrap_err().to_string()
     }
 
-    const GOOD: &str = r#"{"id":"a/b","cat":"a","rfc":"r","side":"request","level":"MUST","input":"G","expect":{"outcome":"need_more"},"why":"w"}"#;
+    const GOOD: &str = r#"{"id":"a/b","rfc":"r","side":"request","level":"MUST","input":"G","expect":{"outcome":"need_more"},"why":"w"}"#;
 
     #[test]
     fn the_built_in_cases_are_sound() {

@@ -128,6 +128,9 @@ async fn call<R: Runtime>(client: &RestClient<R>, case: &ParseCase, log: &Shared
     for (name, value) in &case.request_headers {
         call = call.header(&name.0[..], &value.0[..]);
     }
+    if case.request_body > 0 {
+        call = call.body(vec![b'x'; case.request_body]);
+    }
     let heard = match call.send().await {
         Ok(response) => listen(response, log).await,
         Err(error) => Err(error),

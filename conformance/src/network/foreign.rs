@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use crate::case::{Case, CaseLimits, Choice, Expect, Messages, Outcome, ParseCase, Side};
+use crate::case::{
+    Behaviour, Case, CaseLimits, Choice, Expect, Messages, Outcome, ParseCase, Side,
+};
 use crate::feed::Way;
 use crate::judge::Chosen;
 use crate::network::conversation::{Conversation, Next, Patience, Seen, Transport};
@@ -42,11 +44,16 @@ fn playable(case: &Case) -> Result<&ParseCase, &'static str> {
     let expect = &case.expect;
     if case.side == Side::Response {
         Err("is for a client")
+    } else if case.is_timed() {
+        Err("needs virtual time")
+    } else if case.handler != Behaviour::Whole {
+        Err("needs a handler of its own")
     } else if case.limits != CaseLimits::default() {
         Err("needs limits of its own")
     } else if expect.tunnel == Some(true)
         || expect.rest.is_some()
         || matches!(expect.upgrade, Some(Some(_)))
+        || expect.outcome == Outcome::Accept && expect.method.as_deref() == Some("CONNECT")
     {
         Err("needs an application that switches protocols")
     } else {

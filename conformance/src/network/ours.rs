@@ -142,7 +142,9 @@ fn playable(case: &Case) -> Result<&ParseCase, &'static str> {
         || case.request_method.as_deref() == Some("CONNECT")
         || expect.outcome == Outcome::Accept && expect.method.as_deref() == Some("CONNECT");
     let target = expect.target.as_ref().map_or(&b""[..], |target| &target.0);
-    if switches {
+    if case.is_timed() {
+        Err("needs virtual time")
+    } else if switches {
         Err("switches protocols")
     } else if target == b"*" || target.windows(3).any(|octet| octet == b"%0d") {
         Err("is answered by the router, in front of every application")

@@ -19,7 +19,7 @@ use sinew_tls::{ServerTls, Tls};
 use tokio::sync::oneshot;
 
 use crate::application::refused_handshake;
-use crate::case::{CaseLimits, ParseCase};
+use crate::case::{Behaviour, CaseLimits, ParseCase};
 use crate::end::Breach;
 use crate::feed::Way;
 use crate::judge::judge;
@@ -67,10 +67,11 @@ impl Work for Served<'_> {
     {
         let log = Shared::default();
         let (told, handler) = (Arc::clone(&log), Arc::clone(&log));
+        let behaviour = self.case.handler;
         let builder = RestServer::<R>::builder_on(runtime)
             .config(config(self.case.limits)?)
             .listen("127.0.0.1:0")
-            .fallback(move |request| answer(request, Arc::clone(&handler)))
+            .fallback(move |request| answer(request, behaviour, Arc::clone(&handler)))
             .observe(move |_, notice| note(&told, notice));
         let builder = match self.tls {
             Some(tls) => builder.tls(tls),
@@ -124,9 +125,9 @@ fn play(
     }
 }
 
-/// Reads the whole body and answers with 200 and a tiny one; refuses what is not a handshake and
-/// asks for one.
-async fn answer(request: Request, log: Shared) -> Response {
+/// Answers with 200 and a tiny body once it has read the request's, or at once if it is to be early;
+/// refuses what asks for a handshake and is none.
+async fn answer(request: Request, behaviour: Behaviour, log: Shared) -> Response {
     let index = {
         let mut log = lock(&log);
         log.messages.push(Message::from_request(request.head()));
@@ -134,7 +135,9 @@ async fn answer(request: Request, log: Shared) -> Response {
     };
     let refusal = refused_handshake(request.head());
     let mut body = request.into_body();
-    while let Some(frame) = body.frame().await {
+    while behaviour != Behaviour::Early
+        && let Some(frame) = body.frame().await
+    {
         let mut log = lock(&log);
         let Some(message) = log.messages.get_mut(index) else { break };
         match frame.map(|frame| frame.into_data()) {
