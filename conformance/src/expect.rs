@@ -37,6 +37,8 @@ pub enum NamedError {
     Incomplete,
     /// Time was over, and there was nobody to tell.
     Timeout,
+    /// It is refused behind its answer: there is nothing left to say.
+    Unanswered,
 }
 
 /// What a recipient makes of an input. What is unsaid is not checked.

@@ -113,6 +113,7 @@ impl Script {
     /// Does these steps, what they send cut this way.
     pub fn of(steps: &[Step], way: Way, eof: bool) -> Self {
         let mut script = Self::new(&[], Vec::new(), eof);
+        script.stalled = steps.first() == Some(&Step::Stall);
         for step in steps {
             match step {
                 Step::Send(bytes) => script.send(&bytes.0, way.pieces(bytes.0.len())),

@@ -53,8 +53,9 @@ impl Court<'_> {
         let got = outcome(self.run);
         if let Some(Messages::Sequence(messages)) = &expect.messages {
             self.sequence(messages);
-            if expect.outcome == Outcome::Reject {
-                chosen.status = self.refused(expect);
+            match expect.outcome {
+                Outcome::Reject => chosen.status = self.refused(expect),
+                _ => self.connection(expect),
             }
             return chosen;
         }
@@ -153,7 +154,7 @@ impl Court<'_> {
             && let Some(answer) = run.last_answer()
             && answer.status() != 101
             && answer.says_close() != run.closes()
-            && run.fate != Fate::Upgraded
+            && !matches!(run.fate, Fate::Upgraded | Fate::Closed(CloseReason::Idle))
         {
             let says = answer.says_close();
             self.problems.push(format!("the answer says close: {says}, the fate: {:?}", run.fate));
@@ -177,6 +178,10 @@ impl Court<'_> {
                 self.same("error", Some(&Some(Kind::Truncated)), &kind);
                 self.same("status", Some(&None), &status);
             }
+            (_, Some(NamedError::Unanswered)) => {
+                self.same("refused", Some(&true), &by_the_machine);
+                self.same("status", Some(&None), &status);
+            }
             (_, Some(NamedError::Timeout)) => {
                 let timed_out = run.error.is_some_and(|e| matches!(e.kind, Kind::Timeout(_)));
                 self.same("timeout", Some(&true), &timed_out);
@@ -195,6 +200,7 @@ impl Court<'_> {
             }
             (Side::Response, None) => {}
         }
+        self.same("send_100", expect.send_100.as_ref(), &(run.sent_100 > 0));
         // What is refused ends the connection, whether the case says so or not.
         let close_after = expect.close_after.or(if by_the_machine { Some(true) } else { None });
         self.same("close_after", close_after.as_ref(), &run.closes());

@@ -63,6 +63,8 @@ impl Server {
             Ok(Some(parsed)) => self.accept(now, parsed).map(Some),
             Ok(None) if self.inbox.is_empty() => Ok(None),
             Ok(None) if self.eof => Err(self.fail(now, Kind::Truncated, Phase::RequestHead)),
+            // Half of an empty line is as little of a head as a whole one.
+            Ok(None) if *self.inbox == *b"\r" => Ok(None),
             Ok(None) => {
                 if self.timer.is_none_or(|timer| timer.why != Timer::HeaderRead) {
                     self.arm(Timer::HeaderRead, now + self.config.header_read);
@@ -100,7 +102,8 @@ impl Server {
         self.asked = Asked::from(head.method());
         self.decoder = Decoder::new(framing);
         let has_body = body != BodySize::Empty;
-        self.waits_continue = head.expects_continue() && has_body && self.inbox.is_empty();
+        // Whatever is here already need not be that body: a client that holds it back may ask on.
+        self.waits_continue = head.expects_continue() && has_body;
         let switch = head.upgrade().is_some() || self.asked == Asked::Connect;
         self.state = self.transition(Transition::RequestHead { body: has_body, switch, keep })?;
         self.arm_handler(self.config.handler.map(|limit| now + limit));
