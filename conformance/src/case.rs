@@ -132,6 +132,8 @@ pub struct ParseCase {
 pub enum Step {
     /// Sends bytes.
     Send(Octets),
+    /// Sends so many times the letter `x`.
+    Fill(usize),
     /// Does nothing for so many seconds.
     Wait(f64),
     /// Takes nothing more of what it is sent.
@@ -155,6 +157,17 @@ pub enum Behaviour {
 
 /// Bytes of the answer of [`Behaviour::Large`], more than any socket buffers in passing: 4 MiB.
 pub const LARGE: usize = 4 << 20;
+
+impl Step {
+    /// What it sends.
+    pub fn bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Send(bytes) => bytes.0.clone(),
+            Self::Fill(n) => vec![b'x'; *n],
+            Self::Wait(_) | Self::Stall => Vec::new(),
+        }
+    }
+}
 
 impl ParseCase {
     /// Whether time has to pass.

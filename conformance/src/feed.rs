@@ -116,7 +116,10 @@ impl Script {
         script.stalled = steps.first() == Some(&Step::Stall);
         for step in steps {
             match step {
-                Step::Send(bytes) => script.send(&bytes.0, way.pieces(bytes.0.len())),
+                Step::Send(_) | Step::Fill(_) => {
+                    let bytes = step.bytes();
+                    script.send(&bytes, way.pieces(bytes.len()));
+                }
                 Step::Wait(seconds) => {
                     script.acts.push_back(Act::Wait(Duration::from_secs_f64(*seconds)));
                 }

@@ -152,12 +152,13 @@ fn parse_line(line: &str) -> Result<Case, String> {
         return Err("a case has either `input` or `steps`".to_owned());
     }
     for step in &case.steps {
-        if let Step::Send(bytes) = step {
-            case.input.0.extend_from_slice(&bytes.0);
-        }
+        case.input.0.extend(step.bytes());
     }
     Ok(Case::Parse(Box::new(case)))
 }
+
+/// A step sends this many bytes at most.
+const MOST_FILL: usize = 16 << 20;
 
 /// What the types cannot say.
 fn check_parse(case: &ParseCase) -> Result<(), String> {
@@ -187,10 +188,11 @@ fn check_parse(case: &ParseCase) -> Result<(), String> {
     }
     let sensible = |step: &Step| match step {
         Step::Wait(seconds) => (0.0..1e6).contains(seconds),
+        Step::Fill(bytes) => *bytes <= MOST_FILL,
         Step::Send(_) | Step::Stall => true,
     };
     if !case.steps.iter().all(sensible) {
-        return Err("`wait` is in seconds".to_owned());
+        return Err("`wait` is in seconds, up to 1e6, `fill` in bytes, up to 16 MiB".to_owned());
     }
     if case.prefer.is_some() && expect.outcome != Outcome::Either {
         return Err("`prefer` is for the outcome `either`".to_owned());

@@ -18,7 +18,7 @@ use sinew_tls::rustls::ServerConfig;
 use sinew_tls::{ClientTls, Tls};
 use tokio::sync::oneshot;
 
-use crate::case::ParseCase;
+use crate::case::{ParseCase, Step};
 use crate::end::Breach;
 use crate::feed::Way;
 use crate::judge::judge;
@@ -94,10 +94,13 @@ impl Work for Called<'_> {
             both(call, told).await.1
         };
         let played = played.map_err(|e| e.to_string())?;
-        match played.map_err(|e| format!("the script broke: {e}"))? {
-            Some(waiting) => Ok(waiting),
-            None => Ok(transcript(&lock(&log))),
+        let mut transcript = transcript(&lock(&log));
+        match played {
+            Ok(Some(waiting)) => return Ok(waiting),
+            Ok(None) => {}
+            Err(e) => transcript.breach = Some(Breach(format!("the script broke: {e}"))),
         }
+        Ok(transcript)
     }
 }
 
@@ -214,7 +217,7 @@ impl Script {
     /// waits.
     fn play(&self, listener: &TcpListener) -> io::Result<Option<Transcript>> {
         let mut line = self.accept(listener)?;
-        self.hear_head(&mut line)?;
+        self.hear(&mut line, b"\r\n\r\n")?;
         let mut bytes = self.case.input.0.clone();
         if self.way == Way::Trailing {
             bytes.extend_from_slice(TRAILING_RESPONSE);
@@ -231,12 +234,14 @@ impl Script {
         if waits_for_more(&self.case) {
             return Ok(Some(self.watch()));
         }
-        if self.hear_head(&mut line)? {
+        let stalls = self.case.steps.contains(&Step::Stall);
+        if !stalls && self.hear(&mut line, b"GET /next ")? {
             lock(&self.log).same_connection = true;
         } else {
+            let next = self.accept(listener)?;
             lock(&self.log).closed = true;
-            line = self.accept(listener)?;
-            self.hear_head(&mut line)?;
+            line = next;
+            self.hear(&mut line, b"GET /next ")?;
         }
         line.say(NEXT, self.patience.answer);
         Ok(None)
@@ -274,13 +279,14 @@ impl Script {
         }
     }
 
-    /// Reads the head of a request; `false`: the client shut the connection.
-    fn hear_head(&self, line: &mut Line) -> io::Result<bool> {
+    /// Reads up to these words of a request; `false`: the client shut the connection.
+    fn hear(&self, line: &mut Line, words: &[u8]) -> io::Result<bool> {
         let until = Instant::now() + self.patience.answer;
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
+        let mut heard = Vec::new();
+        while !heard.windows(words.len()).any(|window| window == words) {
             let left = until.saturating_duration_since(Instant::now());
-            match line.hear(&mut head, left) {
+            heard.drain(..heard.len().saturating_sub(words.len()));
+            match line.hear(&mut heard, left) {
                 Heard::Bytes(_) => {}
                 Heard::End | Heard::Broken(_) => return Ok(false),
                 Heard::Nothing if left.is_zero() => return Err(io::ErrorKind::TimedOut.into()),

@@ -254,6 +254,7 @@ fn answers_due(case: &ParseCase) -> usize {
     let due = |outcome: Outcome| usize::from(outcome != Outcome::NeedMore);
     match &case.expect.messages {
         Some(Messages::Sequence(messages)) => messages.iter().map(|m| due(m.outcome)).sum(),
+        Some(Messages::AtMost(most)) if case.expect.outcome != Outcome::Reject => *most,
         _ => due(case.expect.outcome),
     }
 }
