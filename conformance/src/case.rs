@@ -91,16 +91,21 @@ impl Level {
 pub struct ParseCase {
     /// `category/name`, unique.
     pub id: String,
-    /// The category, the first half of the id.
-    pub cat: String,
     /// The section, CVE or class of attack behind the verdict.
     pub rfc: String,
     /// Who sent the input.
     pub side: Side,
     /// What the verdict rests on.
     pub level: Level,
-    /// The bytes.
+    /// The bytes; of a case with `steps`, all that they send.
+    #[serde(default)]
     pub input: Octets,
+    /// The bytes with what happens between them, instead of `input`.
+    #[serde(default)]
+    pub steps: Vec<Step>,
+    /// What the application does with a request.
+    #[serde(default)]
+    pub handler: Behaviour,
     /// Limits that differ from the default.
     #[serde(default)]
     pub limits: CaseLimits,
@@ -113,6 +118,9 @@ pub struct ParseCase {
     /// Fields of the request that a response answers.
     #[serde(default)]
     pub request_headers: FieldList,
+    /// Bytes of the body of the request that a response answers.
+    #[serde(default)]
+    pub request_body: usize,
     /// Which of two permitted outcomes is the hardened one.
     #[serde(default)]
     pub prefer: Option<Choice>,
@@ -123,6 +131,56 @@ pub struct ParseCase {
     pub expect: Expect,
     /// The reason, in one phrase.
     pub why: String,
+}
+
+/// One step of a peer.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// Sends bytes.
+    Send(Octets),
+    /// Sends so many times the letter `x`.
+    Fill(usize),
+    /// Does nothing for so many seconds.
+    Wait(f64),
+    /// Takes nothing more of what it is sent.
+    Stall,
+}
+
+/// What an application does with a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Behaviour {
+    /// Reads the body to its end, then answers.
+    #[default]
+    Whole,
+    /// Answers at the head, and does not want the body.
+    Early,
+    /// Reads the body and never answers.
+    Silent,
+    /// Answers with [`LARGE`] bytes.
+    Large,
+}
+
+/// Bytes of the answer of [`Behaviour::Large`], more than any socket buffers in passing: 4 MiB.
+pub const LARGE: usize = 4 << 20;
+
+impl Step {
+    /// What it sends.
+    pub fn bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Send(bytes) => bytes.0.clone(),
+            Self::Fill(n) => vec![b'x'; *n],
+            Self::Wait(_) | Self::Stall => Vec::new(),
+        }
+    }
+}
+
+impl ParseCase {
+    /// Whether time has to pass.
+    pub fn is_timed(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Wait(_)))
+    }
 }
 
 /// Limits of the recipient for one case; what is unsaid keeps its default.

@@ -33,6 +33,15 @@ enum Refusal {
     Machine(Error),
 }
 
+impl From<Rejected> for Refusal {
+    fn from(rejected: Rejected) -> Self {
+        match rejected {
+            Rejected::Error(error) => Self::Machine(error),
+            Rejected::Full(_) => Self::Type("the outbox is full".to_owned()),
+        }
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -50,8 +59,8 @@ struct Sent {
     status: Status,
 }
 
-/// Runs one encode case.
-pub fn check(case: &EncodeCase) -> CaseResult {
+/// Runs one encode case; returns what was seen, too.
+pub fn check(case: &EncodeCase) -> (CaseResult, String) {
     let spec = &case.spec;
     let sent = match case.side {
         Side::Request => send_request(spec),
@@ -60,15 +69,17 @@ pub fn check(case: &EncodeCase) -> CaseResult {
     let sent = match sent {
         Ok(sent) => sent,
         Err(why) => {
-            return CaseResult::Failed { problems: vec![why], got: "nothing".to_owned() };
+            let got = "nothing".to_owned();
+            return (CaseResult::Failed { problems: vec![why], got: got.clone() }, got);
         }
     };
     let problems = judge(case, &sent);
-    if problems.is_empty() {
-        return CaseResult::Passed(Chosen { either: None, status: None });
-    }
     let refusal = sent.refusal.map_or(String::new(), |refusal| format!("{refusal}, "));
-    CaseResult::Failed { problems, got: format!("{refusal}{}", shorten(&sent.written)) }
+    let got = format!("{refusal}{}", shorten(&sent.written));
+    if problems.is_empty() {
+        return (CaseResult::Passed(Chosen { either: None, status: None }), got);
+    }
+    (CaseResult::Failed { problems, got: got.clone() }, got)
 }
 
 fn judge(case: &EncodeCase, sent: &Sent) -> Vec<String> {
@@ -157,14 +168,33 @@ fn send_request(spec: &Spec) -> Result<Sent, String> {
     let target = octets(spec.target.as_deref().unwrap_or("/"));
     let authority = octets(spec.host.as_deref().unwrap_or("a.test"));
     let line = RequestLine { method: &method, target: &target, authority: &authority };
-    let sent = client.send_request(NOW, line, field_octets(&spec.headers), body_size(spec));
-    let refusal = sent.err().map(Refusal::Machine);
-    if spec.stream || spec.body.is_some() {
-        return Err("a request with a body cannot be asked for yet".to_owned());
-    }
+    let refusal = match ask(&mut client, line, spec) {
+        Ok(()) => None,
+        Err(refusal) => {
+            // What an application does that cannot go on.
+            if client.request_open() {
+                client.abort(NOW);
+            }
+            Some(refusal)
+        }
+    };
     let mut written = Vec::new();
     drain(client.outbox(), &mut written, usize::MAX);
     Ok(Sent { refusal, written, status: client.status() })
+}
+
+fn ask(client: &mut Client, line: RequestLine<'_>, spec: &Spec) -> Result<(), Refusal> {
+    let size = body_size(spec);
+    client.send_request(NOW, line, field_octets(&spec.headers), size).map_err(Refusal::Machine)?;
+    for piece in spec.chunks.iter().chain(&spec.body).map(|piece| octets(piece)) {
+        if !piece.is_empty() {
+            client.send_data(NOW, Bytes::from(piece)).map_err(Refusal::from)?;
+        }
+    }
+    match size {
+        BodySize::Empty | BodySize::Exact(0) => Ok(()),
+        _ => client.send_end(NOW, field_octets(&spec.trailers)).map_err(Refusal::Machine),
+    }
 }
 
 fn send_response(spec: &Spec) -> Result<Sent, String> {
@@ -214,11 +244,7 @@ fn respond(server: &mut Server, spec: &Spec) -> Result<(), Refusal> {
     server.send_response(NOW, line, fields, size).map_err(Refusal::Machine)?;
     let pieces = spec.chunks.iter().chain(&spec.body).map(|piece| octets(piece));
     for piece in pieces {
-        match server.send_data(NOW, Bytes::from(piece)) {
-            Ok(()) => {}
-            Err(Rejected::Error(error)) => return Err(Refusal::Machine(error)),
-            Err(Rejected::Full(_)) => return Err(Refusal::Type("the outbox is full".to_owned())),
-        }
+        server.send_data(NOW, Bytes::from(piece)).map_err(Refusal::from)?;
     }
     if size == BodySize::Empty {
         return Ok(());

@@ -29,12 +29,16 @@ pub enum Choice {
     Reject,
 }
 
-/// The one error that has no status.
+/// An error that has no status.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NamedError {
     /// The input ended inside a message: it is never delivered whole.
     Incomplete,
+    /// Time was over, and there was nobody to tell.
+    Timeout,
+    /// It is refused behind its answer: there is nothing left to say.
+    Unanswered,
 }
 
 /// What a recipient makes of an input. What is unsaid is not checked.

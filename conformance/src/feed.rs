@@ -1,9 +1,13 @@
 //! The four ways in which an input reaches a machine, and the random numbers that cut it.
 
+use core::time::Duration;
+use std::collections::VecDeque;
+
 use bytes::{Buf, BytesMut};
 use sinew_core::outbox::Outbox;
 use sinew_core::time::Instant;
 
+use crate::case::Step;
 use crate::end::{Read, Socket};
 
 /// How an input is fed.
@@ -84,41 +88,106 @@ impl Random {
 
 /// A socket whose input is written down and whose output is kept.
 #[derive(Debug)]
-pub struct Script<'a> {
-    input: &'a [u8],
-    pieces: std::vec::IntoIter<usize>,
+pub struct Script {
+    acts: VecDeque<Act>,
     /// Whether the peer shuts its writing side behind the input.
     eof: bool,
+    /// Whether the peer takes nothing more.
+    stalled: bool,
     /// Everything that was written.
     pub written: Vec<u8>,
 }
 
-impl<'a> Script<'a> {
+#[derive(Debug)]
+enum Act {
+    Piece(Vec<u8>),
+    Wait(Duration),
+    Stall,
+}
+
+impl Script {
     /// Feeds `input` in pieces of these lengths.
-    pub fn new(input: &'a [u8], pieces: Vec<usize>, eof: bool) -> Self {
-        Self { input, pieces: pieces.into_iter(), eof, written: Vec::new() }
+    pub fn new(input: &[u8], pieces: Vec<usize>, eof: bool) -> Self {
+        let mut script = Self { acts: VecDeque::new(), eof, stalled: false, written: Vec::new() };
+        script.send(input, pieces);
+        script
+    }
+
+    /// Does these steps, what they send cut this way.
+    pub fn of(steps: &[Step], way: Way, eof: bool) -> Self {
+        let mut script = Self::new(&[], Vec::new(), eof);
+        script.stalled = steps.first() == Some(&Step::Stall);
+        for step in steps {
+            match step {
+                Step::Send(_) | Step::Fill(_) => {
+                    let bytes = step.bytes();
+                    script.send(&bytes, way.pieces(bytes.len()));
+                }
+                Step::Wait(seconds) => {
+                    script.acts.push_back(Act::Wait(Duration::from_secs_f64(*seconds)));
+                }
+                Step::Stall => script.acts.push_back(Act::Stall),
+            }
+        }
+        script
+    }
+
+    /// Sends more, in one piece.
+    pub fn append(&mut self, bytes: &[u8]) {
+        self.send(bytes, vec![bytes.len()]);
+    }
+
+    fn send(&mut self, mut input: &[u8], pieces: Vec<usize>) {
+        for piece in pieces {
+            let (first, rest) = input.split_at(piece.min(input.len()));
+            input = rest;
+            self.acts.push_back(Act::Piece(first.to_vec()));
+        }
+        self.acts.push_back(Act::Piece(input.to_vec()));
+    }
+
+    /// The next time that passes. What was sent in front of it lies in the socket, read or not.
+    pub fn pause(&mut self) -> Option<Duration> {
+        let at = self.acts.iter().position(|act| matches!(act, Act::Wait(_)))?;
+        self.stalled |= self.acts.iter().take(at).any(|act| matches!(act, Act::Stall));
+        match self.acts.remove(at) {
+            Some(Act::Wait(time)) => Some(time),
+            _ => None,
+        }
     }
 
     /// What was not read.
-    pub const fn unread(&self) -> &'a [u8] {
-        self.input
+    pub fn unread(&self) -> Vec<u8> {
+        let piece = |act: &Act| match act {
+            Act::Piece(piece) => piece.clone(),
+            Act::Wait(_) | Act::Stall => Vec::new(),
+        };
+        self.acts.iter().flat_map(piece).collect()
     }
 }
 
-impl Socket for Script<'_> {
+impl Socket for Script {
     fn read(&mut self, inbox: &mut BytesMut, _now: Instant) -> Read {
-        let wanted = self.pieces.find(|piece| *piece > 0).unwrap_or(self.input.len());
-        let (piece, rest) = self.input.split_at(wanted.min(self.input.len()));
-        self.input = rest;
-        if piece.is_empty() {
-            return if self.eof { Read::Eof } else { Read::Blocked };
+        loop {
+            match self.acts.pop_front() {
+                Some(Act::Piece(piece)) if piece.is_empty() => {}
+                Some(Act::Piece(piece)) => {
+                    inbox.extend_from_slice(&piece);
+                    return Read::Bytes(piece.len());
+                }
+                Some(Act::Stall) => self.stalled = true,
+                Some(wait @ Act::Wait(_)) => {
+                    self.acts.push_front(wait);
+                    return Read::Blocked;
+                }
+                None if self.eof => return Read::Eof,
+                None => return Read::Blocked,
+            }
         }
-        inbox.extend_from_slice(piece);
-        Read::Bytes(piece.len())
     }
 
     fn write(&mut self, outbox: &mut Outbox, _now: Instant) -> usize {
-        drain(outbox, &mut self.written, usize::MAX)
+        if self.stalled { 0 } else { drain(outbox, &mut self.written, usize::MAX) }
     }
 
     fn shut(&mut self) {}

@@ -53,8 +53,9 @@ impl Court<'_> {
         let got = outcome(self.run);
         if let Some(Messages::Sequence(messages)) = &expect.messages {
             self.sequence(messages);
-            if expect.outcome == Outcome::Reject {
-                chosen.status = self.refused(expect);
+            match expect.outcome {
+                Outcome::Reject => chosen.status = self.refused(expect),
+                _ => self.connection(expect),
             }
             return chosen;
         }
@@ -153,7 +154,7 @@ impl Court<'_> {
             && let Some(answer) = run.last_answer()
             && answer.status() != 101
             && answer.says_close() != run.closes()
-            && run.fate != Fate::Upgraded
+            && !matches!(run.fate, Fate::Upgraded | Fate::Closed(CloseReason::Idle))
         {
             let says = answer.says_close();
             self.problems.push(format!("the answer says close: {says}, the fate: {:?}", run.fate));
@@ -177,6 +178,15 @@ impl Court<'_> {
                 self.same("error", Some(&Some(Kind::Truncated)), &kind);
                 self.same("status", Some(&None), &status);
             }
+            (_, Some(NamedError::Unanswered)) => {
+                self.same("refused", Some(&true), &by_the_machine);
+                self.same("status", Some(&None), &status);
+            }
+            (_, Some(NamedError::Timeout)) => {
+                let timed_out = run.error.is_some_and(|e| matches!(e.kind, Kind::Timeout(_)));
+                self.same("timeout", Some(&true), &timed_out);
+                self.same("status", Some(&None), &status);
+            }
             (Side::Request, None) => {
                 if !status.is_some_and(|status| expect.status.contains(&status)) {
                     let wanted = &expect.status;
@@ -190,6 +200,7 @@ impl Court<'_> {
             }
             (Side::Response, None) => {}
         }
+        self.same("send_100", expect.send_100.as_ref(), &(run.sent_100 > 0));
         // What is refused ends the connection, whether the case says so or not.
         let close_after = expect.close_after.or(if by_the_machine { Some(true) } else { None });
         self.same("close_after", close_after.as_ref(), &run.closes());
@@ -208,7 +219,7 @@ impl Court<'_> {
         self.same("body_so_far", expect.body_so_far.as_ref().map(|b| &b.0), &so_far);
         self.same("interim", expect.interim.as_ref(), &run.interim);
         self.same("send_100", expect.send_100.as_ref(), &(run.sent_100 > 0));
-        let clean = matches!(run.fate, Fate::Closed(CloseReason::Done | CloseReason::PeerClosed));
+        let clean = matches!(run.fate, Fate::Closed(reason) if reason != CloseReason::Failed);
         self.same("closed_clean", expect.closed_clean.as_ref(), &clean);
         if run.last_answer().is_some() {
             self.problems.push("an answer before the message was complete".to_owned());

@@ -4,9 +4,10 @@ use http::Method;
 use sinew_core::error::Fault;
 use sinew_core::http1::{ClientConfig, ServerConfig};
 
+use crate::case::Behaviour;
 use crate::end::Breach;
 use crate::feed::Script;
-use crate::run::{fetch_script, serve_script};
+use crate::run::{Asked, fetch_script, serve_script};
 use crate::suite::describe;
 use crate::transcript::Transcript;
 
@@ -25,7 +26,7 @@ pub struct Input<'a> {
 pub fn check_requests(config: &ServerConfig, input: &Input<'_>) -> Result<(), Breach> {
     let run = |pieces| {
         let mut script = Script::new(input.bytes, pieces, input.eof);
-        Ok(serve_script(config.clone(), &mut script))
+        Ok(serve_script(config.clone(), Behaviour::Whole, &mut script))
     };
     let whole = same_however_cut(input, run)?;
     check_answers(&whole)
@@ -39,7 +40,8 @@ pub fn check_responses(
 ) -> Result<(), Breach> {
     let run = |pieces| {
         let mut script = Script::new(input.bytes, pieces, input.eof);
-        fetch_script(config.clone(), method, &Vec::new(), &mut script).map_err(Breach)
+        let asked = Asked { method: method.clone(), fields: &Vec::new(), body: 0 };
+        fetch_script(config.clone(), &asked, &mut script).map_err(Breach)
     };
     same_however_cut(input, run).map(drop)
 }

@@ -17,11 +17,13 @@ pub mod feed;
 pub mod judge;
 pub mod laws;
 pub mod load;
+#[cfg(feature = "sockets")]
+pub mod network;
 pub mod pair;
 pub mod reader;
+pub mod record;
 pub mod report;
 pub mod run;
-pub mod socket;
 pub mod suite;
 pub mod transcript;
 pub mod weather;

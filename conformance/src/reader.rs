@@ -88,6 +88,15 @@ pub fn responses(
     Ok(messages)
 }
 
+/// Reads the response at the start of `bytes`, of whichever version; returns it with what follows.
+/// `None`: it is not complete.
+pub fn response<'a>(
+    bytes: &'a [u8],
+    method: &str,
+) -> Result<Option<(Message, &'a [u8])>, Malformed> {
+    read_one(bytes, Some(method))
+}
+
 /// Reads a stream of requests; with `cut_off` as in [`responses`].
 pub fn requests(mut bytes: &[u8], cut_off: bool) -> Result<Vec<Message>, Malformed> {
     let mut messages = Vec::new();

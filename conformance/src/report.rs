@@ -2,7 +2,6 @@
 
 use core::fmt::{self, Write as _};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 
 use crate::case::{Case, Choice, Level};
 use crate::feed::Way;
@@ -25,37 +24,14 @@ impl Report<'_> {
         self.verdicts.len() - self.failures().count() - self.left_out()
     }
 
-    /// Cases that did not run.
+    /// Cases that were not run against this target.
     pub fn left_out(&self) -> usize {
-        self.verdicts.iter().filter(|v| matches!(v.result, CaseResult::LeftOut(_))).count()
+        self.verdicts.iter().filter(|v| matches!(v.result, CaseResult::LeftOut { .. })).count()
     }
 
     /// Cases that failed, and entries among the deviations that have no case.
     pub fn failed(&self) -> usize {
         self.failures().count() + self.stale.len()
-    }
-
-    /// Writes one JSON object a line: `id`, `level`, `result` (`passed`, `deviates`, `failed`,
-    /// `left out`), `chosen` (`accepted` or `refused`, where the RFC permits both), `status` of a
-    /// refusal, and `problems`.
-    pub fn write_json(&self, to: &mut impl io::Write) -> io::Result<()> {
-        for verdict in self.verdicts {
-            let (chosen, problems) = match &verdict.result {
-                CaseResult::Passed(chosen) => (Some(*chosen), None),
-                CaseResult::Failed { problems, .. } => (None, Some(problems)),
-                CaseResult::Deviates { .. } | CaseResult::LeftOut(_) => (None, None),
-            };
-            let line = serde_json::json!({
-                "id": verdict.case.id(),
-                "level": verdict.case.level().map(Level::name),
-                "result": verdict.result.name(),
-                "chosen": chosen.and_then(|chosen| chosen.either).map(choice_name),
-                "status": chosen.and_then(|chosen| chosen.status),
-                "problems": problems,
-            });
-            writeln!(to, "{line}")?;
-        }
-        Ok(())
     }
 
     fn failures(&self) -> impl Iterator<Item = &Verdict> {
@@ -77,9 +53,9 @@ impl Report<'_> {
             levels.insert(level);
             let cell = cells.entry((row, level)).or_default();
             match verdict.result {
+                CaseResult::LeftOut { .. } => {}
                 CaseResult::Failed { .. } => cell.1 += 1,
                 CaseResult::Passed(_) | CaseResult::Deviates { .. } => cell.0 += 1,
-                CaseResult::LeftOut(_) => {}
             }
         }
         let levels: Vec<Option<Level>> = Level::ALL
@@ -117,31 +93,14 @@ impl Report<'_> {
         let count = |wanted: fn(&Way) -> bool| {
             self.verdicts.iter().flat_map(|v| &v.ways).filter(|way| wanted(way)).count()
         };
-        let runs = [
-            (count(|way| matches!(way, Way::Whole)), "whole"),
-            (count(|way| matches!(way, Way::Bytes)), "byte by byte"),
-            (count(|way| matches!(way, Way::Cuts(_))), "cut at random"),
-            (count(|way| matches!(way, Way::Trailing)), "with trailing bytes"),
-            (count(|way| matches!(way, Way::Socket)), "over a socket"),
-        ];
-        let runs = runs.iter().filter(|(n, _)| *n > 0).map(|(n, way)| format!("{n} {way}"));
-        writeln!(f, "runs: {}", runs.collect::<Vec<_>>().join(", "))
-    }
-
-    fn left_out_by_reason(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for verdict in self.verdicts {
-            if let CaseResult::LeftOut(reason) = verdict.result {
-                reasons.entry(reason).or_default().push(verdict.case.id());
-            }
-        }
-        if !reasons.is_empty() {
-            writeln!(f, "\nleft out:")?;
-        }
-        for (reason, ids) in reasons {
-            writeln!(f, "  {reason} ({}): {}", ids.len(), ids.join(", "))?;
-        }
-        Ok(())
+        writeln!(
+            f,
+            "runs: {} whole, {} byte by byte, {} cut at random, {} with trailing bytes",
+            count(|way| matches!(way, Way::Whole)),
+            count(|way| matches!(way, Way::Bytes)),
+            count(|way| matches!(way, Way::Cuts(_))),
+            count(|way| matches!(way, Way::Trailing)),
+        )
     }
 
     fn choices(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -200,6 +159,22 @@ impl Report<'_> {
         Ok(())
     }
 
+    fn absences(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for verdict in self.verdicts {
+            if let CaseResult::LeftOut { reason } = &verdict.result {
+                reasons.entry(reason).or_default().push(verdict.case.id());
+            }
+        }
+        if !reasons.is_empty() {
+            writeln!(f, "\nleft out:")?;
+        }
+        for (reason, ids) in reasons {
+            writeln!(f, "  {reason} ({}): {}", ids.len(), ids.join(", "))?;
+        }
+        Ok(())
+    }
+
     fn failures_in_full(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for verdict in self.failures() {
             let CaseResult::Failed { problems, got } = &verdict.result else { continue };
@@ -211,8 +186,8 @@ impl Report<'_> {
                     writeln!(f, "  input     {}{end}", crate::suite::shorten(&case.input.0))?;
                     writeln!(f, "  expected  {:?}", case.expect.outcome)?;
                 }
-                Case::Cors(case) => writeln!(f, "  expected  {:?}", case.expect.kind)?,
                 Case::Encode(case) => writeln!(f, "  expected  {:?}", case.expect.outcome)?,
+                Case::Cors(case) => writeln!(f, "  expected  {:?}", case.expect.kind)?,
             }
             writeln!(f, "  got       {got}")?;
             for problem in problems {
@@ -230,8 +205,19 @@ impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.verbose {
             for verdict in self.verdicts {
-                let word = verdict.result.name();
-                writeln!(f, "{word:9} {} ({} runs)", verdict.case.id(), verdict.ways.len())?;
+                let word = match verdict.result {
+                    CaseResult::Passed(_) => "passed",
+                    CaseResult::Deviates { .. } => "deviates",
+                    CaseResult::LeftOut { .. } => "left out",
+                    CaseResult::Failed { .. } => "FAILED",
+                };
+                writeln!(
+                    f,
+                    "{word:9} {} ({} runs): {}",
+                    verdict.case.id(),
+                    verdict.ways.len(),
+                    verdict.seen
+                )?;
             }
             writeln!(f)?;
         }
@@ -239,7 +225,7 @@ impl fmt::Display for Report<'_> {
         self.ways(f)?;
         self.choices(f)?;
         self.deviations(f)?;
-        self.left_out_by_reason(f)?;
+        self.absences(f)?;
         self.failures_in_full(f)?;
         writeln!(f)?;
         write!(f, "{} passed, {} failed", self.passed(), self.failed())?;

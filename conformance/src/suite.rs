@@ -1,5 +1,8 @@
 //! Runs cases every way and gathers the verdicts.
 
+use core::num::NonZeroUsize;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
 use crate::case::{Case, Choice, Outcome, ParseCase, Side};
 use crate::cors;
 use crate::deviations::Deviations;
@@ -22,6 +25,8 @@ pub struct Verdict {
     pub result: CaseResult,
     /// The ways in which it ran.
     pub ways: Vec<Way>,
+    /// What was seen, in one line.
+    pub seen: String,
 }
 
 /// How a case went.
@@ -34,8 +39,11 @@ pub enum CaseResult {
         /// The reason.
         reason: String,
     },
-    /// Not run, for this reason.
-    LeftOut(&'static str),
+    /// Not run against this target.
+    LeftOut {
+        /// The reason.
+        reason: String,
+    },
     /// Not as expected.
     Failed {
         /// Everything that differs, one line each.
@@ -45,36 +53,23 @@ pub enum CaseResult {
     },
 }
 
-impl CaseResult {
-    /// The word for it.
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Passed(_) => "passed",
-            Self::Deviates { .. } => "deviates",
-            Self::LeftOut(_) => "left out",
-            Self::Failed { .. } => "failed",
-        }
-    }
-}
-
-/// Runs one case in all its ways on the bare machines.
+/// Runs one case in all its ways.
 pub fn check(case: &Case, seed: u64, deviations: &Deviations) -> Verdict {
-    let (result, ways) = match case {
+    let (result, ways, seen) = match case {
         Case::Parse(parse) => check_parse(parse, seed),
-        Case::Encode(encode) => (encode::check(encode), vec![Way::Whole]),
-        Case::Cors(case) => (cors::check(case), vec![Way::Whole]),
+        Case::Encode(encode) => {
+            let (result, seen) = encode::check(encode);
+            (result, vec![Way::Whole], seen)
+        }
+        Case::Cors(case) => (cors::check(case), vec![Way::Whole], String::new()),
     };
-    verdict(case, result, ways, deviations)
+    let result = settle(result, deviations.reason(case.id()));
+    Verdict { case: case.clone(), result, ways, seen }
 }
 
-/// Judges what a run gave by the deviations that are known.
-pub fn verdict(
-    case: &Case,
-    result: CaseResult,
-    ways: Vec<Way>,
-    deviations: &Deviations,
-) -> Verdict {
-    let result = match (result, deviations.reason(case.id())) {
+/// What becomes of a result where sinew differs for a reason.
+pub fn settle(result: CaseResult, reason: Option<&str>) -> CaseResult {
+    match (result, reason) {
         (CaseResult::Failed { .. }, Some(reason)) => {
             CaseResult::Deviates { reason: reason.to_owned() }
         }
@@ -85,27 +80,57 @@ pub fn verdict(
             got: "what the case expects".to_owned(),
         },
         (result, _) => result,
-    };
-    Verdict { case: case.clone(), result, ways }
+    }
 }
 
-fn check_parse(case: &ParseCase, seed: u64) -> (CaseResult, Vec<Way>) {
+/// Runs cases that mostly wait, so many at a time; the verdicts stand in the order of the cases.
+pub fn side_by_side(
+    cases: &[Case],
+    jobs: NonZeroUsize,
+    check: impl Fn(&Case) -> Verdict + Sync,
+) -> Vec<Verdict> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            let Some(case) = cases.get(i) else { return done };
+            done.push((i, check(case)));
+        }
+    };
+    let mut verdicts: Vec<(usize, Verdict)> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..jobs.get()).map(|_| scope.spawn(work)).collect();
+        workers
+            .into_iter()
+            .flat_map(|worker| match worker.join() {
+                Ok(done) => done,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+            .collect()
+    });
+    verdicts.sort_by_key(|(i, _)| *i);
+    verdicts.into_iter().map(|(_, verdict)| verdict).collect()
+}
+
+fn check_parse(case: &ParseCase, seed: u64) -> (CaseResult, Vec<Way>, String) {
     let mut ways = vec![Way::Whole];
-    let failed = |problems, got: &str| CaseResult::Failed { problems, got: got.to_owned() };
+    let failed = |problems, got: &str, ways| {
+        (CaseResult::Failed { problems, got: got.to_owned() }, ways, got.to_owned())
+    };
     let whole = match run::run(case, Way::Whole) {
         Ok(transcript) => transcript,
-        Err(why) => return (failed(vec![why], "nothing"), ways),
+        Err(why) => return failed(vec![why], "nothing", ways),
     };
     let chosen = match judge(case, &whole) {
         Ok(chosen) => chosen,
-        Err(problems) => return (failed(problems, &describe(&whole)), ways),
+        Err(problems) => return failed(problems, &describe(&whole), ways),
     };
     let cuts = (0..CUTS).map(|i| Way::Cuts(seed.wrapping_mul(CUTS).wrapping_add(i)));
     for way in core::iter::once(Way::Bytes).chain(cuts) {
         ways.push(way);
         let cut = match run::run(case, way) {
             Ok(transcript) => transcript,
-            Err(why) => return (failed(vec![why], "nothing"), ways),
+            Err(why) => return failed(vec![why], "nothing", ways),
         };
         let problems = match judge(case, &cut) {
             // Law 3: every cut gives the same.
@@ -116,7 +141,7 @@ fn check_parse(case: &ParseCase, seed: u64) -> (CaseResult, Vec<Way>) {
             Err(problems) => problems,
         };
         let problems = problems.iter().map(|p| format!("{}: {p}", way.name())).collect();
-        return (failed(problems, &describe(&cut)), ways);
+        return failed(problems, &describe(&cut), ways);
     }
     if ends_on_a_boundary(case, &whole) {
         ways.push(Way::Trailing);
@@ -126,10 +151,10 @@ fn check_parse(case: &ParseCase, seed: u64) -> (CaseResult, Vec<Way>) {
         };
         if let Some((problem, got)) = problem {
             let problem = format!("{}: {problem}", Way::Trailing.name());
-            return (failed(vec![problem], &got), ways);
+            return failed(vec![problem], &got, ways);
         }
     }
-    (CaseResult::Passed(chosen), ways)
+    (CaseResult::Passed(chosen), ways, describe(&whole))
 }
 
 /// Whether more bytes behind the input start something new, or meet a connection that is over.

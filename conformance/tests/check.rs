@@ -34,7 +34,7 @@ impl Drop for File {
     }
 }
 
-const GOOD: &str = r#"{"id":"own/get","cat":"own","rfc":"RFC9112 3","side":"request","level":"MUST","input":"GET / HTTP/1.1\r\nHost: a\r\n\r\n","expect":{"outcome":"accept","target":"/"},"why":"a request"}"#;
+const GOOD: &str = r#"{"id":"own/get","rfc":"RFC9112 3","side":"request","level":"MUST","input":"GET / HTTP/1.1\r\nHost: a\r\n\r\n","expect":{"outcome":"accept","target":"/"},"why":"a request"}"#;
 
 #[test]
 fn the_last_line_counts() {
@@ -60,7 +60,7 @@ fn a_bad_case_is_named_with_its_line() {
     let file = File::new("bad.jsonl", &format!("{GOOD}\n{{\"id\":\"own/x\"}}\n"));
     let output = sinew(&["check", "--cases", file.path()]);
     let stderr = text(&output.stderr);
-    assert!(stderr.contains("bad.jsonl:2: missing field `cat`"), "{stderr}");
+    assert!(stderr.contains("bad.jsonl:2: missing field `rfc`"), "{stderr}");
     assert_eq!(output.status.code(), Some(2));
 }
 

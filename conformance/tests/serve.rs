@@ -1,6 +1,6 @@
 //! The reference server, through each adapter: its routes, its end, its refusals to start.
 
-#![cfg(feature = "serve")]
+#![cfg(feature = "sockets")]
 #![expect(clippy::unwrap_used, reason = "outside of `#[test]` too, a test stops where it is wrong")]
 
 use std::io::{BufRead, BufReader, Read, Write};

@@ -2,8 +2,10 @@
 
 mod check;
 mod corpus;
-#[cfg(feature = "serve")]
+#[cfg(feature = "sockets")]
 mod serve;
+#[cfg(feature = "sockets")]
+mod sockets;
 
 use core::fmt;
 use std::process::ExitCode;
@@ -16,7 +18,7 @@ pub(crate) enum Command {
     /// Write the inputs of the cases as seeds for the fuzz targets
     Corpus(corpus::Corpus),
     /// Run the reference server until SIGTERM or SIGINT
-    #[cfg(feature = "serve")]
+    #[cfg(feature = "sockets")]
     Serve(serve::Serve),
 }
 
@@ -25,7 +27,7 @@ impl Command {
         match self {
             Self::Check(check) => check.run(),
             Self::Corpus(corpus) => corpus.run(),
-            #[cfg(feature = "serve")]
+            #[cfg(feature = "sockets")]
             Self::Serve(serve) => serve.run(),
         }
     }

@@ -11,7 +11,7 @@ use http_body::Body as _;
 use sinew_core::Wire as _;
 use sinew_core::error::{Misuse, Phase};
 use sinew_core::head::RequestHead;
-use sinew_core::http1::{BodySize, NO_FIELDS, Rejected, ServerEvent};
+use sinew_core::http1::{self, BodySize, NO_FIELDS, Rejected, ServerEvent};
 use sinew_core::server::Params;
 use sinew_core::time::Instant;
 
@@ -164,12 +164,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             }
             Demand::Next => {}
         }
-        let top = self.wire.top();
-        if top.awaits_continue() {
-            drive::lend_write_block(top.outbox());
-            // The machine has just said that one is due.
-            let _ = top.send_informational(now, StatusCode::CONTINUE, NO_FIELDS);
-        }
+        allow_body(self.wire.top(), now);
         let piece = match self.wire.poll_event(now) {
             Ok(Some(ServerEvent::Data(data))) => Slot::Data(data),
             Ok(Some(ServerEvent::End(trailers))) => {
@@ -283,7 +278,10 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         if self.leaves_http(status) {
             return Err(sinew_core::Error::usage(Misuse::Status, Phase::ResponseHead));
         }
-        if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        if matches!(
+            status,
+            StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED
+        ) {
             body = Body::empty();
         }
         // It may have been told so since this wake-up began.
@@ -301,9 +299,14 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         let top = self.wire.top();
         // Decided before the head is written, so that the head can say what becomes of the
         // connection. Whoever streams an answer may still be reading.
-        if top.body_open() && !(streamed && self.feeding && !self.link.is_dropped()) {
-            self.feeding = false;
-            top.discard_body(now);
+        if top.body_open() {
+            if streamed && self.feeding && !self.link.is_dropped() {
+                // A final answer would end the client's wait without the body.
+                allow_body(top, now);
+            } else {
+                self.feeding = false;
+                top.discard_body(now);
+            }
         }
         drive::lend_write_block(top.outbox());
         let lines = fields.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
@@ -326,5 +329,14 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         }
         self.end_exchange();
         Ok(())
+    }
+}
+
+/// Tells a client that holds the body back to send it.
+fn allow_body(top: &mut http1::Server, now: Instant) {
+    if top.awaits_continue() {
+        drive::lend_write_block(top.outbox());
+        // The machine has just said that one is due.
+        let _ = top.send_informational(now, StatusCode::CONTINUE, NO_FIELDS);
     }
 }

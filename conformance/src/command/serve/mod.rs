@@ -9,14 +9,11 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use sinew_async_std::AsyncStdRuntime;
-use sinew_conformance::socket::home::until_both;
+use sinew_conformance::network::adapter::{Adapter, Work, both};
 use sinew_core::http1;
 use sinew_driver::server::Conn;
 use sinew_driver::{RestServer, Runtime, Spawn, Threads};
-use sinew_smol::SmolRuntime;
 use sinew_tls::{ClientAuth, ServerTls, Tls};
-use sinew_tokio::TokioRuntime;
 
 use super::Problem;
 use signals::Stopped;
@@ -24,23 +21,12 @@ use signals::Stopped;
 /// What is in flight when a signal comes has this long to finish.
 const DRAIN: Duration = Duration::from_secs(25);
 
-/// Who runs the server.
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum On {
-    /// tokio, with worker threads
-    Tokio,
-    /// smol
-    Smol,
-    /// async-std
-    AsyncStd,
-}
-
 /// Arguments of `sinew serve`.
 #[derive(clap::Args)]
 pub(crate) struct Serve {
     /// The runtime
     #[arg(long, value_enum)]
-    runtime: On,
+    runtime: Adapter,
     /// The address to listen on; port 0 takes a free one
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     listen: SocketAddr,
@@ -54,52 +40,48 @@ impl Serve {
         let tls = self.tls.as_deref().map(load_tls).transpose()?;
         // Before anything can be in flight, so that no signal finds the default action.
         let stopped = Stopped::install().map_err(Problem::new)?;
-        match self.runtime {
-            On::Tokio => {
-                let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-                let runtime = runtime.map_err(Problem::new)?;
-                runtime.block_on(serve(TokioRuntime::default(), self.listen, tls, stopped))
-            }
-            On::Smol => smol::block_on(serve(SmolRuntime, self.listen, tls, stopped)),
-            On::AsyncStd => {
-                let server = serve(AsyncStdRuntime::default(), self.listen, tls, stopped);
-                async_std::task::block_on(server)
-            }
-        }
+        let serving = Serving { listen: self.listen, tls, stopped };
+        self.runtime.run(serving).map_err(Problem::new)?
     }
 }
 
-/// Serves until a signal comes and what was in flight is finished.
-async fn serve<R>(
-    runtime: R,
+struct Serving {
     listen: SocketAddr,
     tls: Option<ServerTls>,
     stopped: Stopped,
-) -> Result<ExitCode, Problem>
-where
-    R: Runtime
-        + Spawn<Conn<http1::Server, R, Threads>>
-        + Spawn<Conn<Tls<http1::Server>, R, Threads>>,
-{
-    let builder = RestServer::<R>::builder_on(runtime.clone()).listen(listen.to_string());
-    let builder = match tls {
-        Some(tls) => builder.tls(tls),
-        None => builder.allow_plaintext(),
-    };
-    let server = routes::add(builder, runtime).bind().await;
-    let server = server.map_err(|e| Problem::new(format!("cannot listen on {listen}: {e}")))?;
-    let mut stdout = std::io::stdout();
-    for address in server.local_addrs() {
-        writeln!(stdout, "listening on {address}").map_err(Problem::new)?;
+}
+
+impl Work for Serving {
+    type Outcome = Result<ExitCode, Problem>;
+
+    /// Serves until a signal comes and what was in flight is finished.
+    async fn on<R>(self, runtime: R) -> Self::Outcome
+    where
+        R: Runtime
+            + Spawn<Conn<http1::Server, R, Threads>>
+            + Spawn<Conn<Tls<http1::Server>, R, Threads>>,
+    {
+        let Self { listen, tls, stopped } = self;
+        let builder = RestServer::<R>::builder_on(runtime.clone()).listen(listen.to_string());
+        let builder = match tls {
+            Some(tls) => builder.tls(tls),
+            None => builder.allow_plaintext(),
+        };
+        let server = routes::add(builder, runtime).bind().await;
+        let server = server.map_err(|e| Problem::new(format!("cannot listen on {listen}: {e}")))?;
+        let mut stdout = std::io::stdout();
+        for address in server.local_addrs() {
+            writeln!(stdout, "listening on {address}").map_err(Problem::new)?;
+        }
+        stdout.flush().map_err(Problem::new)?;
+        let handle = server.handle();
+        let stop = async move {
+            stopped.await;
+            handle.stop(DRAIN).await
+        };
+        both(server.serve(), stop).await;
+        Ok(ExitCode::SUCCESS)
     }
-    stdout.flush().map_err(Problem::new)?;
-    let handle = server.handle();
-    let stop = async move {
-        stopped.await;
-        handle.stop(DRAIN).await
-    };
-    until_both(server.serve(), stop).await;
-    Ok(ExitCode::SUCCESS)
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

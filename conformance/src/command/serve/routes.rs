@@ -31,6 +31,7 @@ pub(super) fn add<R: Runtime>(
     let large = || RouteOptions::new().body_limit(LARGE);
     let patient = RouteOptions::new().handler_timeout(HandlerTimeout::Never);
     server
+        .route_any("/", RouteOptions::new(), whole)
         .route(Method::GET, "/plain", async |_: Request| HELLO)
         .route(Method::GET, "/json", async |_: Request| Json(json!({ "message": HELLO })))
         .route_with(Method::POST, "/echo", large(), echo)
@@ -41,6 +42,12 @@ pub(super) fn add<R: Runtime>(
         })
         .route(Method::GET, "/headers", headers)
         .route_with(Method::POST, "/sink", large(), sink)
+}
+
+/// Reads the body to its end, then greets: what `sinew check --target HOST:PORT` asks of a server.
+async fn whole(mut request: Request) -> Result<&'static str, Problem> {
+    while request.body_mut().chunk().await?.is_some() {}
+    Ok(HELLO)
 }
 
 /// The body, streamed back as it comes.

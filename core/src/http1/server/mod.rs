@@ -180,9 +180,11 @@ impl Server {
             && self.error.is_none()
     }
 
-    /// Whether the client waits for `100 Continue` before it sends the body.
+    /// Whether the client waits for `100 Continue` before it sends the body, and may be told to go on:
+    /// what it announced is within the limit.
     pub fn awaits_continue(&self) -> bool {
-        self.waits_continue && self.awaits_response()
+        let announced = self.decoder.known_rest().unwrap_or(0);
+        self.waits_continue && self.awaits_response() && announced <= self.body_limit
     }
 
     /// Whether more request body can be pulled.

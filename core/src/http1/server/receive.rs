@@ -67,6 +67,8 @@ impl Server {
             Ok(Some(parsed)) => self.accept(now, parsed),
             Ok(None) if self.inbox.is_empty() => Ok(None),
             Ok(None) if self.eof => Err(self.fail(now, Kind::Truncated, Phase::RequestHead)),
+            // Half of an empty line is as little of a head as a whole one.
+            Ok(None) if *self.inbox == *b"\r" => Ok(None),
             Ok(None) => {
                 if self.timer.is_none_or(|timer| timer.why != Timer::HeaderRead) {
                     self.arm(Timer::HeaderRead, now + self.config.header_read);
@@ -109,8 +111,8 @@ impl Server {
         self.asked = Asked::from(&parsed.first.method);
         self.decoder = Decoder::new(framing);
         let has_body = body != BodySize::Empty;
-        self.waits_continue =
-            parsed.framing.expects_continue(version) && has_body && self.inbox.is_empty();
+        // Whatever is here already need not be that body: a client that holds it back may ask on.
+        self.waits_continue = parsed.framing.expects_continue(version) && has_body;
         let switch = upgrade.is_some() || self.asked == Asked::Connect;
         let keep = parsed.framing.keeps_alive(version);
         let offered = upgrade.map(|(start, len)| fields.slice(start, len).to_vec());

@@ -85,7 +85,9 @@ impl Server {
             return Err(self.misuse(Misuse::OutOfTurn));
         }
         let body = if body == BodySize::Exact(0) { BodySize::Empty } else { body };
-        if body != BodySize::Empty && (switch || has_no_content(status)) {
+        // https://www.rfc-editor.org/rfc/rfc9110#section-15.3.6: a 205 is framed, and empty.
+        let empty = switch || has_no_content(status) || status == StatusCode::RESET_CONTENT;
+        if body != BodySize::Empty && empty {
             return Err(self.misuse(Misuse::BodyForbidden));
         }
         let mark = self.outbox.mark();

@@ -1,0 +1,69 @@
+//! A certificate for one run, and both ends of TLS that trust it.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use sinew_tls::rustls::crypto::ring;
+use sinew_tls::rustls::pki_types::pem::PemObject as _;
+use sinew_tls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use sinew_tls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+use sinew_tls::{ClientTls, ServerTls};
+
+use crate::network::conversation::Transport;
+
+/// Whom the certificate names.
+pub const NAME: &str = "localhost";
+
+/// Both ends of TLS, of sinew and of plain rustls.
+#[derive(Clone, Debug)]
+pub struct Secrets {
+    /// For a server of ours.
+    pub server: ServerTls,
+    /// For a client of ours.
+    pub client: ClientTls,
+    /// For the suite's own server.
+    pub suite_server: Arc<ServerConfig>,
+    /// How the suite's own client reaches a server of ours.
+    pub transport: Transport,
+}
+
+impl Secrets {
+    /// Fresh keys.
+    pub fn generate() -> Result<Self, Box<dyn Error>> {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate()?;
+        let authority = params.self_signed(&key)?.pem();
+        let issuer = Issuer::new(params, key);
+        let key = KeyPair::generate()?;
+        let leaf = CertificateParams::new(vec![NAME.to_owned()])?.signed_by(&key, &issuer)?.pem();
+        let key = key.serialize_pem();
+
+        let provider = Arc::new(ring::default_provider());
+        let chain = vec![CertificateDer::from_pem_slice(leaf.as_bytes())?];
+        let suite_server = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes())?)?;
+        Ok(Self {
+            server: ServerTls::builder().certificate_pem(&leaf, &key)?.build()?,
+            client: ClientTls::builder().ca_pem(&authority)?.build()?,
+            suite_server: Arc::new(suite_server),
+            transport: Transport::Tls(trusting(authority.as_bytes())?, ServerName::try_from(NAME)?),
+        })
+    }
+}
+
+/// A client that trusts the authorities in a PEM text.
+pub fn trusting(pem: &[u8]) -> Result<Arc<ClientConfig>, Box<dyn Error>> {
+    let mut roots = RootCertStore::empty();
+    for authority in CertificateDer::pem_slice_iter(pem) {
+        roots.add(authority?)?;
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}

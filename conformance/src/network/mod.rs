@@ -1,0 +1,10 @@
+//! Cases over sockets: what real servers and clients make of them.
+
+pub mod adapter;
+pub mod certificate;
+pub mod client;
+pub mod conversation;
+pub mod foreign;
+pub mod line;
+pub mod ours;
+pub mod server;

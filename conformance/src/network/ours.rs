@@ -1,0 +1,172 @@
+//! The suite over the adapters of sinew: every case plain and over TLS, whole and cut.
+
+use crate::case::{Case, CaseLimits, Outcome, ParseCase, Side};
+use crate::deviations::Deviations;
+use crate::feed::Way;
+use crate::judge::{Chosen, judge};
+use crate::network::adapter::Adapter;
+use crate::network::certificate::Secrets;
+use crate::network::client::Called;
+use crate::network::conversation::{Patience, Transport};
+use crate::network::server::{Served, configurable};
+use crate::suite::{CaseResult, Verdict, describe, settle};
+use crate::transcript::Transcript;
+
+/// With or without TLS.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum Security {
+    /// TCP alone
+    Plain,
+    /// TLS
+    Tls,
+}
+
+/// The suite for one adapter.
+#[derive(Clone, Debug)]
+pub struct Ours<'a> {
+    /// The adapter.
+    pub adapter: Adapter,
+    /// What the cases run over.
+    pub securities: &'a [Security],
+    /// Certificates for TLS.
+    pub secrets: &'a Secrets,
+    /// How long servers and clients are waited for.
+    pub patience: Patience,
+    /// Seed of the random cuts.
+    pub seed: u64,
+    /// Where sinew differs.
+    pub deviations: &'a Deviations,
+}
+
+impl Ours<'_> {
+    /// Runs one case in all its ways.
+    pub fn check(&self, case: &Case) -> Verdict {
+        let parse = match playable(case) {
+            Ok(parse) => parse,
+            Err(reason) => {
+                let result = CaseResult::LeftOut { reason: reason.to_owned() };
+                return Verdict {
+                    case: case.clone(),
+                    result,
+                    ways: Vec::new(),
+                    seen: String::new(),
+                };
+            }
+        };
+        let visible = visible(parse);
+        let mut verdict = Verdict {
+            case: case.clone(),
+            result: CaseResult::Passed(Chosen { either: None, status: None }),
+            ways: Vec::new(),
+            seen: String::new(),
+        };
+        for security in self.securities {
+            if let Err((problems, got)) = self.over(&visible, *security, &mut verdict) {
+                let over = match security {
+                    Security::Plain => "plain",
+                    Security::Tls => "over TLS",
+                };
+                let problems = problems.iter().map(|p| format!("{over}, {p}")).collect();
+                verdict.seen.clone_from(&got);
+                verdict.result = CaseResult::Failed { problems, got };
+                break;
+            }
+        }
+        verdict.result = settle(verdict.result, self.deviations.reason(case.id()));
+        verdict
+    }
+
+    fn over(
+        &self,
+        case: &ParseCase,
+        security: Security,
+        verdict: &mut Verdict,
+    ) -> Result<(), (Vec<String>, String)> {
+        let mut whole = None;
+        // What stands behind a response, and comes later than it, may meet the next request on its
+        // way: no client can tell the two apart.
+        let cut = case.side == Side::Request || case.expect.messages.is_none();
+        for way in [Some(Way::Whole), cut.then_some(Way::Cuts(self.seed))].into_iter().flatten() {
+            verdict.ways.push(way);
+            let run = self.run(case, way, security).map_err(|why| (vec![why], String::new()))?;
+            let chosen = judge(case, &run).map_err(|problems| {
+                let problems = problems.iter().map(|p| format!("{}: {p}", way.name())).collect();
+                (problems, describe(&run))
+            })?;
+            verdict.result = CaseResult::Passed(chosen);
+            verdict.seen = describe(&run);
+            whole.get_or_insert(run);
+        }
+        // Nobody asked for what stands behind the response: it is never matched to another request.
+        if case.side == Side::Response && whole.is_some_and(|run| run.reusable) {
+            verdict.ways.push(Way::Trailing);
+            let run = self.run(case, Way::Trailing, security);
+            let run = run.map_err(|why| (vec![why], String::new()))?;
+            if let Some(breach) = &run.breach {
+                let problem = format!("{}: {breach}", Way::Trailing.name());
+                return Err((vec![problem], describe(&run)));
+            }
+        }
+        Ok(())
+    }
+
+    fn run(&self, case: &ParseCase, way: Way, security: Security) -> Result<Transcript, String> {
+        let secure = security == Security::Tls;
+        let run = match case.side {
+            Side::Request => self.adapter.run(Served {
+                case,
+                way,
+                transport: if secure { self.secrets.transport.clone() } else { Transport::Plain },
+                tls: secure.then(|| self.secrets.server.clone()),
+                patience: self.patience,
+            }),
+            Side::Response => self.adapter.run(Called {
+                case,
+                way,
+                tls: secure
+                    .then(|| (self.secrets.client.clone(), self.secrets.suite_server.clone())),
+                patience: self.patience,
+            }),
+        };
+        run.map_err(|e| e.to_string())?
+    }
+}
+
+/// The cases that these servers and clients can be asked for. `Err`: what they lack.
+fn playable(case: &Case) -> Result<&ParseCase, &'static str> {
+    let case = match case {
+        Case::Parse(case) => case,
+        Case::Encode(_) => return Err("asks the machine itself"),
+        Case::Cors(_) => return Err("asks the policy itself"),
+    };
+    let expect = &case.expect;
+    let switches = expect.tunnel == Some(true)
+        || expect.rest.is_some()
+        || matches!(expect.upgrade, Some(Some(_)))
+        || case.request_method.as_deref() == Some("CONNECT")
+        || expect.outcome == Outcome::Accept && expect.method.as_deref() == Some("CONNECT");
+    let target = expect.target.as_ref().map_or(&b""[..], |target| &target.0);
+    if case.is_timed() {
+        Err("needs virtual time")
+    } else if switches {
+        Err("switches protocols")
+    } else if target == b"*" || target.windows(3).any(|octet| octet == b"%0d") {
+        Err("is answered by the router, in front of every application")
+    } else if case.side == Side::Response && case.limits != CaseLimits::default() {
+        Err("needs limits that no RestClient has")
+    } else if !configurable(case.limits) {
+        Err("needs limits that no RestServer has")
+    } else {
+        Ok(case)
+    }
+}
+
+/// The case without what a `RestClient` does not show: reason phrases and interim responses.
+fn visible(case: &ParseCase) -> ParseCase {
+    let mut case = case.clone();
+    if case.side == Side::Response {
+        case.expect.reason = None;
+        case.expect.interim = None;
+    }
+    case
+}
