@@ -19,7 +19,7 @@ def main():
         name: {
             case["id"]: case
             for case in map(json.loads, (Path(directory) / f"{name}.json").read_text().splitlines())
-            if case["result"] != "left out"
+            if case["verdict"] != "skip"
         }
         for name in titles
     }
@@ -27,7 +27,7 @@ def main():
     servers = list(titles)
 
     def passed(name, wanted):
-        return sum(case["result"] == "passed" and wanted(case) for case in runs[name].values())
+        return sum(case["verdict"] != "fail" and wanted(case) for case in runs[name].values())
 
     print("# What servers make of the request cases\n")
     print("Made by `conformance/differential`; do not edit. Of a stranger it is known whether it took a")
@@ -67,9 +67,9 @@ def main():
 
 
 def verdict(case):
-    if case is None or case["result"] == "passed":
+    if case is None or case["verdict"] != "fail":
         return "·"
-    text = " ".join(case["problems"] or [])
+    text = " ".join(case["problems"])
     for sign, word in [
         ("expected Reject", "took"),
         ("expected Accept", "refused"),

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 #[cfg(feature = "sockets")]
 use clap::ValueEnum as _;
 use sinew_conformance::case::Subject;
-use sinew_conformance::deviations::{Deviations, Place};
+use sinew_conformance::deviations::Deviations;
 use sinew_conformance::load::Cases;
 #[cfg(feature = "sockets")]
 use sinew_conformance::network::adapter::Adapter;
@@ -76,12 +76,7 @@ impl Check {
                 return Err(Problem::new("no case is about that subject"));
             }
         }
-        let place = match self.target {
-            Target::Core => Place::Machines,
-            #[cfg(feature = "sockets")]
-            Target::Ours(_) | Target::Foreign(_) => Place::Adapters,
-        };
-        let deviations = Deviations::built_in().map_err(Problem::new)?.seen_on(place);
+        let deviations = Deviations::built_in().map_err(Problem::new)?;
         if let Some(wanted) = &self.filter {
             cases.retain(|case| case.id().contains(wanted));
             if cases.is_empty() {

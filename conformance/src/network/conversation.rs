@@ -10,7 +10,7 @@ use std::time::Instant;
 use sinew_tls::rustls::ClientConfig;
 use sinew_tls::rustls::pki_types::ServerName;
 
-use crate::case::{Messages, Outcome, ParseCase};
+use crate::case::{Expect, Messages, Outcome, ParseCase};
 use crate::feed::Way;
 use crate::network::line::{Heard, Line};
 use crate::reader::{self, Message};
@@ -290,4 +290,10 @@ pub fn is_next(message: &transcript::Message) -> bool {
     );
     let fields = message.headers.iter().map(|(name, value)| (name.as_str(), &value[..]));
     line && message.complete && fields.eq([("host", &b"a.test"[..]), ("connection", b"close")])
+}
+
+/// Whether the target decodes to a path with a line end in it, which any router may refuse.
+pub fn names_no_path(expect: &Expect) -> bool {
+    let target = expect.target.as_ref().map_or(&b""[..], |target| &target.0);
+    target.windows(3).any(|octet| octet.eq_ignore_ascii_case(b"%0d"))
 }

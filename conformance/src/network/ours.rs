@@ -7,7 +7,7 @@ use crate::judge::{Chosen, judge};
 use crate::network::adapter::Adapter;
 use crate::network::certificate::Secrets;
 use crate::network::client::Called;
-use crate::network::conversation::{Patience, Transport};
+use crate::network::conversation::{Patience, Transport, names_no_path};
 use crate::network::server::{Served, configurable};
 use crate::suite::{CaseResult, Verdict, describe, settle};
 use crate::transcript::Transcript;
@@ -145,12 +145,11 @@ fn playable(case: &Case) -> Result<&ParseCase, &'static str> {
         || matches!(expect.upgrade, Some(Some(_)))
         || case.request_method.as_deref() == Some("CONNECT")
         || expect.outcome == Outcome::Accept && expect.method.as_deref() == Some("CONNECT");
-    let target = expect.target.as_ref().map_or(&b""[..], |target| &target.0);
     if case.is_timed() {
         Err("needs virtual time")
     } else if switches {
         Err("switches protocols")
-    } else if target == b"*" || target.windows(3).any(|octet| octet == b"%0d") {
+    } else if expect.target.as_ref().is_some_and(|t| t.0 == b"*") || names_no_path(expect) {
         Err("is answered by the router, in front of every application")
     } else if case.side == Side::Response && case.limits != CaseLimits::default() {
         Err("needs limits that no RestClient has")

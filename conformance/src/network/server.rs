@@ -119,7 +119,7 @@ fn play(
     loop {
         let transcript = transcript(&held.seen, &lock(log));
         if judge(case, &transcript).is_ok() || Instant::now() >= until {
-            return Ok((held.seen.clone(), Some(transcript)));
+            return Ok((held.seen, Some(transcript)));
         }
         thread::sleep(Duration::from_millis(5));
     }
@@ -140,11 +140,11 @@ async fn answer(request: Request, behaviour: Behaviour, log: Shared) -> Response
     {
         let mut log = lock(&log);
         let Some(message) = log.messages.get_mut(index) else { break };
-        match frame.map(|frame| frame.into_data()) {
-            Ok(Ok(data)) => message.data(&data),
-            Ok(Err(frame)) => message.trailers = frame.trailers_ref().map(run::header_lines),
-            // The connection fails with it: nothing that is answered here will be sent.
-            Err(_) => return StatusCode::OK.into_response(),
+        // The connection fails with it: nothing that is answered here will be sent.
+        let Ok(frame) = frame else { return StatusCode::OK.into_response() };
+        match frame.into_data() {
+            Ok(data) => message.data(&data),
+            Err(frame) => message.trailers = frame.trailers_ref().map(run::header_lines),
         }
     }
     if let Some(message) = lock(&log).messages.get_mut(index) {
@@ -163,7 +163,7 @@ fn note(log: &Shared, notice: &Notice) {
         Notice::Decided(Event::Closed(reason)) => log.closed = Some(*reason),
         Notice::Decided(_) | Notice::SocketFailed(_) => {}
         other => {
-            log.breach.get_or_insert(Breach(format!("{other:?}")));
+            log.breach.get_or_insert_with(|| Breach(format!("{other:?}")));
         }
     }
 }

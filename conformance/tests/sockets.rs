@@ -1,4 +1,4 @@
-//! The reference server, through each adapter: its routes, its end, its refusals to start.
+//! Over sockets: the reference server through each adapter, and the targets of `sinew check`.
 
 #![cfg(feature = "sockets")]
 #![expect(clippy::unwrap_used, reason = "outside of `#[test]` too, a test stops where it is wrong")]
@@ -147,6 +147,114 @@ fn wrong_arguments_are_named() {
     assert!(refusal(&["--runtime", "glib", "--listen", "127.0.0.1:0"]).contains("'glib'"));
     let tls = ["--runtime", "smol", "--listen", "127.0.0.1:0", "--tls", "/no/such/directory"];
     assert!(refusal(&tls).contains("/no/such/directory"));
+}
+
+#[test]
+fn a_streamed_answer_asks_for_the_body_that_is_held_back() {
+    for runtime in RUNTIMES {
+        let server = Served::start(runtime, &[]);
+        let mut stream = server.connect();
+        stream
+            .write_all(
+                b"POST /echo HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\n\
+                  expect: 100-continue\r\ncontent-length: 4\r\n\r\n",
+            )
+            .unwrap();
+        let mut interim = [0; 25];
+        stream.read_exact(&mut interim).unwrap();
+        assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n", "{runtime}");
+        stream.write_all(b"abcd").unwrap();
+        assert_eq!(read_one(&mut stream).body, b"abcd", "{runtime}");
+    }
+}
+
+// ---- any server as a target ------------------------------------------------------------------
+
+fn check(target: &str, more: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sinew"));
+    let output = command.args(["check", "--target", target]).args(more).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn the_reference_server_passes_and_is_recorded() {
+    let server = Served::start("tokio", &[]);
+    let json = Path::new(env!("CARGO_TARGET_TMPDIR")).join("served.jsonl");
+    let (code, report) = check(&server.address, &["--json", json.to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{report}");
+    assert!(report.contains("needs limits of its own"), "{report}");
+    let text = std::fs::read_to_string(&json).unwrap();
+    let records = text.lines().map(|line| {
+        let record: serde_json::Value = serde_json::from_str(line).unwrap();
+        (record["id"].as_str().unwrap().to_owned(), record["verdict"].as_str().unwrap().to_owned())
+    });
+    let records: std::collections::BTreeMap<String, String> = records.collect();
+    assert_eq!(records["request-line/get-min"], "pass");
+    assert_eq!(records["target/nonuri-pipe"], "either-way");
+    assert_eq!(records["limits/head"], "skip");
+    std::fs::remove_file(json).unwrap();
+}
+
+#[test]
+fn a_server_that_takes_everything_fails() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            std::thread::spawn(move || {
+                let mut stream = stream.unwrap();
+                let mut piece = [0; 4096];
+                while stream.read(&mut piece).is_ok_and(|n| n > 0) {
+                    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                    if stream.write_all(answer).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    let quick = ["--filter", "host/twice", "--answer-timeout", "0.2"];
+    let (code, report) = check(&address, &quick);
+    assert_eq!(code, Some(1), "{report}");
+    assert!(report.contains("status 200, expected one of [400]"), "{report}");
+    assert!(report.contains("the connection goes on"), "{report}");
+}
+
+#[test]
+fn another_machine_needs_leave() {
+    let arguments = ["check", "--target", "192.0.2.1:80"];
+    let output = Command::new(env!("CARGO_BIN_EXE_sinew")).args(arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("--i-may-test-this-host"), "{said}");
+}
+
+// ---- every adapter as a target ---------------------------------------------------------------
+
+#[test]
+fn the_adapters_pass_plain_and_over_tls() {
+    for runtime in RUNTIMES {
+        for subject in ["pipelining/", "r-poison/"] {
+            let (code, report) = check(runtime, &["--filter", subject]);
+            assert_eq!(code, Some(0), "{runtime}: {report}");
+        }
+    }
+}
+
+#[test]
+fn an_adapter_that_differs_fails() {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("differs.jsonl");
+    let cases = [
+        r#"{"id":"own/request","rfc":"r","side":"request","level":"MUST","input":"GET / HTTP/1.1\r\nHost: a\r\n\r\n","expect":{"outcome":"accept","target":"/other"},"why":"w"}"#,
+        r#"{"id":"own/response","rfc":"r","side":"response","level":"MUST","input":"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok","expect":{"outcome":"accept","body":"no"},"why":"w"}"#,
+        r#"{"id":"own/close","rfc":"r","side":"response","level":"MUST","input":"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok","expect":{"outcome":"accept","keep_alive":false},"why":"w"}"#,
+    ];
+    std::fs::write(&path, cases.join("\n")).unwrap();
+    let (code, report) = check("smol", &["--cases", path.to_str().unwrap()]);
+    assert_eq!(code, Some(1), "{report}");
+    assert!(report.ends_with("0 passed, 3 failed\n"), "{report}");
+    assert!(report.contains("plain, whole: target"), "{report}");
+    std::fs::remove_file(path).unwrap();
 }
 
 // ---- TLS -------------------------------------------------------------------------------------
