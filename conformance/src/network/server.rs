@@ -93,14 +93,21 @@ impl Work for Served<'_> {
             played
         };
         let ((), played) = both(server.serve(), played).await;
-        match played.map_err(|e| e.to_string())?? {
-            (_, Some(waiting)) => Ok(waiting),
-            (seen, None) => Ok(transcript(&seen, &lock(&log))),
-        }
+        Ok(match played.map_err(|e| e.to_string())?? {
+            Played::Waiting(transcript) => transcript,
+            Played::Ended(seen) => transcript(&seen, &lock(&log)),
+        })
     }
 }
 
-/// Plays the case; of one that ends in the middle of a message, what is to be seen while it waits.
+/// What came of playing a case.
+enum Played {
+    /// It is over.
+    Ended(Seen),
+    /// It ends in the middle of a message: this was to be seen while the server waited.
+    Waiting(Transcript),
+}
+
 fn play(
     case: &ParseCase,
     way: Way,
@@ -108,18 +115,18 @@ fn play(
     transport: &Transport,
     patience: Patience,
     log: &Shared,
-) -> Result<(Seen, Option<Transcript>), String> {
+) -> Result<Played, String> {
     let held = Conversation::hold(case, way, address, transport, patience);
     let held = held.map_err(|e| format!("no conversation with {address}: {e}"))?;
     if !waits_for_more(case) {
-        return Ok((held.seen, None));
+        return Ok(Played::Ended(held.seen));
     }
     // What was sent may still be on its way to the handler.
     let until = Instant::now() + patience.answer;
     loop {
         let transcript = transcript(&held.seen, &lock(log));
         if judge(case, &transcript).is_ok() || Instant::now() >= until {
-            return Ok((held.seen.clone(), Some(transcript)));
+            return Ok(Played::Waiting(transcript));
         }
         thread::sleep(Duration::from_millis(5));
     }
@@ -140,11 +147,11 @@ async fn answer(request: Request, behaviour: Behaviour, log: Shared) -> Response
     {
         let mut log = lock(&log);
         let Some(message) = log.messages.get_mut(index) else { break };
-        match frame.map(|frame| frame.into_data()) {
-            Ok(Ok(data)) => message.data(&data),
-            Ok(Err(frame)) => message.trailers = frame.trailers_ref().map(run::header_lines),
-            // The connection fails with it: nothing that is answered here will be sent.
-            Err(_) => return StatusCode::OK.into_response(),
+        // The connection fails with it: nothing that is answered here will be sent.
+        let Ok(frame) = frame else { return StatusCode::OK.into_response() };
+        match frame.into_data() {
+            Ok(data) => message.data(&data),
+            Err(frame) => message.trailers = frame.trailers_ref().map(run::header_lines),
         }
     }
     if let Some(message) = lock(&log).messages.get_mut(index) {
@@ -163,7 +170,7 @@ fn note(log: &Shared, notice: &Notice) {
         Notice::Decided(Event::Closed(reason)) => log.closed = Some(*reason),
         Notice::Decided(_) | Notice::SocketFailed(_) => {}
         other => {
-            log.breach.get_or_insert(Breach(format!("{other:?}")));
+            log.breach.get_or_insert_with(|| Breach(format!("{other:?}")));
         }
     }
 }
