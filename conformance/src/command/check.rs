@@ -15,7 +15,7 @@ use sinew_conformance::load::Cases;
 use sinew_conformance::network::adapter::Adapter;
 use sinew_conformance::record;
 use sinew_conformance::report::Report;
-use sinew_conformance::suite;
+use sinew_conformance::suite::{self, Verdict};
 
 use super::Problem;
 #[cfg(feature = "sockets")]
@@ -83,7 +83,7 @@ impl Check {
                 return Err(Problem::new(format!("no case has {wanted:?} in its id")));
             }
         }
-        let verdicts = match self.target {
+        let verdicts: Vec<Verdict> = match self.target {
             Target::Core => {
                 cases.iter().map(|case| suite::check(case, self.seed, &deviations)).collect()
             }
