@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 
-use super::lane::Lane;
+use super::Lane;
 use crate::runtime::Runtime;
 
 /// The connections that calls share.
-pub(super) struct Lanes<R: Runtime> {
+pub(in crate::client) struct Lanes<R: Runtime> {
     table: Mutex<Table<R>>,
 }
 
 struct Table<R: Runtime> {
     open: Vec<Weak<Lane<R>>>,
-    /// Calls that would take room on a lane, in the order in which they came.
-    waiting: BTreeMap<u64, Waker>,
+    /// Calls that would take room on a lane, in the order in which they came; without a waker those
+    /// that were told of room and have not looked yet.
+    waiting: BTreeMap<u64, Option<Waker>>,
     next: u64,
     /// Calls that need a connection of their own, and wait for one: until they have it nobody gets
     /// on any more.
@@ -24,7 +25,7 @@ struct Table<R: Runtime> {
 
 /// What a call waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Wish {
+pub(in crate::client) enum Wish {
     /// Room on any connection.
     Room,
     /// A connection of its own.
@@ -32,7 +33,7 @@ pub(super) enum Wish {
 }
 
 impl<R: Runtime> Lanes<R> {
-    pub(super) fn new() -> Self {
+    pub(in crate::client) fn new() -> Self {
         let table = Table { open: Vec::new(), waiting: BTreeMap::new(), next: 0, alone: 0 };
         Self { table: Mutex::new(table) }
     }
@@ -47,14 +48,15 @@ impl<R: Runtime> Lanes<R> {
         self.lock().open.retain(|known| !std::ptr::eq(known.as_ptr(), Arc::as_ptr(lane)));
     }
 
-    /// A lane may have room: who has waited for longest looks.
+    /// A lane may have room: who has waited for longest and was not told looks.
     pub(super) fn room(&self) {
         let mut table = self.lock();
-        let first = if table.alone == 0 { table.waiting.pop_first() } else { None };
+        let first = match table.alone {
+            0 => table.waiting.values_mut().find_map(Option::take),
+            _ => None,
+        };
         drop(table);
-        if let Some((_, waker)) = first {
-            waker.wake();
-        }
+        first.into_iter().for_each(Waker::wake);
     }
 
     /// The lanes that `waiting`, or a call that has just come, may get on.
@@ -69,7 +71,7 @@ impl<R: Runtime> Lanes<R> {
     }
 
     /// Gets on the first lane that takes this call.
-    pub(super) fn board<T>(
+    pub(in crate::client) fn board<T>(
         &self,
         waiting: Option<&Waiting<'_, R>>,
         on: impl FnMut(Arc<Lane<R>>) -> Option<T>,
@@ -78,7 +80,7 @@ impl<R: Runtime> Lanes<R> {
     }
 
     /// Joins those who wait.
-    pub(super) fn wait(&self, wish: Wish) -> Waiting<'_, R> {
+    pub(in crate::client) fn wait(&self, wish: Wish) -> Waiting<'_, R> {
         let mut table = self.lock();
         let number = table.next;
         table.next += 1;
@@ -92,7 +94,7 @@ impl<R: Runtime> Lanes<R> {
 }
 
 /// A place among those who wait; it is left when this is dropped.
-pub(super) struct Waiting<'a, R: Runtime> {
+pub(in crate::client) struct Waiting<'a, R: Runtime> {
     lanes: &'a Lanes<R>,
     number: u64,
     wish: Wish,
@@ -100,9 +102,9 @@ pub(super) struct Waiting<'a, R: Runtime> {
 
 impl<R: Runtime> Waiting<'_, R> {
     /// Who is to be woken when there is room.
-    pub(super) fn wake(&self, waker: &Waker) {
+    pub(in crate::client) fn wake(&self, waker: &Waker) {
         if self.wish == Wish::Room {
-            let replaced = self.lanes.lock().waiting.insert(self.number, waker.clone());
+            let replaced = self.lanes.lock().waiting.insert(self.number, Some(waker.clone()));
             drop(replaced);
         }
     }
@@ -114,8 +116,8 @@ impl<R: Runtime> Drop for Waiting<'_, R> {
         let own = table.waiting.remove(&self.number);
         table.alone -= usize::from(self.wish == Wish::Alone);
         drop(table);
-        // It may have been woken for room that it did not take.
-        if own.is_none() {
+        // Told of room, it may not have taken it, or more is left.
+        if !matches!(own, Some(Some(_))) {
             self.lanes.room();
         }
     }
