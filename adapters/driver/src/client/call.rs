@@ -344,7 +344,7 @@ impl<R: Runtime> Call<R> {
         poll_fn(|cx| {
             let polled = leased.as_mut().poll(cx);
             if polled.is_pending() && waiting.is_none() {
-                waiting = lanes.as_ref().map(|lanes| lanes.wait(Wish::Alone));
+                waiting = lanes.as_ref().map(|lanes| lanes.join(Wish::Alone));
             }
             polled
         })

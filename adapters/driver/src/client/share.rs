@@ -69,7 +69,8 @@ impl<R: Runtime> Call<R> {
                 lane.board(&self.method, ticket, |now, top| self.ask(now, top, target))
             };
             if waiting.is_none()
-                && let Some(seat) = lanes.board(None, board)
+                && !lanes.is_crowded()
+                && let Some(seat) = lanes.board(board)
             {
                 return Poll::Ready(Ok(Placed::On(seat)));
             }
@@ -77,9 +78,8 @@ impl<R: Runtime> Call<R> {
                 return Poll::Ready(leased.map(|(lease, kept)| Placed::Leased(lease, kept)));
             }
             // First the waker, then the look: room that comes between the two is not missed.
-            let waiting = waiting.get_or_insert_with(|| lanes.wait(Wish::Room));
-            waiting.wake(cx.waker());
-            match lanes.board(Some(waiting), board) {
+            let waiting = waiting.get_or_insert_with(|| lanes.join(Wish::Room));
+            match waiting.wait(cx.waker()).then(|| lanes.board(board)).flatten() {
                 Some(seat) => Poll::Ready(Ok(Placed::On(seat))),
                 None => Poll::Pending,
             }

@@ -59,28 +59,27 @@ impl<R: Runtime> Lanes<R> {
         first.into_iter().for_each(Waker::wake);
     }
 
-    /// The lanes that `waiting`, or a call that has just come, may get on.
-    fn candidates(&self, waiting: Option<&Waiting<'_, R>>) -> Vec<Arc<Lane<R>>> {
-        let table = self.lock();
-        // Nobody overtakes those who wait.
-        let first = waiting.is_some() || table.waiting.is_empty();
-        if !first || table.alone > 0 {
-            return Vec::new();
-        }
-        table.open.iter().filter_map(Weak::upgrade).collect()
-    }
-
     /// Gets on the first lane that takes this call.
     pub(in crate::client) fn board<T>(
         &self,
-        waiting: Option<&Waiting<'_, R>>,
         on: impl FnMut(Arc<Lane<R>>) -> Option<T>,
     ) -> Option<T> {
-        self.candidates(waiting).into_iter().find_map(on)
+        let table = self.lock();
+        if table.alone > 0 {
+            return None;
+        }
+        let open: Vec<_> = table.open.iter().filter_map(Weak::upgrade).collect();
+        drop(table);
+        open.into_iter().find_map(on)
+    }
+
+    /// Whether somebody waits for room. Nobody overtakes those.
+    pub(in crate::client) fn is_crowded(&self) -> bool {
+        !self.lock().waiting.is_empty()
     }
 
     /// Joins those who wait.
-    pub(in crate::client) fn wait(&self, wish: Wish) -> Waiting<'_, R> {
+    pub(in crate::client) fn join(&self, wish: Wish) -> Waiting<'_, R> {
         let mut table = self.lock();
         let number = table.next;
         table.next += 1;
@@ -101,12 +100,17 @@ pub(in crate::client) struct Waiting<'a, R: Runtime> {
 }
 
 impl<R: Runtime> Waiting<'_, R> {
-    /// Who is to be woken when there is room.
-    pub(in crate::client) fn wake(&self, waker: &Waker) {
-        if self.wish == Wish::Room {
-            let replaced = self.lanes.lock().waiting.insert(self.number, Some(waker.clone()));
-            drop(replaced);
+    /// Waits on with this waker; whether it may look for room now: it was told of some, or nobody
+    /// has waited for longer.
+    pub(in crate::client) fn wait(&self, waker: &Waker) -> bool {
+        if self.wish == Wish::Alone {
+            return false;
         }
+        let mut table = self.lanes.lock();
+        let replaced = table.waiting.insert(self.number, Some(waker.clone()));
+        let first = table.waiting.keys().next() == Some(&self.number);
+        drop(table);
+        first || matches!(replaced, Some(None))
     }
 }
 
