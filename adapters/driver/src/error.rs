@@ -76,6 +76,16 @@ impl Error {
         self
     }
 
+    /// The same error, behind an attempt that got `earlier` and was given up.
+    pub(crate) fn after(self, earlier: Delivery) -> Self {
+        match self.delivery {
+            Delivery::NotSent | Delivery::Refused if earlier == Delivery::MaybeProcessed => {
+                self.with_delivery(earlier)
+            }
+            _ => self,
+        }
+    }
+
     /// What went wrong.
     pub fn kind(&self) -> &ErrorKind {
         &self.kind

@@ -13,7 +13,7 @@ use sinew_core::error::{Delivery, Phase};
 use sinew_driver::client::ClientBuilder;
 use sinew_driver::{Error, ErrorKind};
 use support::calling::{Answer, Calling, calling, failed};
-use support::{Client, Outcome, Sim};
+use support::{Client, Outcome, Sim, Site};
 
 /// One connection at most, and eight calls on it.
 fn one_lane() -> Calling {
@@ -318,6 +318,110 @@ fn calls_that_share_nothing_get_their_turn() {
         assert_eq!(text(&world, &call).unwrap(), body);
     }
     assert_eq!(world.counts(), (1, 1));
+}
+
+#[test]
+fn room_is_taken_in_the_order_in_which_calls_came() {
+    let (world, server, _first) = open(2);
+    let calls: Vec<_> = (1..9).map(|n| get(&world, &format!("/{n}"))).collect();
+    let mut came = asked(&server);
+    assert!(came.len() < calls.len());
+    while came.len() < calls.len() {
+        answer(&world, &server, &[ok("")]);
+        let next = asked(&server);
+        assert!(!next.is_empty(), "room was left untaken behind {came:?}");
+        came.extend(next);
+    }
+    assert_eq!(came, (1..9).map(|n| format!("/{n}")).collect::<Vec<_>>());
+}
+
+#[test]
+fn nobody_overtakes_those_who_wait() {
+    let (world, server, _first) = open(2);
+    let mut calls = vec![get(&world, "/sent")];
+    while !asked(&server).is_empty() {
+        calls.push(get(&world, "/waits"));
+    }
+    // It comes when there is room, and who waits for that was told, but has not looked yet.
+    server.send(ok(""));
+    let _late = world.sim.start(world.client.get("/late").send());
+    world.sim.run();
+    assert_eq!(asked(&server)[0], "/waits");
+}
+
+#[test]
+fn what_one_call_reads_for_another_wakes_it() {
+    let (world, server, first) = open(4);
+    let second = get(&world, "/1");
+    asked(&server);
+    server.slip(ok("0"));
+    let third = get(&world, "/2");
+    assert_eq!(text(&world, &first).unwrap(), "0");
+    server.slip("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 1\r\n\r\n1");
+    let fourth = get(&world, "/3");
+    assert_eq!(text(&world, &second).unwrap(), "1");
+    assert!(server.is_closed());
+    let again = world.sim.accepted();
+    assert_eq!(asked(&again).len(), 1);
+    drop((third, fourth));
+}
+
+#[test]
+fn a_full_mailbox_that_is_thrown_away_lets_the_others_go_on() {
+    let (world, server, first) = open(2);
+    let second = get(&world, "/1");
+    answer(&world, &server, &[ok(&"x".repeat(100_000)), ok("two")]);
+    let unread = first.take().unwrap().unwrap();
+    assert!(second.take().is_none());
+    drop(unread);
+    world.sim.run();
+    assert_eq!(text(&world, &second).unwrap(), "two");
+    assert_eq!(world.counts(), (1, 1));
+}
+
+#[test]
+fn an_answer_that_is_kept_unread_does_not_keep_a_connection_that_nobody_waits_for() {
+    let (world, server, first) = open(2);
+    let (second, handle) = abortable_get(&world, "/1");
+    answer(&world, &server, &[ok("one")]);
+    handle.abort();
+    world.sim.run();
+    assert!(server.is_closed());
+    assert_eq!(world.counts(), (0, 0));
+    assert_eq!(text(&world, &first).unwrap(), "one");
+    drop(second);
+}
+
+#[test]
+fn a_call_that_leaves_http_shares_nothing() {
+    let world = one_lane();
+    let call = world.start(world.client.get("/").upgrade("chat"));
+    let server = world.sim.accepted();
+    let switch = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: chat\r\n\r\n";
+    answer(&world, &server, &[switch.to_owned()]);
+    assert!(call.take().unwrap().unwrap().upgrade().is_ok());
+}
+
+#[test]
+fn when_asking_again_fails_the_first_attempt_is_not_forgotten() {
+    let (world, server, _first) = open(2);
+    let second = get(&world, "/1");
+    assert_eq!(asked(&server), ["/1"]);
+    world.sim.site("192.0.2.1:80", Site::Refusing);
+    answer(&world, &server, &["HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n".into()]);
+    let error = failed(&second);
+    assert!(matches!(error.kind(), ErrorKind::Connect(_)));
+    assert_eq!(error.delivery(), Delivery::MaybeProcessed);
+}
+
+#[test]
+fn what_had_not_left_when_the_server_closed_is_said_not_to_be_sent() {
+    let (world, server, _first) = open(2);
+    server.window(0);
+    let second = get(&world, "/1");
+    world.sim.site("192.0.2.1:80", Site::Refusing);
+    answer(&world, &server, &["HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n".into()]);
+    assert_eq!(failed(&second).delivery(), Delivery::NotSent);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use sinew_tls::ClientTls;
 use super::base::Base;
 use super::call::{RestClient, Shared};
 use super::config::RestClientConfig;
-use super::lanes::Lanes;
+use super::lane::Lanes;
 use super::lease::Connections;
 use crate::error::Error;
 use crate::runtime::Runtime;

@@ -26,9 +26,8 @@ use super::builder::{ClientBuilder, field};
 use super::config::RestClientConfig;
 use super::conn::{Conn, refused};
 use super::dial::dial;
-use super::lane::{Lane, Seat, SharedBody, Ticket};
-use super::lanes::{Lanes, Wish};
-use super::lease::{Connections, Lease};
+use super::lane::{Lanes, Wish};
+use super::lease::{Connections, Held, Lease};
 use super::response::{ClientResponse, Incoming};
 use crate::body::Body;
 use crate::drive;
@@ -136,14 +135,14 @@ impl<R: Runtime> RestClient<R> {
 #[derive(Debug)]
 #[must_use = "a call is not made before it is sent"]
 pub struct Call<R: Runtime> {
-    shared: Arc<Shared<R>>,
-    method: Method,
+    pub(super) shared: Arc<Shared<R>>,
+    pub(super) method: Method,
     path: String,
     query: String,
-    fields: HeaderMap,
+    pub(super) fields: HeaderMap,
     body: Body,
     timeout: Duration,
-    between_bytes: Option<Duration>,
+    pub(super) between_bytes: Option<Duration>,
     /// What cannot be sent; told by `send`.
     refused: Option<Error>,
 }
@@ -248,7 +247,7 @@ impl<R: Runtime> Call<R> {
 
     /// Makes the call. Ready when the head of the answer is here.
     ///
-    /// Dropping the future closes the connection that it used.
+    /// Dropping the future closes the connection that it used, unless other calls share it.
     ///
     /// # Errors
     ///
@@ -273,21 +272,31 @@ impl<R: Runtime> Call<R> {
             }
         }
         let full = self.body.take_full();
+        let mut earlier = Delivery::NotSent;
+        let answered = match &shared.lanes {
+            Some(lanes) if self.may_share(full.as_ref()) => {
+                self.share(lanes, deadline, &target, &mut earlier).await
+            }
+            _ => self.alone(deadline, &target, full.as_ref(), &mut earlier).await,
+        };
+        answered.map_err(|error| error.after(earlier))
+    }
+
+    /// Makes the call on a connection that it has to itself. `earlier`: how far an attempt got that
+    /// was given up for another.
+    async fn alone(
+        &mut self,
+        deadline: Instant,
+        target: &str,
+        full: Option<&Bytes>,
+        earlier: &mut Delivery,
+    ) -> Result<ClientResponse, Error> {
         let mut want = Want::Any;
-        if let Some(lanes) = &shared.lanes
-            && full.as_ref().is_some_and(Bytes::is_empty)
-            && self.may_share()
-        {
-            return self.share(lanes, deadline, &target).await;
-        }
         loop {
             let (lease, kept) = self.lease(deadline, want).await?;
-            let (mut conn, reused) = match revive(kept).await {
-                Some(conn) => (conn, true),
-                None => (self.connect(deadline).await?, false),
-            };
+            let (mut conn, reused) = self.conn(kept, deadline).await?;
             conn.deadline = Some(deadline);
-            let answer = match self.start(&mut conn, &target, full.as_ref()) {
+            let answer = match self.start(&mut conn, target, full) {
                 Ok(()) => answer(|cx| conn.poll_event(cx)).await,
                 Err(error) => Err(error),
             };
@@ -298,11 +307,12 @@ impl<R: Runtime> Call<R> {
                         let upgraded = conn.upgrade(lease);
                         return Ok(ClientResponse::switched(head, identity, upgraded));
                     }
-                    let incoming = Incoming::new(conn, lease, body);
-                    let limit = shared.config.max_response_size;
+                    let incoming = Incoming::new(Held { conn, lease }, body);
+                    let limit = self.shared.config.max_response_size;
                     return Ok(ClientResponse::new(head, identity, incoming, limit));
                 }
                 Err(error) if reused && full.is_some() && self.is_stale(&error) => {
+                    *earlier = error.delivery();
                     want = Want::Fresh;
                 }
                 Err(error) => return Err(error),
@@ -310,16 +320,20 @@ impl<R: Runtime> Call<R> {
         }
     }
 
-    /// Whether this call can have others around it on its connection; it has no body. The machine
-    /// has the last word.
-    fn may_share(&self) -> bool {
-        self.method.is_idempotent()
-            && !self.fields.contains_key(UPGRADE)
-            && !self.fields.contains_key(EXPECT)
+    /// A kept connection, if it is still good, or a new one; whether it was kept.
+    pub(super) async fn conn(
+        &self,
+        kept: Option<Conn<R>>,
+        deadline: Instant,
+    ) -> Result<(Conn<R>, bool), Error> {
+        match revive(kept).await {
+            Some(conn) => Ok((conn, true)),
+            None => Ok((self.connect(deadline).await?, false)),
+        }
     }
 
     /// A connection of its own, or the right to open one.
-    async fn lease(
+    pub(super) async fn lease(
         &self,
         deadline: Instant,
         want: Want,
@@ -330,105 +344,17 @@ impl<R: Runtime> Call<R> {
         poll_fn(|cx| {
             let polled = leased.as_mut().poll(cx);
             if polled.is_pending() && waiting.is_none() {
-                waiting = lanes.as_ref().map(|lanes| lanes.wait(Wish::Alone));
+                waiting = lanes.as_ref().map(|lanes| lanes.join(Wish::Alone));
             }
             polled
         })
         .await
     }
 
-    /// Makes the call on a connection that others may share.
-    async fn share(
-        &self,
-        lanes: &Arc<Lanes<R>>,
-        deadline: Instant,
-        target: &str,
-    ) -> Result<ClientResponse, Error> {
-        let shared = &*self.shared;
-        let (mut seat, reused) = self.seat(lanes, deadline, target).await?;
-        let answer = match answer(|cx| seat.poll_event(cx)).await {
-            Err(error) if reused && self.is_stale(&error) => {
-                // https://www.rfc-editor.org/rfc/rfc9112#section-9.3.2: on a new connection, where
-                // the machine pipelines nothing before an answer.
-                let (lease, _) = self.lease(deadline, Want::Fresh).await?;
-                seat = self.open(lanes, deadline, target, lease, None).await?.0;
-                answer(|cx| seat.poll_event(cx)).await
-            }
-            answer => answer,
-        };
-        let (head, body) = answer?;
-        let identity = seat.identity();
-        let limit = shared.config.max_response_size;
-        Ok(ClientResponse::new(head, identity, SharedBody::new(seat, body), limit))
-    }
-
-    /// A seat on a lane that has room, or on a new one; whether the connection was used before.
-    async fn seat(
-        &self,
-        lanes: &Arc<Lanes<R>>,
-        deadline: Instant,
-        target: &str,
-    ) -> Result<(Seat<R>, bool), Error> {
-        let ticket = self.ticket(deadline);
-        let mut leased = pin!(self.shared.connections.lease(deadline, Want::Any));
-        let mut waiting = None;
-        let placed = poll_fn(|cx| {
-            let board = |lane: Arc<Lane<R>>| {
-                lane.board(&self.method, ticket, |now, top| self.ask(now, top, target))
-            };
-            if waiting.is_none()
-                && let Some(seat) = lanes.board(None, board)
-            {
-                return Poll::Ready(Ok(Placed::On(seat)));
-            }
-            if let Poll::Ready(leased) = leased.as_mut().poll(cx) {
-                return Poll::Ready(leased.map(|(lease, kept)| Placed::Leased(lease, kept)));
-            }
-            // First the waker, then the look: room that comes between the two is not missed.
-            let waiting = waiting.get_or_insert_with(|| lanes.wait(Wish::Room));
-            waiting.wake(cx.waker());
-            match lanes.board(Some(waiting), board) {
-                Some(seat) => Poll::Ready(Ok(Placed::On(seat))),
-                None => Poll::Pending,
-            }
-        })
-        .await?;
-        match placed {
-            Placed::On(seat) => Ok((seat?, true)),
-            Placed::Leased(lease, kept) => self.open(lanes, deadline, target, lease, kept).await,
-        }
-    }
-
-    async fn open(
-        &self,
-        lanes: &Arc<Lanes<R>>,
-        deadline: Instant,
-        target: &str,
-        lease: Lease<R>,
-        kept: Option<Conn<R>>,
-    ) -> Result<(Seat<R>, bool), Error> {
-        let (conn, reused) = match revive(kept).await {
-            Some(conn) => (conn, true),
-            None => (self.connect(deadline).await?, false),
-        };
-        let ticket = self.ticket(deadline);
-        let ask = |now, top: &mut Client| self.ask(now, top, target);
-        Ok((Lane::open(lanes, (conn, lease), ticket, ask)?, reused))
-    }
-
-    fn ticket(&self, deadline: Instant) -> Ticket {
-        Ticket { deadline, between_bytes: self.between_bytes }
-    }
-
-    /// Sends the head of a call without a body.
-    fn ask(&self, now: Instant, top: &mut Client, target: &str) -> Result<(), Error> {
-        top.send_request(now, self.line(target), &self.fields, BodySize::Empty).map_err(refused)
-    }
-
     /// Whether a kept connection ended under this call, which says nothing about the service: then
     /// the call is made once more, on a new one. Not if the server may have acted on it and acting
     /// twice is not the same: <https://www.rfc-editor.org/rfc/rfc9110#section-9.2.2>
-    fn is_stale(&self, error: &Error) -> bool {
+    pub(super) fn is_stale(&self, error: &Error) -> bool {
         let ended = match error.kind() {
             ErrorKind::Io(_) => true,
             ErrorKind::Protocol(error) => matches!(error.kind, Kind::Truncated | Kind::Closed),
@@ -439,7 +365,7 @@ impl<R: Runtime> Call<R> {
     }
 
     /// The request line. CONNECT names in `Host` whom it asks for, not the proxy that it asks.
-    fn line<'a>(&'a self, target: &'a str) -> RequestLine<'a> {
+    pub(super) fn line<'a>(&'a self, target: &'a str) -> RequestLine<'a> {
         let authority = match self.method {
             Method::CONNECT => target,
             _ => &self.shared.base.authority,
@@ -528,14 +454,8 @@ async fn revive<R: Runtime>(kept: Option<Conn<R>>) -> Option<Conn<R>> {
     alive.then_some(conn)
 }
 
-/// Where a call that shares found its place.
-enum Placed<R: Runtime> {
-    On(Result<Seat<R>, Error>),
-    Leased(Lease<R>, Option<Conn<R>>),
-}
-
 /// Takes events until the head of the final answer is here.
-async fn answer(
+pub(super) async fn answer(
     mut poll_event: impl FnMut(&mut Context<'_>) -> Poll<Result<ClientEvent, Error>>,
 ) -> Result<(ResponseHead, BodySize), Error> {
     loop {

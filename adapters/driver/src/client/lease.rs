@@ -208,15 +208,32 @@ impl<R: Runtime> Lease<R> {
     fn new(connections: &Arc<Connections<R>>, id: ConnId) -> Self {
         Self { connections: Arc::clone(connections), id: Some(id) }
     }
+}
 
+impl<R: Runtime> Drop for Lease<R> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id.take() {
+            self.connections.settled(|table, now| table.pool.discard(now, id));
+        }
+    }
+}
+
+/// A connection, and its place under the caps.
+pub(super) struct Held<R: Runtime> {
+    pub(super) conn: Conn<R>,
+    pub(super) lease: Lease<R>,
+}
+
+impl<R: Runtime> Held<R> {
     /// Keeps the connection if it can carry another exchange, and gives the place up if not.
-    pub(super) fn give_back(mut self, mut conn: Conn<R>) {
+    pub(super) fn give_back(self) {
+        let Self { mut conn, mut lease } = self;
         if !conn.is_clean() {
             return;
         }
         conn.rest();
-        let Some(id) = self.id.take() else { return };
-        self.connections.settled(|table, now| {
+        let Some(id) = lease.id.take() else { return };
+        lease.connections.settled(|table, now| {
             if table.kept.len() <= id.index() {
                 table.kept.resize_with(id.index() + 1, || None);
             }
@@ -225,14 +242,6 @@ impl<R: Runtime> Lease<R> {
             }
             table.pool.check_in(now, id);
         });
-    }
-}
-
-impl<R: Runtime> Drop for Lease<R> {
-    fn drop(&mut self) {
-        if let Some(id) = self.id.take() {
-            self.connections.settled(|table, now| table.pool.discard(now, id));
-        }
     }
 }
 

@@ -14,9 +14,9 @@ mod config;
 mod conn;
 mod dial;
 mod lane;
-mod lanes;
 mod lease;
 mod response;
+mod share;
 
 pub use builder::ClientBuilder;
 pub use call::{Call, RestClient};

@@ -14,8 +14,7 @@ use sinew_core::head::ResponseHead;
 use sinew_core::http1::{BodySize, ClientEvent};
 use sinew_tls::PeerIdentity;
 
-use super::conn::Conn;
-use super::lease::Lease;
+use super::lease::Held;
 use crate::body::Body;
 use crate::error::{Error, ErrorKind};
 use crate::runtime::Runtime;
@@ -192,51 +191,79 @@ impl std::fmt::Debug for ClientResponse {
     }
 }
 
-/// The body of an answer, on its connection.
-pub(super) struct Incoming<R: Runtime> {
+/// Where the events of an answer come from.
+pub(super) trait Source: Send {
+    /// The next event of this answer.
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<ClientEvent, Error>>;
+
+    /// The call's time is not counted any more.
+    fn lift_deadline(&mut self);
+
+    /// All of the answer came.
+    fn complete(self);
+
+    /// The rest of the answer is not wanted.
+    fn leave(self);
+}
+
+impl<R: Runtime> Source for Held<R> {
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<ClientEvent, Error>> {
+        self.conn.poll_event(cx)
+    }
+
+    fn lift_deadline(&mut self) {
+        self.conn.deadline = None;
+    }
+
+    fn complete(self) {
+        self.give_back();
+    }
+
+    /// What was read already may complete the body: then nothing is wrong with the connection.
+    fn leave(mut self) {
+        let now = self.conn.runtime.now();
+        // The inbox is bounded, and so is what comes out of it.
+        while let Ok(Some(event)) = self.conn.wire.poll_event(now) {
+            if matches!(event, ClientEvent::End(_)) {
+                return self.give_back();
+            }
+        }
+    }
+}
+
+/// The body of an answer.
+pub(super) struct Incoming<S: Source> {
     /// `None` once the body has ended, or failed.
-    held: Option<(Conn<R>, Lease<R>)>,
+    source: Option<S>,
     left: Option<u64>,
 }
 
-impl<R: Runtime> Unpin for Incoming<R> {}
+impl<S: Source> Unpin for Incoming<S> {}
 
-impl<R: Runtime> Incoming<R> {
-    /// `None` where no body comes: the connection is given back at once.
-    pub(super) fn new(conn: Conn<R>, lease: Lease<R>, size: BodySize) -> Option<Self> {
+impl<S: Source> Incoming<S> {
+    /// `None` where no body comes.
+    pub(super) fn new(source: S, size: BodySize) -> Option<Self> {
         let left = match size {
             BodySize::Empty => {
-                lease.give_back(conn);
+                source.complete();
                 return None;
             }
             BodySize::Exact(length) => Some(length),
             BodySize::Unknown => None,
         };
-        Some(Self { held: Some((conn, lease)), left })
-    }
-
-    fn end(&mut self) {
-        if let Some((conn, lease)) = self.held.take() {
-            lease.give_back(conn);
-        }
+        Some(Self { source: Some(source), left })
     }
 }
 
-/// What was read already may complete the body: then nothing is wrong with the connection.
-impl<R: Runtime> Drop for Incoming<R> {
+impl<S: Source> Drop for Incoming<S> {
     fn drop(&mut self) {
-        let Some((mut conn, lease)) = self.held.take() else { return };
-        let now = conn.runtime.now();
-        // The inbox is bounded, and so is what comes out of it.
-        while let Ok(Some(event)) = conn.wire.poll_event(now) {
-            if matches!(event, ClientEvent::End(_)) {
-                return lease.give_back(conn);
-            }
+        if let Some(source) = self.source.take() {
+            source.leave();
         }
     }
 }
 
-impl<R: Runtime> http_body::Body for Incoming<R> {
+impl<S: Source> http_body::Body for Incoming<S> {
     type Data = Bytes;
     type Error = Error;
 
@@ -246,8 +273,8 @@ impl<R: Runtime> http_body::Body for Incoming<R> {
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = &mut *self;
         loop {
-            let Some((conn, _)) = &mut this.held else { return Poll::Ready(None) };
-            match ready!(conn.poll_event(cx)) {
+            let Some(source) = &mut this.source else { return Poll::Ready(None) };
+            match ready!(source.poll_event(cx)) {
                 Ok(ClientEvent::Data(data)) => {
                     if let Some(left) = &mut this.left {
                         *left = left.saturating_sub(data.len() as u64);
@@ -255,14 +282,14 @@ impl<R: Runtime> http_body::Body for Incoming<R> {
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
                 Ok(ClientEvent::End(trailers)) => {
-                    this.end();
+                    this.source.take().into_iter().for_each(Source::complete);
                     let trailers = trailers.map(|all| Ok(Frame::trailers(all.to_header_map())));
                     return Poll::Ready(trailers);
                 }
                 Ok(_) => {}
                 Err(error) => {
                     // What is not whole cannot be used again.
-                    this.held = None;
+                    this.source = None;
                     return Poll::Ready(Some(Err(error)));
                 }
             }
@@ -270,11 +297,11 @@ impl<R: Runtime> http_body::Body for Incoming<R> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.held.is_none()
+        self.source.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match (&self.held, self.left) {
+        match (&self.source, self.left) {
             (None, _) => SizeHint::with_exact(0),
             (Some(_), Some(left)) => SizeHint::with_exact(left),
             (Some(_), None) => SizeHint::default(),
@@ -282,10 +309,10 @@ impl<R: Runtime> http_body::Body for Incoming<R> {
     }
 }
 
-impl<R: Runtime> Arriving for Incoming<R> {
+impl<S: Source> Arriving for Incoming<S> {
     fn lift_deadline(mut self: Pin<&mut Self>) {
-        if let Some((conn, _)) = &mut self.held {
-            conn.deadline = None;
+        if let Some(source) = &mut self.source {
+            source.lift_deadline();
         }
     }
 }

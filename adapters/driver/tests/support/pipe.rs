@@ -56,6 +56,11 @@ impl Client {
         self.change(|pipe| pipe.to_server.extend(bytes.as_ref()));
     }
 
+    /// Bytes that are there before anybody is told of them.
+    pub(crate) fn slip(&self, bytes: impl AsRef<[u8]>) {
+        self.lock().to_server.extend(bytes.as_ref());
+    }
+
     /// Shuts the writing side.
     pub(crate) fn shut(&self) {
         self.change(|pipe| pipe.client_shut = true);

@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 
-use super::lane::Lane;
+use super::Lane;
 use crate::runtime::Runtime;
 
 /// The connections that calls share.
-pub(super) struct Lanes<R: Runtime> {
+pub(in crate::client) struct Lanes<R: Runtime> {
     table: Mutex<Table<R>>,
 }
 
 struct Table<R: Runtime> {
     open: Vec<Weak<Lane<R>>>,
-    /// Calls that would take room on a lane, in the order in which they came.
-    waiting: BTreeMap<u64, Waker>,
+    /// Calls that would take room on a lane, in the order in which they came; without a waker those
+    /// that were told of room and have not looked yet.
+    waiting: BTreeMap<u64, Option<Waker>>,
     next: u64,
     /// Calls that need a connection of their own, and wait for one: until they have it nobody gets
     /// on any more.
@@ -24,7 +25,7 @@ struct Table<R: Runtime> {
 
 /// What a call waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Wish {
+pub(in crate::client) enum Wish {
     /// Room on any connection.
     Room,
     /// A connection of its own.
@@ -32,7 +33,7 @@ pub(super) enum Wish {
 }
 
 impl<R: Runtime> Lanes<R> {
-    pub(super) fn new() -> Self {
+    pub(in crate::client) fn new() -> Self {
         let table = Table { open: Vec::new(), waiting: BTreeMap::new(), next: 0, alone: 0 };
         Self { table: Mutex::new(table) }
     }
@@ -47,38 +48,38 @@ impl<R: Runtime> Lanes<R> {
         self.lock().open.retain(|known| !std::ptr::eq(known.as_ptr(), Arc::as_ptr(lane)));
     }
 
-    /// A lane may have room: who has waited for longest looks.
+    /// A lane may have room: who has waited for longest and was not told looks.
     pub(super) fn room(&self) {
         let mut table = self.lock();
-        let first = if table.alone == 0 { table.waiting.pop_first() } else { None };
+        let first = match table.alone {
+            0 => table.waiting.values_mut().find_map(Option::take),
+            _ => None,
+        };
         drop(table);
-        if let Some((_, waker)) = first {
-            waker.wake();
-        }
-    }
-
-    /// The lanes that `waiting`, or a call that has just come, may get on.
-    fn candidates(&self, waiting: Option<&Waiting<'_, R>>) -> Vec<Arc<Lane<R>>> {
-        let table = self.lock();
-        // Nobody overtakes those who wait.
-        let first = waiting.is_some() || table.waiting.is_empty();
-        if !first || table.alone > 0 {
-            return Vec::new();
-        }
-        table.open.iter().filter_map(Weak::upgrade).collect()
+        first.into_iter().for_each(Waker::wake);
     }
 
     /// Gets on the first lane that takes this call.
-    pub(super) fn board<T>(
+    pub(in crate::client) fn board<T>(
         &self,
-        waiting: Option<&Waiting<'_, R>>,
         on: impl FnMut(Arc<Lane<R>>) -> Option<T>,
     ) -> Option<T> {
-        self.candidates(waiting).into_iter().find_map(on)
+        let table = self.lock();
+        if table.alone > 0 {
+            return None;
+        }
+        let open: Vec<_> = table.open.iter().filter_map(Weak::upgrade).collect();
+        drop(table);
+        open.into_iter().find_map(on)
+    }
+
+    /// Whether somebody waits for room. Nobody overtakes those.
+    pub(in crate::client) fn is_crowded(&self) -> bool {
+        !self.lock().waiting.is_empty()
     }
 
     /// Joins those who wait.
-    pub(super) fn wait(&self, wish: Wish) -> Waiting<'_, R> {
+    pub(in crate::client) fn join(&self, wish: Wish) -> Waiting<'_, R> {
         let mut table = self.lock();
         let number = table.next;
         table.next += 1;
@@ -92,19 +93,24 @@ impl<R: Runtime> Lanes<R> {
 }
 
 /// A place among those who wait; it is left when this is dropped.
-pub(super) struct Waiting<'a, R: Runtime> {
+pub(in crate::client) struct Waiting<'a, R: Runtime> {
     lanes: &'a Lanes<R>,
     number: u64,
     wish: Wish,
 }
 
 impl<R: Runtime> Waiting<'_, R> {
-    /// Who is to be woken when there is room.
-    pub(super) fn wake(&self, waker: &Waker) {
-        if self.wish == Wish::Room {
-            let replaced = self.lanes.lock().waiting.insert(self.number, waker.clone());
-            drop(replaced);
+    /// Waits on with this waker; whether it may look for room now: it was told of some, or nobody
+    /// has waited for longer.
+    pub(in crate::client) fn wait(&self, waker: &Waker) -> bool {
+        if self.wish == Wish::Alone {
+            return false;
         }
+        let mut table = self.lanes.lock();
+        let replaced = table.waiting.insert(self.number, Some(waker.clone()));
+        let first = table.waiting.keys().next() == Some(&self.number);
+        drop(table);
+        first || matches!(replaced, Some(None))
     }
 }
 
@@ -114,8 +120,8 @@ impl<R: Runtime> Drop for Waiting<'_, R> {
         let own = table.waiting.remove(&self.number);
         table.alone -= usize::from(self.wish == Wish::Alone);
         drop(table);
-        // It may have been woken for room that it did not take.
-        if own.is_none() {
+        // Told of room, it may not have taken it, or more is left.
+        if !matches!(own, Some(Some(_))) {
             self.lanes.room();
         }
     }
