@@ -239,10 +239,12 @@ fn an_answer_that_nobody_wants_is_not_read_for_ever() {
     assert_eq!(world.counts(), (1, 1));
 }
 
+/// How a call comes to its end.
+type End = fn(&Client);
+
 #[test]
 fn what_a_closing_server_left_unanswered_is_asked_again() {
     let closing = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 3\r\n\r\none";
-    type End = fn(&Client);
     let ends: [(&str, End); 3] = [(closing, |_| {}), ("", Client::shut), ("", Client::reset)];
     for (last, end) in ends {
         let (world, server, first) = open(3);
