@@ -107,13 +107,14 @@ pub fn send_text(
     server.send_end(now, NO_FIELDS)
 }
 
-fn offers_websocket(upgrade: &[u8]) -> bool {
+/// Whether one of the offered protocols is WebSocket.
+pub fn offers_websocket(upgrade: &[u8]) -> bool {
     upgrade.split(|b| *b == b',').any(|p| p.trim_ascii().eq_ignore_ascii_case(b"websocket"))
 }
 
 /// The status that refuses a handshake, judged as far as HTTP can see it.
 /// <https://www.rfc-editor.org/rfc/rfc6455#section-4.2.1>
-fn handshake_refusal(head: &RequestHead) -> Option<StatusCode> {
+pub fn handshake_refusal(head: &RequestHead) -> Option<StatusCode> {
     let mut keys = head.fields().get_all("sec-websocket-key");
     let (key, second) = (keys.next(), keys.next());
     // 16 octets in base64.

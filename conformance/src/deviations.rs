@@ -13,7 +13,18 @@ const NAME: &str = "deviations.toml";
 /// Cases on which sinew differs, by id.
 #[derive(Clone, Debug, Default)]
 pub struct Deviations {
-    reasons: BTreeMap<String, String>,
+    entries: BTreeMap<String, Entry>,
+}
+
+/// Where a deviation is one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Place {
+    /// On the machines, and so wherever they are used.
+    #[default]
+    Machines,
+    /// Where an adapter does more than its machines: routes, bodies, calls.
+    Adapters,
 }
 
 #[derive(Deserialize)]
@@ -23,10 +34,12 @@ struct File {
     deviation: Vec<Entry>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
     id: String,
+    #[serde(default)]
+    of: Place,
     reason: String,
 }
 
@@ -44,27 +57,35 @@ impl Deviations {
             let line = before.map_or(0, |before| before.matches('\n').count() + 1);
             wrong(line, e.message().to_owned())
         })?;
-        let mut reasons = BTreeMap::new();
-        for Entry { id, reason } in file.deviation {
-            if !reason.contains("RFC") {
+        let mut entries = BTreeMap::new();
+        for entry in file.deviation {
+            let id = entry.id.clone();
+            if !entry.reason.contains("RFC") {
                 return Err(wrong(0, format!("{id:?}: the reason does not name the RFC's text")));
             }
-            if reasons.insert(id.clone(), reason).is_some() {
+            if entries.insert(id.clone(), entry).is_some() {
                 return Err(wrong(0, format!("{id:?} stands twice")));
             }
         }
-        Ok(Self { reasons })
+        Ok(Self { entries })
+    }
+
+    /// The deviations that can be seen there: those of the machines, and on adapters their own.
+    #[must_use]
+    pub fn seen_on(mut self, place: Place) -> Self {
+        self.entries.retain(|_, entry| entry.of == Place::Machines || entry.of == place);
+        self
     }
 
     /// The reason why sinew differs on this case, if it does.
     pub fn reason(&self, id: &str) -> Option<&str> {
-        self.reasons.get(id).map(String::as_str)
+        self.entries.get(id).map(|entry| entry.reason.as_str())
     }
 
     /// The entries that belong to none of these cases.
     pub fn without_case<'a>(&'a self, ids: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
         let ids: BTreeSet<&str> = ids.into_iter().collect();
-        self.reasons.keys().map(String::as_str).filter(|id| !ids.contains(id)).collect()
+        self.entries.keys().map(String::as_str).filter(|id| !ids.contains(id)).collect()
     }
 }
 

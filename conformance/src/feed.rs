@@ -17,6 +17,8 @@ pub enum Way {
     Cuts(u64),
     /// In one piece, with more bytes behind it.
     Trailing,
+    /// Over a socket, with another request behind it.
+    Socket,
 }
 
 impl Way {
@@ -27,13 +29,14 @@ impl Way {
             Self::Bytes => "byte by byte".to_owned(),
             Self::Cuts(seed) => format!("cut at random (seed {seed})"),
             Self::Trailing => "with trailing bytes".to_owned(),
+            Self::Socket => "over a socket".to_owned(),
         }
     }
 
     /// The lengths of the pieces of an input of `len` bytes.
     pub fn pieces(self, len: usize) -> Vec<usize> {
         match self {
-            Self::Whole | Self::Trailing => vec![len],
+            Self::Whole | Self::Trailing | Self::Socket => vec![len],
             Self::Bytes => vec![1; len],
             Self::Cuts(seed) => {
                 let mut random = Random::new(seed);

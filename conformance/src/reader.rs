@@ -34,7 +34,7 @@ impl fmt::Display for Malformed {
 impl Message {
     /// The status of a response; 0 for a request.
     pub fn status(&self) -> u16 {
-        let code = self.start.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3));
+        let code = self.start.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5));
         code.and_then(|code| code.parse().ok()).unwrap_or(0)
     }
 
@@ -175,7 +175,8 @@ fn read_one<'a>(
 fn check_start(start: &str, is_response: bool) -> Result<(), Malformed> {
     let visible = start.bytes().all(|b| (0x20..0x7f).contains(&b));
     let shaped = if is_response {
-        let code = start.strip_prefix("HTTP/1.1 ");
+        let code =
+            ["HTTP/1.1 ", "HTTP/1.0 "].iter().find_map(|version| start.strip_prefix(version));
         code.is_some_and(|rest| {
             rest.len() >= 4
                 && rest.as_bytes()[..3].iter().all(u8::is_ascii_digit)

@@ -2,6 +2,7 @@
 
 use core::fmt::{self, Write as _};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 
 use crate::case::{Case, Choice, Level};
 use crate::feed::Way;
@@ -21,12 +22,40 @@ pub struct Report<'a> {
 impl Report<'_> {
     /// Cases that passed, deviating ones among them.
     pub fn passed(&self) -> usize {
-        self.verdicts.len() - self.failures().count()
+        self.verdicts.len() - self.failures().count() - self.left_out()
+    }
+
+    /// Cases that did not run.
+    pub fn left_out(&self) -> usize {
+        self.verdicts.iter().filter(|v| matches!(v.result, CaseResult::LeftOut(_))).count()
     }
 
     /// Cases that failed, and entries among the deviations that have no case.
     pub fn failed(&self) -> usize {
         self.failures().count() + self.stale.len()
+    }
+
+    /// Writes one JSON object a line: `id`, `level`, `result` (`passed`, `deviates`, `failed`,
+    /// `left out`), `chosen` (`accepted` or `refused`, where the RFC permits both), `status` of a
+    /// refusal, and `problems`.
+    pub fn write_json(&self, to: &mut impl io::Write) -> io::Result<()> {
+        for verdict in self.verdicts {
+            let (chosen, problems) = match &verdict.result {
+                CaseResult::Passed(chosen) => (Some(*chosen), None),
+                CaseResult::Failed { problems, .. } => (None, Some(problems)),
+                CaseResult::Deviates { .. } | CaseResult::LeftOut(_) => (None, None),
+            };
+            let line = serde_json::json!({
+                "id": verdict.case.id(),
+                "level": verdict.case.level().map(Level::name),
+                "result": verdict.result.name(),
+                "chosen": chosen.and_then(|chosen| chosen.either).map(choice_name),
+                "status": chosen.and_then(|chosen| chosen.status),
+                "problems": problems,
+            });
+            writeln!(to, "{line}")?;
+        }
+        Ok(())
     }
 
     fn failures(&self) -> impl Iterator<Item = &Verdict> {
@@ -50,6 +79,7 @@ impl Report<'_> {
             match verdict.result {
                 CaseResult::Failed { .. } => cell.1 += 1,
                 CaseResult::Passed(_) | CaseResult::Deviates { .. } => cell.0 += 1,
+                CaseResult::LeftOut(_) => {}
             }
         }
         let levels: Vec<Option<Level>> = Level::ALL
@@ -87,14 +117,31 @@ impl Report<'_> {
         let count = |wanted: fn(&Way) -> bool| {
             self.verdicts.iter().flat_map(|v| &v.ways).filter(|way| wanted(way)).count()
         };
-        writeln!(
-            f,
-            "runs: {} whole, {} byte by byte, {} cut at random, {} with trailing bytes",
-            count(|way| matches!(way, Way::Whole)),
-            count(|way| matches!(way, Way::Bytes)),
-            count(|way| matches!(way, Way::Cuts(_))),
-            count(|way| matches!(way, Way::Trailing)),
-        )
+        let runs = [
+            (count(|way| matches!(way, Way::Whole)), "whole"),
+            (count(|way| matches!(way, Way::Bytes)), "byte by byte"),
+            (count(|way| matches!(way, Way::Cuts(_))), "cut at random"),
+            (count(|way| matches!(way, Way::Trailing)), "with trailing bytes"),
+            (count(|way| matches!(way, Way::Socket)), "over a socket"),
+        ];
+        let runs = runs.iter().filter(|(n, _)| *n > 0).map(|(n, way)| format!("{n} {way}"));
+        writeln!(f, "runs: {}", runs.collect::<Vec<_>>().join(", "))
+    }
+
+    fn left_out_by_reason(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for verdict in self.verdicts {
+            if let CaseResult::LeftOut(reason) = verdict.result {
+                reasons.entry(reason).or_default().push(verdict.case.id());
+            }
+        }
+        if !reasons.is_empty() {
+            writeln!(f, "\nleft out:")?;
+        }
+        for (reason, ids) in reasons {
+            writeln!(f, "  {reason} ({}): {}", ids.len(), ids.join(", "))?;
+        }
+        Ok(())
     }
 
     fn choices(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -164,6 +211,7 @@ impl Report<'_> {
                     writeln!(f, "  input     {}{end}", crate::suite::shorten(&case.input.0))?;
                     writeln!(f, "  expected  {:?}", case.expect.outcome)?;
                 }
+                Case::Cors(case) => writeln!(f, "  expected  {:?}", case.expect.kind)?,
                 Case::Encode(case) => writeln!(f, "  expected  {:?}", case.expect.outcome)?,
             }
             writeln!(f, "  got       {got}")?;
@@ -182,11 +230,7 @@ impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.verbose {
             for verdict in self.verdicts {
-                let word = match verdict.result {
-                    CaseResult::Passed(_) => "passed",
-                    CaseResult::Deviates { .. } => "deviates",
-                    CaseResult::Failed { .. } => "FAILED",
-                };
+                let word = verdict.result.name();
                 writeln!(f, "{word:9} {} ({} runs)", verdict.case.id(), verdict.ways.len())?;
             }
             writeln!(f)?;
@@ -195,9 +239,14 @@ impl fmt::Display for Report<'_> {
         self.ways(f)?;
         self.choices(f)?;
         self.deviations(f)?;
+        self.left_out_by_reason(f)?;
         self.failures_in_full(f)?;
         writeln!(f)?;
-        writeln!(f, "{} passed, {} failed", self.passed(), self.failed())
+        write!(f, "{} passed, {} failed", self.passed(), self.failed())?;
+        match self.left_out() {
+            0 => writeln!(f),
+            n => writeln!(f, ", {n} left out"),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Runs cases every way and gathers the verdicts.
 
 use crate::case::{Case, Choice, Outcome, ParseCase, Side};
+use crate::cors;
 use crate::deviations::Deviations;
 use crate::encode;
 use crate::feed::Way;
@@ -33,6 +34,8 @@ pub enum CaseResult {
         /// The reason.
         reason: String,
     },
+    /// Not run, for this reason.
+    LeftOut(&'static str),
     /// Not as expected.
     Failed {
         /// Everything that differs, one line each.
@@ -42,12 +45,35 @@ pub enum CaseResult {
     },
 }
 
-/// Runs one case in all its ways.
+impl CaseResult {
+    /// The word for it.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Passed(_) => "passed",
+            Self::Deviates { .. } => "deviates",
+            Self::LeftOut(_) => "left out",
+            Self::Failed { .. } => "failed",
+        }
+    }
+}
+
+/// Runs one case in all its ways on the bare machines.
 pub fn check(case: &Case, seed: u64, deviations: &Deviations) -> Verdict {
     let (result, ways) = match case {
         Case::Parse(parse) => check_parse(parse, seed),
         Case::Encode(encode) => (encode::check(encode), vec![Way::Whole]),
+        Case::Cors(case) => (cors::check(case), vec![Way::Whole]),
     };
+    verdict(case, result, ways, deviations)
+}
+
+/// Judges what a run gave by the deviations that are known.
+pub fn verdict(
+    case: &Case,
+    result: CaseResult,
+    ways: Vec<Way>,
+    deviations: &Deviations,
+) -> Verdict {
     let result = match (result, deviations.reason(case.id())) {
         (CaseResult::Failed { .. }, Some(reason)) => {
             CaseResult::Deviates { reason: reason.to_owned() }

@@ -28,6 +28,14 @@ pub struct RestServerConfig {
     pub max_head_fields: usize,
     /// Bytes of a request's target. Default 8 KiB.
     pub max_target_size: usize,
+    /// Bytes of one chunk-size line, extensions included. Default 4 KiB.
+    pub max_chunk_line: usize,
+    /// Bytes of all chunk extensions of one body. Default 16 KiB.
+    pub max_chunk_extensions: usize,
+    /// Bytes of a trailer section. Default 8 KiB, at most 65,000.
+    pub max_trailer_size: usize,
+    /// Fields of a trailer section. Default 64.
+    pub max_trailer_fields: usize,
     /// Answers queued before further pipelined requests wait. Default 16.
     pub max_pipelined: u32,
     /// A fresh connection must send its first byte within this time. Default 10 s.
@@ -73,6 +81,10 @@ impl Default for RestServerConfig {
             max_head_size: limits.head,
             max_head_fields: limits.fields,
             max_target_size: limits.target,
+            max_chunk_line: limits.chunk_line,
+            max_chunk_extensions: limits.chunk_extensions,
+            max_trailer_size: limits.trailer_bytes,
+            max_trailer_fields: limits.trailers,
             max_pipelined: limits.pipeline,
             first_byte_timeout: first_byte,
             head_timeout: header_read,
@@ -95,6 +107,10 @@ impl RestServerConfig {
                 fields: self.max_head_fields,
                 target: self.max_target_size,
                 body: self.max_request_size,
+                chunk_line: self.max_chunk_line,
+                chunk_extensions: self.max_chunk_extensions,
+                trailer_bytes: self.max_trailer_size,
+                trailers: self.max_trailer_fields,
                 pipeline: self.max_pipelined,
                 ..Limits::default()
             },
@@ -120,8 +136,9 @@ impl RestServerConfig {
         let limits = self.machine(Epoch::new(Duration::ZERO), false).limits;
         if limits.check().is_err() {
             return Err(
-                "the limits of the head contradict each other: max_head_size is 1 to 65,000 \
-                        bytes and at least max_target_size, fields and pipelining at least 1"
+                "the limits contradict each other: max_head_size is 1 to 65,000 bytes and at least \
+                 max_target_size, max_trailer_size at most 65,000, max_chunk_line at least 18, \
+                 fields and pipelining at least 1"
                     .into(),
             );
         }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use sinew_async_std::AsyncStdRuntime;
+use sinew_conformance::socket::home::until_both;
 use sinew_core::http1;
 use sinew_driver::server::Conn;
 use sinew_driver::{RestServer, Runtime, Spawn, Threads};
@@ -97,7 +98,7 @@ where
         stopped.await;
         handle.stop(DRAIN).await
     };
-    signals::until_both(server.serve(), stop).await;
+    until_both(server.serve(), stop).await;
     Ok(ExitCode::SUCCESS)
 }
 

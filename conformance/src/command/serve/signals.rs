@@ -1,9 +1,8 @@
 //! SIGTERM and SIGINT as a future.
 
 use core::future::Future;
-use core::pin::{Pin, pin};
+use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
-use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{io, thread};
 
@@ -65,16 +64,4 @@ impl Future for Stopped {
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Waits for both.
-pub(super) async fn until_both<A: Future, B: Future>(one: A, other: B) {
-    let (mut one, mut other) = (pin!(one), pin!(other));
-    let (mut first, mut second) = (false, false);
-    poll_fn(|cx| {
-        first = first || one.as_mut().poll(cx).is_ready();
-        second = second || other.as_mut().poll(cx).is_ready();
-        if first && second { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
 }
