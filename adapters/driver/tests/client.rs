@@ -10,7 +10,7 @@ use http::{Method, StatusCode};
 use sinew_core::error::{Delivery, Phase};
 use sinew_driver::{Body, ErrorKind, RestClient};
 use support::calling::{Calling, OK, calling, calling_at, failed};
-use support::{Client, Sim};
+use support::{Client, Sim, Site};
 
 fn plain() -> Calling {
     calling(|builder| builder)
@@ -108,6 +108,21 @@ fn what_happened_to_a_kept_connection_is_noticed_before_it_is_used() {
         assert!(stale.is_closed(), "{what}");
         assert_eq!(world.counts(), (1, 1), "{what}");
     }
+}
+
+#[test]
+fn when_asking_again_fails_the_first_attempt_is_not_forgotten() {
+    let world = plain();
+    let (server, response) = world.first(OK);
+    world.bytes(response).unwrap();
+    let again = world.get();
+    assert!(server.received().starts_with("GET"));
+    world.sim.site("192.0.2.1:80", Site::Refusing);
+    server.shut();
+    world.sim.run();
+    let error = failed(&again);
+    assert!(matches!(error.kind(), ErrorKind::Connect(_)));
+    assert_eq!(error.delivery(), Delivery::MaybeProcessed);
 }
 
 #[test]

@@ -244,36 +244,23 @@ type End = fn(&Client);
 
 #[test]
 fn what_a_closing_server_left_unanswered_is_asked_again() {
-    let closing = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 3\r\n\r\none";
+    let closing = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n/0";
     let ends: [(&str, End); 3] = [(closing, |_| {}), ("", Client::shut), ("", Client::reset)];
     for (last, end) in ends {
         let (world, server, first) = open(3);
-        let calls = [get(&world, "/1"), get(&world, "/2")];
+        let calls = [first, get(&world, "/1"), get(&world, "/2")];
         server.send(last);
         end(&server);
         world.sim.run();
         assert!(server.is_closed());
-        // One connection is allowed: they take turns, nothing is pipelined before an answer.
-        let again = world.sim.accepted();
-        let mut left = if last.is_empty() { vec!["/0", "/1", "/2"] } else { vec!["/1", "/2"] };
-        let next = asked(&again);
-        assert_eq!(next.len(), 1, "nothing is pipelined before an answer");
-        left.retain(|path| *path != next[0]);
-        answer(&world, &again, &[ok(&next[0])]);
-        while !left.is_empty() {
-            let server = if again.is_closed() { world.sim.accepted() } else { break };
+        let again = if last.is_empty() { 3 } else { 2 };
+        for _ in 0..again {
+            let server = world.sim.accepted();
             let next = asked(&server);
-            left.retain(|path| !next.iter().any(|came| came == path));
-            answer(&world, &server, &next.iter().map(|path| ok(path)).collect::<Vec<_>>());
+            assert_eq!(next.len(), 1, "nothing is pipelined before an answer");
+            answer(&world, &server, &[ok(&next[0])]);
         }
-        let next = asked(&again);
-        answer(&world, &again, &next.iter().map(|path| ok(path)).collect::<Vec<_>>());
-        if last.is_empty() {
-            assert_eq!(text(&world, &first).unwrap(), "/0");
-        } else {
-            assert_eq!(text(&world, &first).unwrap(), "one");
-        }
-        for (call, path) in calls.iter().zip(["/1", "/2"]) {
+        for (call, path) in calls.iter().zip(["/0", "/1", "/2"]) {
             assert_eq!(text(&world, call).unwrap(), path);
         }
     }
@@ -363,9 +350,14 @@ fn what_one_call_reads_for_another_wakes_it() {
     let fourth = get(&world, "/3");
     assert_eq!(text(&world, &second).unwrap(), "1");
     assert!(server.is_closed());
-    let again = world.sim.accepted();
-    assert_eq!(asked(&again).len(), 1);
-    drop((third, fourth));
+    for _ in 0..2 {
+        let again = world.sim.accepted();
+        let next = asked(&again);
+        assert_eq!(next.len(), 1);
+        answer(&world, &again, &[ok(&next[0])]);
+    }
+    assert_eq!(text(&world, &third).unwrap(), "/2");
+    assert_eq!(text(&world, &fourth).unwrap(), "/3");
 }
 
 #[test]
@@ -418,12 +410,48 @@ fn when_asking_again_fails_the_first_attempt_is_not_forgotten() {
 
 #[test]
 fn what_had_not_left_when_the_server_closed_is_said_not_to_be_sent() {
-    let (world, server, _first) = open(2);
+    let (world, server, _first) = open(3);
     server.window(0);
-    let second = get(&world, "/1");
+    let calls = [get(&world, "/1"), get(&world, "/2")];
     world.sim.site("192.0.2.1:80", Site::Refusing);
     answer(&world, &server, &["HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n".into()]);
-    assert_eq!(failed(&second).delivery(), Delivery::NotSent);
+    for call in &calls {
+        assert_eq!(failed(call).delivery(), Delivery::NotSent);
+    }
+}
+
+#[test]
+fn what_was_not_sent_goes_wherever_there_is_room() {
+    let (world, server, first) = open(3);
+    server.window(0);
+    let calls = [get(&world, "/1"), get(&world, "/2")];
+    answer(&world, &server, &["HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n".into()]);
+    first.take().unwrap().unwrap();
+    let again = world.sim.accepted();
+    for _ in 0..2 {
+        let next = asked(&again);
+        answer(&world, &again, &[ok(&next[0])]);
+    }
+    for (call, path) in calls.iter().zip(["/1", "/2"]) {
+        assert_eq!(text(&world, call).unwrap(), path);
+    }
+    assert_eq!(world.sim.dials().len(), 2);
+}
+
+#[test]
+fn each_answer_has_its_own_time_between_two_pieces() {
+    let (world, server, first) = open(3);
+    let patient = world.start(world.client.get("/1").between_bytes(None));
+    let hasty = world.start(world.client.get("/2").between_bytes(Some(Duration::from_secs(1))));
+    let begun = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n";
+    answer(&world, &server, &[ok("0"), begun.to_owned()]);
+    world.sim.advance(Duration::from_secs(20));
+    answer(&world, &server, &["ab".to_owned(), begun.to_owned()]);
+    assert_eq!(text(&world, &first).unwrap(), "0");
+    assert_eq!(text(&world, &patient).unwrap(), "ab");
+    world.sim.advance(Duration::from_secs(2));
+    let late = text(&world, &hasty).unwrap_err();
+    assert!(late.is_timeout() && matches!(late.kind(), ErrorKind::Protocol(_)), "{late:?}");
 }
 
 #[test]

@@ -36,22 +36,39 @@ impl<R: Runtime> Call<R> {
         target: &str,
         earlier: &mut Delivery,
     ) -> Result<ClientResponse, Error> {
-        let (mut seat, reused) = self.seat(lanes, deadline, target).await?;
-        let answer = match answer(|cx| seat.poll_event(cx)).await {
-            Err(error) if reused && self.is_stale(&error) => {
-                *earlier = error.delivery();
-                // https://www.rfc-editor.org/rfc/rfc9112#section-9.3.2: on a new connection, where
-                // the machine pipelines nothing before an answer.
-                let (lease, _) = self.lease(deadline, Want::Fresh).await?;
-                seat = self.open(lanes, deadline, target, lease, None).await?.0;
-                answer(|cx| seat.poll_event(cx)).await
+        let mut want = Want::Any;
+        loop {
+            let (mut seat, reused) = match want {
+                Want::Any => self.seat(lanes, deadline, target).await?,
+                // https://www.rfc-editor.org/rfc/rfc9112#section-9.3.2: here the machine pipelines
+                // nothing before an answer.
+                Want::Fresh => {
+                    let (lease, _) = self.lease(deadline, want).await?;
+                    self.open(lanes, deadline, target, lease, None).await?
+                }
+            };
+            match answer(|cx| seat.poll_event(cx)).await {
+                Ok((head, body)) => {
+                    let identity = seat.identity();
+                    let limit = self.shared.config.max_response_size;
+                    return Ok(ClientResponse::new(
+                        head,
+                        identity,
+                        Incoming::new(seat, body),
+                        limit,
+                    ));
+                }
+                Err(error) if reused && self.is_stale(&error) => {
+                    *earlier = error.delivery();
+                    // What was not sent was not tried.
+                    want = match earlier {
+                        Delivery::NotSent => Want::Any,
+                        _ => Want::Fresh,
+                    };
+                }
+                Err(error) => return Err(error),
             }
-            answer => answer,
-        };
-        let (head, body) = answer?;
-        let identity = seat.identity();
-        let limit = self.shared.config.max_response_size;
-        Ok(ClientResponse::new(head, identity, Incoming::new(seat, body), limit))
+        }
     }
 
     /// A seat on a lane that has room, or on a new one; whether the connection was used before.

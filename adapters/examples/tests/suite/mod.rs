@@ -13,6 +13,7 @@ mod app;
 mod bodies;
 mod calls;
 mod faults;
+mod pipeline;
 mod places;
 mod raw;
 mod site;

@@ -12,7 +12,7 @@ use super::app;
 use crate::rt;
 
 /// More than a connection takes on a machine that has other things to do.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) type Builder = ServerBuilder<rt::Runtime, rt::Mode>;
 
