@@ -170,12 +170,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             }
             Demand::Next => {}
         }
-        let top = self.wire.top();
-        if top.awaits_continue() {
-            drive::lend_write_block(top.outbox());
-            // The machine has just said that one is due.
-            let _ = top.send_informational(now, StatusCode::CONTINUE, NO_FIELDS);
-        }
+        self.invite_body(now);
         let piece = match self.wire.poll_event(now) {
             Ok(Some(ServerEvent::Data(data))) => Slot::Data(data),
             Ok(Some(ServerEvent::End(trailers))) => {
@@ -189,6 +184,16 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             }
         };
         self.link.deliver(piece, cx.waker())
+    }
+
+    /// Somebody wants the request body: a client that waits for `100 Continue` gets it.
+    fn invite_body(&mut self, now: Instant) {
+        let top = self.wire.top();
+        if top.awaits_continue() {
+            drive::lend_write_block(top.outbox());
+            // The machine has just said that one is due.
+            let _ = top.send_informational(now, StatusCode::CONTINUE, NO_FIELDS);
+        }
     }
 
     /// The wire failed in the middle of an exchange. The handler gets a last look, so that it sees
@@ -300,13 +305,20 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             (_, Some(_)) => BodySize::Unknown,
         };
         let streamed = full.is_none() && !self.head_only;
-        let top = self.wire.top();
         // Decided before the head is written, so that the head can say what becomes of the
-        // connection. Whoever streams an answer may still be reading.
-        if top.body_open() && !(streamed && self.feeding && !self.link.is_dropped()) {
-            self.feeding = false;
-            top.discard_body(now);
+        // connection.
+        if self.wire.top_ref().body_open() {
+            if streamed && self.feeding && !self.link.is_dropped() {
+                // Whoever streams an answer may still be reading, and a final status instead of
+                // the 100 would tell the client to keep the body.
+                // https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1
+                self.invite_body(now);
+            } else {
+                self.feeding = false;
+                self.wire.top().discard_body(now);
+            }
         }
+        let top = self.wire.top();
         drive::lend_write_block(top.outbox());
         let lines = fields.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
         top.send_response(now, status, lines, size)?;
