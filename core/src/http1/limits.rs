@@ -83,7 +83,7 @@ pub struct ServerConfig {
     pub body_rate: u32,
     /// The body rate is measured over windows of this length, the first one free. Default 5 s.
     pub body_grace: Duration,
-    /// Queued bytes of which the peer takes none. Default 30 s.
+    /// Queued bytes of which the peer takes none; noticed within twice that time. Default 30 s.
     pub write_stall: Duration,
     /// The application must answer within this time, or 503 is sent. Default 30 s.
     pub handler: Option<Duration>,
@@ -130,7 +130,7 @@ pub struct ClientConfig {
     pub response_head: Option<Duration>,
     /// Between two pieces of a response body, measured only while reading is wanted. Default 15 s.
     pub between_bytes: Option<Duration>,
-    /// Queued bytes of which the peer takes none. Default 30 s.
+    /// Queued bytes of which the peer takes none; noticed within twice that time. Default 30 s.
     pub write_stall: Duration,
     /// How long `Expect: 100-continue` waits before the body is sent unasked. Default 1 s.
     pub continue_wait: Duration,
