@@ -4,6 +4,7 @@ use core::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub use crate::cors::CorsCase;
 pub use crate::expect::{Choice, Expect, MessageExpect, Messages, NamedError, Outcome};
 
 /// Bytes written as a JSON string: one character is one octet, so none lies above U+00FF.
@@ -240,13 +241,24 @@ pub struct EncodeExpect {
     pub close_after: Option<bool>,
 }
 
-/// A case of either kind.
+/// What a case is about; the case files are named after it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Subject {
+    /// HTTP/1.1 as it is read and written.
+    Http1,
+    /// Cross-origin resource sharing.
+    Cors,
+}
+
+/// A case of any kind.
 #[derive(Clone, Debug)]
 pub enum Case {
     /// For a recipient.
     Parse(Box<ParseCase>),
     /// For a sender.
     Encode(Box<EncodeCase>),
+    /// For a policy.
+    Cors(Box<CorsCase>),
 }
 
 impl Case {
@@ -255,6 +267,15 @@ impl Case {
         match self {
             Self::Parse(case) => &case.id,
             Self::Encode(case) => &case.id,
+            Self::Cors(case) => &case.id,
+        }
+    }
+
+    /// What it is about.
+    pub const fn subject(&self) -> Subject {
+        match self {
+            Self::Parse(_) | Self::Encode(_) => Subject::Http1,
+            Self::Cors(_) => Subject::Cors,
         }
     }
 
@@ -263,11 +284,11 @@ impl Case {
         self.id().split('/').next().unwrap_or_default()
     }
 
-    /// What the verdict rests on; encode cases do not say.
+    /// What the verdict rests on; only parse cases say.
     pub fn level(&self) -> Option<Level> {
         match self {
             Self::Parse(case) => Some(case.level),
-            Self::Encode(_) => None,
+            Self::Encode(_) | Self::Cors(_) => None,
         }
     }
 
@@ -276,6 +297,7 @@ impl Case {
         match self {
             Self::Parse(case) => (&case.why, &case.rfc),
             Self::Encode(case) => (&case.why, &case.rfc),
+            Self::Cors(case) => (&case.why, "Fetch"),
         }
     }
 }

@@ -89,7 +89,7 @@ pub struct Exchange {
     pub rests: Duration,
 }
 
-/// The client: asks for one exchange after another, then closes.
+/// The client: asks for one exchange after another, as early as the machine lets it, then closes.
 #[derive(Debug)]
 pub struct Asking {
     plan: Vec<Exchange>,
@@ -182,10 +182,14 @@ impl Application<Client> for Asking {
         if self.sending.is_some() {
             return self.send_body(client, now);
         }
-        if self.done || !client.reusable() {
+        let index = self.asked;
+        let follows = self
+            .plan
+            .get(index)
+            .is_some_and(|next| next.request == Body::Empty && client.can_pipeline(&next.method));
+        if self.done || !(client.reusable() || follows) {
             return Activity::Idle;
         }
-        let index = self.asked;
         let Some(exchange) = self.plan.get(index) else {
             self.done = true;
             client.close(now);

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::case::{Case, Choice, EncodeCase, Outcome, ParseCase, Side};
+use crate::case::{Case, Choice, CorsCase, EncodeCase, Outcome, ParseCase, Side};
 
 /// The case files that come with this crate, by name and text.
-pub const BUILT_IN: [(&str, &str); 2] = [
+pub const BUILT_IN: [(&str, &str); 3] = [
     ("cases/http1.jsonl", include_str!("../cases/http1.jsonl")),
     ("cases/http1-encode.jsonl", include_str!("../cases/http1-encode.jsonl")),
+    ("cases/cors.jsonl", include_str!("../cases/cors.jsonl")),
 ];
 
 /// Why cases could not be read: where, and what.
@@ -123,6 +124,11 @@ fn parse_line(line: &str) -> Result<Case, String> {
         check_encode(&case)?;
         return Ok(Case::Encode(Box::new(case)));
     }
+    if keys.contains_key("config") {
+        let case: CorsCase = serde_json::from_str(line).map_err(json)?;
+        case.check_sound()?;
+        return Ok(Case::Cors(Box::new(case)));
+    }
     let case: ParseCase = serde_json::from_str(line).map_err(json)?;
     check_parse(&case)?;
     Ok(Case::Parse(Box::new(case)))
@@ -191,7 +197,7 @@ mod tests {
     #[test]
     fn the_built_in_cases_are_sound() {
         let cases = Cases::built_in().unwrap();
-        assert_eq!(cases.len(), 552);
+        assert_eq!(cases.len(), 631);
     }
 
     #[test]
@@ -227,7 +233,7 @@ mod tests {
             cases.add("f", &text).unwrap();
             match cases.into_vec().remove(0) {
                 Case::Parse(case) => case.expect,
-                Case::Encode(_) => unreachable!(),
+                Case::Encode(_) | Case::Cors(_) => unreachable!(),
             }
         };
         assert_eq!(with("").upgrade, None);

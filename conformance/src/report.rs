@@ -211,6 +211,7 @@ impl Report<'_> {
                     writeln!(f, "  input     {}{end}", crate::suite::shorten(&case.input.0))?;
                     writeln!(f, "  expected  {:?}", case.expect.outcome)?;
                 }
+                Case::Cors(case) => writeln!(f, "  expected  {:?}", case.expect.kind)?,
                 Case::Encode(case) => writeln!(f, "  expected  {:?}", case.expect.outcome)?,
             }
             writeln!(f, "  got       {got}")?;

@@ -1,6 +1,7 @@
 //! Runs cases every way and gathers the verdicts.
 
 use crate::case::{Case, Choice, Outcome, ParseCase, Side};
+use crate::cors;
 use crate::deviations::Deviations;
 use crate::encode;
 use crate::feed::Way;
@@ -61,6 +62,7 @@ pub fn check(case: &Case, seed: u64, deviations: &Deviations) -> Verdict {
     let (result, ways) = match case {
         Case::Parse(parse) => check_parse(parse, seed),
         Case::Encode(encode) => (encode::check(encode), vec![Way::Whole]),
+        Case::Cors(case) => (cors::check(case), vec![Way::Whole]),
     };
     verdict(case, result, ways, deviations)
 }

@@ -14,6 +14,8 @@
 //! | [`http1`] | HTTP/1.1, both roles |
 //! | [`client`] | what a client decides above one connection: the pool |
 //! | [`server`] | which handler a request belongs to |
+//! | [`policy`] | what all policies share |
+//! | [`security`] | who may do what: CORS, access rules, identity, tokens |
 //! | [`observe`] | decisions as events; trace and request ids |
 //!
 //! # A whole exchange
@@ -107,6 +109,8 @@ pub mod http1;
 pub mod machine;
 pub mod observe;
 pub mod outbox;
+pub mod policy;
+pub mod security;
 pub mod server;
 pub mod time;
 

@@ -43,25 +43,24 @@ pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Encodes.
-pub(crate) fn encode(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let byte = |i: usize| u32::from(group.get(i).copied().unwrap_or_default());
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for i in 0..=group.len() {
-            let digit = bits >> (18 - 6 * i) & 63;
-            text.push(char::from(ALPHABET[digit as usize]));
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn encode(bytes: &[u8]) -> String {
+        let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+        for group in bytes.chunks(3) {
+            let byte = |i: usize| u32::from(group.get(i).copied().unwrap_or_default());
+            let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+            for i in 0..=group.len() {
+                let digit = bits >> (18 - 6 * i) & 63;
+                text.push(char::from(ALPHABET[digit as usize]));
+            }
+        }
+        text
+    }
 
     #[test]
     fn knows_the_vectors() {

@@ -5,9 +5,10 @@ use core::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use sinew_core::security;
+use sinew_core::security::{Principal, Subject, Thumbprint, TokenError};
 
-use crate::crypto::Thumbprint;
-use crate::refusal::Refusal;
+use crate::base64url;
 
 /// Seconds since 1970-01-01T00:00:00Z, perhaps with a fraction.
 /// <https://www.rfc-editor.org/rfc/rfc7519#section-2>
@@ -77,8 +78,35 @@ struct Confirmation {
 }
 
 impl Claims {
-    pub(crate) fn from_json(json: &[u8]) -> Result<Self, Refusal> {
-        serde_json::from_slice(json).map_err(|_| Refusal::Malformed)
+    /// Whom the token stands for; its roles are the words of the claim `roles`.
+    /// <https://www.rfc-editor.org/rfc/rfc9068#section-2.2.3.1>
+    pub fn principal(&self) -> Principal {
+        let boxed = |text: &Option<String>| text.as_deref().unwrap_or_default().into();
+        let roles = self.more.get("roles").and_then(Value::as_array);
+        let roles = roles.into_iter().flatten().filter_map(Value::as_str);
+        Principal {
+            subject: Subject::Token { issuer: boxed(&self.issuer), subject: boxed(&self.subject) },
+            roles: roles.map(Box::from).collect(),
+            scopes: self.scopes.iter().map(|scope| Box::from(&**scope)).collect(),
+            expires: self.expires.map(Numeric::since_1970),
+        }
+    }
+
+    /// The claims that a policy looks at.
+    pub(crate) fn registered(&self) -> Result<security::Claims<'_>, TokenError> {
+        Ok(security::Claims {
+            issuer: self.issuer.as_deref(),
+            subject: self.subject.as_deref(),
+            audiences: &self.audiences,
+            expires: self.expires.map(Numeric::since_1970),
+            not_before: self.not_before.map(Numeric::since_1970),
+            issued_at: self.issued_at.map(Numeric::since_1970),
+            certificate: self.bound_to()?,
+        })
+    }
+
+    pub(crate) fn from_json(json: &[u8]) -> Result<Self, TokenError> {
+        serde_json::from_slice(json).map_err(|_| TokenError::Malformed)
     }
 
     /// The certificate that the token is bound to, if it is bound to anything.
@@ -87,13 +115,14 @@ impl Claims {
     /// # Errors
     ///
     /// When it is bound by other means, which nobody here can check.
-    pub(crate) fn bound_to(&self) -> Result<Option<Thumbprint>, Refusal> {
+    fn bound_to(&self) -> Result<Option<Thumbprint>, TokenError> {
         let Some(confirmation) = &self.confirmation else { return Ok(None) };
         match &confirmation.certificate {
             Some(text) if confirmation.other.is_empty() => {
-                Thumbprint::parse(text).map(Some).ok_or(Refusal::Binding)
+                let sha256 = base64url::decode(text.as_bytes()).and_then(|b| b.try_into().ok());
+                sha256.map(|sha256| Some(Thumbprint(sha256))).ok_or(TokenError::Binding)
             }
-            _ => Err(Refusal::Binding),
+            _ => Err(TokenError::Binding),
         }
     }
 }

@@ -7,9 +7,10 @@ use rustls::SupportedCipherSuite;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::hash::{Hash, HashAlgorithm};
 use rustls::pki_types::SignatureVerificationAlgorithm;
+use sinew_core::security::Thumbprint;
 
 use crate::algorithm::Algorithm;
-use crate::{base64url, der};
+use crate::der;
 
 /// Signatures are checked and hashes made by this. Cheap to clone.
 #[derive(Clone)]
@@ -21,11 +22,6 @@ pub struct Crypto {
 /// The provider has no SHA-256, or there is no provider.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NoCrypto;
-
-/// SHA-256 of a certificate, as `x5t#S256` has it.
-/// <https://www.rfc-editor.org/rfc/rfc8705#section-3.1>
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Thumbprint([u8; 32]);
 
 impl Crypto {
     /// The provider of the crate's features: ring, or else aws-lc-rs.
@@ -65,7 +61,7 @@ impl Crypto {
         digest
     }
 
-    /// The thumbprint of a certificate in DER.
+    /// The thumbprint of a certificate in DER: `x5t#S256`.
     pub fn thumbprint(&self, certificate: &[u8]) -> Thumbprint {
         Thumbprint(self.sha256(certificate))
     }
@@ -122,22 +118,3 @@ impl fmt::Display for NoCrypto {
 }
 
 impl core::error::Error for NoCrypto {}
-
-impl Thumbprint {
-    /// Reads the value of `x5t#S256`.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        base64url::decode(text.as_bytes())?.try_into().ok().map(Self)
-    }
-}
-
-impl fmt::Display for Thumbprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&base64url::encode(&self.0))
-    }
-}
-
-impl fmt::Debug for Thumbprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::algorithm::Algorithm;
 use crate::base64url;
-use crate::refusal::Refusal;
+use sinew_core::security::TokenError;
 
 /// A token whose signature was not looked at yet.
 pub(crate) struct Unverified<'a> {
@@ -27,17 +27,17 @@ pub(crate) struct Header {
 }
 
 impl<'a> Unverified<'a> {
-    pub(crate) fn parse(token: &'a str) -> Result<Self, Refusal> {
-        let (message, signature) = token.rsplit_once('.').ok_or(Refusal::Malformed)?;
-        let (header, payload) = message.split_once('.').ok_or(Refusal::Malformed)?;
-        let decode = |part: &str| base64url::decode(part.as_bytes()).ok_or(Refusal::Malformed);
+    pub(crate) fn parse(token: &'a str) -> Result<Self, TokenError> {
+        let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
+        let (header, payload) = message.split_once('.').ok_or(TokenError::Malformed)?;
+        let decode = |part: &str| base64url::decode(part.as_bytes()).ok_or(TokenError::Malformed);
         let header: Header =
-            serde_json::from_slice(&decode(header)?).map_err(|_| Refusal::Malformed)?;
+            serde_json::from_slice(&decode(header)?).map_err(|_| TokenError::Malformed)?;
         // https://www.rfc-editor.org/rfc/rfc7515#section-4.1.11
         if header.crit.is_some() {
-            return Err(Refusal::Critical);
+            return Err(TokenError::Critical);
         }
-        let algorithm = Algorithm::from_name(&header.alg).ok_or(Refusal::Algorithm)?;
+        let algorithm = Algorithm::from_name(&header.alg).ok_or(TokenError::Algorithm)?;
         Ok(Self {
             header,
             algorithm,

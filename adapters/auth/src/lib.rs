@@ -3,8 +3,10 @@
 //! Everything that needs a hash or a signature is here, so that `sinew-core` needs neither. Time is
 //! an argument: nothing reads a clock, so an expired token is expired in a replay, too.
 //!
-//! - [`JwtVerifier`] says whether a token is good, and if not, [why](Refusal).
+//! - [`JwtVerifier`] says whether a token is good, and if not,
+//!   [why](sinew_core::security::TokenError).
 //! - [`Jwks`] is a machine that keeps the keys of an issuer fresh; its owner does the fetching.
+//! - [`JwtValidator`] is a verifier with its keys, behind the seam that the core has for it.
 //! - [`ApiKeys`] finds who a key belongs to, knowing only hashes of keys.
 //!
 //! The algorithm is bound to the key, never taken from the token: a token can only say which of the
@@ -19,14 +21,14 @@ mod der;
 mod jwk;
 mod jwks;
 mod jws;
-mod refusal;
+mod validator;
 mod verifier;
 
 pub use algorithm::Algorithm;
 pub use api_key::{ApiKeys, BadKey};
 pub use claims::{Claims, Numeric};
-pub use crypto::{Crypto, NoCrypto, Thumbprint};
+pub use crypto::{Crypto, NoCrypto};
 pub use jwk::{BadJwks, KeySet, VerifyingKey};
 pub use jwks::{Fetch, Jwks, JwksPolicy, Lookup};
-pub use refusal::Refusal;
+pub use validator::JwtValidator;
 pub use verifier::{JwtPolicy, JwtVerifier};

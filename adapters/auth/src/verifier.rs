@@ -2,45 +2,40 @@
 
 use core::time::Duration;
 
+use sinew_core::security::{ClaimConfig, ClaimPolicy, Thumbprint, TokenError};
+
 use crate::algorithm::Algorithm;
 use crate::claims::Claims;
-use crate::crypto::{Crypto, Thumbprint};
+use crate::crypto::Crypto;
 use crate::jwk::{Find, KeySet, VerifyingKey};
 use crate::jws::Unverified;
-use crate::refusal::Refusal;
 
 /// What is asked of a token.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct JwtPolicy {
-    /// `iss` must be this.
-    pub issuer: String,
-    /// `aud` must name one of these.
-    pub audiences: Vec<String>,
+    /// What is asked of its claims.
+    pub claims: ClaimConfig,
     /// Algorithms that are taken at all, whatever the keys allow. Default: every one.
     pub algorithms: Vec<Algorithm>,
     /// `typ` must be this, case aside, with or without `application/`; `at+jwt` for access tokens.
     /// Default: not checked. <https://www.rfc-editor.org/rfc/rfc9068#section-4>
     pub token_type: Option<String>,
-    /// How far the clocks of issuer and recipient may differ. Default 30 s.
-    pub leeway: Duration,
     /// Bytes of a token, at most. Default 8 KiB.
     pub token_bytes: usize,
-    /// Whether a token must be bound to the certificate of its bearer. One that is, is always
-    /// checked. Default: no.
-    pub bound: bool,
 }
 
 impl JwtPolicy {
     /// Tokens of this issuer, for this audience.
     pub fn new(issuer: impl Into<String>, audience: impl Into<String>) -> Self {
         Self {
-            issuer: issuer.into(),
-            audiences: vec![audience.into()],
+            claims: ClaimConfig {
+                issuer: issuer.into(),
+                audiences: vec![audience.into()],
+                ..ClaimConfig::default()
+            },
             algorithms: Algorithm::ALL.to_vec(),
             token_type: None,
-            leeway: Duration::from_secs(30),
             token_bytes: 8 * 1024,
-            bound: false,
         }
     }
 }
@@ -49,18 +44,17 @@ impl JwtPolicy {
 #[derive(Clone, Debug)]
 pub struct JwtVerifier {
     policy: JwtPolicy,
+    claims: ClaimPolicy,
     crypto: Crypto,
 }
 
 impl JwtVerifier {
-    /// A verifier of this policy. `None` when the policy takes nothing: no audience, an empty
-    /// issuer, or only algorithms that the cryptography does not know.
+    /// A verifier of this policy. `None` when the policy takes nothing: claims that make no sense,
+    /// or only algorithms that the cryptography does not know.
     pub fn new(policy: JwtPolicy, crypto: Crypto) -> Option<Self> {
         let usable = policy.algorithms.iter().any(|algorithm| crypto.knows(*algorithm));
-        let named = !policy.issuer.is_empty()
-            && !policy.audiences.is_empty()
-            && policy.audiences.iter().all(|audience| !audience.is_empty());
-        (usable && named).then_some(Self { policy, crypto })
+        let claims = ClaimPolicy::new(policy.claims.clone()).ok()?;
+        usable.then_some(Self { policy, claims, crypto })
     }
 
     /// What is asked of a token.
@@ -74,7 +68,7 @@ impl JwtVerifier {
     /// # Errors
     ///
     /// When the token would be refused whatever the keys are.
-    pub fn key_id(&self, token: &str) -> Result<Option<String>, Refusal> {
+    pub fn key_id(&self, token: &str) -> Result<Option<String>, TokenError> {
         Ok(self.parse(token)?.header.kid)
     }
 
@@ -91,24 +85,24 @@ impl JwtVerifier {
         token: &str,
         keys: &KeySet,
         now: Duration,
-        certificate: Option<Thumbprint>,
-    ) -> Result<Claims, Refusal> {
+        certificate: Option<&Thumbprint>,
+    ) -> Result<Claims, TokenError> {
         let token = self.parse(token)?;
         let key = match keys.find(token.header.kid.as_deref(), token.algorithm) {
             Find::Key(key) => key,
-            Find::OtherAlgorithm => return Err(Refusal::Algorithm),
-            Find::Unknown => return Err(Refusal::UnknownKey),
+            Find::OtherAlgorithm => return Err(TokenError::Algorithm),
+            Find::Unknown => return Err(TokenError::UnknownKey),
         };
         self.verify_with(key, &token, now, certificate)
     }
 
-    fn parse<'a>(&self, token: &'a str) -> Result<Unverified<'a>, Refusal> {
+    fn parse<'a>(&self, token: &'a str) -> Result<Unverified<'a>, TokenError> {
         if token.len() > self.policy.token_bytes {
-            return Err(Refusal::TooLong);
+            return Err(TokenError::TooLong);
         }
         let token = Unverified::parse(token)?;
         if !self.policy.algorithms.contains(&token.algorithm) {
-            return Err(Refusal::Algorithm);
+            return Err(TokenError::Algorithm);
         }
         if let Some(wanted) = &self.policy.token_type {
             // https://www.rfc-editor.org/rfc/rfc7515#section-4.1.9
@@ -117,7 +111,7 @@ impl JwtVerifier {
                 name.strip_prefix("application/").map(str::to_owned).unwrap_or(name)
             };
             if token.header.typ.as_deref().map(bare) != Some(bare(wanted)) {
-                return Err(Refusal::Type);
+                return Err(TokenError::Type);
             }
         }
         Ok(token)
@@ -128,40 +122,14 @@ impl JwtVerifier {
         key: &VerifyingKey,
         token: &Unverified<'_>,
         now: Duration,
-        certificate: Option<Thumbprint>,
-    ) -> Result<Claims, Refusal> {
+        certificate: Option<&Thumbprint>,
+    ) -> Result<Claims, TokenError> {
         let Unverified { algorithm, message, payload, signature, .. } = token;
         if !self.crypto.verify(*algorithm, &key.public_key, message, signature) {
-            return Err(Refusal::Signature);
+            return Err(TokenError::Signature);
         }
         let claims = Claims::from_json(payload)?;
-        if claims.issuer.as_ref() != Some(&self.policy.issuer) {
-            return Err(Refusal::Issuer);
-        }
-        if !claims.audiences.iter().any(|audience| self.policy.audiences.contains(audience)) {
-            return Err(Refusal::Audience);
-        }
-        self.check_times(&claims, now)?;
-        match (claims.bound_to()?, certificate) {
-            (Some(wanted), Some(shown)) if wanted == shown => {}
-            (None, _) if !self.policy.bound => {}
-            _ => return Err(Refusal::Binding),
-        }
+        self.claims.check(&claims.registered()?, certificate, now)?;
         Ok(claims)
-    }
-
-    /// <https://www.rfc-editor.org/rfc/rfc7519#section-4.1.4> to 4.1.6
-    fn check_times(&self, claims: &Claims, now: Duration) -> Result<(), Refusal> {
-        let leeway = self.policy.leeway;
-        let expires = claims.expires.ok_or(Refusal::NoExpiry)?;
-        if now >= expires.since_1970().saturating_add(leeway) {
-            return Err(Refusal::Expired);
-        }
-        let latest = now.saturating_add(leeway);
-        let starts = [claims.not_before, claims.issued_at];
-        if starts.iter().flatten().any(|start| start.since_1970() > latest) {
-            return Err(Refusal::NotYetValid);
-        }
-        Ok(())
     }
 }

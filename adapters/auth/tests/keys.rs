@@ -1,5 +1,6 @@
 //! Sets of keys, and how they are kept fresh.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -7,6 +8,9 @@ use sinew_auth::{
     Algorithm, ApiKeys, BadJwks, BadKey, Crypto, Fetch, Jwks, JwksPolicy, KeySet, Lookup,
 };
 use sinew_core::Machine;
+use sinew_core::security::{
+    Credential, KeyDigest, Principal, Secret, Subject, TokenError, TokenValidator,
+};
 use sinew_core::time::{Instant, Timer};
 
 /// <https://www.rfc-editor.org/rfc/rfc7517#appendix-A.1>
@@ -241,4 +245,23 @@ fn api_keys_are_found_by_their_hashes() {
     assert_eq!(keys.find("abd"), None);
     assert_eq!(keys.find(""), None);
     assert_eq!(format!("{keys:?}"), "ApiKeys(3)");
+}
+
+#[test]
+fn api_keys_are_validated_until_they_end() {
+    let text = "0123456789abcdef012345";
+    let subject = Subject::ApiKey { label: "ci".into(), digest: KeyDigest([7; 32]) };
+    let end = Duration::from_secs(1000);
+    let principal =
+        Principal { subject, roles: Box::default(), scopes: Box::default(), expires: Some(end) };
+    let mut keys = ApiKeys::new(Crypto::built_in().unwrap());
+    keys.insert(text, Arc::new(principal.clone())).unwrap();
+    let key = Credential::ApiKey(Secret::new(text.as_bytes()));
+    let before = Duration::from_secs(999);
+    assert_eq!(keys.validate(key, None, before).as_deref(), Ok(&principal));
+    assert_eq!(keys.validate(key, None, end), Err(TokenError::Expired));
+    let other = Credential::ApiKey(Secret::new(b"0123456789abcdef012346"));
+    assert_eq!(keys.validate(other, None, before), Err(TokenError::Unknown));
+    let bearer = Credential::Bearer(Secret::new(text.as_bytes()));
+    assert_eq!(keys.validate(bearer, None, before), Err(TokenError::Unknown));
 }

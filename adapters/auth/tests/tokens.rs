@@ -10,7 +10,10 @@ use ring::signature::{
     KeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding, RsaKeyPair,
 };
 use serde_json::{Value, json};
-use sinew_auth::{Algorithm, Crypto, JwtPolicy, JwtVerifier, KeySet, Refusal};
+use sinew_auth::{Algorithm, Crypto, JwtPolicy, JwtValidator, JwtVerifier, KeySet};
+use sinew_core::security::{
+    Binding, Claim, Credential, Secret, Subject, TokenError, TokenValidator,
+};
 
 const NOW: Duration = Duration::from_secs(1_800_000_000);
 const ISSUER: &str = "https://issuer.test";
@@ -169,7 +172,7 @@ fn the_published_example_is_good() {
     let verifier = JwtVerifier::new(JwtPolicy::new("joe", "nobody"), crypto()).unwrap();
     // It has no audience, which comes behind signature and issuer.
     let verified = verifier.verify(token, &keys(&[key]), Duration::from_secs(1_300_819_000), None);
-    assert_eq!(verified, Err(Refusal::Audience));
+    assert_eq!(verified, Err(TokenError::Missing(Claim::Audience)));
 }
 
 #[test]
@@ -183,27 +186,28 @@ fn what_the_claims_say_is_checked() {
     };
     assert_eq!(verdict(&claims()), Ok(()));
     for (name, value, expected) in [
-        ("iss", json!("https://other.test"), Err(Refusal::Issuer)),
-        ("iss", json!(null), Err(Refusal::Issuer)),
-        ("iss", json!(7), Err(Refusal::Malformed)),
-        ("aud", json!("billing"), Err(Refusal::Audience)),
-        ("aud", json!(null), Err(Refusal::Audience)),
-        ("aud", json!([]), Err(Refusal::Audience)),
+        ("iss", json!("https://other.test"), Err(TokenError::Issuer)),
+        ("iss", json!(null), Err(TokenError::Missing(Claim::Issuer))),
+        ("iss", json!(7), Err(TokenError::Malformed)),
+        ("aud", json!("billing"), Err(TokenError::Audience)),
+        ("aud", json!(null), Err(TokenError::Missing(Claim::Audience))),
+        ("aud", json!([]), Err(TokenError::Missing(Claim::Audience))),
         ("aud", json!(["billing", AUDIENCE]), Ok(())),
-        ("exp", json!(null), Err(Refusal::NoExpiry)),
-        ("exp", json!(now - 30), Err(Refusal::Expired)),
+        ("exp", json!(null), Err(TokenError::Missing(Claim::Expires))),
+        ("exp", json!(now - 30), Err(TokenError::Expired)),
         ("exp", json!(now - 29), Ok(())),
-        ("exp", json!(-1), Err(Refusal::Malformed)),
-        ("exp", json!("later"), Err(Refusal::Malformed)),
-        ("exp", json!(1e300), Err(Refusal::Malformed)),
+        ("exp", json!(-1), Err(TokenError::Malformed)),
+        ("exp", json!("later"), Err(TokenError::Malformed)),
+        ("exp", json!(1e300), Err(TokenError::Malformed)),
         ("exp", json!(1_800_000_000.5), Ok(())),
         ("nbf", json!(now + 30), Ok(())),
-        ("nbf", json!(now + 31), Err(Refusal::NotYetValid)),
-        ("iat", json!(now + 31), Err(Refusal::NotYetValid)),
+        ("nbf", json!(now + 31), Err(TokenError::NotYetValid)),
+        ("iat", json!(now + 31), Err(TokenError::NotYetValid)),
         ("nbf", json!(null), Ok(())),
-        ("cnf", json!({"jkt": "x"}), Err(Refusal::Binding)),
-        ("cnf", json!({}), Err(Refusal::Binding)),
-        ("cnf", json!("x"), Err(Refusal::Malformed)),
+        ("sub", json!(null), Err(TokenError::Missing(Claim::Subject))),
+        ("cnf", json!({"jkt": "x"}), Err(TokenError::Binding)),
+        ("cnf", json!({}), Err(TokenError::Binding)),
+        ("cnf", json!("x"), Err(TokenError::Malformed)),
     ] {
         assert_eq!(verdict(&but(name, value.clone())), expected, "{name}: {value}");
     }
@@ -227,30 +231,30 @@ fn the_key_says_which_algorithm_and_not_the_token() {
             base64url(json!({"alg": name, "kid": "ec"}).to_string()),
             base64url(claims().to_string())
         );
-        assert_eq!(verdict(&unsigned), Err(Refusal::Algorithm), "{name}");
+        assert_eq!(verdict(&unsigned), Err(TokenError::Algorithm), "{name}");
     }
     // The public key as the secret of an HMAC.
     for name in ["HS256", "HS512", "es256", "RS1", "ES512"] {
         let token = rsa.token(&json!({"alg": name, "kid": "rsa"}), &claims());
-        assert_eq!(verdict(&token), Err(Refusal::Algorithm), "{name}");
+        assert_eq!(verdict(&token), Err(TokenError::Algorithm), "{name}");
     }
     // An algorithm that exists, and is not the one of the key.
     for (name, id) in [("EdDSA", "ec"), ("ES256", "ed"), ("RS256", "ps"), ("ES384", "ec")] {
         let token = ec.token(&json!({"alg": name, "kid": id}), &claims());
-        assert_eq!(verdict(&token), Err(Refusal::Algorithm), "{name} with {id}");
+        assert_eq!(verdict(&token), Err(TokenError::Algorithm), "{name} with {id}");
     }
     // The right algorithm, and another key's signature.
     let token = Signer::es256().token(&json!({"alg": "ES256", "kid": "ec"}), &claims());
-    assert_eq!(verdict(&token), Err(Refusal::Signature));
+    assert_eq!(verdict(&token), Err(TokenError::Signature));
     // A key that the token brings itself is not looked at.
     let stranger = Signer::es256();
     let header = json!({"alg": "ES256", "kid": "ec", "jwk": stranger.jwk("ec")});
-    assert_eq!(verdict(&stranger.token(&header, &claims())), Err(Refusal::Signature));
+    assert_eq!(verdict(&stranger.token(&header, &claims())), Err(TokenError::Signature));
     // An id that nobody has, and none although it is not clear which key is meant.
     let token = ec.token(&json!({"alg": "ES256", "kid": "other"}), &claims());
-    assert_eq!(verdict(&token), Err(Refusal::UnknownKey));
+    assert_eq!(verdict(&token), Err(TokenError::UnknownKey));
     let token = rsa.token(&json!({"alg": "PS256"}), &claims());
-    assert_eq!(verdict(&token), Err(Refusal::UnknownKey));
+    assert_eq!(verdict(&token), Err(TokenError::UnknownKey));
     // With one key that fits, the id may be missing.
     assert_eq!(verdict(&ec.token(&json!({"alg": "ES256"}), &claims())), Ok(()));
 }
@@ -263,15 +267,15 @@ fn a_policy_may_take_fewer_algorithms_than_the_keys_allow() {
     policy.algorithms = vec![Algorithm::EdDsa];
     let verifier = JwtVerifier::new(policy, crypto()).unwrap();
     let token = signer.token(&json!({"alg": "ES256", "kid": "k"}), &claims());
-    assert_eq!(verifier.verify(&token, &keys, NOW, None), Err(Refusal::Algorithm));
+    assert_eq!(verifier.verify(&token, &keys, NOW, None), Err(TokenError::Algorithm));
 }
 
 #[test]
 fn a_policy_that_takes_nothing_is_refused() {
     for spoil in [
-        (|policy| policy.audiences.clear()) as fn(&mut JwtPolicy),
-        |policy| policy.audiences.push(String::new()),
-        |policy| policy.issuer.clear(),
+        (|policy| policy.claims.audiences.clear()) as fn(&mut JwtPolicy),
+        |policy| policy.claims.audiences.push(String::new()),
+        |policy| policy.claims.issuer.clear(),
         |policy| policy.algorithms.clear(),
     ] {
         let mut policy = JwtPolicy::new(ISSUER, AUDIENCE);
@@ -286,7 +290,7 @@ fn a_header_that_asks_for_more_is_refused() {
     let keys = keys(&[signer.jwk("k")]);
     let header = json!({"alg": "ES256", "kid": "k", "crit": ["exp"]});
     let token = signer.token(&header, &claims());
-    assert_eq!(verifier().verify(&token, &keys, NOW, None), Err(Refusal::Critical));
+    assert_eq!(verifier().verify(&token, &keys, NOW, None), Err(TokenError::Critical));
 
     let mut policy = JwtPolicy::new(ISSUER, AUDIENCE);
     policy.token_type = Some("at+jwt".into());
@@ -294,8 +298,8 @@ fn a_header_that_asks_for_more_is_refused() {
     for (header, expected) in [
         (json!({"alg": "ES256", "typ": "at+jwt"}), Ok(())),
         (json!({"alg": "ES256", "typ": "application/AT+JWT"}), Ok(())),
-        (json!({"alg": "ES256", "typ": "JWT"}), Err(Refusal::Type)),
-        (json!({"alg": "ES256"}), Err(Refusal::Type)),
+        (json!({"alg": "ES256", "typ": "JWT"}), Err(TokenError::Type)),
+        (json!({"alg": "ES256"}), Err(TokenError::Type)),
     ] {
         let token = signer.token(&header, &claims());
         assert_eq!(strict.verify(&token, &keys, NOW, None).map(|_| ()), expected, "{header}");
@@ -315,22 +319,22 @@ fn what_is_no_token_is_malformed() {
     let four = format!("{good}.e30");
     let long = format!("{good}{}", "A".repeat(8 * 1024));
     for (bad, expected) in [
-        ("", Refusal::Malformed),
-        ("a", Refusal::Malformed),
-        ("a.b", Refusal::Malformed),
-        ("..", Refusal::Malformed),
-        ("e30.e30.", Refusal::Malformed),
-        (&padded, Refusal::Malformed),
-        (&four, Refusal::Malformed),
-        (&twice, Refusal::Malformed),
-        (&long, Refusal::TooLong),
+        ("", TokenError::Malformed),
+        ("a", TokenError::Malformed),
+        ("a.b", TokenError::Malformed),
+        ("..", TokenError::Malformed),
+        ("e30.e30.", TokenError::Malformed),
+        (&padded, TokenError::Malformed),
+        (&four, TokenError::Malformed),
+        (&twice, TokenError::Malformed),
+        (&long, TokenError::TooLong),
     ] {
         assert_eq!(verifier().verify(bad, &keys, NOW, None), Err(expected), "{bad:.40}");
     }
     // JSON that is signed and no set of claims.
     let message = format!("{}.{}", base64url(r#"{"alg":"ES256"}"#), base64url("[]"));
     let token = format!("{message}.{}", base64url(signer.sign(message.as_bytes())));
-    assert_eq!(verifier().verify(&token, &keys, NOW, None), Err(Refusal::Malformed));
+    assert_eq!(verifier().verify(&token, &keys, NOW, None), Err(TokenError::Malformed));
 }
 
 /// <https://www.rfc-editor.org/rfc/rfc8705#section-3>
@@ -340,26 +344,47 @@ fn a_bound_token_is_good_with_its_certificate_only() {
     let keys = keys(&[signer.jwk("k")]);
     let (mine, other) = (crypto().thumbprint(b"mine"), crypto().thumbprint(b"other"));
     let header = json!({"alg": "ES256"});
-    let bound = signer.token(&header, &but("cnf", json!({"x5t#S256": mine.to_string()})));
+    let bound = signer.token(&header, &but("cnf", json!({"x5t#S256": base64url(mine.0)})));
     // Two proofs, of which only one can be checked here.
-    let both =
-        json!({"x5t#S256": mine.to_string(), "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"});
+    let both = json!({"x5t#S256": base64url(mine.0), "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"});
     let both = signer.token(&header, &but("cnf", both));
     let unbound = signer.token(&header, &claims());
     let mut policy = JwtPolicy::new(ISSUER, AUDIENCE);
-    policy.bound = true;
+    policy.claims.binding = Binding::Required;
     let strict = JwtVerifier::new(policy, crypto()).unwrap();
     for (verifier, token, certificate, expected) in [
-        (&verifier(), &bound, Some(mine), Ok(())),
-        (&verifier(), &bound, Some(other), Err(Refusal::Binding)),
-        (&verifier(), &bound, None, Err(Refusal::Binding)),
-        (&verifier(), &both, Some(mine), Err(Refusal::Binding)),
-        (&verifier(), &unbound, Some(other), Ok(())),
-        (&strict, &bound, Some(mine), Ok(())),
-        (&strict, &unbound, Some(mine), Err(Refusal::Binding)),
+        (&verifier(), &bound, Some(&mine), Ok(())),
+        (&verifier(), &bound, Some(&other), Err(TokenError::Binding)),
+        (&verifier(), &bound, None, Err(TokenError::Binding)),
+        (&verifier(), &both, Some(&mine), Err(TokenError::Binding)),
+        (&verifier(), &unbound, Some(&other), Ok(())),
+        (&strict, &bound, Some(&mine), Ok(())),
+        (&strict, &unbound, Some(&mine), Err(TokenError::Binding)),
     ] {
         assert_eq!(verifier.verify(token, &keys, NOW, certificate).map(|_| ()), expected);
     }
+}
+
+#[test]
+fn a_validator_knows_the_tokens_of_its_keys_and_no_api_keys() {
+    let signer = Signer::es256();
+    let mut claims = but("scope", json!("read write"));
+    claims["roles"] = json!(["admin", 7]);
+    let token = signer.token(&json!({"alg": "ES256"}), &claims);
+    let validator = JwtValidator::new(verifier(), keys(&[signer.jwk("k")]));
+    let bearer = Credential::Bearer(Secret::new(token.as_bytes()));
+    let principal = validator.validate(bearer, None, NOW).unwrap();
+    let subject = Subject::Token { issuer: ISSUER.into(), subject: "caller".into() };
+    assert_eq!(principal.subject, subject);
+    assert_eq!(
+        (&*principal.roles, &*principal.scopes),
+        (&["admin".into()][..], &["read".into(), "write".into()][..])
+    );
+    assert_eq!(principal.expires, Some(NOW + Duration::from_secs(60)));
+    let late = NOW + Duration::from_secs(90);
+    assert_eq!(validator.validate(bearer, None, late), Err(TokenError::Expired));
+    let key = Credential::ApiKey(Secret::new(token.as_bytes()));
+    assert_eq!(validator.validate(key, None, NOW), Err(TokenError::Unknown));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Who the peer is, read once from the certificate that the handshake accepted.
 
 use rustls::pki_types::CertificateDer;
+use sinew_core::security::PeerName;
 use webpki::EndEntityCert;
 
 use crate::der;
@@ -84,6 +85,17 @@ impl PeerIdentity {
     /// Which of the names [`name`](Self::name) is.
     pub fn name_kind(&self) -> NameKind {
         self.kind
+    }
+
+    /// The same name as access rules and quotas know it; `None` when the certificate names nobody.
+    pub fn peer_name(&self) -> Option<PeerName> {
+        let kind = match self.kind {
+            NameKind::Spiffe => PeerName::Spiffe,
+            NameKind::Dns => PeerName::Dns,
+            NameKind::CommonName => PeerName::CommonName,
+            NameKind::Nameless => return None,
+        };
+        Some(kind(self.name().into()))
     }
 
     /// The SPIFFE ID: the one URI of the certificate, when it is a valid `spiffe://domain/path`.
@@ -178,12 +190,20 @@ mod tests {
         let plain = identity("billing", vec![]);
         assert_eq!((plain.name(), plain.name_kind()), ("billing", NameKind::CommonName));
         assert!(plain.subject().contains("CN=billing"));
+        for (identity, name) in [
+            (all, PeerName::Spiffe(id.into())),
+            (named, PeerName::Dns("billing.acme.org".into())),
+            (plain, PeerName::CommonName("billing".into())),
+        ] {
+            assert_eq!(identity.peer_name(), Some(name));
+        }
     }
 
     #[test]
     fn a_common_name_cannot_pose_as_a_spiffe_id() {
         let poser = identity("spiffe://acme.org/admin", vec![]);
         assert_eq!((poser.name(), poser.name_kind()), ("", NameKind::Nameless));
+        assert_eq!(poser.peer_name(), None);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::{io, thread};
 
 #[cfg(feature = "serve")]
 use sinew_conformance::case::Side;
-use sinew_conformance::case::{Case, ParseCase};
+use sinew_conformance::case::{Case, ParseCase, Subject};
 use sinew_conformance::deviations::{Deviations, Place};
 use sinew_conformance::feed::Way;
 use sinew_conformance::judge::Chosen;
@@ -62,6 +62,9 @@ pub(crate) struct Check {
     /// A file of cases, or a directory of such files, instead of the built-in ones
     #[arg(long, value_name = "FILE|DIR")]
     cases: Option<PathBuf>,
+    /// Only cases about this: http1, cors
+    #[arg(long, value_parser = subject)]
+    subject: Option<Subject>,
     /// Seed of the random cuts
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -89,6 +92,12 @@ impl Check {
                 return Err(Problem::new(format!("no case has {wanted:?} in its id")));
             }
         }
+        if let Some(wanted) = self.subject {
+            cases.retain(|case| case.subject() == wanted);
+            if cases.is_empty() {
+                return Err(Problem::new("no case is about that subject"));
+            }
+        }
         // Another server has its own reasons.
         let built_in = || Deviations::built_in().map_err(Problem::new);
         let deviations = match self.target {
@@ -99,7 +108,7 @@ impl Check {
         };
         let verdicts = self.verdicts(&cases, &deviations)?;
         // Only the whole of the built-in cases shows that an entry has no case.
-        let complete = self.cases.is_none() && self.filter.is_none();
+        let complete = self.cases.is_none() && self.filter.is_none() && self.subject.is_none();
         let stale =
             if complete { deviations.without_case(cases.iter().map(Case::id)) } else { Vec::new() };
         let report = Report { verdicts: &verdicts, stale, verbose: self.verbose };
@@ -176,6 +185,14 @@ fn target(text: &str) -> Result<Target, String> {
     }
 }
 
+fn subject(text: &str) -> Result<Subject, String> {
+    match text {
+        "http1" => Ok(Subject::Http1),
+        "cors" => Ok(Subject::Cors),
+        _ => Err("neither http1 nor cors".to_owned()),
+    }
+}
+
 /// Runs the cases, several at a time; the verdicts are in the order of the cases.
 fn over_sockets(
     cases: &[Case],
@@ -191,6 +208,7 @@ fn over_sockets(
                     let result = match case {
                         Case::Parse(parse) => run(parse),
                         Case::Encode(_) => CaseResult::LeftOut("something to send: see core"),
+                        Case::Cors(_) => CaseResult::LeftOut("a policy of its own: see core"),
                     };
                     let ways = match result {
                         CaseResult::LeftOut(_) => Vec::new(),

@@ -66,10 +66,11 @@ fn client_head(
     client.send_request(now, line, FIELDS[field].iter().copied(), size).err()
 }
 
-fn run_client(ops: Vec<Op>) -> Result<(), TestCaseError> {
+fn run_client(depth: u32, ops: Vec<Op>) -> Result<(), TestCaseError> {
     let config = ClientConfig {
         limits: limits(),
         response_head: Some(Duration::from_secs(20)),
+        pipelining: depth,
         observe: true,
         ..ClientConfig::default()
     };
@@ -83,7 +84,8 @@ fn run_client(ops: Vec<Op>) -> Result<(), TestCaseError> {
             client.handle_timeout(now);
         }
         let before = view(&mut client);
-        let was_reusable = client.reusable();
+        let was_ready = client.reusable() || client.can_pipeline(&Method::GET);
+        let sent = client.exchange();
         let mut error = None;
         match op {
             Op::Feed(bytes) => client.inbox().extend_from_slice(bytes),
@@ -108,7 +110,8 @@ fn run_client(ops: Vec<Op>) -> Result<(), TestCaseError> {
             }
             Op::Head { pick, size, field } => {
                 error = client_head(&mut client, now, pick, size, field);
-                prop_assert!(error.is_some() || was_reusable, "sent where it was not reusable");
+                prop_assert!(error.is_some() || was_ready, "sent where nothing could follow");
+                prop_assert_eq!(client.exchange(), sent + u64::from(error.is_none()));
             }
             Op::Data(len) => error = data(client.send_data(now, Bytes::from(vec![b'd'; len]))),
             Op::End(some) => error = client.send_end(now, trailers(some).iter().copied()).err(),
@@ -124,7 +127,11 @@ fn run_client(ops: Vec<Op>) -> Result<(), TestCaseError> {
         watch.check(&mut client, known)?;
         prop_assert!(!(client.awaits_response() && client.body_open()));
         prop_assert!(!client.can_send() || client.request_open());
+        let unanswered = client.unanswered().count();
+        prop_assert!(unanswered <= depth as usize);
+        prop_assert!(client.unanswered().all(|lost| lost.exchange <= client.exchange()));
         if client.reusable() {
+            prop_assert_eq!(unanswered, 0);
             prop_assert!(!client.awaits_response() && !client.request_open() && known.is_none());
         }
         while client.poll_observed().is_some() {}
@@ -172,7 +179,10 @@ proptest! {
     #![proptest_config(config(5000))]
 
     #[test]
-    fn a_client_takes_any_method_at_any_time(ops in vec(op(RESPONSES), 0..60)) {
-        run_client(ops)?;
+    fn a_client_takes_any_method_at_any_time(
+        depth in 1u32..5,
+        ops in vec(op(RESPONSES), 0..60),
+    ) {
+        run_client(depth, ops)?;
     }
 }

@@ -13,6 +13,7 @@ use sinew_conformance::exchange::{Answer, Asking, Body, Exchange, Serving};
 use sinew_conformance::pair::Pair;
 use sinew_conformance::transcript::Start;
 use sinew_conformance::weather::Weather;
+use sinew_core::error::Delivery;
 use sinew_core::http1::{Client, ClientConfig, Server, ServerConfig};
 use sinew_core::machine::CloseReason;
 use sinew_core::time::Instant;
@@ -80,9 +81,20 @@ fn storm() -> impl Strategy<Value = Weather> {
     })
 }
 
-fn pair(plan: &[Exchange], up: Weather, down: Weather) -> Pair<Asking, Serving> {
+/// What a client may send behind others.
+fn ask() -> impl Strategy<Value = Exchange> {
+    let method = select(vec![Method::GET, Method::GET, Method::HEAD, Method::DELETE]);
+    (exchange(), method).prop_map(|(exchange, method)| Exchange {
+        method,
+        request: Body::Empty,
+        ..exchange
+    })
+}
+
+fn pair(plan: &[Exchange], depth: u32, up: Weather, down: Weather) -> Pair<Asking, Serving> {
+    let config = ClientConfig { pipelining: depth, ..ClientConfig::default() };
     Pair::new(
-        (Client::new(Arc::new(ClientConfig::default())), Asking::new(plan.to_vec())),
+        (Client::new(Arc::new(config)), Asking::new(plan.to_vec())),
         (
             Server::new(Arc::new(ServerConfig::default()), Instant::ZERO),
             Serving::new(plan.to_vec()),
@@ -134,6 +146,26 @@ fn trailers(body: &Body) -> Option<Vec<(String, Vec<u8>)>> {
     }
 }
 
+/// Every request is answered or accounted for, and what is said not to have been sent never came.
+fn check_accounts(pair: &Pair<Asking, Serving>) -> Result<(), TestCaseError> {
+    let (asked, answers) = (pair.client.app.asked, &pair.client.app.answers);
+    let unanswered: Vec<_> = pair.client.wire.unanswered().collect();
+    prop_assert_eq!(answers.len() + unanswered.len(), asked);
+    for (i, lost) in unanswered.iter().enumerate() {
+        let index = answers.len() + i;
+        prop_assert_eq!(lost.exchange, index as u64 + 1);
+        let target = format!("/{index}");
+        let came = pair.server.app.requests.iter().any(
+            |request| matches!(&request.start, Start::Request { target: t, .. } if *t == target),
+        );
+        match lost.delivery {
+            Delivery::NotSent => prop_assert!(!came, "{} came all the same", index),
+            delivery => prop_assert_eq!(delivery, Delivery::MaybeProcessed),
+        }
+    }
+    Ok(())
+}
+
 /// Exchanges behind this one may find the connection closed.
 fn may_end(exchange: &Exchange) -> bool {
     let has_body =
@@ -151,7 +183,7 @@ proptest! {
         up in calm(),
         down in calm(),
     ) {
-        let mut pair = pair(&plan, up, down);
+        let mut pair = pair(&plan, 1, up, down);
         pair.run().map_err(|breach| TestCaseError::fail(breach.0))?;
         prop_assert_eq!(pair.client.app.refused, None);
         prop_assert_eq!(pair.server.app.refused, None);
@@ -181,10 +213,47 @@ proptest! {
         up in storm(),
         down in storm(),
     ) {
-        let mut pair = pair(&plan, up, down);
+        let mut pair = pair(&plan, 1, up, down);
         pair.run().map_err(|breach| TestCaseError::fail(breach.0))?;
         prop_assert_eq!(pair.client.app.refused, None);
         prop_assert_eq!(pair.server.app.refused, None);
         check_delivered(&pair, &plan)?;
+    }
+
+    /// The same with several requests on their way.
+    #[test]
+    fn in_calm_weather_everything_arrives_in_a_pipeline_too(
+        plan in vec(ask(), 0..30),
+        depth in 2u32..9,
+        up in calm(),
+        down in calm(),
+    ) {
+        let mut pair = pair(&plan, depth, up, down);
+        pair.run().map_err(|breach| TestCaseError::fail(breach.0))?;
+        prop_assert_eq!((pair.client.app.refused, pair.server.app.refused), (None, None));
+        prop_assert_eq!((pair.client.error, pair.server.error), (None, None));
+        check_delivered(&pair, &plan)?;
+        check_accounts(&pair)?;
+        prop_assert_eq!(pair.client.app.answers.len(), plan.len());
+        for (answer, wanted) in pair.client.app.answers.iter().zip(&plan) {
+            let Start::Response { status, .. } = answer.start else { unreachable!() };
+            prop_assert_eq!(status, wanted.status.as_u16());
+            prop_assert!(answer.complete);
+        }
+    }
+
+    /// Whatever the network does, each request of a pipeline is answered or accounted for.
+    #[test]
+    fn in_a_storm_the_accounts_of_a_pipeline_are_right(
+        plan in vec(ask(), 0..30),
+        depth in 2u32..9,
+        up in storm(),
+        down in storm(),
+    ) {
+        let mut pair = pair(&plan, depth, up, down);
+        pair.run().map_err(|breach| TestCaseError::fail(breach.0))?;
+        prop_assert_eq!((pair.client.app.refused, pair.server.app.refused), (None, None));
+        check_delivered(&pair, &plan)?;
+        check_accounts(&pair)?;
     }
 }

@@ -132,6 +132,9 @@ pub struct ClientConfig {
     pub between_bytes: Option<Duration>,
     /// Queued bytes of which the peer takes none; noticed within twice that time. Default 30 s.
     pub write_stall: Duration,
+    /// Requests on their way at once, at most; how many of them depends on how fast answers come.
+    /// Default 1: the next request waits for the answer, and so does 0.
+    pub pipelining: u32,
     /// How long `Expect: 100-continue` waits before the body is sent unasked. Default 1 s.
     pub continue_wait: Duration,
     /// Whether decisions are kept for `poll_observed`.
@@ -145,6 +148,7 @@ impl Default for ClientConfig {
             response_head: None,
             between_bytes: Some(Duration::from_secs(15)),
             write_stall: Duration::from_secs(30),
+            pipelining: 1,
             continue_wait: Duration::from_secs(1),
             observe: false,
         }

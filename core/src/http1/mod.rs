@@ -36,7 +36,7 @@ mod state;
 mod tunnel;
 mod upgrade;
 
-pub use client::{Client, ClientEvent};
+pub use client::{Client, ClientEvent, Unanswered};
 pub use limits::{ClientConfig, Limits, ServerConfig};
 pub use message::{BodySize, NO_FIELDS, Rejected, RequestLine, StatusLine};
 pub use server::{Server, ServerEvent};

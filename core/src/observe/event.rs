@@ -40,6 +40,11 @@ pub enum Event {
         /// The exchange that asked for it.
         exchange: u64,
     },
+    /// So many requests may be on their way from now on (client).
+    PipelineWindow {
+        /// At least 1.
+        size: u32,
+    },
     /// The machine failed.
     Failed(Error),
     /// The connection is over.

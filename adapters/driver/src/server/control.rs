@@ -191,6 +191,11 @@ impl Ticket {
         self.control.phase()
     }
 
+    /// Whether the server was told to stop.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.control.phase() > Phase::Serving
+    }
+
     /// Says how the connection ended, for the report.
     pub(super) fn ends(&mut self, ending: Ending) {
         self.ending = ending;

@@ -84,16 +84,16 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         let mut request = Request::new(head, Arc::clone(&self.link), exchange);
         request.params = params;
         request.template = template.and_then(|template| u32::try_from(template).ok());
-        if let Some(options) = options
-            && self.apply(now, options).is_err()
-        {
-            // The machine has answered: the declared body is too large for this route.
-            return self.end_exchange();
+        if let Some(options) = options {
+            self.apply(now, options);
         }
         if self.has_body {
-            request.body_limit = options
-                .and_then(|options| options.body_limit)
-                .unwrap_or(service.machine.limits.body);
+            let limit = options.and_then(|options| options.body_limit);
+            request.body_limit = limit.unwrap_or(service.machine.limits.body);
+            if self.wire.top().set_body_limit(now, request.body_limit).is_err() {
+                // The machine has answered: the declared body is too large.
+                return self.end_exchange();
+            }
             request.body = Body::own(self.link.open_body(exchange, size));
             self.feeding = true;
         }
@@ -106,22 +106,16 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         }
     }
 
-    fn apply(&mut self, now: Instant, options: &RouteOptions) -> Result<(), sinew_core::Error> {
+    fn apply(&mut self, now: Instant, options: &RouteOptions) {
         let top = self.wire.top();
         match options.handler_timeout {
             HandlerTimeout::Inherit => {}
             HandlerTimeout::After(limit) => top.set_handler_timeout(now, Some(limit)),
             HandlerTimeout::Never => top.set_handler_timeout(now, None),
         }
-        if self.has_body {
-            if options.slow_body {
-                top.lift_body_rate();
-            }
-            if let Some(limit) = options.body_limit {
-                top.set_body_limit(now, limit)?;
-            }
+        if self.has_body && options.slow_body {
+            top.lift_body_rate();
         }
-        Ok(())
     }
 
     /// Polls the handler, or the producer of the answer's body.
@@ -296,6 +290,10 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         }
         if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
             body = Body::empty();
+        }
+        // It may have been told so since this wake-up began.
+        if self.ticket.is_stopping() {
+            self.heed_stop(now);
         }
         let full = body.take_full();
         let size = match (&full, &trailers) {

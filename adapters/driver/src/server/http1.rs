@@ -88,7 +88,7 @@ pub(super) struct Http<W, R: Runtime, M: Mode> {
     pipe: Pipe<R::Io>,
     runtime: R,
     alarm: Alarm<R>,
-    ticket: Ticket,
+    pub(super) ticket: Ticket,
     /// What the report will say, once the server is stopping.
     ending: Option<Ending>,
 }
@@ -128,14 +128,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         match self.ticket.phase(cx) {
             Phase::Serving => {}
             Phase::Aborting => return Err(Stop),
-            Phase::Draining if self.ending.is_some() => {}
-            Phase::Draining => {
-                let top = self.wire.top();
-                let idle = matches!(self.exchange, Exchange::None) && top.is_idle();
-                self.ending = Some(if idle { Ending::Idle } else { Ending::Drained });
-                top.close(now);
-                self.seen.drained = false;
-            }
+            Phase::Draining => self.heed_stop(now),
         }
         self.seen.read_blocked = false;
         self.seen.write_blocked = false;
@@ -150,6 +143,17 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         match self.pipe.flush(cx) {
             Poll::Ready(Err(error)) => Err(self.lost(&error)),
             _ => Ok(()),
+        }
+    }
+
+    /// The server is stopping: what runs is the last exchange, and its answer says so.
+    pub(super) fn heed_stop(&mut self, now: Instant) {
+        if self.ending.is_none() {
+            let top = self.wire.top();
+            let idle = matches!(self.exchange, Exchange::None) && top.is_idle();
+            self.ending = Some(if idle { Ending::Idle } else { Ending::Drained });
+            top.close(now);
+            self.seen.drained = false;
         }
     }
 

@@ -1,5 +1,6 @@
 //! One client connection.
 
+mod pipeline;
 mod receive;
 mod request;
 
@@ -23,6 +24,9 @@ use crate::observe::{self, Log};
 use crate::outbox::{Outbox, WriteStall};
 use crate::time::{Deadline, Instant, Timer};
 
+use pipeline::Pipeline;
+pub use pipeline::Unanswered;
+
 /// What a client connection tells the application.
 #[derive(Debug)]
 pub enum ClientEvent {
@@ -44,7 +48,8 @@ pub enum ClientEvent {
     End(Option<Fields>),
 }
 
-/// An HTTP/1.1 client connection, one exchange at a time.
+/// An HTTP/1.1 client connection: one exchange at a time, or several under way where
+/// [`ClientConfig::pipelining`] allows it.
 #[derive(Debug)]
 pub struct Client {
     config: Arc<ClientConfig>,
@@ -79,7 +84,10 @@ pub struct Client {
     closing: bool,
     eof: bool,
     error: Option<Error>,
+    /// The exchange that is being answered, counted from 1.
     exchange: u64,
+    /// What follows it; `None` where nothing may.
+    pipeline: Option<Box<Pipeline>>,
     log: Log,
 }
 
@@ -90,6 +98,7 @@ impl Client {
         log.enable(config.observe);
         Self {
             between_bytes: config.between_bytes,
+            pipeline: Pipeline::new(config.pipelining),
             config,
             inbox: BytesMut::new(),
             guard: InboxGuard::default(),
@@ -119,7 +128,7 @@ impl Client {
         }
     }
 
-    /// No further request: an idle connection ends at once, a running exchange is finished first.
+    /// No further request: an idle connection ends at once, what is on its way is finished first.
     pub fn close(&mut self, now: Instant) {
         if self.check(now).is_err() {
             return;
@@ -127,6 +136,8 @@ impl Client {
         self.closing = true;
         match self.state.request {
             Half::Idle => self.close_with(CloseReason::Done),
+            // The last of them ends the connection.
+            _ if self.is_followed() => {}
             _ => self.keep_no_more(),
         }
     }
@@ -138,8 +149,8 @@ impl Client {
         }
     }
 
-    /// Replaces the limit between two pieces of the response body for the current exchange; `None`
-    /// suits event streams.
+    /// Replaces the limit between two pieces of the response body for the exchange that is being
+    /// answered; `None` suits event streams.
     pub fn set_between_bytes(&mut self, now: Instant, limit: Option<Duration>) {
         if self.check(now).is_err() {
             return;
@@ -191,7 +202,7 @@ impl Client {
         self.eof
     }
 
-    /// How far the current (or last) request got.
+    /// How far the request that is being answered (or was last) got.
     pub fn delivery(&self) -> Delivery {
         match self.verdict {
             Some(verdict) => verdict,
@@ -283,7 +294,7 @@ impl Client {
     }
 
     /// Makes the connection ready for the next exchange, or ends it, where this one is over.
-    fn settle(&mut self) {
+    fn settle(&mut self, now: Instant) {
         // A response that ended before its request: what is left of the request goes nowhere, and
         // nothing can follow it. https://www.rfc-editor.org/rfc/rfc9112#section-9.3
         if self.state.response == Half::Done && self.state.request == Half::Body {
@@ -304,7 +315,10 @@ impl Client {
         self.wait_continue = None;
         match outcome {
             Outcome::Running => {}
-            Outcome::Next => self.state = State::START,
+            Outcome::Next => {
+                self.state = State::START;
+                self.promote(now);
+            }
             Outcome::Over => self.close_with(CloseReason::Done),
             Outcome::Switched => {
                 self.log.record(observe::Event::Upgraded { exchange: self.exchange });

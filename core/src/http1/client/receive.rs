@@ -37,6 +37,11 @@ impl Client {
                 }
                 Ok(None)
             }
+            (_, Half::Idle) if self.is_premature() => {
+                // https://www.rfc-editor.org/rfc/rfc9112#section-9.2
+                let unasked = Kind::Peer(Violation::UnexpectedResponse);
+                Err(self.fail(unasked, Phase::ResponseHead))
+            }
             (_, Half::Idle) => self.next_response(now),
             (_, Half::Body) => self.next_body(now),
             (_, Half::Done | Half::Broken) => Ok(None),
@@ -105,12 +110,13 @@ impl Client {
         };
         self.state = state;
         self.log.record(observe::Event::Responded { exchange: self.exchange, status });
+        self.judge_pipeline(now, version);
         // A final answer instead of `100 Continue`: the body may still be sent, nobody waits.
         self.wait_continue = None;
         if has_body {
             self.await_body(now);
         }
-        self.settle();
+        self.settle(now);
         Ok(ClientEvent::Response { head, body })
     }
 
@@ -144,7 +150,7 @@ impl Client {
             Some(Decoded::End(trailers)) => {
                 self.state = self.transition(Transition::ResponseEnd)?;
                 self.timer = None;
-                self.settle();
+                self.settle(now);
                 Ok(Some(ClientEvent::End(trailers)))
             }
         }

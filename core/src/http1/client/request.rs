@@ -23,6 +23,8 @@ impl Client {
     /// `connection` only `close` is honoured; a given `content-length` must agree with `body`; an
     /// `upgrade` offers to switch protocols. With `Exact` (but 0) or `Unknown`,
     /// [`send_data`](Self::send_data) and [`send_end`](Self::send_end) follow.
+    ///
+    /// Behind requests that are on their way: where [`can_pipeline`](Self::can_pipeline) says so.
     pub fn send_request<N: AsRef<[u8]>, V: AsRef<[u8]>>(
         &mut self,
         now: Instant,
@@ -31,7 +33,11 @@ impl Client {
         body: BodySize,
     ) -> Result<(), Error> {
         self.check(now)?;
+        let body = if body == BodySize::Exact(0) { BodySize::Empty } else { body };
         if !self.reusable() {
+            if body == BodySize::Empty && self.can_pipeline(line.method) {
+                return self.send_behind(now, line, fields);
+            }
             // A server that spoke or left in between cannot answer this request.
             let kind = match self.state.request {
                 Half::Idle => Kind::Closed,
@@ -39,7 +45,6 @@ impl Client {
             };
             return Err(Error { kind, phase: Phase::Idle, delivery: Delivery::NotSent });
         }
-        let body = if body == BodySize::Exact(0) { BodySize::Empty } else { body };
         let mark = self.outbox.mark();
         let sent_mark = self.outbox.drained();
         let written = self.write_request(line, fields, body);
@@ -53,11 +58,22 @@ impl Client {
             BodySize::Exact(length) => Encoder::Length(length),
             BodySize::Unknown => Encoder::Chunked,
         };
-        self.asked = Asked::from(line.method);
         self.offered = given.upgrade.unwrap_or_default();
         self.waits_continue = has_body && given.expects_continue;
         self.wait_continue = self.waits_continue.then_some(now + self.config.continue_wait);
         self.continue_due = false;
+        if let Some(pipeline) = &mut self.pipeline {
+            pipeline.lead(now, line.method.is_idempotent() && !switch && !given.expects_continue);
+        }
+        self.begin(now, Asked::from(line.method), sent_mark);
+        self.log.record(observe::Event::RequestStarted { exchange: self.exchange });
+        self.watch_writes(now);
+        Ok(())
+    }
+
+    /// The next answer belongs to this request.
+    pub(super) fn begin(&mut self, now: Instant, asked: Asked, sent_mark: u64) {
+        self.asked = asked;
         self.verdict = None;
         self.sent_mark = sent_mark;
         self.interim = 0;
@@ -65,9 +81,6 @@ impl Client {
         self.exchange += 1;
         let wait = self.config.response_head;
         self.timer = wait.map(|wait| Deadline { at: now + wait, why: Timer::ResponseHead });
-        self.log.record(observe::Event::RequestStarted { exchange: self.exchange });
-        self.watch_writes(now);
-        Ok(())
     }
 
     pub(super) fn write_request<N: AsRef<[u8]>, V: AsRef<[u8]>>(
@@ -140,7 +153,7 @@ impl Client {
         self.wait_continue = None;
         self.waits_continue = false;
         self.state = self.transition(Transition::RequestEnd)?;
-        self.settle();
+        self.settle(now);
         self.watch_writes(now);
         Ok(())
     }
@@ -160,7 +173,7 @@ impl Client {
             self.outbox.clear();
             self.close_with(CloseReason::Done);
         }
-        self.settle();
+        self.settle(now);
     }
 
     /// Takes back what a refused command wrote.

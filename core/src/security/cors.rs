@@ -1,0 +1,441 @@
+//! Cross-origin resource sharing, the server's side: <https://fetch.spec.whatwg.org/#http-cors-protocol>
+//!
+//! CORS lets pages of other origins read answers. It keeps nobody out: a refused origin's simple
+//! requests still run. Who may do what is [access control](super::Access).
+
+use core::fmt;
+use core::time::Duration;
+
+use http::header::{
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
+    AUTHORIZATION, VARY,
+};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+
+use super::origin::{self, BadOrigin, Configured, OriginPattern};
+use crate::head::RequestHead;
+
+/// What a [`Cors`] is built from. Nothing is granted by default, and no origin at all is refused.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CorsConfig {
+    /// Origins as browsers serialise them, `https://app.example.org:8443`; or with a `*` for the
+    /// whole first label, `https://*.example.org`; or `*` alone for all, `null` included.
+    pub origins: Vec<String>,
+    /// Methods beside GET, HEAD and POST, which need no grant; `*` alone for all.
+    pub methods: Vec<Method>,
+    /// Fields that a page may set beyond the few harmless ones. `*` is all but `authorization`,
+    /// which always needs its own entry.
+    pub headers: Vec<HeaderName>,
+    /// Fields of the answer that a page may read beyond the few harmless ones; `*` for all.
+    pub expose: Vec<HeaderName>,
+    /// Whether cookies, client certificates and HTTP authentication may go along. Excludes every
+    /// `*`. Default false.
+    pub credentials: bool,
+    /// How long a browser may remember a preflight, in whole seconds; browsers cap it at 2 h or
+    /// 24 h. Default unsaid: 5 s in browsers.
+    pub max_age: Option<Duration>,
+    /// Whether pages of a public network may reach this server in a private one. Default false.
+    /// <https://wicg.github.io/private-network-access/>
+    pub private_network: bool,
+}
+
+/// A CORS policy: what a request is, and the fields that belong on its answer, whoever writes it.
+///
+/// ```
+/// use sinew_core::security::{Cors, CorsConfig};
+///
+/// let cors = Cors::new(CorsConfig {
+///     origins: vec!["https://app.example.org".into(), "https://*.example.net".into()],
+///     credentials: true,
+///     ..CorsConfig::default()
+/// })?;
+/// # Ok::<(), sinew_core::security::CorsError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cors {
+    origins: Origins,
+    methods: Box<[Method]>,
+    headers: Box<[HeaderName]>,
+    private_network: bool,
+    /// Beside `Access-Control-Allow-Origin`, on the answer to a preflight.
+    on_preflight: Box<[(HeaderName, HeaderValue)]>,
+    /// The same on any other answer.
+    on_actual: Box<[(HeaderName, HeaderValue)]>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Origins {
+    Any,
+    /// Sorted by their bytes.
+    Listed {
+        exact: Box<[HeaderValue]>,
+        patterns: Box<[OriginPattern]>,
+    },
+}
+
+/// What a request is to CORS.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum CorsKind {
+    /// A browser asks before it sends the real request. Answer with [`Cors::PREFLIGHT_STATUS`],
+    /// the fields and no body; before authentication, as a preflight carries no credentials.
+    Preflight,
+    /// A request with an `Origin`: go on, and add the fields to whatever becomes its answer.
+    Actual,
+    /// No `Origin`: go on, and add the fields all the same, as caches need them.
+    NotCors,
+}
+
+/// Why a request was granted what it was, or not.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum CorsReason {
+    /// The browser will hand out the answer, or send the request that it asked about.
+    Granted,
+    /// No page is involved.
+    NoOrigin,
+    /// The origin is not among those of the policy.
+    Origin,
+    /// There are several `Origin` lines.
+    SeveralOrigins,
+    /// The preflight asks for a method that the policy lacks, or for several.
+    Method,
+    /// The preflight asks for a field that the policy lacks, or for what is no field name.
+    Header,
+    /// The preflight asks for access to a private network.
+    PrivateNetwork,
+}
+
+/// What [`Cors::check`] found. Keep it until the answer is there; it borrows nothing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[must_use]
+pub struct CorsVerdict {
+    kind: CorsKind,
+    reason: CorsReason,
+    /// The value of `Access-Control-Allow-Origin`.
+    origin: Option<HeaderValue>,
+    /// Whether the preflight asks for access to a private network.
+    into_private: bool,
+}
+
+impl CorsVerdict {
+    /// What the request is.
+    pub const fn kind(&self) -> CorsKind {
+        self.kind
+    }
+
+    /// Why it was granted what it was, or not.
+    pub const fn reason(&self) -> CorsReason {
+        self.reason
+    }
+}
+
+impl Cors {
+    /// The status of the answer to a preflight, granted or not: a browser reads the fields.
+    pub const PREFLIGHT_STATUS: StatusCode = StatusCode::NO_CONTENT;
+
+    /// Checks the configuration, and writes every field value that does not depend on a request.
+    ///
+    /// # Errors
+    ///
+    /// See [`CorsError`]: nothing is left to be found out in a browser.
+    pub fn new(config: CorsConfig) -> Result<Self, CorsError> {
+        let origins = Origins::new(&config.origins)?;
+        config.methods.iter().try_for_each(check_method)?;
+        let stars = [
+            (CorsList::Origins, origins == Origins::Any, config.origins.len()),
+            (CorsList::Methods, config.methods.iter().any(is_star), config.methods.len()),
+            (CorsList::Headers, config.headers.iter().any(is_star), 1),
+            (CorsList::Expose, config.expose.iter().any(is_star), config.expose.len()),
+        ];
+        for (list, _, len) in stars.into_iter().filter(|(_, star, _)| *star) {
+            if len > 1 {
+                return Err(CorsError::WildcardBesideOthers(list));
+            }
+            // https://fetch.spec.whatwg.org/#cors-protocol-and-credentials
+            if config.credentials {
+                return Err(CorsError::WildcardWithCredentials(list));
+            }
+        }
+        let credentials = config
+            .credentials
+            .then(|| (ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true")));
+        let listed = |name, entries: Vec<&str>| {
+            // Methods and names are tokens, so this cannot fail.
+            let value = HeaderValue::try_from(entries.join(", ")).ok()?;
+            (!entries.is_empty()).then_some((name, value))
+        };
+        let methods = config.methods.iter().map(Method::as_str).collect();
+        let headers = config.headers.iter().map(HeaderName::as_str).collect();
+        let expose = config.expose.iter().map(HeaderName::as_str).collect();
+        let max_age = config.max_age.map(|age| (ACCESS_CONTROL_MAX_AGE, age.as_secs().into()));
+        let on_preflight = [
+            credentials.clone(),
+            listed(ACCESS_CONTROL_ALLOW_METHODS, methods),
+            listed(ACCESS_CONTROL_ALLOW_HEADERS, headers),
+            max_age,
+        ];
+        let on_actual = [credentials, listed(ACCESS_CONTROL_EXPOSE_HEADERS, expose)];
+        Ok(Self {
+            origins,
+            methods: config.methods.into(),
+            headers: config.headers.into(),
+            private_network: config.private_network,
+            on_preflight: on_preflight.into_iter().flatten().collect(),
+            on_actual: on_actual.into_iter().flatten().collect(),
+        })
+    }
+
+    /// What this request is, and what it is granted. Allocates nothing.
+    pub fn check(&self, head: &RequestHead) -> CorsVerdict {
+        let mut lines = head.fields().get_all("origin");
+        let first = lines.next();
+        let several = lines.next().is_some();
+        let (origin, reason) = match (&self.origins, first) {
+            // Sent without an origin too, so that caches hold one answer for all.
+            (Origins::Any, Some(_)) => (Some(STAR), CorsReason::Granted),
+            (Origins::Any, None) => (Some(STAR), CorsReason::NoOrigin),
+            (Origins::Listed { .. }, None) => (None, CorsReason::NoOrigin),
+            (Origins::Listed { .. }, Some(_)) if several => (None, CorsReason::SeveralOrigins),
+            (Origins::Listed { exact, patterns }, Some(value)) => {
+                match granted(exact, patterns, head, value) {
+                    Some(origin) => (Some(origin), CorsReason::Granted),
+                    None => (None, CorsReason::Origin),
+                }
+            }
+        };
+        let asks_for_method = || head.header("access-control-request-method").is_some();
+        let kind = match first {
+            None => CorsKind::NotCors,
+            // https://fetch.spec.whatwg.org/#cors-preflight-request
+            Some(_) if *head.method() == Method::OPTIONS && asks_for_method() => {
+                CorsKind::Preflight
+            }
+            Some(_) => CorsKind::Actual,
+        };
+        let preflight = kind == CorsKind::Preflight;
+        let into_private =
+            preflight && head.header("access-control-request-private-network") == Some(b"true");
+        let reason = match (preflight, reason) {
+            (true, CorsReason::Granted) => self.preflight_reason(head, into_private),
+            (_, reason) => reason,
+        };
+        CorsVerdict { kind, reason, origin, into_private }
+    }
+
+    /// The fields that belong on the answer, in addition to those that are there; `Vary` is always
+    /// right, also where nothing is granted. Drop the lines that the policy
+    /// [owns](Self::owns) before: a browser takes a second one for an error.
+    pub fn fields(
+        &self,
+        verdict: &CorsVerdict,
+    ) -> impl Iterator<Item = (HeaderName, HeaderValue)> + '_ {
+        let preflight = verdict.kind == CorsKind::Preflight;
+        let lines: &[_] = match (&verdict.origin, preflight) {
+            (None, _) => &[],
+            (Some(_), true) => &self.on_preflight,
+            (Some(_), false) => &self.on_actual,
+        };
+        let into_private = verdict.into_private && self.private_network && verdict.origin.is_some();
+        let vary = match (preflight, self.private_network, &self.origins) {
+            (true, false, _) => Some(VARY_PREFLIGHT),
+            (true, true, _) => Some(VARY_PRIVATE),
+            (false, _, Origins::Listed { .. }) => Some("origin"),
+            // The same for everyone.
+            (false, _, Origins::Any) => None,
+        };
+        let origin = verdict.origin.clone().map(|value| (ACCESS_CONTROL_ALLOW_ORIGIN, value));
+        let private = into_private
+            .then(|| (ACCESS_CONTROL_ALLOW_PRIVATE_NETWORK, HeaderValue::from_static("true")));
+        let vary = vary.map(|names| (VARY, HeaderValue::from_static(names)));
+        origin.into_iter().chain(lines.iter().cloned()).chain(private).chain(vary)
+    }
+
+    /// Whether the policy alone may set this field of an answer.
+    pub fn owns(name: &HeaderName) -> bool {
+        const OWNED: [HeaderName; 7] = [
+            ACCESS_CONTROL_ALLOW_ORIGIN,
+            ACCESS_CONTROL_ALLOW_CREDENTIALS,
+            ACCESS_CONTROL_ALLOW_METHODS,
+            ACCESS_CONTROL_ALLOW_HEADERS,
+            ACCESS_CONTROL_ALLOW_PRIVATE_NETWORK,
+            ACCESS_CONTROL_EXPOSE_HEADERS,
+            ACCESS_CONTROL_MAX_AGE,
+        ];
+        OWNED.contains(name)
+    }
+
+    /// What a browser will make of a preflight from an origin that is granted.
+    /// <https://fetch.spec.whatwg.org/#cors-preflight-fetch>
+    fn preflight_reason(&self, head: &RequestHead, into_private: bool) -> CorsReason {
+        let mut methods = head.fields().get_all("access-control-request-method");
+        match (methods.next(), methods.next()) {
+            (Some(method), None) if self.allows_method(method) => {}
+            _ => return CorsReason::Method,
+        }
+        let mut names = head
+            .fields()
+            .get_all("access-control-request-headers")
+            .flat_map(|line| line.split(|b| *b == b','))
+            .map(<[u8]>::trim_ascii)
+            .filter(|name| !name.is_empty());
+        if !names.all(|name| self.allows_header(name)) {
+            return CorsReason::Header;
+        }
+        if into_private && !self.private_network {
+            return CorsReason::PrivateNetwork;
+        }
+        CorsReason::Granted
+    }
+
+    fn allows_method(&self, method: &[u8]) -> bool {
+        // https://fetch.spec.whatwg.org/#cors-safelisted-method
+        matches!(method, b"GET" | b"HEAD" | b"POST")
+            || self.methods.iter().any(|m| is_star(m) || m.as_str().as_bytes() == method)
+    }
+
+    fn allows_header(&self, name: &[u8]) -> bool {
+        self.headers.iter().any(|known| {
+            // https://fetch.spec.whatwg.org/#cors-non-wildcard-request-header-name
+            (is_star(known) && !name.eq_ignore_ascii_case(AUTHORIZATION.as_str().as_bytes()))
+                || name.eq_ignore_ascii_case(known.as_str().as_bytes())
+        })
+    }
+}
+
+impl Origins {
+    fn new(origins: &[String]) -> Result<Self, CorsError> {
+        if origins.is_empty() {
+            return Err(CorsError::NoOrigin);
+        }
+        if origins.iter().any(|origin| origin == "*") {
+            // Others beside it are refused where all lists are looked at.
+            return Ok(Self::Any);
+        }
+        let (mut exact, mut patterns) = (Vec::new(), Vec::new());
+        for text in origins {
+            let refused = |why| CorsError::Origin { origin: text.clone(), why };
+            match origin::parse(text).map_err(refused)? {
+                Configured::Exact(text) => {
+                    exact.push(HeaderValue::try_from(text).map_err(|_| refused(BadOrigin::Host))?);
+                }
+                Configured::Pattern(pattern) => patterns.push(pattern),
+            }
+        }
+        exact.sort_unstable();
+        Ok(Self::Listed { exact: exact.into(), patterns: patterns.into() })
+    }
+}
+
+/// The origin as it goes back, if it is one of these: octet for octet.
+/// <https://fetch.spec.whatwg.org/#concept-cors-check>
+fn granted(
+    exact: &[HeaderValue],
+    patterns: &[OriginPattern],
+    head: &RequestHead,
+    origin: &[u8],
+) -> Option<HeaderValue> {
+    if let Ok(found) = exact.binary_search_by(|known| known.as_bytes().cmp(origin)) {
+        return exact.get(found).cloned();
+    }
+    patterns.iter().any(|pattern| pattern.matches(origin)).then_some(())?;
+    // A slice of the head: nothing is copied.
+    HeaderValue::from_maybe_shared(head.as_bytes().slice_ref(origin)).ok()
+}
+
+fn is_star(entry: impl AsRef<str>) -> bool {
+    entry.as_ref() == "*"
+}
+
+fn check_method(method: &Method) -> Result<(), CorsError> {
+    // https://fetch.spec.whatwg.org/#forbidden-method
+    let forbidden = ["CONNECT", "TRACE", "TRACK"];
+    // https://fetch.spec.whatwg.org/#concept-method-normalize
+    let normalised = ["DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT"];
+    let is = |known: &&str| method.as_str().eq_ignore_ascii_case(known);
+    if forbidden.iter().any(is) {
+        return Err(CorsError::ForbiddenMethod(method.clone()));
+    }
+    if normalised.iter().any(|known| is(known) && method.as_str() != *known) {
+        return Err(CorsError::MethodCase(method.clone()));
+    }
+    Ok(())
+}
+
+const STAR: HeaderValue = HeaderValue::from_static("*");
+const VARY_PREFLIGHT: &str =
+    "origin, access-control-request-method, access-control-request-headers";
+const VARY_PRIVATE: &str = "origin, access-control-request-method, \
+    access-control-request-headers, access-control-request-private-network";
+const ACCESS_CONTROL_ALLOW_PRIVATE_NETWORK: HeaderName =
+    HeaderName::from_static("access-control-allow-private-network");
+
+/// A list of a [`CorsConfig`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum CorsList {
+    /// [`CorsConfig::origins`]
+    Origins,
+    /// [`CorsConfig::methods`]
+    Methods,
+    /// [`CorsConfig::headers`]
+    Headers,
+    /// [`CorsConfig::expose`]
+    Expose,
+}
+
+/// Why a [`CorsConfig`] is refused.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum CorsError {
+    /// No origin is allowed: leave the policy out instead.
+    NoOrigin,
+    /// An origin that no browser sends.
+    Origin {
+        /// What was configured.
+        origin: String,
+        /// What is wrong with it.
+        why: BadOrigin,
+    },
+    /// `*` stands beside what it includes.
+    WildcardBesideOthers(CorsList),
+    /// Browsers take `*` literally where credentials are allowed.
+    WildcardWithCredentials(CorsList),
+    /// Browsers never send this method for a page.
+    ForbiddenMethod(Method),
+    /// Browsers send this method in capitals only.
+    MethodCase(Method),
+}
+
+impl fmt::Display for CorsList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Origins => "origins",
+            Self::Methods => "methods",
+            Self::Headers => "headers",
+            Self::Expose => "expose",
+        })
+    }
+}
+
+impl fmt::Display for CorsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoOrigin => f.write_str("CORS without an origin grants nothing: leave it out"),
+            Self::Origin { origin, why } => write!(f, "CORS origin {origin:?}: {why}"),
+            Self::WildcardBesideOthers(list) => {
+                write!(f, "CORS {list}: * stands beside what it includes")
+            }
+            Self::WildcardWithCredentials(list) => {
+                write!(f, "CORS {list}: * and credentials exclude each other")
+            }
+            Self::ForbiddenMethod(method) => {
+                write!(f, "CORS method {method} is never sent for a page")
+            }
+            Self::MethodCase(method) => {
+                write!(f, "CORS method {method} is sent in capitals only")
+            }
+        }
+    }
+}
+
+impl core::error::Error for CorsError {}

@@ -1,0 +1,35 @@
+//! Who may do what: policies and values without IO, immutable, each usable alone.
+//!
+//! Everything here fails closed: what is missing, malformed, doubled or unknown grants nothing. No
+//! secret shows in `Debug`, `Display` or an error.
+
+mod access;
+mod challenge;
+mod cors;
+mod credential;
+mod forwarded;
+mod identity;
+mod network;
+mod origin;
+mod propagation;
+mod refused;
+mod rule;
+mod token;
+
+pub use access::{Access, AccessError, AccessReason, AccessVerdict, Explanation, Refusal, RuleId};
+pub use challenge::{BadRealm, BearerError, Challenge};
+pub use cors::{Cors, CorsConfig, CorsError, CorsKind, CorsList, CorsReason, CorsVerdict};
+pub use credential::{BadCredential, Credential, MAX_CREDENTIAL, Secret};
+pub use forwarded::{ForwardedField, TrustedProxies};
+pub use identity::{
+    ClientKey, IPV6_CLIENT_PREFIX, KeyDigest, PeerName, Principal, SecurityContext, Subject,
+};
+pub use network::{BadNetwork, Network};
+pub use origin::BadOrigin;
+pub use propagation::{CallContext, Propagated, Propagation};
+pub use refused::{RefusedConfig, RefusedTokens};
+pub use rule::{BadRule, Condition, Effect, Identity, Routes, Rule, Who};
+pub use token::{
+    BadClaimConfig, Binding, Claim, ClaimConfig, ClaimPolicy, Claims, Thumbprint, TokenError,
+    TokenValidator,
+};
