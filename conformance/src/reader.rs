@@ -50,9 +50,12 @@ impl Message {
         (!values.is_empty()).then(|| values.join(", "))
     }
 
-    /// Whether `Connection` says `close`.
+    /// Whether it says that the connection ends behind it, in words or by its version.
+    /// <https://www.rfc-editor.org/rfc/rfc9112#section-9.3>
     pub fn says_close(&self) -> bool {
-        self.field("connection").is_some_and(|value| value.split(", ").any(|v| v == "close"))
+        let options = self.field("connection").unwrap_or_default().to_lowercase();
+        let says = |wanted| options.split(',').any(|option| option.trim() == wanted);
+        says("close") || self.start.starts_with("HTTP/1.0") && !says("keep-alive")
     }
 }
 
@@ -262,6 +265,19 @@ mod tests {
         assert_eq!(messages[2].body, b"hi");
         assert_eq!(messages[2].trailers, [("x-t".to_owned(), "v".to_owned())]);
         assert_eq!(messages[3].body, b"");
+    }
+
+    #[test]
+    fn an_answer_says_close_in_words_or_by_its_version() {
+        for (bytes, closes) in [
+            (&b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"[..], false),
+            (b"HTTP/1.1 200 OK\r\nConnection: x,Close\r\ncontent-length: 0\r\n\r\n", true),
+            (b"HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n", true),
+            (b"HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 0\r\n\r\n", false),
+        ] {
+            let answers = responses(bytes, &[], false).unwrap();
+            assert_eq!(answers[0].says_close(), closes, "{}", bytes.escape_ascii());
+        }
     }
 
     #[test]

@@ -314,6 +314,22 @@ fn a_peer_that_takes_nothing_is_given_up() {
 }
 
 #[test]
+fn a_stall_of_the_inner_machine_is_one_of_the_whole_connection() {
+    let mut pair = established();
+    pair.down.capacity = 0;
+    pair.server.wire.top().send(&b"in vain"[..]);
+    assert!(!pair.server.wire.outbox().is_empty());
+    pair.server.wire.top().fail(Kind::Timeout(Timer::WriteStall));
+    pair.server.wire.top().close();
+    pair.nudge();
+    pair.settle();
+    let error = pair.server.error.as_ref().and_then(|error| error.wire());
+    assert_eq!(error.map(|error| error.kind), Some(Kind::Timeout(Timer::WriteStall)));
+    assert_eq!(pair.server.closed, Some(CloseReason::Failed), "nothing is left to wait for");
+    assert!(pair.server.wire.outbox().is_empty());
+}
+
+#[test]
 fn the_inner_timer_is_passed_on() {
     let mut pair = established();
     let at = pair.now + Duration::from_secs(5);
@@ -327,7 +343,7 @@ fn the_inner_timer_is_passed_on() {
 #[test]
 fn the_inner_error_comes_through_and_stays() {
     let mut pair = established();
-    pair.server.wire.top().fail();
+    pair.server.wire.top().fail(Kind::Closed);
     pair.server.wire.top().send(&b"413"[..]);
     pair.server.wire.top().close();
     pair.nudge();
@@ -342,7 +358,7 @@ fn the_inner_error_comes_through_and_stays() {
 fn the_first_error_is_the_one_that_stays() {
     let mut pair = established();
     pair.down.capacity = 0;
-    pair.server.wire.top().fail();
+    pair.server.wire.top().fail(Kind::Closed);
     pair.server.wire.top().send(&b"413"[..]);
     pair.nudge();
     pair.settle();

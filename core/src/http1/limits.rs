@@ -83,7 +83,7 @@ pub struct ServerConfig {
     pub body_rate: u32,
     /// The body rate is measured over windows of this length, the first one free. Default 5 s.
     pub body_grace: Duration,
-    /// Queued bytes of which the peer takes none. Default 30 s.
+    /// Queued bytes of which the peer takes none; noticed within twice that time. Default 30 s.
     pub write_stall: Duration,
     /// The application must answer within this time, or 503 is sent. Default 30 s.
     pub handler: Option<Duration>,
@@ -130,7 +130,7 @@ pub struct ClientConfig {
     pub response_head: Option<Duration>,
     /// Between two pieces of a response body, measured only while reading is wanted. Default 15 s.
     pub between_bytes: Option<Duration>,
-    /// Queued bytes of which the peer takes none. Default 30 s.
+    /// Queued bytes of which the peer takes none; noticed within twice that time. Default 30 s.
     pub write_stall: Duration,
     /// Requests on their way at once, at most; how many of them depends on how fast answers come.
     /// Default 1: the next request waits for the answer, and so does 0.

@@ -19,7 +19,7 @@ use crate::time::{Deadline, Instant, Timer};
 pub struct TunnelConfig {
     /// Unread bytes above which no more are read. Default 64 KiB.
     pub inbox: usize,
-    /// Queued bytes of which the peer takes none. Default 30 s.
+    /// Queued bytes of which the peer takes none; noticed within twice that time. Default 30 s.
     pub write_stall: Duration,
     /// After [`Tunnel::close`], the peer's remaining bytes are read for at most this time. Default
     /// 1 s.

@@ -46,7 +46,8 @@ pub struct RestServerConfig {
     pub idle_timeout: Duration,
     /// The handler must answer within this time, or 503 is sent; a route can differ. Default 30 s.
     pub handler_timeout: Option<Duration>,
-    /// Queued bytes of which the client takes none. Default 30 s.
+    /// Queued bytes of which the client takes none; noticed within twice that time. Of what is
+    /// encrypted already, `write_stall` of the TLS options says it. Default 30 s.
     pub write_timeout: Duration,
     /// Bytes a second at which a body must come; 0 asks for nothing. Default 240.
     pub min_body_rate: u32,

@@ -137,9 +137,15 @@ impl IntoResponse for () {
     }
 }
 
+/// The bare status; an error says what it is, as a [`Problem`].
 impl IntoResponse for StatusCode {
     fn into_response(self) -> Response {
-        Response::new(self)
+        // https://www.rfc-editor.org/rfc/rfc9110#section-15.5
+        if self.is_client_error() || self.is_server_error() {
+            Problem::new(self).into_response()
+        } else {
+            Response::new(self)
+        }
     }
 }
 

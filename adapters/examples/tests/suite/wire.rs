@@ -155,6 +155,26 @@ fn an_expectation_is_met_when_the_handler_reads() {
 }
 
 #[test]
+fn an_expectation_is_met_when_the_answer_streams_the_body_back() {
+    each(async |security| {
+        let site = Site::start(security).await;
+        raw(&site, |mut socket| {
+            for _ in 0..2 {
+                socket.send(
+                    "POST /echo HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\n\
+                     content-length: 3\r\n\r\n",
+                );
+                assert_eq!(socket.answer().unwrap().status(), 100);
+                socket.send("abc");
+                let answer = socket.answer().unwrap();
+                assert_eq!((answer.status(), answer.body.as_slice()), (200, &b"abc"[..]));
+            }
+        })
+        .await;
+    });
+}
+
+#[test]
 fn an_expectation_is_not_met_by_a_handler_that_does_not_read() {
     each(async |security| {
         let site = Site::start(security).await;

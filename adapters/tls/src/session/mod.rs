@@ -139,8 +139,14 @@ impl Session {
                 Ok(None) if self.dead => {}
                 Ok(None) => return Ok(None),
                 Err(error) => {
-                    // A failed machine that lingers still wants to see, and drop, what comes.
+                    if error.kind == Kind::Timeout(Timer::WriteStall) {
+                        // What is encrypted already is as stuck as the rest, and so would be a
+                        // close_notify.
+                        self.dead = true;
+                        self.abandon();
+                    }
                     let error = self.error.get_or_insert(Error::Wire(error)).clone();
+                    // A failed machine that lingers still wants to see, and drop, what comes.
                     while self.feed(inner, now) {
                         let _ = inner.poll_event(now);
                     }

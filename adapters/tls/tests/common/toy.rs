@@ -50,12 +50,8 @@ impl Toy {
         self.then = Some(Status::HalfClose);
     }
 
-    pub fn fail(&mut self) {
-        self.error = Some(Error {
-            kind: Kind::Closed,
-            phase: Phase::Idle,
-            delivery: Delivery::MaybeProcessed,
-        });
+    pub fn fail(&mut self, kind: Kind) {
+        self.error = Some(Error { kind, phase: Phase::Idle, delivery: Delivery::MaybeProcessed });
     }
 }
 

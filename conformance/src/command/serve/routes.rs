@@ -63,7 +63,7 @@ async fn echo(request: Request) -> Response {
 /// So many bytes, of a length that is not announced.
 async fn stream(request: Request) -> Result<Response, Problem> {
     let left = request.path::<u64>()?;
-    Ok(Response::ok(Body::stream(Letters { left })))
+    Ok(Response::ok(Body::stream(Letters { left })).header(CONTENT_TYPE, "text/plain"))
 }
 
 async fn status(request: Request) -> Result<StatusCode, Problem> {
