@@ -22,6 +22,7 @@ pub mod network;
 pub mod pair;
 pub mod reader;
 pub mod record;
+pub mod reference;
 pub mod report;
 pub mod run;
 pub mod suite;

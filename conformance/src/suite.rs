@@ -11,7 +11,7 @@ use crate::feed::Way;
 use crate::judge::{Chosen, judge};
 use crate::reader;
 use crate::run::{self, TRAILING_REQUEST, TRAILING_RESPONSE};
-use crate::transcript::{Fate, Start, Transcript};
+use crate::transcript::{Fate, Message, Start, Transcript};
 
 /// Random cuts are drawn so many times for each case.
 const CUTS: u64 = 4;
@@ -212,16 +212,7 @@ fn trailing_problem(side: Side, whole: &Transcript, run: &Transcript) -> Option<
 
 /// A run in one line.
 pub fn describe(run: &Transcript) -> String {
-    let message = |message: &crate::transcript::Message| {
-        let start = match &message.start {
-            Start::Request { method, target, .. } => format!("{method} {target}"),
-            Start::Response { status, .. } => status.to_string(),
-        };
-        let body = shorten(&message.body);
-        let end = if message.complete { "" } else { ", unfinished" };
-        format!("[{start}, {} fields, body {body}{end}]", message.headers.len())
-    };
-    let messages: Vec<String> = run.messages.iter().map(message).collect();
+    let messages: Vec<String> = run.messages.iter().map(describe_message).collect();
     let answers: Vec<String> =
         run.written.iter().map(|answer| reader::Message::status(answer).to_string()).collect();
     let mut text = format!("{} fate {:?}", messages.join(" "), run.fate);
@@ -239,6 +230,17 @@ pub fn describe(run: &Transcript) -> String {
         text.push_str(&part);
     }
     text.trim_start().to_owned()
+}
+
+/// A message in a few words.
+pub fn describe_message(message: &Message) -> String {
+    let start = match &message.start {
+        Start::Request { method, target, .. } => format!("{method} {target}"),
+        Start::Response { status, .. } => status.to_string(),
+    };
+    let body = shorten(&message.body);
+    let end = if message.complete { "" } else { ", unfinished" };
+    format!("[{start}, {} fields, body {body}{end}]", message.headers.len())
 }
 
 /// Bytes for human eyes.

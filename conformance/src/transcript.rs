@@ -141,6 +141,15 @@ impl Message {
         }
     }
 
+    /// The same without what targets and hosts say.
+    pub fn without_authority(&self) -> Self {
+        let mut message = self.clone();
+        if let Start::Request { authority, .. } = &mut message.start {
+            *authority = None;
+        }
+        message
+    }
+
     /// Body bytes came.
     pub fn data(&mut self, data: &Bytes) {
         self.body.extend_from_slice(data);
