@@ -134,7 +134,7 @@ fn check_parse(case: &ParseCase, seed: u64) -> (CaseResult, Vec<Way>, String) {
         };
         let problems = match judge(case, &cut) {
             // Law 3: every cut gives the same.
-            Ok(_) if !cut.agrees_with(&whole) => {
+            Ok(_) if cut != whole => {
                 vec![format!("differs from the whole input: {}", describe(&whole))]
             }
             Ok(_) => continue,
@@ -207,7 +207,7 @@ fn trailing_problem(side: Side, whole: &Transcript, run: &Transcript) -> Option<
         }
         (Fate::HalfClosed | Fate::Closed(_), _) => {}
     }
-    (!run.agrees_with(whole)).then(|| format!("differs from the input alone: {}", describe(whole)))
+    (run != *whole).then(|| format!("differs from the input alone: {}", describe(whole)))
 }
 
 /// A run in one line.

@@ -74,7 +74,7 @@ pub struct Transcript {
     pub error: Option<Error>,
     /// Everything the machine wrote, interim 100 responses left out.
     pub written: Vec<reader::Message>,
-    /// Interim 100 responses that it wrote: law 3 lets their number depend on the cuts.
+    /// Interim 100 responses that it wrote.
     pub sent_100: usize,
     /// How the connection stands.
     pub fate: Fate,
@@ -87,12 +87,6 @@ pub struct Transcript {
 }
 
 impl Transcript {
-    /// Whether two runs say the same (law 3).
-    pub fn agrees_with(&self, other: &Self) -> bool {
-        let blank = |run: &Self| Self { sent_100: 0, ..run.clone() };
-        blank(self) == blank(other)
-    }
-
     /// The messages that were delivered whole.
     pub fn complete(&self) -> usize {
         self.messages.iter().filter(|message| message.complete).count()

@@ -10,7 +10,7 @@
 //!    a constructor argument.
 //! 3. Split-invariance: with adjacent `Data` merged, the events, the errors, the bytes left over
 //!    and the outbox do not depend on how the input was cut. (One permission: an interim 100 may be
-//!    absent when body bytes were there before the head was answered.)
+//!    absent when the body was pulled before it was asked for, and bytes of it were there.)
 //! 4. An `Err` is fatal and sticky for `poll_event` and the verbs: the same error again. Except
 //!    `Usage`, which changes nothing. What remains is orderly: the driver keeps flushing the outbox
 //!    and obeys `wants_read`, `deadline` and `status`. An orderly close is a status, never an `Err`.

@@ -66,7 +66,7 @@ fn same_however_cut(
         if let Some(breach) = cut.breach {
             return Err(breach);
         }
-        if !cut.agrees_with(&whole) {
+        if cut != whole {
             let (cut, whole) = (describe(&cut), describe(&whole));
             return Err(Breach(format!("cut:   {cut}\nwhole: {whole}")));
         }
