@@ -1,6 +1,8 @@
 //! The suite over the adapters of sinew: every case plain and over TLS, whole and cut.
 
-use crate::case::{Case, CaseLimits, Outcome, ParseCase, Side};
+use sinew_core::http1::ClientConfig;
+
+use crate::case::{Case, Outcome, ParseCase, Side};
 use crate::deviations::Deviations;
 use crate::feed::Way;
 use crate::judge::{Chosen, judge};
@@ -8,7 +10,7 @@ use crate::network::adapter::Adapter;
 use crate::network::certificate::Secrets;
 use crate::network::client::Called;
 use crate::network::conversation::{Patience, Transport, names_no_path};
-use crate::network::server::{Served, configurable};
+use crate::network::server::{Served, configurable, has};
 use crate::suite::{CaseResult, Verdict, describe, settle};
 use crate::transcript::Transcript;
 
@@ -151,7 +153,7 @@ fn playable(case: &Case) -> Result<&ParseCase, &'static str> {
         Err("switches protocols")
     } else if expect.target.as_ref().is_some_and(|t| t.0 == b"*") || names_no_path(expect) {
         Err("is answered by the router, in front of every application")
-    } else if case.side == Side::Response && case.limits != CaseLimits::default() {
+    } else if case.side == Side::Response && !has(&ClientConfig::default().limits, case.limits) {
         Err("needs limits that no RestClient has")
     } else if !configurable(case.limits) {
         Err("needs limits that no RestServer has")

@@ -202,10 +202,16 @@ fn transcript(seen: &Seen, log: &Log) -> Transcript {
     }
 }
 
-/// The limits that a `RestServer` has.
+/// Whether a `RestServer` can be given these limits, or has them anyway.
 pub fn configurable(limits: CaseLimits) -> bool {
-    let CaseLimits { max_head, max_uri, max_headers, max_body, .. } = limits;
-    limits == CaseLimits { max_head, max_uri, max_headers, max_body, ..CaseLimits::default() }
+    let fixed =
+        CaseLimits { max_head: None, max_uri: None, max_headers: None, max_body: None, ..limits };
+    has(&Limits::default(), fixed)
+}
+
+/// Whether these limits are those of a case anyway.
+pub fn has(limits: &Limits, case: CaseLimits) -> bool {
+    run::limits(limits, case).is_ok_and(|wanted| wanted == *limits)
 }
 
 fn config(case: CaseLimits) -> Result<RestServerConfig, String> {

@@ -183,8 +183,9 @@ impl Server {
     /// Whether the client waits for `100 Continue` before it sends the body, and may be told to go on:
     /// what it announced is within the limit.
     pub fn awaits_continue(&self) -> bool {
-        let announced = self.decoder.known_rest().unwrap_or(0);
-        self.waits_continue && self.awaits_response() && announced <= self.body_limit
+        let allowed =
+            || self.decoder.known_rest().is_none_or(|announced| announced <= self.body_limit);
+        self.waits_continue && self.awaits_response() && allowed()
     }
 
     /// Whether more request body can be pulled.
