@@ -151,11 +151,11 @@ fn single<'a>(fields: &'a Lines, name: &'a str) -> Result<Option<&'a [u8]>, Stop
     if values.next().is_none() { Ok(value) } else { Err(Refused("a framing field twice")) }
 }
 
-fn head<'a>(
-    bytes: &'a [u8],
+fn head(
+    bytes: &[u8],
     first_line: impl Fn(&[u8]) -> Result<(Start, &'static str), Stop>,
     folds: Folds,
-) -> Result<(Head, &'a [u8]), Stop> {
+) -> Result<(Head, &[u8]), Stop> {
     let (first, rest) = line(bytes)?;
     let (start, version) = first_line(first)?;
     let (fields, rest) = fields(rest, folds)?;

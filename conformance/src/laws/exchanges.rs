@@ -68,7 +68,8 @@ fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), Breach> {
 fn check_requests(requests: &[Message], plan: &[Exchange]) -> Result<(), Breach> {
     for (i, got) in requests.iter().enumerate() {
         let altered = || format!("request {i} was altered: {got:?}");
-        let (Start::Request { method, target, .. }, Some(wanted)) = (&got.start, plan.get(i)) else {
+        let (Start::Request { method, target, .. }, Some(wanted)) = (&got.start, plan.get(i))
+        else {
             return Err(Breach(altered()));
         };
         let sent = wanted.request.bytes();

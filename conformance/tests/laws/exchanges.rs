@@ -58,23 +58,26 @@ fn exchange() -> impl Strategy<Value = Exchange> {
 fn calm() -> BoxedStrategy<Weather> {
     let pieces = vec(prop_oneof![1usize..4, 10usize..500, 5000usize..70_000], 0..5);
     let stalls = vec((0u64..200_000, 1u64..300), 0..3);
-    (pieces, stalls, select(vec![0usize, 100, 5000])).prop_map(|(pieces, mut stalls, capacity)| {
-        stalls.sort_unstable();
-        let stalls = stalls.into_iter().map(|(at, ms)| (at, Duration::from_millis(ms))).collect();
-        Weather { pieces, stalls, cut: None, capacity }
-    })
-    .boxed()
+    (pieces, stalls, select(vec![0usize, 100, 5000]))
+        .prop_map(|(pieces, mut stalls, capacity)| {
+            stalls.sort_unstable();
+            let stalls =
+                stalls.into_iter().map(|(at, ms)| (at, Duration::from_millis(ms))).collect();
+            Weather { pieces, stalls, cut: None, capacity }
+        })
+        .boxed()
 }
 
 /// Cuts, and stalls that timers do mind.
 fn storm() -> BoxedStrategy<Weather> {
     let stalls = vec((0u64..2000, 1u64..60), 0..3);
-    (calm(), stalls, option::of(0u64..3000)).prop_map(|(calm, mut stalls, cut)| {
-        stalls.sort_unstable();
-        let stalls = stalls.into_iter().map(|(at, s)| (at, Duration::from_secs(s))).collect();
-        Weather { stalls, cut, ..calm }
-    })
-    .boxed()
+    (calm(), stalls, option::of(0u64..3000))
+        .prop_map(|(calm, mut stalls, cut)| {
+            stalls.sort_unstable();
+            let stalls = stalls.into_iter().map(|(at, s)| (at, Duration::from_secs(s))).collect();
+            Weather { stalls, cut, ..calm }
+        })
+        .boxed()
 }
 
 /// What a client may send behind others.
@@ -92,8 +95,12 @@ fn scene(
     depth: impl Strategy<Value = u32>,
     weather: fn() -> BoxedStrategy<Weather>,
 ) -> impl Strategy<Value = Scene> {
-    (plan, depth, weather(), weather())
-        .prop_map(|(plan, depth, up, down)| Scene { plan, depth, up, down })
+    (plan, depth, weather(), weather()).prop_map(|(plan, depth, up, down)| Scene {
+        plan,
+        depth,
+        up,
+        down,
+    })
 }
 
 fn check(scene: &Scene) -> Result<(), TestCaseError> {
