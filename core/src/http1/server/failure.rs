@@ -1,9 +1,9 @@
 //! The answer that the machine writes by itself when an exchange fails.
 
 use crate::error::{Error, Misuse};
+use crate::head::same_name;
 use crate::http1::encode;
 use crate::http1::framing::Asked;
-use crate::head::same_name;
 use crate::http1::grammar::{is_field_value, is_token};
 use crate::observe;
 use crate::problem::{Document, Ids, MEDIA_TYPE};
