@@ -104,7 +104,7 @@ fn every_route_answers_on_every_runtime() {
         assert_eq!(server.get("/status/204").body, b"");
         let refusal = server.get("/status/418");
         assert_eq!(refusal.status(), 418);
-        assert_eq!(refusal.body, br#"{"status":418,"title":"I'm a teapot"}"#);
+        assert_eq!(refusal.body, br#"{"title":"I'm a teapot","status":418}"#);
         assert_eq!(server.get("/status/99").status(), 400);
         assert_eq!(server.get("/delay/20").body, b"Hello, World!");
         let headers = String::from_utf8(server.get("/headers").body).unwrap();

@@ -13,8 +13,11 @@
 //! | [`head`] | request and response heads, indexed over one block |
 //! | [`http1`] | HTTP/1.1, both roles |
 //! | [`client`] | what a client decides above one connection: the pool |
-//! | [`server`] | which handler a request belongs to |
+//! | [`server`] | what a server decides above one connection: the route, and the stack of policies |
 //! | [`policy`] | what all policies share |
+//! | [`reason`] | why a request was refused, and with which status |
+//! | [`problem`] | the document that says so |
+//! | [`propagation`] | what a call inherits from the request that causes it |
 //! | [`security`] | who may do what: CORS, access rules, identity, tokens |
 //! | [`observe`] | decisions as events; trace and request ids |
 //!
@@ -110,6 +113,9 @@ pub mod machine;
 pub mod observe;
 pub mod outbox;
 pub mod policy;
+pub mod problem;
+pub mod propagation;
+pub mod reason;
 pub mod security;
 pub mod server;
 pub mod time;

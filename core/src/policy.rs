@@ -1,5 +1,7 @@
 //! What all policies share.
 
+use crate::reason::Reason;
+
 /// What becomes of the verdicts of a policy: one switch, the same for all of them.
 ///
 /// A policy does not look at it; whoever asks the policy does.
@@ -24,6 +26,54 @@ impl Mode {
     pub const fn obeys(self) -> bool {
         matches!(self, Self::Enforce)
     }
+}
+
+/// Where a layer of the [server's stack](crate::server::Stack) stands. Requests pass the stages in this order, answers in the opposite one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Stage {
+    /// Gives the request its names: nothing is refused before it has one.
+    Identify,
+    /// What is answered before anyone has to prove anything: preflights carry no credentials.
+    Preflight,
+    /// Cheap limits by address, so that floods of bad tokens cost no signatures.
+    Shield,
+    /// Who asks?
+    Authenticate,
+    /// May they?
+    Authorise,
+    /// How much of it?
+    Limit,
+    /// Is it what the route takes?
+    Validate,
+    /// Whatever the application adds; all that is known of the request is known here.
+    Application,
+}
+
+impl Stage {
+    /// A fixed, lower-case name, fit for logs and metric labels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Identify => "identify",
+            Self::Preflight => "preflight",
+            Self::Shield => "shield",
+            Self::Authenticate => "authenticate",
+            Self::Authorise => "authorise",
+            Self::Limit => "limit",
+            Self::Validate => "validate",
+            Self::Application => "application",
+        }
+    }
+}
+
+/// A refusal.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Refused {
+    /// By a layer of this stage.
+    pub stage: Stage,
+    /// Why.
+    pub reason: Reason,
+    /// Whether it was enforced, or only noted.
+    pub mode: Mode,
 }
 
 /// How much a request matters when not all can be served; the greater, the longer it is kept.

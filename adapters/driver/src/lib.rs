@@ -17,7 +17,7 @@ pub use io::{Io, Listener, Peer};
 pub use runtime::{Runtime, Spawn, StdListener};
 pub use server::{
     Handler, HandlerTimeout, IntoResponse, Json, Local, Mode, Notice, Problem, Request, Response,
-    RestServer, RestServerConfig, RouteOptions, ServerBuilder, ServerHandle, Sse, SseEvent,
-    StopReport, Threads,
+    RestServer, RestServerConfig, RouteOptions, SecurityPolicy, ServerBuilder, ServerHandle, Sse,
+    SseEvent, StopReport, Threads,
 };
 pub use upgraded::Upgraded;

@@ -4,6 +4,8 @@ use http::StatusCode;
 
 use crate::error::Error;
 use crate::machine::CloseReason;
+use crate::policy::Refused;
+use crate::security::{AccessVerdict, CorsKind, CorsReason, CredentialVerdict};
 
 /// One decision of a machine. No strings: every reason is an enum.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,6 +55,36 @@ pub enum Event {
     TlsEstablished {
         /// Whether the peer showed a certificate that was accepted.
         peer_authenticated: bool,
+    },
+    /// What a request is to CORS, and what it was granted (server).
+    Cors {
+        /// The exchange.
+        exchange: u64,
+        /// What it is.
+        kind: CorsKind,
+        /// Why it was granted what it was.
+        reason: CorsReason,
+    },
+    /// What became of a credential (server).
+    Credential {
+        /// The exchange.
+        exchange: u64,
+        /// Whether it is good, and if not, why.
+        verdict: CredentialVerdict,
+    },
+    /// Which access rule decided (server).
+    Access {
+        /// The exchange.
+        exchange: u64,
+        /// The rule, and what it says.
+        verdict: AccessVerdict,
+    },
+    /// A layer of the stack refused a request, or would have (server).
+    Refused {
+        /// The exchange.
+        exchange: u64,
+        /// Which one, why, and whether that was enforced.
+        refused: Refused,
     },
     /// The log overflowed: this many events were dropped since the last one drained.
     Lost(u64),

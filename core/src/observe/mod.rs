@@ -10,3 +10,11 @@ pub use event::Event;
 pub use log::{CAPACITY, Log};
 pub use request_id::RequestId;
 pub use trace_context::TraceContext;
+
+/// Writes bytes as lower-case hexadecimal digits.
+fn hex(to: &mut [u8], bytes: &[u8]) {
+    for (pair, byte) in to.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = b"0123456789abcdef"[usize::from(byte >> 4)];
+        pair[1] = b"0123456789abcdef"[usize::from(byte & 15)];
+    }
+}

@@ -4,6 +4,7 @@ use core::fmt;
 
 use bytes::Bytes;
 
+use super::hex;
 use crate::head::Fields;
 
 /// The field that carries it.
@@ -13,8 +14,15 @@ pub const FIELD: &str = "x-request-id";
 pub const BYTES: usize = 128;
 
 /// An id that is safe to print anywhere: letters, digits and `-._~:/+=@`.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct RequestId(Bytes);
+#[derive(Clone)]
+pub struct RequestId(Text);
+
+/// Neither takes memory of its own: one lies in the head that it came in.
+#[derive(Clone)]
+enum Text {
+    Given(Bytes),
+    Minted([u8; 32]),
+}
 
 impl RequestId {
     /// The id that a request brings, if it is one and safe.
@@ -23,24 +31,38 @@ impl RequestId {
         let id = ids.next()?;
         let sound =
             ids.next().is_none() && (1..=BYTES).contains(&id.len()) && id.iter().all(is_safe);
-        sound.then(|| Self(Bytes::copy_from_slice(id)))
+        sound.then(|| Self(Text::Given(fields.block().slice_ref(id))))
     }
 
     /// An id of our own: 32 digits of a number that nobody else has.
     pub fn mint(number: u128) -> Self {
-        Self(Bytes::from(format!("{number:032x}")))
+        let mut digits = [0; 32];
+        hex(&mut digits, &number.to_be_bytes());
+        Self(Text::Minted(digits))
     }
 
     /// The id as text.
     pub fn as_str(&self) -> &str {
+        let id: &[u8] = match &self.0 {
+            Text::Given(bytes) => bytes,
+            Text::Minted(digits) => digits,
+        };
         // Only ASCII is let in.
-        core::str::from_utf8(&self.0).unwrap_or_default()
+        core::str::from_utf8(id).unwrap_or_default()
     }
 }
 
 fn is_safe(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~:/+=@".contains(byte)
 }
+
+impl PartialEq for RequestId {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for RequestId {}
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,6 +7,7 @@ use core::num::{NonZeroU64, NonZeroU128};
 
 use bytes::Bytes;
 
+use super::hex;
 use crate::head::Fields;
 
 /// Bytes of `tracestate` that are passed on, at most; what is beyond is dropped entry by entry.
@@ -99,13 +100,6 @@ impl TraceContext {
 impl fmt::Debug for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(core::str::from_utf8(&self.traceparent()).unwrap_or_default())
-    }
-}
-
-fn hex(to: &mut [u8], bytes: &[u8]) {
-    for (pair, byte) in to.chunks_exact_mut(2).zip(bytes) {
-        pair[0] = b"0123456789abcdef"[usize::from(byte >> 4)];
-        pair[1] = b"0123456789abcdef"[usize::from(byte & 15)];
     }
 }
 

@@ -10,7 +10,6 @@ mod credential;
 mod forwarded;
 mod identity;
 mod network;
-mod propagation;
 mod refused;
 mod rule;
 mod token;
@@ -26,12 +25,11 @@ pub use identity::{
     ClientKey, IPV6_CLIENT_PREFIX, KeyDigest, PeerName, Principal, SecurityContext, Subject,
 };
 pub use network::{BadNetwork, Network};
-pub use propagation::{CallContext, Propagated, Propagation};
 pub use refused::{RefusedConfig, RefusedTokens};
 pub use rule::{BadRule, Condition, Effect, Identity, Routes, Rule, Who};
 pub use token::{
-    BadClaimConfig, Binding, Claim, ClaimConfig, ClaimPolicy, Claims, Thumbprint, TokenError,
-    TokenValidator,
+    BadClaimConfig, Binding, Claim, ClaimConfig, ClaimPolicy, Claims, CredentialVerdict,
+    Thumbprint, TokenError, TokenValidator,
 };
 
 /// What a token consists of: <https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2>

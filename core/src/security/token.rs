@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
-use super::{BearerError, Credential, Principal};
+use super::{BadCredential, BearerError, Credential, Principal};
 
 /// Who verifies credentials: signatures, hashes and key sets live behind this seam.
 ///
@@ -68,6 +68,19 @@ pub enum TokenError {
     Binding,
     /// The validator cannot tell now: 503.
     Unavailable,
+}
+
+/// What became of the credential of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum CredentialVerdict {
+    /// The request has none.
+    Absent,
+    /// It is good.
+    Good,
+    /// It cannot be read.
+    Unreadable(BadCredential),
+    /// It was refused.
+    Refused(TokenError),
 }
 
 /// A claim that a policy can need.

@@ -1,9 +1,15 @@
-//! The server's side above the connection: which handler a request belongs to.
+//! The server's side above the connection: which handler a request belongs to, and what it passes
+//! on its way there.
 
 mod params;
 mod path;
 mod route;
+mod stack;
 
 pub use params::{Params, Template};
 pub use path::BadPath;
 pub use route::{Found, RouteError, Router, RouterBuilder};
+pub use stack::{
+    Arrival, Authentication, BadMediaType, BoxLayer, Cost, Decision, End, Expectation, Identify,
+    Layer, MediaRange, OutOfOrder, Peer, Record, ResponseHead, RoutePolicy, Stack, Validation,
+};

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
-use sinew_core::server::RouterBuilder;
+use sinew_core::policy;
+use sinew_core::security::{Cors, TrustedProxies};
+use sinew_core::server::{Layer, RoutePolicy, RouterBuilder};
 use sinew_tls::ServerTls;
 
 use super::config::RestServerConfig;
 use super::control::Control;
 use super::listen::Place;
 use super::mode::{Handler, Mode};
+use super::policies::{Numbers, Policies, SecurityPolicy};
 use super::rest_server::{Port, RestServer};
 use super::service::{Notice, Observer, Route, RouteOptions, Service};
 use crate::error::Error;
@@ -27,6 +30,7 @@ pub struct ServerBuilder<R, M: Mode> {
     routes: RouterBuilder<Route<M>>,
     fallback: Option<M::Handler>,
     observer: Option<Observer>,
+    policies: Policies,
     /// The first thing that made no sense.
     refused: Option<Error>,
 }
@@ -40,6 +44,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             routes: RouterBuilder::new(),
             fallback: None,
             observer: None,
+            policies: Policies::default(),
             refused: None,
         }
     }
@@ -117,6 +122,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         options: RouteOptions,
         handler: impl Handler<M>,
     ) -> Self {
+        self.policies.of_route(Some(&method), template, &options);
         let route = Route { handler: handler.into_handler(), options };
         if let Err(error) = self.routes.route(method, template, route) {
             self.refuse(Error::config(error.to_string()));
@@ -131,6 +137,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         options: RouteOptions,
         handler: impl Handler<M>,
     ) -> Self {
+        self.policies.of_route(None, template, &options);
         let route = Route { handler: handler.into_handler(), options };
         if let Err(error) = self.routes.any(template, route) {
             self.refuse(Error::config(error.to_string()));
@@ -141,6 +148,40 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
     /// Answers what no route matches; without it that is 404.
     pub fn fallback(mut self, handler: impl Handler<M>) -> Self {
         self.fallback = Some(handler.into_handler());
+        self
+    }
+
+    /// Says who callers are and what they may: by certificate, by token, by rules.
+    pub fn security(mut self, policy: impl Into<SecurityPolicy>) -> Self {
+        self.policies.security = Some(policy.into());
+        self
+    }
+
+    /// Lets pages of other origins read answers.
+    pub fn cors(mut self, cors: Cors) -> Self {
+        self.policies.cors = Some(cors);
+        self
+    }
+
+    /// Names the proxies in front of the server: of these alone, who they say a request is from is
+    /// believed.
+    pub fn trusted_proxies(mut self, proxies: TrustedProxies) -> Self {
+        self.policies.proxies = Some(proxies);
+        self
+    }
+
+    /// Adds a layer of the application; it stands behind those of the server in its stage.
+    pub fn layer(self, layer: impl Layer + Send + Sync + 'static) -> Self {
+        self.layer_in(policy::Mode::Enforce, layer)
+    }
+
+    /// The same, obeyed or only tried.
+    pub fn layer_in(
+        mut self,
+        mode: policy::Mode,
+        layer: impl Layer + Send + Sync + 'static,
+    ) -> Self {
+        self.policies.own.push((mode, Box::new(layer)));
         self
     }
 
@@ -161,11 +202,14 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
     ///
     /// What makes no sense in routes or configuration, and what the sockets say.
     pub async fn bind(self) -> Result<RestServer<R, M>, Error> {
-        let Self { runtime, config, mut places, routes, fallback, observer, refused } = self;
+        let Self { runtime, config, mut places, routes, fallback, observer, policies, refused } =
+            self;
         if let Some(error) = refused {
             return Err(error);
         }
         config.check().map_err(Error::config)?;
+        let router = routes.build();
+        let stack = policies.build(router.templates())?;
         if places.is_empty() {
             let host = &config.host;
             let bare_v6 = host.contains(':') && !host.starts_with('[');
@@ -201,7 +245,16 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             ports.push(Port { listener, tls, _file: bound.file });
         }
         let machine = Arc::new(config.machine(runtime.epoch(), observer.is_some()));
-        let service = Service { router: routes.build(), fallback, machine, observer };
+        let service = Service {
+            router,
+            fallback,
+            machine,
+            observer,
+            stack,
+            elsewhere: RoutePolicy::default(),
+            numbers: Numbers::default(),
+            tls,
+        };
         Ok(RestServer {
             runtime,
             ports,

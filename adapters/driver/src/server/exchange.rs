@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::{Method, StatusCode};
 use http_body::Body as _;
@@ -12,21 +13,23 @@ use sinew_core::Wire as _;
 use sinew_core::error::{Misuse, Phase};
 use sinew_core::head::RequestHead;
 use sinew_core::http1::{self, BodySize, NO_FIELDS, Rejected, ServerEvent};
-use sinew_core::server::Params;
-use sinew_core::time::Instant;
+use sinew_core::problem::Ids;
+use sinew_core::reason::Reason;
+use sinew_core::server::{Arrival, Decision, End, Params, RoutePolicy};
+use sinew_core::time::{Epoch, Instant};
 
 use super::http1::{Http, ServerWire};
 use super::link::{Demand, Slot};
 use super::mode::Mode;
+use super::policies::{self, Passage};
+use super::problem::Problem;
 use super::request::Request;
-use super::response::Response;
+use super::response::{IntoResponse as _, Response};
 use super::service::{Destination, HandlerTimeout, Notice, RouteOptions};
 use super::stream::Outgoing;
 use crate::body::Body;
 use crate::drive;
 use crate::runtime::Runtime;
-
-const INTERNAL: &str = r#"{"status":500,"title":"Internal Server Error"}"#;
 
 /// What the connection is doing for its client.
 pub(super) enum Exchange<M: Mode> {
@@ -74,7 +77,19 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         self.link.begin(exchange);
 
         let service = Arc::clone(&self.service);
-        let (handler, options, template, params) = match service.find(&head) {
+        let destination = service.find(&head);
+        if !service.stack.is_empty() {
+            let (route, policy) = match &destination {
+                Destination::Route { route, template, .. } => {
+                    (Some(*template), &route.options.policy)
+                }
+                Destination::Fallback(_) | Destination::Answer(_) => (None, &service.elsewhere),
+            };
+            if let Some(response) = self.ask_policies(now, &head, route, policy) {
+                return self.respond(now, response);
+            }
+        }
+        let (handler, options, template, params) = match destination {
             Destination::Answer(response) => return self.respond(now, response),
             Destination::Route { route, template, params } => {
                 (&route.handler, Some(&route.options), Some(template), params)
@@ -84,10 +99,12 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         let mut request = Request::new(head, Arc::clone(&self.link), exchange);
         request.params = params;
         request.template = template.and_then(|template| u32::try_from(template).ok());
+        request.record = self.passage.as_ref().map(|passage| Arc::clone(&passage.record));
         if let Some(options) = options {
             self.apply(now, options);
         }
         if self.has_body {
+            self.describe(now);
             let limit = options.and_then(|options| options.body_limit);
             request.body_limit = limit.unwrap_or(service.machine.limits.body);
             if self.wire.top().set_body_limit(now, request.body_limit).is_err() {
@@ -103,6 +120,67 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                 self.stirred = true;
             }
             Err(_) => self.panicked(now),
+        }
+    }
+
+    /// Asks the policies about a request. An answer: it goes no further.
+    fn ask_policies(
+        &mut self,
+        now: Instant,
+        head: &RequestHead,
+        route: Option<usize>,
+        policy: &RoutePolicy,
+    ) -> Option<Response> {
+        let service = Arc::clone(&self.service);
+        let identity = self.link.identity.get().map(|identity| &**identity);
+        let peer = self.link.policy_peer.get_or_init(|| {
+            Box::new(policies::peer(&self.link.peer, identity, service.tls.as_ref()))
+        });
+        let arrival = Arrival {
+            now,
+            unix: service.machine.epoch.unwrap_or(Epoch::new(Duration::ZERO)).unix(now),
+            number: service.numbers.draw(),
+            head,
+            has_body: self.has_body,
+            route,
+            policy,
+            peer,
+        };
+        let (decision, record) = service.stack.on_head(&arrival);
+        if service.observer.is_some() {
+            for event in record.events(self.wire.top_ref().exchange()) {
+                self.notice(&Notice::Decided(event));
+            }
+        }
+        let retry_after = record.retry_after;
+        self.passage = Some(Passage { record: Arc::new(record), described: false, status: None });
+        match decision {
+            Decision::Continue => None,
+            Decision::Answer(status) => Some(Response::new(status)),
+            Decision::Refuse(reason) => {
+                let problem = Problem::because(reason);
+                Some(match retry_after {
+                    Some(time) => problem.retry_after(time).into_response(),
+                    None => problem.into_response(),
+                })
+            }
+        }
+    }
+
+    /// Tells the machine what belongs on an answer, before it may have to write one by itself.
+    fn describe(&mut self, now: Instant) {
+        let Some(passage) = self.passage.as_mut().filter(|passage| !passage.described) else {
+            return;
+        };
+        passage.described = true;
+        let mut fields = Response::new(StatusCode::INTERNAL_SERVER_ERROR);
+        self.service.stack.on_response(&passage.record, &mut fields);
+        let ids = passage.record.ids();
+        let lines = fields.fields().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        if let Err(error) = self.wire.top().describe_failure(now, ids, lines)
+            && !error.is_fatal()
+        {
+            self.misused(error);
         }
     }
 
@@ -124,6 +202,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         if let Exchange::Handling(running) = &mut self.exchange {
             match catch_unwind(AssertUnwindSafe(|| Pin::new(running).poll(cx))) {
                 Ok(Poll::Pending) => {
+                    self.describe(now);
                     if self.switchable
                         && let Some(response) =
                             self.link.asked_switch(self.wire.top_ref().exchange(), cx.waker())
@@ -202,6 +281,12 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
 
     pub(super) fn end_exchange(&mut self) {
         self.exchange = Exchange::None;
+        if let Some(passage) = self.passage.take() {
+            let now = self.runtime.now();
+            let by_the_machine = || self.wire.top_ref().error().and_then(|error| error.status());
+            let status = passage.status.or_else(by_the_machine);
+            self.service.stack.on_end(&passage.record, &End { now, status });
+        }
         self.seen.producer_waits = false;
         self.stirred = false;
         self.feeding = false;
@@ -211,6 +296,11 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
 
     /// The handler takes the connection over, if the machine lets it.
     fn switch(&mut self, now: Instant, response: Response) {
+        let mut response = response;
+        if let Some(passage) = &mut self.passage {
+            self.service.stack.on_response(&passage.record, &mut response);
+            passage.status = Some(response.status);
+        }
         let Response { status, fields, body, malformed, .. } = response;
         let leaves = self.leaves_http(status);
         let top = self.wire.top();
@@ -249,9 +339,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
     /// 500 without a word of why, and no further request on this connection.
     fn internal_error(&mut self, now: Instant) {
         self.wire.top().close(now);
-        let response = Response::typed(INTERNAL, "application/problem+json")
-            .status(StatusCode::INTERNAL_SERVER_ERROR);
-        if self.send(now, response).is_err() {
+        if self.send(now, Problem::because(Reason::Internal).into_response()).is_err() {
             self.end_exchange();
         }
     }
@@ -269,11 +357,19 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
     }
 
     /// Sends a head, and the body if it is here already.
-    fn send(&mut self, now: Instant, response: Response) -> Result<(), sinew_core::Error> {
-        let Response { status, fields, mut body, trailers, pulse, malformed } = response;
-        if malformed {
+    fn send(&mut self, now: Instant, mut response: Response) -> Result<(), sinew_core::Error> {
+        if response.malformed {
             return Err(sinew_core::Error::usage(Misuse::FieldValue, Phase::ResponseHead));
         }
+        match &mut self.passage {
+            Some(passage) => {
+                self.service.stack.on_response(&passage.record, &mut response);
+                response.write_problem(&passage.record.ids());
+                passage.status = Some(response.status);
+            }
+            None => response.write_problem(&Ids::default()),
+        }
+        let Response { status, fields, mut body, trailers, pulse, .. } = response;
         // A connection leaves HTTP only if its handler takes it over: `Request::upgrade`.
         if self.leaves_http(status) {
             return Err(sinew_core::Error::usage(Misuse::Status, Phase::ResponseHead));

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use serde::de::DeserializeOwned;
+use sinew_core::reason::Reason;
 
 use super::pairs::{self, Pairs};
 use super::problem::Problem;
@@ -21,7 +21,7 @@ impl Request {
     pub fn path<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         let pairs = self.params().map(|(name, value)| (Cow::Borrowed(name), value)).collect();
         T::deserialize(Pairs::new(pairs))
-            .map_err(|why| unfit(StatusCode::BAD_REQUEST, "path", &why))
+            .map_err(|why| unfit(Reason::MalformedRequest, "path", &why))
     }
 
     /// The query, as a struct or a map. A name that comes more than once is a sequence.
@@ -33,7 +33,7 @@ impl Request {
         let query = self.raw_query().unwrap_or_default();
         let pairs = form_urlencoded::parse(query.as_bytes()).collect();
         T::deserialize(Pairs::new(pairs))
-            .map_err(|why| unfit(StatusCode::BAD_REQUEST, "query", &why))
+            .map_err(|why| unfit(Reason::MalformedRequest, "query", &why))
     }
 
     /// The body, as `application/x-www-form-urlencoded`.
@@ -46,8 +46,7 @@ impl Request {
         self.expect_type(|media_type| media_type == "application/x-www-form-urlencoded")?;
         let body = self.bytes().await?;
         let pairs = form_urlencoded::parse(&body).collect();
-        T::deserialize(Pairs::new(pairs))
-            .map_err(|why| unfit(StatusCode::UNPROCESSABLE_ENTITY, "form", &why))
+        T::deserialize(Pairs::new(pairs)).map_err(|why| unfit(Reason::InvalidBody, "form", &why))
     }
 
     /// The body, as JSON.
@@ -55,23 +54,21 @@ impl Request {
     /// # Errors
     ///
     /// 415 for a `content-type` that is not JSON, 400 for bytes that are not JSON, 422 for JSON that
-    /// is not what the type asks for, and those of [`bytes`](Self::bytes).
+    /// is not what the type asks for (the member `path` says where), and those of
+    /// [`bytes`](Self::bytes).
     pub async fn json<T: DeserializeOwned>(self) -> Result<T, Problem> {
         self.expect_type(|media_type| {
             let subtype = media_type.strip_prefix("application/").unwrap_or_default();
             subtype == "json" || subtype.ends_with("+json")
         })?;
         let body = self.bytes().await?;
-        serde_json::from_slice(&body).map_err(|error| {
-            let at = format!("line {} column {}", error.line(), error.column());
-            let (status, detail) = if error.is_data() {
-                // The words are serde's about the client's own document.
-                (StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
-            } else {
-                (StatusCode::BAD_REQUEST, format!("the body is not JSON at {at}"))
-            };
-            Problem::new(status).detail(detail)
-        })
+        let mut json = serde_json::Deserializer::from_slice(&body);
+        let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+            let path = error.path().to_string();
+            misfit(&error.into_inner(), Some(path))
+        })?;
+        json.end().map_err(|error| misfit(&error, None))?;
+        Ok(value)
     }
 
     /// The whole body.
@@ -91,8 +88,9 @@ impl Request {
     /// 400 for bytes that are not UTF-8, and those of [`bytes`](Self::bytes).
     pub async fn text(self) -> Result<String, Problem> {
         let body = self.bytes().await?;
-        String::from_utf8(body.into())
-            .map_err(|_| Problem::new(StatusCode::BAD_REQUEST).detail("the body is not UTF-8 text"))
+        String::from_utf8(body.into()).map_err(|_| {
+            Problem::because(Reason::MalformedRequest).detail("the body is not UTF-8 text")
+        })
     }
 
     /// Fails with 415 unless the media type, in lower case and without parameters, is accepted.
@@ -102,12 +100,26 @@ impl Request {
         if accepts(&media_type.to_ascii_lowercase()) {
             Ok(())
         } else {
-            Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE))
+            Err(Problem::because(Reason::UnsupportedMediaType))
         }
     }
 }
 
 /// A value of the client that is not what was asked for. The words name its own fields and values.
-fn unfit(status: StatusCode, part: &str, why: &pairs::Mismatch) -> Problem {
-    Problem::new(status).detail(format!("{part}: {why}"))
+fn unfit(reason: Reason, part: &str, why: &pairs::Mismatch) -> Problem {
+    Problem::because(reason).detail(format!("{part}: {why}"))
+}
+
+/// Bytes that are not JSON, or JSON that is not what was asked for. The words are serde's about the
+/// client's own document.
+fn misfit(error: &serde_json::Error, path: Option<String>) -> Problem {
+    if error.is_data() {
+        let problem = Problem::because(Reason::InvalidBody).detail(error.to_string());
+        return match path {
+            Some(path) => problem.with("path", path),
+            None => problem,
+        };
+    }
+    let at = format!("line {} column {}", error.line(), error.column());
+    Problem::because(Reason::MalformedRequest).detail(format!("the body is not JSON at {at}"))
 }

@@ -14,6 +14,7 @@ use super::control::{Ending, Phase, Ticket};
 use super::exchange::Exchange;
 use super::link::{Hold, Link};
 use super::mode::Mode;
+use super::policies::Passage;
 use super::service::{Notice, Service};
 use super::session::Session;
 use crate::drive::{self, Alarm, Pipe};
@@ -74,6 +75,8 @@ pub(super) struct Http<W, R: Runtime, M: Mode> {
     pub(super) service: Arc<Service<M>>,
     pub(super) link: Hold,
     pub(super) exchange: Exchange<M>,
+    /// How its request fared with the policies, where there are any.
+    pub(super) passage: Option<Passage>,
     /// The handler, or the producer of the answer's body, may have something for us.
     pub(super) stirred: bool,
     /// The request body is handed over to a reader.
@@ -86,7 +89,7 @@ pub(super) struct Http<W, R: Runtime, M: Mode> {
     /// Why the wire can go no further, as it was first told.
     pub(super) broken: Option<sinew_tls::Error>,
     pipe: Pipe<R::Io>,
-    runtime: R,
+    pub(super) runtime: R,
     alarm: Alarm<R>,
     pub(super) ticket: Ticket,
     /// What the report will say, once the server is stopping.
@@ -108,6 +111,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             service,
             link: Hold::new(link),
             exchange: Exchange::None,
+            passage: None,
             stirred: false,
             feeding: false,
             has_body: false,

@@ -13,7 +13,7 @@ use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use sinew_core::error::{Delivery, Phase};
 use sinew_core::http1::BodySize;
-use sinew_core::server::Template;
+use sinew_core::server::{self, Template};
 use sinew_tls::PeerIdentity;
 
 use super::switch::Switch;
@@ -25,6 +25,8 @@ use crate::io::Peer;
 pub(crate) struct Link {
     pub(super) peer: Peer,
     pub(super) identity: OnceLock<Arc<PeerIdentity>>,
+    /// The peer, as policies see it; made at the first request.
+    pub(super) policy_peer: OnceLock<Box<server::Peer>>,
     pub(super) templates: Arc<[Template]>,
     /// The running exchange, shifted left by one, and whether somebody waits for its end. Zero
     /// between exchanges.
@@ -102,6 +104,7 @@ impl Link {
         Self {
             peer,
             identity: OnceLock::new(),
+            policy_peer: OnceLock::new(),
             templates,
             running: AtomicU64::new(0),
             state: Mutex::default(),

@@ -3,11 +3,14 @@
 use std::any::Any;
 use std::fmt;
 
-use http::header::CONTENT_TYPE;
+use std::time::Duration;
+
+use http::header::RETRY_AFTER;
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
-use serde_json::{Map, Value};
 use sinew_core::error::Kind;
+use sinew_core::problem::{Document, Ids};
+use sinew_core::reason::Reason;
 
 use super::response::{IntoResponse, Response};
 use crate::error::{BoxError, Error, ErrorKind};
@@ -35,10 +38,13 @@ pub struct Problem(Box<Inner>);
 
 struct Inner {
     status: StatusCode,
+    reason: Option<Reason>,
     kind: Option<String>,
     title: Option<String>,
     detail: Option<String>,
-    members: Map<String, Value>,
+    retry_after: Option<Duration>,
+    /// Values that are JSON already.
+    members: Vec<(String, String)>,
     fields: Vec<(HeaderName, HeaderValue)>,
     source: Option<BoxError>,
 }
@@ -48,13 +54,28 @@ impl Problem {
     pub fn new(status: StatusCode) -> Self {
         Self(Box::new(Inner {
             status,
+            reason: None,
             kind: None,
             title: None,
             detail: None,
-            members: Map::new(),
+            retry_after: None,
+            members: Vec::new(),
             fields: Vec::new(),
             source: None,
         }))
+    }
+
+    /// A problem for this reason, with its status.
+    pub fn because(reason: Reason) -> Self {
+        let mut problem = Self::new(reason.status());
+        problem.0.reason = Some(reason);
+        problem
+    }
+
+    /// Says when to come again, in `retry-after` and in the document.
+    pub fn retry_after(mut self, time: Duration) -> Self {
+        self.0.retry_after = Some(time);
+        self
     }
 
     /// Names the type of the problem by a URI. Left out it is `about:blank`.
@@ -77,8 +98,8 @@ impl Problem {
 
     /// Adds a member of its own. One that cannot be written as JSON is left out.
     pub fn with(mut self, name: impl Into<String>, value: impl Serialize) -> Self {
-        if let Ok(value) = serde_json::to_value(value) {
-            self.0.members.insert(name.into(), value);
+        if let Ok(value) = serde_json::to_string(&value) {
+            self.0.members.push((name.into(), value));
         }
         self
     }
@@ -103,7 +124,7 @@ impl Problem {
 impl<E: std::error::Error + Send + Sync + 'static> From<E> for Problem {
     fn from(error: E) -> Self {
         let own = (&error as &dyn Any).downcast_ref::<Error>();
-        let mut problem = own.map_or_else(|| Self::new(StatusCode::INTERNAL_SERVER_ERROR), of_own);
+        let mut problem = own.map_or_else(|| Self::because(Reason::Internal), of_own);
         problem.0.source = Some(error.into());
         problem
     }
@@ -112,35 +133,50 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for Problem {
 /// The answer to an error that reading a request ended with.
 fn of_own(error: &Error) -> Problem {
     match error.kind() {
-        ErrorKind::TooLarge(limit) => Problem::new(StatusCode::PAYLOAD_TOO_LARGE)
+        ErrorKind::TooLarge(limit) => Problem::because(Reason::BodyTooLarge)
             .detail(format!("at most {limit} bytes are taken")),
-        ErrorKind::Decode => Problem::new(StatusCode::BAD_REQUEST),
+        ErrorKind::Decode => Problem::because(Reason::MalformedRequest),
         ErrorKind::Protocol(error) => match (error.kind, error.status()) {
-            (Kind::Usage(_), _) | (_, None) => Problem::new(StatusCode::BAD_REQUEST),
-            (_, Some(status)) => Problem::new(status),
+            (Kind::Usage(_), _) | (_, None) => Problem::because(Reason::MalformedRequest),
+            (_, Some(status)) => {
+                let mut problem = Problem::because(Reason::of(error));
+                problem.0.status = status;
+                problem
+            }
         },
-        _ => Problem::new(StatusCode::INTERNAL_SERVER_ERROR),
+        _ => Problem::because(Reason::Internal),
     }
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let Inner { status, kind, title, detail, members, fields, .. } = *self.0;
-        let mut document = members;
-        let mut put = |name: &str, value: Option<Value>| {
-            if let Some(value) = value {
-                document.insert(name.to_owned(), value);
-            }
+impl Problem {
+    /// The document, in an answer with this status.
+    pub(super) fn to_json(&self, status: StatusCode, ids: &Ids) -> String {
+        let Inner { reason, kind, title, detail, retry_after, members, .. } = &*self.0;
+        let document = Document {
+            status,
+            kind: kind.as_deref(),
+            title: title.as_deref(),
+            reason: *reason,
+            detail: detail.as_deref(),
+            ids,
+            retry_after: *retry_after,
+            members,
         };
-        let usual = || status.canonical_reason().map(str::to_owned);
-        put("type", kind.map(Value::from));
-        put("title", title.or_else(usual).map(Value::from));
-        put("status", Some(status.as_u16().into()));
-        put("detail", detail.map(Value::from));
-        let mut response = Response::ok(Value::Object(document).to_string()).status(status);
-        let media_type = HeaderValue::from_static("application/problem+json");
-        response.fields.push((CONTENT_TYPE, media_type));
-        response.fields.extend(fields);
+        document.to_json()
+    }
+}
+
+/// The document is written when the answer is sent: only then it is known by what it is found again.
+impl IntoResponse for Problem {
+    fn into_response(mut self) -> Response {
+        let mut response = Response::new(self.0.status);
+        response.fields.extend(self.0.fields.drain(..));
+        if let Some(time) = self.0.retry_after {
+            // https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3: whole seconds, rounded up.
+            let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+            response.fields.push((RETRY_AFTER, HeaderValue::from(seconds)));
+        }
+        response.problem = Some(self);
         response
     }
 }

@@ -4,10 +4,14 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use http::{Extensions, HeaderMap, Method, StatusCode, Version};
+use http::{Extensions, HeaderMap, Method, Version};
 use sinew_core::error::{Misuse, Phase};
 use sinew_core::head::RequestHead;
-use sinew_core::server::{Params, Template};
+use sinew_core::observe::RequestId;
+use sinew_core::propagation::CallContext;
+use sinew_core::reason::Reason;
+use sinew_core::security::SecurityContext;
+use sinew_core::server::{Params, Record, Template};
 use sinew_tls::PeerIdentity;
 
 use super::link::{Gone, Link};
@@ -28,6 +32,7 @@ pub struct Request {
     pub(super) template: Option<u32>,
     pub(super) exchange: u64,
     pub(super) link: Arc<Link>,
+    pub(super) record: Option<Arc<Record>>,
     extensions: Extensions,
     headers: OnceLock<Box<HeaderMap>>,
 }
@@ -42,6 +47,7 @@ impl Request {
             template: None,
             exchange,
             link,
+            record: None,
             extensions: Extensions::new(),
             headers: OnceLock::new(),
         }
@@ -118,6 +124,34 @@ impl Request {
         self.link.identity.get().map(|identity| &**identity)
     }
 
+    /// Who asks, as far as certificate, token and address prove it. Of a server without any policy
+    /// nothing is known here.
+    pub fn security(&self) -> &SecurityContext {
+        static NOBODY: SecurityContext = SecurityContext {
+            peer: None,
+            principal: None,
+            peer_address: None,
+            client_address: None,
+        };
+        self.record.as_ref().map_or(&NOBODY, |record| &record.security)
+    }
+
+    /// What calls made for this request inherit: its trace, its deadline, its priority; no
+    /// credential.
+    pub fn context(&self) -> CallContext {
+        self.record.as_ref().map(|record| record.context.clone()).unwrap_or_default()
+    }
+
+    /// By what the request is found again; on a server with policies every request has one.
+    pub fn id(&self) -> Option<&RequestId> {
+        self.record.as_ref()?.request_id.as_ref()
+    }
+
+    /// What the layers found out, those of the application among them.
+    pub fn record(&self) -> Option<&Record> {
+        self.record.as_deref()
+    }
+
     /// What earlier stages left for later ones, by type.
     pub fn extensions(&self) -> &Extensions {
         &self.extensions
@@ -191,7 +225,7 @@ impl Request {
             extensions.insert(Arc::clone(identity));
         }
         let mut request =
-            head.into_http(body).ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST))?;
+            head.into_http(body).ok_or_else(|| Problem::because(Reason::MalformedRequest))?;
         *request.extensions_mut() = extensions;
         Ok(request)
     }

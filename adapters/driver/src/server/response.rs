@@ -7,6 +7,8 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
+use sinew_core::problem::{Ids, MEDIA_TYPE};
+use sinew_core::reason::Reason;
 use smallvec::SmallVec;
 
 use super::problem::Problem;
@@ -24,6 +26,8 @@ pub struct Response {
     pub(super) status: StatusCode,
     pub(super) fields: SmallVec<[(HeaderName, HeaderValue); INLINE]>,
     pub(super) body: Body,
+    /// Becomes the body when the answer is sent.
+    pub(super) problem: Option<Problem>,
     pub(super) trailers: Option<Box<HeaderMap>>,
     pub(super) pulse: Option<Box<Pulse>>,
     /// A field that was given cannot be sent.
@@ -44,6 +48,7 @@ impl Response {
             status,
             fields: SmallVec::new(),
             body: Body::empty(),
+            problem: None,
             trailers: None,
             pulse: None,
             malformed: false,
@@ -78,6 +83,7 @@ impl Response {
     /// Sets the body.
     pub fn body(mut self, body: impl Into<Body>) -> Self {
         self.body = body.into();
+        self.problem = None;
         self
     }
 
@@ -99,8 +105,17 @@ impl Response {
     }
 
     /// Takes the body out.
-    pub fn into_body(self) -> Body {
+    pub fn into_body(mut self) -> Body {
+        self.write_problem(&Ids::default());
         self.body
+    }
+
+    /// Writes the problem document, if the answer is one.
+    pub(super) fn write_problem(&mut self, ids: &Ids) {
+        if let Some(problem) = self.problem.take() {
+            self.body = problem.to_json(self.status, ids).into();
+            self.fields.push((CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE)));
+        }
     }
 
     /// The same with a type for the body.
@@ -168,7 +183,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         match serde_json::to_vec(&self.0) {
             Ok(json) => Response::typed(json, "application/json"),
-            Err(_) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR).into_response(),
+            Err(_) => Problem::because(Reason::Internal).into_response(),
         }
     }
 }
@@ -195,7 +210,7 @@ impl<T: IntoResponse> IntoResponse for Option<T> {
     fn into_response(self) -> Response {
         match self {
             Some(answer) => answer.into_response(),
-            None => Problem::new(StatusCode::NOT_FOUND).into_response(),
+            None => Problem::because(Reason::NotFound).into_response(),
         }
     }
 }

@@ -6,12 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::ALLOW;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use sinew_core::http1;
 use sinew_core::observe;
-use sinew_core::server::{Found, Params, Router};
+use sinew_core::policy::Priority;
+use sinew_core::reason::Reason;
+use sinew_core::security::Who;
+use sinew_core::server::{Cost, Found, MediaRange, Params, RoutePolicy, Router, Stack};
+use sinew_tls::ServerTls;
 
 use super::mode::Mode;
+use super::policies::Numbers;
 use super::problem::Problem;
 use super::response::{IntoResponse, Response};
 use crate::io::Peer;
@@ -26,6 +31,11 @@ pub struct RouteOptions {
     pub handler_timeout: HandlerTimeout,
     /// Whether a slow request body is tolerated: no minimum rate is asked of it.
     pub slow_body: bool,
+    /// Who may use the route, whatever else they may: an access rule of its own. Needs
+    /// [`security`](super::ServerBuilder::security).
+    pub who: Option<Who>,
+    /// What the policies are told of the route.
+    pub policy: RoutePolicy,
 }
 
 /// How long a handler may take, up to the head of its answer; then 503 is sent.
@@ -55,6 +65,40 @@ impl RouteOptions {
     /// Limits the time of the handler.
     pub fn handler_timeout(mut self, timeout: HandlerTimeout) -> Self {
         self.handler_timeout = timeout;
+        self
+    }
+
+    /// Says who may use the route: an access rule, named after it. [`Who::Anyone`] makes it public.
+    pub fn allow(mut self, who: Who) -> Self {
+        self.who = Some(who);
+        self
+    }
+
+    /// Takes bodies of this type only, or of one of several: else 415, before any of it is read.
+    pub fn content_type(mut self, range: MediaRange) -> Self {
+        let expectation = &mut self.policy.expectation;
+        let known = std::mem::take(&mut expectation.content_types);
+        expectation.content_types = known.into_iter().chain([range]).collect();
+        self
+    }
+
+    /// Wants this field to be there: else 400.
+    pub fn require(mut self, field: HeaderName) -> Self {
+        let expectation = &mut self.policy.expectation;
+        let known = std::mem::take(&mut expectation.fields);
+        expectation.fields = known.into_iter().chain([field]).collect();
+        self
+    }
+
+    /// How much its requests matter when not all can be served.
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.policy.priority = priority;
+        self
+    }
+
+    /// What one request takes of a client's quota; 1 where nothing is said.
+    pub fn cost(mut self, tokens: u32) -> Self {
+        self.policy.cost = Cost(tokens);
         self
     }
 
@@ -94,6 +138,11 @@ pub(super) struct Service<M: Mode> {
     pub(super) fallback: Option<M::Handler>,
     pub(super) machine: Arc<http1::ServerConfig>,
     pub(super) observer: Option<Observer>,
+    pub(super) stack: Stack,
+    /// The policy of what is no route.
+    pub(super) elsewhere: RoutePolicy,
+    pub(super) numbers: Numbers,
+    pub(super) tls: Option<ServerTls>,
 }
 
 pub(super) struct Route<M: Mode> {
@@ -116,13 +165,13 @@ impl<M: Mode> Service<M> {
             }
             Ok(Found::Missing) => match &self.fallback {
                 Some(handler) => return Destination::Fallback(handler),
-                None => Problem::new(StatusCode::NOT_FOUND).into_response(),
+                None => Problem::because(Reason::NotFound).into_response(),
             },
             Ok(Found::WrongMethod(allow)) => {
-                Problem::new(StatusCode::METHOD_NOT_ALLOWED).into_response().allow(allow)
+                Problem::because(Reason::MethodNotAllowed).into_response().allow(allow)
             }
             Ok(Found::Options(allow)) => Response::new(StatusCode::NO_CONTENT).allow(allow),
-            Err(bad) => Problem::new(StatusCode::BAD_REQUEST).detail(bad.explain()).into_response(),
+            Err(bad) => Problem::because(Reason::BadPath).detail(bad.explain()).into_response(),
         };
         Destination::Answer(answer)
     }

@@ -15,6 +15,7 @@ mod calls;
 mod faults;
 mod pipeline;
 mod places;
+mod policies;
 mod raw;
 mod site;
 mod sockets;

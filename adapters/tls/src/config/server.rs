@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
+use rustls::crypto::hash::HashAlgorithm;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoClientAuth, NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::time_provider::TimeProvider;
+use rustls::{ServerConfig, SupportedCipherSuite};
+use sinew_core::security::Thumbprint;
 use sinew_core::time::Instant;
 
 use super::common::{Common, VERSIONS, common_setters, refuse_verifier};
@@ -49,6 +51,18 @@ impl ServerTls {
     /// The configuration of rustls.
     pub fn config(&self) -> &Arc<ServerConfig> {
         &self.config
+    }
+
+    /// The SHA-256 of a certificate in DER, as the provider of the configuration makes it: what
+    /// tokens are bound to. `None` where it has no SHA-256.
+    pub fn thumbprint(&self, certificate: &CertificateDer<'_>) -> Option<Thumbprint> {
+        let suites = &self.config.crypto_provider().cipher_suites;
+        let sha256 = suites
+            .iter()
+            .filter_map(SupportedCipherSuite::tls13)
+            .map(|suite| suite.common.hash_provider)
+            .find(|hash| hash.algorithm() == HashAlgorithm::SHA256)?;
+        sha256.hash(certificate).as_ref().try_into().ok().map(Thumbprint)
     }
 
     /// The time limits of every connection.

@@ -1,10 +1,7 @@
 //! How an exchange ends, and how the connection does.
 
-use http::StatusCode;
-
 use crate::error::{Delivery, Error, Kind, Phase};
 use crate::http1::body::Encoder;
-use crate::http1::encode;
 use crate::http1::framing::Asked;
 use crate::http1::state::{Half, Outcome, State};
 use crate::machine::CloseReason;
@@ -31,6 +28,7 @@ impl Server {
             Outcome::Next => {
                 self.state = State::START;
                 self.asked = Asked::Other;
+                self.forget_description();
                 self.body_limit = self.config.limits.body;
                 if self.inbox.is_empty() {
                     self.arm(Timer::Idle, now + self.config.idle);
@@ -87,8 +85,8 @@ impl Server {
         let error = Error { kind, phase, delivery };
         self.error = Some(error);
         self.log.record(observe::Event::Failed(error));
-        if let (Half::Idle, Some(status)) = (self.state.response, error.status()) {
-            self.answer_error(now, status);
+        if self.state.response == Half::Idle {
+            self.answer_error(now, &error);
         }
         self.encoder = Encoder::Done;
         self.waits_continue = false;
@@ -104,24 +102,5 @@ impl Server {
         }
         self.watch_writes(now);
         error
-    }
-
-    /// A problem document without any internal text: <https://www.rfc-editor.org/rfc/rfc9457>
-    pub(super) fn answer_error(&mut self, now: Instant, status: StatusCode) {
-        let title = status.canonical_reason().unwrap_or_default();
-        let body = format!("{{\"title\":\"{title}\",\"status\":{}}}", status.as_u16());
-        let outbox = &mut self.outbox;
-        // A status line without a reason of our own cannot be refused.
-        let _ = encode::status_line(outbox, status.into());
-        if let Some(epoch) = self.config.epoch {
-            outbox.put(self.date.line(epoch.unix(now)));
-        }
-        encode::field(outbox, b"content-type", b"application/problem+json");
-        encode::content_length(outbox, body.len() as u64);
-        outbox.put(b"connection: close\r\n\r\n");
-        if self.asked != Asked::Head {
-            outbox.put(body.as_bytes());
-        }
-        self.log.record(observe::Event::Responded { exchange: self.exchange, status });
     }
 }

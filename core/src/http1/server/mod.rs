@@ -1,6 +1,7 @@
 //! One server connection.
 
 mod end;
+mod failure;
 mod receive;
 mod respond;
 
@@ -25,6 +26,8 @@ use crate::machine::{CloseReason, Layered, Machine, Status, Wire};
 use crate::observe::{self, Log};
 use crate::outbox::{Outbox, WriteStall};
 use crate::time::{Deadline, Instant, Timer};
+
+use self::failure::Description;
 
 /// What a server connection tells the application.
 #[derive(Debug)]
@@ -81,6 +84,7 @@ pub struct Server {
     exchange: u64,
     /// Answers queued since the outbox was last empty.
     answers: u32,
+    description: Option<Box<Description>>,
     date: DateCache,
     log: Log,
 }
@@ -140,6 +144,7 @@ impl Server {
             error: None,
             exchange: 0,
             answers: 0,
+            description: None,
             date: DateCache::default(),
             log,
         }
@@ -428,6 +433,9 @@ impl Wire for Server {
             self.inbox = BytesMut::new();
         }
         self.outbox.rest();
+        if self.state.request == Half::Idle {
+            self.description = None;
+        }
     }
 }
 

@@ -114,6 +114,17 @@ impl Cors {
     /// The status of the answer to a preflight, granted or not: a browser reads the fields.
     pub const PREFLIGHT_STATUS: StatusCode = StatusCode::NO_CONTENT;
 
+    /// The fields of an answer that the policy alone may set.
+    pub const OWNED: [HeaderName; 7] = [
+        ACCESS_CONTROL_ALLOW_ORIGIN,
+        ACCESS_CONTROL_ALLOW_CREDENTIALS,
+        ACCESS_CONTROL_ALLOW_METHODS,
+        ACCESS_CONTROL_ALLOW_HEADERS,
+        ACCESS_CONTROL_ALLOW_PRIVATE_NETWORK,
+        ACCESS_CONTROL_EXPOSE_HEADERS,
+        ACCESS_CONTROL_MAX_AGE,
+    ];
+
     /// Checks the configuration, and writes every field value that does not depend on a request.
     ///
     /// # Errors
@@ -218,16 +229,7 @@ impl Cors {
 
     /// Whether the policy alone may set this field of an answer.
     pub fn owns(name: &HeaderName) -> bool {
-        const OWNED: [HeaderName; 7] = [
-            ACCESS_CONTROL_ALLOW_ORIGIN,
-            ACCESS_CONTROL_ALLOW_CREDENTIALS,
-            ACCESS_CONTROL_ALLOW_METHODS,
-            ACCESS_CONTROL_ALLOW_HEADERS,
-            ACCESS_CONTROL_ALLOW_PRIVATE_NETWORK,
-            ACCESS_CONTROL_EXPOSE_HEADERS,
-            ACCESS_CONTROL_MAX_AGE,
-        ];
-        OWNED.contains(name)
+        Self::OWNED.contains(name)
     }
 
     /// What a browser will make of a preflight from an origin that is granted.

@@ -1,0 +1,270 @@
+//! The policies in front of the handlers: how a server is given them, and how a connection asks them.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use sinew_core::policy::Mode;
+use sinew_core::security::{
+    Access, Challenge, Cors, Routes, Rule, TokenValidator, TrustedProxies, Who,
+};
+use sinew_core::server::{
+    self, Authentication, BoxLayer, Expectation, Identify, Record, ResponseHead, Stack, Template,
+    Validation,
+};
+use sinew_tls::{PeerIdentity, ServerTls};
+
+use super::response::Response;
+use super::service::RouteOptions;
+use crate::error::Error;
+use crate::io;
+
+/// The realm of challenges where no other is given.
+const REALM: &str = "api";
+
+/// Who may use a server: by which credentials callers are known, and which rules they meet.
+///
+/// Without a rule of its own everyone who proved who they are may use every route; the first rule
+/// takes that away, and what no rule allows is refused then.
+///
+/// ```
+/// use sinew_core::security::{Routes, Rule, Who};
+/// use sinew_driver::SecurityPolicy;
+///
+/// // mTLS alone says who calls; one route is for everyone.
+/// let policy = SecurityPolicy::new()
+///     .rule(Rule::allow("services", Who::Authenticated, Routes::Every))
+///     .rule(Rule::allow("public", Who::Anyone, Routes::Of(vec!["/health".into()])));
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub struct SecurityPolicy {
+    realm: String,
+    validator: Option<BoxValidator>,
+    api_key: Option<HeaderName>,
+    rules: Vec<Rule>,
+    mode: Mode,
+}
+
+/// A validator behind a pointer.
+struct BoxValidator(Box<dyn TokenValidator + Send + Sync>);
+
+impl SecurityPolicy {
+    /// Callers are known by their certificates alone.
+    pub fn new() -> Self {
+        Self {
+            realm: REALM.into(),
+            validator: None,
+            api_key: None,
+            rules: Vec::new(),
+            mode: Mode::Enforce,
+        }
+    }
+
+    /// Takes tokens, and lets this validator judge them.
+    pub fn tokens(mut self, validator: impl TokenValidator + Send + Sync + 'static) -> Self {
+        self.validator = Some(BoxValidator(Box::new(validator)));
+        self
+    }
+
+    /// Takes API keys in the field of this name; the validator judges them.
+    pub fn api_key(mut self, field: HeaderName) -> Self {
+        self.api_key = Some(field);
+        self
+    }
+
+    /// Adds an access rule.
+    pub fn rule(mut self, rule: Rule) -> Self {
+        self.rules.push(rule);
+        self
+    }
+
+    /// What credentials are for, as people know it: the realm of challenges. Default `api`.
+    pub fn realm(mut self, realm: impl Into<String>) -> Self {
+        self.realm = realm.into();
+        self
+    }
+
+    /// Whether the access rules are obeyed, or only tried: in [`Mode::Shadow`] what they refuse is
+    /// told to the observer, and goes on.
+    pub fn access_mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+}
+
+impl Default for SecurityPolicy {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<V: TokenValidator + Send + Sync + 'static> From<V> for SecurityPolicy {
+    fn from(validator: V) -> Self {
+        Self::new().tokens(validator)
+    }
+}
+
+impl TokenValidator for BoxValidator {
+    fn validate(
+        &self,
+        credential: sinew_core::security::Credential<'_>,
+        peer: Option<&sinew_core::security::Thumbprint>,
+        now: std::time::Duration,
+    ) -> Result<Arc<sinew_core::security::Principal>, sinew_core::security::TokenError> {
+        self.0.validate(credential, peer, now)
+    }
+}
+
+impl std::fmt::Debug for BoxValidator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TokenValidator(..)")
+    }
+}
+
+/// What the builder of a server was given.
+#[derive(Default)]
+pub(super) struct Policies {
+    pub(super) proxies: Option<TrustedProxies>,
+    pub(super) cors: Option<Cors>,
+    pub(super) security: Option<SecurityPolicy>,
+    /// Rules that routes bring along.
+    pub(super) rules: Vec<Rule>,
+    /// Some route expects something.
+    pub(super) expectations: bool,
+    pub(super) own: Vec<(Mode, BoxLayer)>,
+}
+
+impl Policies {
+    /// Notes what a route says of itself.
+    pub(super) fn of_route(&mut self, method: Option<&Method>, template: &str, of: &RouteOptions) {
+        self.expectations |= of.policy.expectation != Expectation::default();
+        if let Some(who) = &of.who {
+            let name = method.map_or("any", Method::as_str);
+            let routes = Routes::Of(vec![template.to_owned()]);
+            let mut rule = Rule::allow(&format!("route {name} {template}"), who.clone(), routes);
+            rule.methods.extend(method.cloned());
+            self.rules.push(rule);
+        }
+    }
+
+    /// Puts the layers in order. No policy, no layer.
+    pub(super) fn build(self, templates: &[Template]) -> Result<Stack, Error> {
+        let Self { proxies, cors, security, rules, expectations, own } = self;
+        let mut layers: Vec<(Mode, BoxLayer)> = Vec::new();
+        let mut add = |mode, layer: BoxLayer| layers.push((mode, layer));
+        if let Some(cors) = cors {
+            add(Mode::Enforce, Box::new(cors));
+        }
+        if security.is_none() && !rules.is_empty() {
+            return Err(Error::config("a route says who may use it: give .security(…), too"));
+        }
+        if let Some(policy) = security {
+            let (authentication, access) = policy.layers(rules, templates)?;
+            add(Mode::Enforce, Box::new(authentication));
+            add(access.0, Box::new(access.1));
+        }
+        if expectations {
+            add(Mode::Enforce, Box::new(Validation));
+        }
+        layers.extend(own);
+        // Stable: those of one stage stay in the order in which they were given.
+        layers.sort_by_key(|(_, layer)| layer.stage());
+        if proxies.is_some() || !layers.is_empty() {
+            layers.insert(0, (Mode::Enforce, Box::new(Identify { proxies })));
+        }
+        Stack::new(layers).map_err(|error| Error::config(error.to_string()))
+    }
+}
+
+impl SecurityPolicy {
+    fn layers(
+        self,
+        of_routes: Vec<Rule>,
+        templates: &[Template],
+    ) -> Result<(Authentication, (Mode, Access)), Error> {
+        let Self { realm, validator, api_key, mut rules, mode } = self;
+        if api_key.is_some() && validator.is_none() {
+            return Err(Error::config("an API key without a validator: give .tokens(…), too"));
+        }
+        let config = |error: &dyn std::fmt::Display| Error::config(error.to_string());
+        let challenge = Challenge::new(&realm).map_err(|error| config(&error))?;
+        let mut authentication = Authentication::new(challenge);
+        if let Some(validator) = validator {
+            authentication = authentication.validator(validator);
+        }
+        if let Some(field) = api_key {
+            authentication = authentication.api_key(field);
+        }
+        if rules.is_empty() {
+            rules.push(Rule::allow("authenticated", Who::Authenticated, Routes::Every));
+        }
+        rules.extend(of_routes);
+        let access = Access::new(rules, templates.iter().map(Template::as_str))
+            .map_err(|error| config(&error))?;
+        Ok((authentication, (mode, access)))
+    }
+}
+
+/// Numbers for request and span ids: no two the same, and not to be guessed from one another.
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    drawn: AtomicU64,
+    keys: (RandomState, RandomState),
+}
+
+impl Numbers {
+    pub(super) fn draw(&self) -> u128 {
+        let n = self.drawn.fetch_add(1, Ordering::Relaxed);
+        let (high, low) = (self.keys.0.hash_one(n), self.keys.1.hash_one(n));
+        u128::from(high) << 64 | u128::from(low)
+    }
+}
+
+/// The other end, as policies see it.
+pub(super) fn peer(
+    peer: &io::Peer,
+    identity: Option<&PeerIdentity>,
+    tls: Option<&ServerTls>,
+) -> server::Peer {
+    server::Peer {
+        address: match peer {
+            io::Peer::Tcp(address) => Some(IpAddr::to_canonical(&address.ip())),
+            io::Peer::Unix => None,
+        },
+        name: identity.and_then(PeerIdentity::peer_name),
+        thumbprint: identity
+            .zip(tls)
+            .and_then(|(identity, tls)| tls.thumbprint(identity.certificate())),
+    }
+}
+
+/// A request on its way through the policies.
+#[derive(Debug)]
+pub(super) struct Passage {
+    pub(super) record: Arc<Record>,
+    /// The machine knows what belongs on its own answers.
+    pub(super) described: bool,
+    /// What was answered.
+    pub(super) status: Option<StatusCode>,
+}
+
+impl ResponseHead for Response {
+    fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    fn contains(&self, name: &HeaderName) -> bool {
+        self.fields.iter().any(|(known, _)| known == name)
+    }
+
+    fn remove(&mut self, name: &HeaderName) {
+        self.fields.retain(|(known, _)| known != name);
+    }
+
+    fn append(&mut self, name: HeaderName, value: HeaderValue) {
+        self.fields.push((name, value));
+    }
+}

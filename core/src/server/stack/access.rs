@@ -1,0 +1,29 @@
+//! Access control as a layer.
+
+use super::{Arrival, Decision, Layer, Record};
+use crate::policy::Stage;
+use crate::reason::Reason;
+use crate::security::{Access, AccessReason, AccessVerdict, Condition, Refusal};
+
+impl Layer for Access {
+    fn stage(&self) -> Stage {
+        Stage::Authorise
+    }
+
+    fn on_head(&self, arrival: &Arrival<'_>, record: &mut Record) -> Decision {
+        let verdict = self.check(&record.security, arrival.route, arrival.head.method());
+        record.access = Some(verdict);
+        match verdict {
+            AccessVerdict::Allowed(_) => Decision::Continue,
+            AccessVerdict::Refused { refusal, reason } => match (refusal, reason) {
+                (Refusal::Unauthenticated, _) => Decision::Refuse(Reason::Unauthenticated),
+                // https://www.rfc-editor.org/rfc/rfc6750#section-3.1
+                (Refusal::Forbidden, AccessReason::NotAllowed(_, Condition::Scope)) => {
+                    Decision::Refuse(Reason::InsufficientScope)
+                }
+                (Refusal::Forbidden, _) => Decision::Refuse(Reason::Forbidden),
+                (Refusal::NoRoute, _) => Decision::Continue,
+            },
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! A request as it arrives.
+
+use core::net::IpAddr;
+use core::time::Duration;
+
+use super::Expectation;
+use crate::head::RequestHead;
+use crate::policy::Priority;
+use crate::security::{PeerName, Thumbprint};
+use crate::time::Instant;
+
+/// A request whose head is here.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival<'a> {
+    /// The time.
+    pub now: Instant,
+    /// The same, since 1970-01-01T00:00:00Z.
+    pub unix: Duration,
+    /// A number that no other request gets, drawn evenly: request and span ids are made of it.
+    pub number: u128,
+    /// Method, target, fields.
+    pub head: &'a RequestHead,
+    /// Whether a body follows.
+    pub has_body: bool,
+    /// The index of the template that the router found; `None` where it found none for this path
+    /// and method.
+    pub route: Option<usize>,
+    /// What that route has to itself.
+    pub policy: &'a RoutePolicy,
+    /// Where it comes from.
+    pub peer: &'a Peer,
+}
+
+/// The other end of a connection, by address and certificate.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Peer {
+    /// `None` over a Unix socket.
+    pub address: Option<IpAddr>,
+    /// The name in the certificate that the handshake accepted.
+    pub name: Option<PeerName>,
+    /// The same certificate's thumbprint.
+    pub thumbprint: Option<Thumbprint>,
+}
+
+/// What a route does differently.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RoutePolicy {
+    /// What it wants to be sent.
+    pub expectation: Expectation,
+    /// How much its requests matter.
+    pub priority: Priority,
+    /// What one request takes of a quota. Default 1.
+    pub cost: Cost,
+}
+
+/// What a request takes of a quota, in tokens.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Cost(pub u32);
+
+impl Default for Cost {
+    fn default() -> Self {
+        Self(1)
+    }
+}

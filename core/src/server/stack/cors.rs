@@ -1,0 +1,31 @@
+//! CORS as a layer: answers preflights, and marks every other answer.
+
+use super::{Arrival, Decision, Layer, Record, ResponseHead};
+use crate::policy::Stage;
+use crate::security::{Cors, CorsKind};
+
+impl Layer for Cors {
+    fn stage(&self) -> Stage {
+        Stage::Preflight
+    }
+
+    fn on_head(&self, arrival: &Arrival<'_>, record: &mut Record) -> Decision {
+        let verdict = self.check(arrival.head);
+        let kind = verdict.kind();
+        record.cors = Some(verdict);
+        match kind {
+            CorsKind::Preflight => Decision::Answer(Self::PREFLIGHT_STATUS),
+            CorsKind::Actual | CorsKind::NotCors => Decision::Continue,
+        }
+    }
+
+    fn on_response(&self, record: &Record, response: &mut dyn ResponseHead) {
+        let Some(verdict) = &record.cors else { return };
+        for name in &Self::OWNED {
+            response.remove(name);
+        }
+        for (name, value) in self.fields(verdict) {
+            response.append(name, value);
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The names of a request: id, trace, address.
+
+use core::num::{NonZeroU64, NonZeroU128};
+
+use http::{HeaderName, HeaderValue};
+
+use super::{Arrival, Decision, Layer, Record, ResponseHead};
+use crate::observe::{RequestId, TraceContext, request_id};
+use crate::policy::Stage;
+use crate::security::TrustedProxies;
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static(request_id::FIELD);
+
+/// Gives each request an id and a place in a trace, those that it brings where they are sound, and
+/// finds out where it comes from. The id goes out with the answer.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Identify {
+    /// The proxies in front of the server, if there are any.
+    pub proxies: Option<TrustedProxies>,
+}
+
+impl Layer for Identify {
+    fn stage(&self) -> Stage {
+        Stage::Identify
+    }
+
+    fn on_head(&self, arrival: &Arrival<'_>, record: &mut Record) -> Decision {
+        let fields = arrival.head.fields();
+        let number = arrival.number;
+        record.request_id =
+            Some(RequestId::from_fields(fields).unwrap_or_else(|| RequestId::mint(number)));
+        record.context.trace = Some(trace(TraceContext::from_fields(fields), number));
+        let security = &mut record.security;
+        security.peer.clone_from(&arrival.peer.name);
+        security.peer_address = arrival.peer.address;
+        security.client_address = match (&self.proxies, arrival.peer.address) {
+            (Some(proxies), Some(peer)) => proxies.client(peer, fields),
+            (_, peer) => peer,
+        };
+        Decision::Continue
+    }
+
+    fn on_response(&self, record: &Record, response: &mut dyn ResponseHead) {
+        if let Some(id) = &record.request_id
+            && let Ok(id) = HeaderValue::try_from(id.as_str())
+            && !response.contains(&X_REQUEST_ID)
+        {
+            response.append(X_REQUEST_ID, id);
+        }
+    }
+}
+
+/// The span of this server: below the one that called, or the first one of a trace.
+fn trace(caller: Option<TraceContext>, number: u128) -> TraceContext {
+    let span = NonZeroU64::new(number as u64).unwrap_or(NonZeroU64::MIN);
+    match caller {
+        Some(caller) => caller.child(span),
+        None => {
+            let trace = NonZeroU128::new(number.rotate_left(64)).unwrap_or(NonZeroU128::MIN);
+            TraceContext::root(trace, span, false, true)
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! What every request passes before a handler sees it, and every answer on its way out.
+//!
+//! | stage | layer | refuses with |
+//! |---|---|---|
+//! | [`Identify`](Stage::Identify) | [`Identify`]: names, trace, address | |
+//! | [`Preflight`](Stage::Preflight) | [`Cors`](crate::security::Cors) | |
+//! | [`Shield`](Stage::Shield) | a limit by address, in front of token checks | 429 |
+//! | [`Authenticate`](Stage::Authenticate) | [`Authentication`] | 400, 401, 503 |
+//! | [`Authorise`](Stage::Authorise) | [`Access`](crate::security::Access) | 401, 403 |
+//! | [`Limit`](Stage::Limit) | quotas by client | 429 |
+//! | [`Validate`](Stage::Validate) | [`Validation`]: what the route wants to be sent | 400, 415 |
+//! | [`Application`](Stage::Application) | layers of the application | |
+//!
+//! Errors and metrics have no stage: every refusal becomes a [problem](crate::problem), whoever
+//! refuses, and every verdict an [event](crate::observe::Event), so neither can be passed by.
+
+mod access;
+mod arrival;
+mod authentication;
+mod cors;
+mod identify;
+mod record;
+mod validation;
+
+use core::fmt;
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use crate::policy::{Mode, Refused, Stage};
+use crate::reason::Reason;
+
+pub use arrival::{Arrival, Cost, Peer, RoutePolicy};
+pub use authentication::Authentication;
+pub use identify::Identify;
+pub use record::{End, Record};
+pub use validation::{BadMediaType, Expectation, MediaRange, Validation};
+
+/// A policy of the server: looks at each request before its handler, and at each answer.
+///
+/// It is shared by all connections and has no state of its own, or guards it.
+pub trait Layer {
+    /// Where it stands.
+    fn stage(&self) -> Stage;
+
+    /// A head is here; nothing of the body was read. What the layer found belongs into the record.
+    fn on_head(&self, arrival: &Arrival<'_>, record: &mut Record) -> Decision;
+
+    /// An answer is about to be sent, whoever wrote it.
+    fn on_response(&self, record: &Record, response: &mut dyn ResponseHead) {
+        let _ = (record, response);
+    }
+
+    /// The exchange is over.
+    fn on_end(&self, record: &Record, end: &End) {
+        let _ = (record, end);
+    }
+}
+
+/// A layer that connections on several threads share.
+pub type BoxLayer = Box<dyn Layer + Send + Sync>;
+
+/// What a layer makes of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[must_use]
+pub enum Decision {
+    /// The next one has a look.
+    Continue,
+    /// Done: this status, without a body.
+    Answer(StatusCode),
+    /// Refused.
+    Refuse(Reason),
+}
+
+/// The head of an answer that layers may change.
+pub trait ResponseHead {
+    /// The status; final.
+    fn status(&self) -> StatusCode;
+
+    /// Whether there is such a field.
+    fn contains(&self, name: &HeaderName) -> bool;
+
+    /// Removes every field of this name.
+    fn remove(&mut self, name: &HeaderName);
+
+    /// Adds a field line.
+    fn append(&mut self, name: HeaderName, value: HeaderValue);
+}
+
+impl<B> ResponseHead for http::Response<B> {
+    fn status(&self) -> StatusCode {
+        self.status()
+    }
+
+    fn contains(&self, name: &HeaderName) -> bool {
+        self.headers().contains_key(name)
+    }
+
+    fn remove(&mut self, name: &HeaderName) {
+        HeaderMap::remove(self.headers_mut(), name);
+    }
+
+    fn append(&mut self, name: HeaderName, value: HeaderValue) {
+        HeaderMap::append(self.headers_mut(), name, value);
+    }
+}
+
+/// The layers of a server, in order.
+pub struct Stack {
+    layers: Box<[Entry]>,
+}
+
+struct Entry {
+    stage: Stage,
+    mode: Mode,
+    layer: BoxLayer,
+}
+
+/// A layer stands behind one of a later stage.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct OutOfOrder {
+    /// The stage of the layer in front.
+    pub front: Stage,
+    /// The stage of the layer behind it.
+    pub behind: Stage,
+}
+
+impl Stack {
+    /// Checks the order. A layer that is [off](Mode::Off) is left out.
+    ///
+    /// # Errors
+    ///
+    /// When a stage comes after a later one; several layers of one stage are fine.
+    pub fn new(layers: impl IntoIterator<Item = (Mode, BoxLayer)>) -> Result<Self, OutOfOrder> {
+        let entries = layers
+            .into_iter()
+            .filter(|(mode, _)| mode.asks())
+            .map(|(mode, layer)| Entry { stage: layer.stage(), mode, layer });
+        let layers: Box<[Entry]> = entries.collect();
+        for pair in layers.windows(2) {
+            if let [front, behind] = pair
+                && front.stage > behind.stage
+            {
+                return Err(OutOfOrder { front: front.stage, behind: behind.stage });
+            }
+        }
+        Ok(Self { layers })
+    }
+
+    /// Whether there is no layer.
+    pub fn is_empty(&self) -> bool {
+        self.layers.is_empty()
+    }
+
+    /// Asks the layers in order, until one of them does not let the request go on.
+    pub fn on_head(&self, arrival: &Arrival<'_>) -> (Decision, Record) {
+        let mut record = Record::new(arrival);
+        for entry in &self.layers {
+            let decision = entry.layer.on_head(arrival, &mut record);
+            if let Decision::Refuse(reason) = decision {
+                record.refused = Some(Refused { stage: entry.stage, reason, mode: entry.mode });
+            }
+            if decision != Decision::Continue && entry.mode.obeys() {
+                return (decision, record);
+            }
+        }
+        (Decision::Continue, record)
+    }
+
+    /// Lets the layers see an answer, and add to it what belongs on it.
+    pub fn on_response(&self, record: &Record, response: &mut dyn ResponseHead) {
+        for entry in self.layers.iter().rev() {
+            entry.layer.on_response(record, response);
+        }
+    }
+
+    /// Tells the layers that the exchange is over.
+    pub fn on_end(&self, record: &Record, end: &End) {
+        for entry in self.layers.iter().rev() {
+            entry.layer.on_end(record, end);
+        }
+    }
+}
+
+impl fmt::Debug for Stack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.layers.iter().map(|entry| (entry.stage, entry.mode))).finish()
+    }
+}
+
+impl fmt::Display for OutOfOrder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (front, behind) = (self.front.name(), self.behind.name());
+        write!(f, "a layer of the stage {behind:?} stands behind one of the stage {front:?}")
+    }
+}
+
+impl core::error::Error for OutOfOrder {}

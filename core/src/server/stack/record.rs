@@ -1,0 +1,88 @@
+//! What is known of a request, once the layers have looked at it.
+
+use core::time::Duration;
+
+use http::{Extensions, StatusCode};
+
+use super::Arrival;
+use crate::observe::{Event, RequestId, TraceContext};
+use crate::policy::Refused;
+use crate::problem::Ids;
+use crate::propagation::CallContext;
+use crate::security::{AccessVerdict, CorsVerdict, CredentialVerdict, SecurityContext};
+use crate::time::Instant;
+
+/// What the layers found out about a request. A field that no layer filled is `None` or empty.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// When the head was complete.
+    pub arrived: Instant,
+    /// The index of the route's template.
+    pub route: Option<usize>,
+    /// By what the request is found again.
+    pub request_id: Option<RequestId>,
+    /// What the calls that it causes inherit. Its trace is the one of this very request.
+    pub context: CallContext,
+    /// Who asks.
+    pub security: SecurityContext,
+    /// What it is to CORS.
+    pub cors: Option<CorsVerdict>,
+    /// What became of its credential.
+    pub credential: Option<CredentialVerdict>,
+    /// Which rule decided.
+    pub access: Option<AccessVerdict>,
+    /// When it may be asked again.
+    pub retry_after: Option<Duration>,
+    /// The last refusal, also one that was not enforced.
+    pub refused: Option<Refused>,
+    /// What earlier layers left for later ones, and for the handler, by type.
+    pub extensions: Extensions,
+}
+
+/// How an exchange ended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct End {
+    /// When.
+    pub now: Instant,
+    /// The status of the answer; `None` if there was none.
+    pub status: Option<StatusCode>,
+}
+
+impl Record {
+    pub(super) fn new(arrival: &Arrival<'_>) -> Self {
+        Self {
+            arrived: arrival.now,
+            route: arrival.route,
+            request_id: None,
+            context: CallContext { priority: arrival.policy.priority, ..CallContext::default() },
+            security: SecurityContext::default(),
+            cors: None,
+            credential: None,
+            access: None,
+            retry_after: None,
+            refused: None,
+            extensions: Extensions::new(),
+        }
+    }
+
+    /// What a problem document says about the request.
+    pub fn ids(&self) -> Ids {
+        Ids {
+            request: self.request_id.clone(),
+            trace: self.context.trace.as_ref().map(TraceContext::trace_id),
+        }
+    }
+
+    /// Every verdict as an event, in the order of the stages.
+    pub fn events(&self, exchange: u64) -> impl Iterator<Item = Event> {
+        let cors = self.cors.as_ref().map(|verdict| Event::Cors {
+            exchange,
+            kind: verdict.kind(),
+            reason: verdict.reason(),
+        });
+        let credential = self.credential.map(|verdict| Event::Credential { exchange, verdict });
+        let access = self.access.map(|verdict| Event::Access { exchange, verdict });
+        let refused = self.refused.map(|refused| Event::Refused { exchange, refused });
+        [cors, credential, access, refused].into_iter().flatten()
+    }
+}
