@@ -5,8 +5,10 @@
 mod bounds;
 mod client_methods;
 mod exchanges;
+mod heads;
 mod inputs;
 mod methods;
+mod sending;
 mod server_methods;
 mod timers;
 
