@@ -4,7 +4,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::crypto::ring;
 use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -21,14 +21,12 @@ pub(crate) struct Pki {
 impl Pki {
     /// Mints all of them.
     pub(crate) fn mint() -> Result<Self> {
-        let mut params = CertificateParams::default();
+        let mut params = named("authority", &[])?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
         let (server_key, client_key) = (KeyPair::generate()?, KeyPair::generate()?);
-        let server = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()])?
-            .signed_by(&server_key, &authority)?;
-        let client =
-            CertificateParams::new(["client".to_owned()])?.signed_by(&client_key, &authority)?;
+        let server = named("server", &["localhost"])?.signed_by(&server_key, &authority)?;
+        let client = named("client", &["client"])?.signed_by(&client_key, &authority)?;
 
         let dir = TempDir::new()?;
         let write = |name, text| std::fs::write(dir.path().join(name), text);
@@ -62,4 +60,12 @@ impl Pki {
         let name = ServerName::try_from("localhost")?;
         Ok(StreamOwned::new(ClientConnection::new(Arc::clone(&self.client), name)?, stream))
     }
+}
+
+/// OpenSSL takes a certificate whose issuer is called like its subject for a self-signed one.
+fn named(name: &str, hosts: &[&str]) -> Result<CertificateParams> {
+    let hosts: Vec<_> = hosts.iter().map(|host| (*host).to_owned()).collect();
+    let mut params = CertificateParams::new(hosts)?;
+    params.distinguished_name.push(DnType::CommonName, name);
+    Ok(params)
 }
