@@ -20,19 +20,19 @@ use crate::rt;
 const BETWEEN: u64 = 37 << 20;
 
 /// Bodies without end, and what was taken from them.
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Spring {
-    drawn: Arc<AtomicU64>,
-    /// Clones of a spring share the outer count; the inner one is that of the bodies.
-    held: Arc<Arc<()>>,
+    drawn: AtomicU64,
+    /// Each body holds one more.
+    held: Arc<()>,
 }
 
 impl Spring {
-    fn body(&self) -> Body {
-        let (drawn, held) = (Arc::clone(&self.drawn), Arc::clone(&*self.held));
-        let pieces = stream::unfold((drawn, held, 0), |(drawn, held, at)| async move {
-            drawn.fetch_add(PIECE as u64, Ordering::Relaxed);
-            Some((Ok::<_, Infallible>(pattern(at, PIECE)), (drawn, held, at + PIECE as u64)))
+    fn body(self: &Arc<Self>) -> Body {
+        let (spring, held) = (Arc::clone(self), Arc::clone(&self.held));
+        let pieces = stream::unfold((spring, held, 0), |(spring, held, at)| async move {
+            spring.drawn.fetch_add(PIECE as u64, Ordering::Relaxed);
+            Some((Ok::<_, Infallible>(pattern(at, PIECE)), (spring, held, at + PIECE as u64)))
         });
         Body::stream(pieces)
     }
@@ -43,7 +43,7 @@ impl Spring {
 
     /// Bodies that somebody still holds.
     fn bodies(&self) -> usize {
-        Arc::strong_count(&*self.held) - 1
+        Arc::strong_count(&self.held) - 1
     }
 
     async fn dries(&self) {
@@ -63,9 +63,9 @@ async fn read_on(body: &mut Body, read: &mut u64, bytes: u64) {
     }
 }
 
-async fn serving(security: Security, gate: &Arc<Semaphore>, spring: &Spring) -> Site {
+async fn serving(security: Security, gate: &Arc<Semaphore>, spring: &Arc<Spring>) -> Site {
     let unlimited = || RouteOptions::new().body_limit(u64::MAX).slow_body();
-    let source = spring.clone();
+    let source = Arc::clone(spring);
     let gate = Arc::clone(gate);
     let builder = rt::RestServer::builder()
         .listen("127.0.0.1:0")
@@ -90,7 +90,7 @@ async fn serving(security: Security, gate: &Arc<Semaphore>, spring: &Spring) -> 
 #[test]
 fn an_answer_that_nobody_reads_is_not_produced() {
     each(async |security| {
-        let spring = Spring::default();
+        let spring = Arc::<Spring>::default();
         let site = serving(security, &Arc::new(Semaphore::new(0)), &spring).await;
         let call = client_of(&site).get("/spring").between_bytes(None);
         let mut body = call.send().await.unwrap().into_body();
@@ -113,9 +113,9 @@ fn an_answer_that_nobody_reads_is_not_produced() {
 #[test]
 fn a_request_that_nobody_reads_is_not_produced() {
     each(async |security| {
-        let (spring, gate) = (Spring::default(), Arc::new(Semaphore::new(0)));
-        let site = serving(security, &gate, &Spring::default()).await;
-        let source = spring.clone();
+        let (spring, gate) = (Arc::<Spring>::default(), Arc::new(Semaphore::new(0)));
+        let site = serving(security, &gate, &Arc::<Spring>::default()).await;
+        let source = Arc::clone(&spring);
         let watch = async {
             let ahead = settled(|| source.drawn()).await;
             assert!(ahead < BETWEEN, "{ahead} bytes ahead");
@@ -138,8 +138,8 @@ fn a_request_that_nobody_reads_is_not_produced() {
 #[test]
 fn an_echo_that_nobody_reads_stops_at_its_source() {
     each(async |security| {
-        let spring = Spring::default();
-        let site = serving(security, &Arc::new(Semaphore::new(0)), &Spring::default()).await;
+        let spring = Arc::<Spring>::default();
+        let site = serving(security, &Arc::new(Semaphore::new(0)), &Arc::<Spring>::default()).await;
         let call = client_of(&site).post("/echo").between_bytes(None).body(spring.body());
         let mut body = call.send().await.unwrap().into_body();
         let mut read = 0;
