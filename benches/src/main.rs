@@ -9,8 +9,8 @@
 //! cargo run --release -p sinew-benches -- bodies    memory of `sinew serve` while large bodies pass
 //! ```
 //!
-//! Wall time is not measured: on a shared machine it tells more about the neighbours. What is counted per request is
-//! `cost(2N) - cost(N)` over `N`, so that start-up and warm-up fall out.
+//! Wall time is not measured: on a shared machine it tells more about the neighbours. What is counted
+//! per request is `cost(2N) - cost(N)` over `N`, so that start-up and warm-up fall out.
 
 mod callgrind;
 mod cases;

@@ -49,6 +49,11 @@ impl Server {
         self.status("VmHWM:")
     }
 
+    /// Files and sockets that it has open.
+    pub(crate) fn descriptors(&self) -> Result<u64> {
+        Ok(std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))?.count() as u64)
+    }
+
     fn status(&self, field: &str) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         kib(&status, field).map(|kib| kib * 1024).ok_or_else(|| format!("no {field}").into())
