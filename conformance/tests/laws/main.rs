@@ -6,6 +6,7 @@ mod bounds;
 mod client_methods;
 mod exchanges;
 mod inputs;
+mod large;
 mod methods;
 mod server_methods;
 mod timers;
