@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::Result;
+use crate::pki::Pki;
 use crate::traffic::REQUEST;
 
 /// How requests come.
@@ -18,17 +19,31 @@ pub(crate) struct Shape {
     pub(crate) gap: Duration,
 }
 
-/// Sends `requests`, a multiple of the depth, and waits for all answers.
-pub(crate) fn run(server: SocketAddr, shape: Shape, requests: u64) -> Result<()> {
-    let mut stream = TcpStream::connect(server)?;
+/// A connection to a server, as it is or under TLS.
+pub(crate) trait Connection: Read + Write {}
+
+impl<T: Read + Write> Connection for T {}
+
+/// Connects; with certificates, under mutual TLS.
+pub(crate) fn connect(server: SocketAddr, pki: Option<&Pki>) -> Result<Box<dyn Connection>> {
+    let stream = TcpStream::connect(server)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    Ok(match pki {
+        None => Box::new(stream),
+        Some(pki) => Box::new(pki.secure(stream)?),
+    })
+}
+
+/// Sends `requests`, a multiple of the depth, and waits for all answers.
+pub(crate) fn run(connection: &mut dyn Connection, shape: Shape, requests: u64) -> Result<()> {
     let batch = REQUEST.repeat(usize::try_from(shape.depth)?);
     let mut received = Vec::new();
     let mut buffer = vec![0; 64 * 1024];
     for _ in 0..requests / shape.depth {
         thread::sleep(shape.gap);
-        stream.write_all(&batch)?;
+        connection.write_all(&batch)?;
+        connection.flush()?;
         let mut answers = 0;
         received.clear();
         while answers < shape.depth {
@@ -37,7 +52,7 @@ pub(crate) fn run(server: SocketAddr, shape: Shape, requests: u64) -> Result<()>
                     received.drain(..len);
                     answers += 1;
                 }
-                None => match stream.read(&mut buffer)? {
+                None => match connection.read(&mut buffer)? {
                     0 => return Err("the server closed the connection".into()),
                     n => received.extend_from_slice(&buffer[..n]),
                 },

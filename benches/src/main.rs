@@ -1,19 +1,25 @@
-//! What a request costs, in figures that repeat: instructions, allocations, system calls.
+//! What requests and connections cost, in figures that repeat: instructions, allocations, system
+//! calls, memory.
 //!
 //! ```text
 //! cargo run --release -p sinew-benches              the machines alone, in memory, against budgets
 //! cargo run --release -p sinew-benches -- process   whole servers on tokio, beside hyper
-//! cargo run --release -p sinew-benches -- syscalls  the same servers under strace
+//! cargo run --release -p sinew-benches -- syscalls  the same servers under strace, also with TLS
+//! cargo run --release -p sinew-benches -- idle      memory of 9,000 idle connections, beside hyper
+//! cargo run --release -p sinew-benches -- bodies    memory of `sinew serve` while large bodies pass
 //! ```
 //!
-//! Wall time is not measured: on a shared machine it tells more about the neighbours. Everything is
-//! `cost(2N) - cost(N)` over `N`, so that start-up and warm-up fall out.
+//! Wall time is not measured: on a shared machine it tells more about the neighbours. What is counted
+//! per request is `cost(2N) - cost(N)` over `N`, so that start-up and warm-up fall out.
 
 mod callgrind;
 mod cases;
 mod count;
 mod load;
+mod memory;
+mod pki;
 mod process;
+mod server;
 mod traffic;
 
 use std::error::Error;
@@ -21,7 +27,7 @@ use std::process::ExitCode;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-const USAGE: &str = "usage: sinew-benches [count | process | syscalls]";
+const USAGE: &str = "usage: sinew-benches [count | process | syscalls | idle | bodies]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -30,6 +36,8 @@ fn main() -> ExitCode {
         [] | ["count"] => count::table(),
         ["process"] => process::instructions(),
         ["syscalls"] => process::syscalls(),
+        ["idle"] => memory::idle(),
+        ["bodies"] => memory::bodies(),
         // What callgrind runs.
         ["run", case, requests] => run(case, requests),
         _ => Err(USAGE.into()),

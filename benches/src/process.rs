@@ -1,22 +1,21 @@
 //! Whole servers over loopback: ours on tokio, and its peers, in one run.
-//!
-//! The servers are programs of the workspace in `benches/peers`, which this builds. Each binds a port
-//! of its own choice, prints the address, serves on one thread and ends when its input ends.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use crate::Result;
 use crate::callgrind;
 use crate::count::{hundredths, scratch};
 use crate::load::{self, Shape};
+use crate::pki::Pki;
+use crate::server::{Server, build_peers, peer};
 
 /// The floor is a loop on tokio that answers with canned bytes.
 const SERVERS: [&str; 3] = ["sinew", "hyper", "floor"];
+
+/// Those that speak TLS.
+const SECURE: [&str; 2] = ["sinew", "hyper"];
 
 const GAP: Duration = Duration::from_millis(1);
 
@@ -26,7 +25,7 @@ const PIPELINED: Shape = Shape { depth: 16, gap: GAP };
 /// Prints user-space instructions per request of each server. Reports only: what the runtime and the
 /// kernel make of a wake-up moves by more than a gate would allow.
 pub(crate) fn instructions() -> Result<ExitCode> {
-    build()?;
+    build_peers()?;
     println!("{:<14}{:>8}{:>14}", "per request", "serial", "pipelined 16");
     for server in SERVERS {
         let serial = instructions_of(server, SERIAL, 1_600)?;
@@ -39,7 +38,7 @@ pub(crate) fn instructions() -> Result<ExitCode> {
 fn instructions_of(server: &str, shape: Shape, requests: u64) -> Result<u64> {
     let run = |requests| {
         let out = scratch(server);
-        serve(callgrind::command(&out).arg(program(server)), shape, requests)?;
+        serve(callgrind::command(&out).arg(peer(server)), None, shape, requests)?;
         let cost = callgrind::read(&out);
         let _ = std::fs::remove_file(&out);
         cost
@@ -50,23 +49,34 @@ fn instructions_of(server: &str, shape: Shape, requests: u64) -> Result<u64> {
 
 /// Prints system calls per request of each server, by name.
 pub(crate) fn syscalls() -> Result<ExitCode> {
-    build()?;
+    build_peers()?;
+    let pki = Pki::mint()?;
     for (title, shape) in [("serial", SERIAL), ("pipelined 16", PIPELINED)] {
         println!("system calls per request, {title}");
         for server in SERVERS {
-            let (total, calls) = syscalls_of(server, shape, 1_600)?;
+            let (total, calls) = syscalls_of(server, None, shape, 1_600)?;
+            println!("  {server:<10}{total:>6}  {}", calls.join(", "));
+        }
+        println!("system calls per request, {title}, mutual TLS");
+        for server in SECURE {
+            let (total, calls) = syscalls_of(server, Some(&pki), shape, 1_600)?;
             println!("  {server:<10}{total:>6}  {}", calls.join(", "));
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn syscalls_of(server: &str, shape: Shape, requests: u64) -> Result<(String, Vec<String>)> {
+fn syscalls_of(
+    server: &str,
+    pki: Option<&Pki>,
+    shape: Shape,
+    requests: u64,
+) -> Result<(String, Vec<String>)> {
     let run = |requests| {
         let out = scratch(server);
         let mut strace = Command::new("strace");
-        strace.args(["-f", "-c", "-o"]).arg(&out).arg(program(server));
-        serve(&mut strace, shape, requests)?;
+        strace.args(["-f", "-c", "-o"]).arg(&out).arg(peer(server));
+        serve(&mut strace, pki, shape, requests)?;
         let text = std::fs::read_to_string(&out);
         let _ = std::fs::remove_file(&out);
         Ok::<_, Box<dyn std::error::Error>>(strace_counts(&text?))
@@ -96,41 +106,14 @@ fn strace_counts(text: &str) -> BTreeMap<String, u64> {
 }
 
 /// Starts a server below a measuring tool, loads it, and ends it.
-fn serve(command: &mut Command, shape: Shape, requests: u64) -> Result<()> {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(|error| format!("cannot run {}: {error}", command.get_program().display()))?;
-    let mut address = String::new();
-    let stdout = child.stdout.take().ok_or("no output")?;
-    let loaded =
-        BufReader::new(stdout).read_line(&mut address).map_err(Into::into).and_then(|_| {
-            let address: SocketAddr = address.trim().parse()?;
-            load::run(address, shape, requests)
-        });
-    drop(child.stdin.take());
-    let status = child.wait()?;
-    loaded?;
-    if status.success() { Ok(()) } else { Err(format!("a server failed: {status}").into()) }
-}
-
-fn peers() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("peers")
-}
-
-fn program(server: &str) -> PathBuf {
-    peers().join("target/release").join(server)
-}
-
-fn build() -> Result<()> {
-    let status = Command::new("cargo")
-        .args(["build", "--release", "--target-dir"])
-        .arg(peers().join("target"))
-        .arg("--manifest-path")
-        .arg(peers().join("Cargo.toml"))
-        .status()?;
-    if status.success() { Ok(()) } else { Err("the peers do not build".into()) }
+fn serve(command: &mut Command, pki: Option<&Pki>, shape: Shape, requests: u64) -> Result<()> {
+    if let Some(pki) = pki {
+        command.arg(pki.dir());
+    }
+    let server = Server::start(command)?;
+    let mut connection = load::connect(server.address, pki)?;
+    load::run(&mut connection, shape, requests)?;
+    server.stop()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::collections::VecDeque;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use sinew_core::outbox::Outbox;
 use sinew_core::time::Instant;
 
@@ -196,12 +196,12 @@ impl Socket for Script {
 }
 
 /// Moves up to `most` bytes out of an outbox; returns how many.
-pub fn drain(outbox: &mut Outbox, into: &mut Vec<u8>, most: usize) -> usize {
+pub fn drain(outbox: &mut Outbox, into: &mut impl BufMut, most: usize) -> usize {
     let mut moved = 0;
     while outbox.has_remaining() && moved < most {
         let chunk = outbox.chunk();
         let n = chunk.len().min(most - moved);
-        into.extend_from_slice(&chunk[..n]);
+        into.put_slice(&chunk[..n]);
         outbox.advance(n);
         moved += n;
     }

@@ -1,7 +1,5 @@
 //! A hostile network in memory: a byte pipe with a splitter, a staller and a cutter in it.
 
-use std::collections::VecDeque;
-
 use bytes::{Buf, BytesMut};
 use core::time::Duration;
 use sinew_core::outbox::Outbox;
@@ -27,7 +25,7 @@ pub struct Weather {
 #[derive(Debug, Default)]
 pub struct Pipe {
     weather: Weather,
-    flight: VecDeque<u8>,
+    flight: BytesMut,
     written: u64,
     read: u64,
     turn: usize,
@@ -93,9 +91,7 @@ impl Pipe {
         if let Some(cut) = self.weather.cut {
             most = most.min(usize::try_from(cut - self.written).unwrap_or(usize::MAX));
         }
-        let mut bytes = Vec::new();
-        let written = drain(outbox, &mut bytes, most);
-        self.flight.extend(bytes);
+        let written = drain(outbox, &mut self.flight, most);
         self.written += written as u64;
         self.changes += u64::from(written > 0);
         written
@@ -116,7 +112,8 @@ impl Pipe {
             return if self.shut || self.is_cut() { Read::Eof } else { Read::Blocked };
         }
         let n = self.piece().min(self.flight.len());
-        inbox.extend(self.flight.drain(..n));
+        inbox.extend_from_slice(&self.flight[..n]);
+        self.flight.advance(n);
         self.read += n as u64;
         self.changes += 1;
         Read::Bytes(n)

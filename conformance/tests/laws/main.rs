@@ -7,6 +7,7 @@ mod client_methods;
 mod exchanges;
 mod heads;
 mod inputs;
+mod large;
 mod methods;
 mod sending;
 mod server_methods;

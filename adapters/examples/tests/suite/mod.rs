@@ -12,7 +12,9 @@
 mod app;
 mod bodies;
 mod calls;
+mod drops;
 mod faults;
+mod flow;
 mod pipeline;
 mod places;
 mod policies;

@@ -1,11 +1,13 @@
 //! Stopping: running calls are finished, idle connections closed, what is left dropped.
 
-use std::sync::Arc;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::{join, join_all};
+use futures_util::{StreamExt, stream};
 use http::Method;
-use sinew_driver::Request;
+use sinew_driver::{Request, ServerHandle, Sse, SseEvent};
 use tokio::sync::Semaphore;
 
 use super::site::{Site, client_of};
@@ -108,6 +110,56 @@ fn what_is_left_at_the_deadline_is_dropped() {
         };
         let (answer, report) = join(client.get("/gate").send(), stop).await;
         assert!(answer.is_err());
+        assert_eq!((report.idle, report.drained, report.aborted), (0, 0, 1));
+    });
+}
+
+/// An answer without end, unless it is told to stop.
+async fn endless(security: super::site::Security, listens: bool) -> Site {
+    let slot: Arc<Mutex<Option<ServerHandle<rt::Runtime>>>> = Arc::default();
+    let handles = Arc::clone(&slot);
+    let builder = rt::RestServer::builder().listen("127.0.0.1:0").route(
+        Method::GET,
+        "/events",
+        move |_: Request| {
+            let handle = handles.lock().unwrap().clone().filter(|_| listens);
+            let over = async move {
+                match handle {
+                    Some(handle) => handle.stopping().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let first = stream::iter([SseEvent::data("first")]);
+            let events = first.chain(stream::pending()).take_until(Box::pin(over));
+            std::future::ready(Sse::new(events.map(Ok::<_, Infallible>)))
+        },
+    );
+    let site = Site::run(security, builder).await;
+    *slot.lock().unwrap() = Some(site.handle.clone());
+    site
+}
+
+#[test]
+fn an_endless_answer_can_end_with_the_server() {
+    each(async |security| {
+        let site = endless(security, true).await;
+        let mut response = client_of(&site).get("/events").send().await.unwrap();
+        assert_eq!(response.chunk().await.unwrap().unwrap(), "data: first\n\n");
+        let (report, end) = join(site.stop(), response.chunk()).await;
+        assert_eq!(end.unwrap(), None, "whole: it ended as it should");
+        assert_eq!((report.idle, report.drained, report.aborted), (0, 1, 0));
+    });
+}
+
+#[test]
+fn an_endless_answer_that_does_not_end_is_cut_and_looks_cut() {
+    each(async |security| {
+        let site = endless(security, false).await;
+        let mut response = client_of(&site).get("/events").send().await.unwrap();
+        assert_eq!(response.chunk().await.unwrap().unwrap(), "data: first\n\n");
+        let stop = site.handle.stop(Duration::from_millis(20));
+        let (report, end) = join(stop, response.chunk()).await;
+        assert!(end.is_err(), "{end:?}");
         assert_eq!((report.idle, report.drained, report.aborted), (0, 0, 1));
     });
 }

@@ -1,25 +1,35 @@
-//! sinew on tokio, with a route and the timers that it has by default.
+//! sinew on tokio, with a route and the timers that it has by default, plain or under mutual TLS.
 
-use std::io::Result;
+use std::io::{Error, Result};
+use std::path::Path;
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method};
-use sinew_bench_peers::{HELLO, announce, runtime};
+use sinew_bench_peers::{HELLO, announce, certificates, runtime};
+use sinew_tls::{ClientAuth, ServerTls};
 use sinew_tokio::{Request, Response, RestServer};
 
 async fn answer(_: Request) -> Response {
     Response::ok(HELLO).header(CONTENT_TYPE, HeaderValue::from_static("text/plain"))
 }
 
+fn mutual(dir: &Path) -> std::result::Result<ServerTls, sinew_tls::ConfigError> {
+    ServerTls::builder()
+        .certificate_file(dir.join("cert.pem"), dir.join("key.pem"))?
+        .client_ca_file(dir.join("ca.pem"))?
+        .client_auth(ClientAuth::Required)
+        .build()
+}
+
 fn main() -> Result<()> {
     runtime()?.block_on(async {
-        let server = RestServer::builder()
-            .listen("127.0.0.1:0")
-            .allow_plaintext()
-            .route(Method::GET, "/plain", answer)
-            .bind()
-            .await
-            .map_err(std::io::Error::other)?;
+        let builder =
+            RestServer::builder().listen("127.0.0.1:0").route(Method::GET, "/plain", answer);
+        let builder = match certificates() {
+            None => builder.allow_plaintext(),
+            Some(dir) => builder.tls(mutual(&dir).map_err(Error::other)?),
+        };
+        let server = builder.bind().await.map_err(Error::other)?;
         for address in server.local_addrs() {
             announce(*address)?;
         }

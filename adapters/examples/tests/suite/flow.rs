@@ -1,0 +1,159 @@
+//! Whoever is slow holds up whoever is fast: what nobody takes is not produced. Counted at the
+//! producer, so that no buffer is overlooked, not even the kernel's.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::stream;
+use http::{Method, StatusCode};
+use sinew_driver::{Body, Request, RouteOptions};
+use tokio::sync::Semaphore;
+
+use super::app::{PIECE, is_pattern, pattern};
+use super::site::{Security, Site, client_of};
+use super::{each, pause, settled};
+use crate::rt;
+
+/// What may lie between a producer and a reader that stands still: what Linux gives two sockets of
+/// the loopback at most, 32 MiB to receive and 4 MiB to send, and less than 1 MiB of ours.
+const BETWEEN: u64 = 37 << 20;
+
+/// Bodies without end, and what was taken from them.
+#[derive(Default)]
+struct Spring {
+    drawn: AtomicU64,
+    /// Each body holds one more.
+    held: Arc<()>,
+}
+
+impl Spring {
+    fn body(self: &Arc<Self>) -> Body {
+        let (spring, held) = (Arc::clone(self), Arc::clone(&self.held));
+        let pieces = stream::unfold((spring, held, 0), |(spring, held, at)| async move {
+            spring.drawn.fetch_add(PIECE as u64, Ordering::Relaxed);
+            Some((Ok::<_, Infallible>(pattern(at, PIECE)), (spring, held, at + PIECE as u64)))
+        });
+        Body::stream(pieces)
+    }
+
+    fn drawn(&self) -> u64 {
+        self.drawn.load(Ordering::Relaxed)
+    }
+
+    /// Bodies that somebody still holds.
+    fn bodies(&self) -> usize {
+        Arc::strong_count(&self.held) - 1
+    }
+
+    async fn dries(&self) {
+        while self.bodies() > 0 {
+            pause().await;
+        }
+    }
+}
+
+/// Reads on, and sees that nothing was lost.
+async fn read_on(body: &mut Body, read: &mut u64, bytes: u64) {
+    let until = *read + bytes;
+    while *read < until {
+        let piece = body.chunk().await.unwrap().unwrap();
+        assert!(is_pattern(*read, &piece), "at {read}");
+        *read += piece.len() as u64;
+    }
+}
+
+async fn serving(security: Security, gate: &Arc<Semaphore>, spring: &Arc<Spring>) -> Site {
+    let unlimited = || RouteOptions::new().body_limit(u64::MAX).slow_body();
+    let source = Arc::clone(spring);
+    let gate = Arc::clone(gate);
+    let builder = rt::RestServer::builder()
+        .listen("127.0.0.1:0")
+        .route(Method::GET, "/spring", move |_: Request| std::future::ready(source.body()))
+        .route_with(Method::POST, "/echo", unlimited(), async |request: Request| {
+            request.into_body()
+        })
+        .route_with(Method::PUT, "/slow", unlimited(), move |request: Request| {
+            let gate = Arc::clone(&gate);
+            async move {
+                let mut body = request.into_body();
+                let mut read = 0;
+                read_on(&mut body, &mut read, 1).await;
+                let _ = gate.acquire().await;
+                read_on(&mut body, &mut read, BETWEEN).await;
+                StatusCode::NO_CONTENT
+            }
+        });
+    Site::run(security, builder).await
+}
+
+#[test]
+fn an_answer_that_nobody_reads_is_not_produced() {
+    each(async |security| {
+        let spring = Arc::<Spring>::default();
+        let site = serving(security, &Arc::new(Semaphore::new(0)), &spring).await;
+        let call = client_of(&site).get("/spring").between_bytes(None);
+        let mut body = call.send().await.unwrap().into_body();
+        let mut read = 0;
+        for _ in 0..3 {
+            let ahead = settled(|| spring.drawn()).await - read;
+            assert!(ahead < BETWEEN, "{ahead} bytes ahead");
+            // Past what was there already: the producer goes on.
+            read_on(&mut body, &mut read, ahead + 1).await;
+        }
+        // The reader leaves: everything goes.
+        drop(body);
+        spring.dries().await;
+        while site.handle.connections() > 0 {
+            pause().await;
+        }
+    });
+}
+
+#[test]
+fn a_request_that_nobody_reads_is_not_produced() {
+    each(async |security| {
+        let (spring, gate) = (Arc::<Spring>::default(), Arc::new(Semaphore::new(0)));
+        let site = serving(security, &gate, &Arc::<Spring>::default()).await;
+        let source = Arc::clone(&spring);
+        let watch = async {
+            let ahead = settled(|| source.drawn()).await;
+            assert!(ahead < BETWEEN, "{ahead} bytes ahead");
+            gate.add_permits(1);
+        };
+        let client = client_of(&site);
+        let call = client.put("/slow").body(spring.body()).send();
+        let (answer, ()) = futures_util::future::join(call, watch).await;
+        // Answered early: the rest of an endless body is nobody's.
+        assert_eq!(answer.unwrap().status(), 204);
+        assert!(spring.drawn() > BETWEEN);
+        spring.dries().await;
+        drop(client);
+        while site.handle.connections() > 0 {
+            pause().await;
+        }
+    });
+}
+
+#[test]
+fn an_echo_that_nobody_reads_stops_at_its_source() {
+    each(async |security| {
+        let spring = Arc::<Spring>::default();
+        let site = serving(security, &Arc::new(Semaphore::new(0)), &Arc::<Spring>::default()).await;
+        let call = client_of(&site).post("/echo").between_bytes(None).body(spring.body());
+        let mut body = call.send().await.unwrap().into_body();
+        let mut read = 0;
+        for _ in 0..2 {
+            let ahead = settled(|| spring.drawn()).await - read;
+            // There and back.
+            assert!(ahead < 2 * BETWEEN, "{ahead} bytes ahead");
+            // Past what was there already: the producer goes on.
+            read_on(&mut body, &mut read, ahead + 1).await;
+        }
+        drop(body);
+        spring.dries().await;
+        while site.handle.connections() > 0 {
+            pause().await;
+        }
+    });
+}
