@@ -8,8 +8,8 @@ use core::time::Duration;
 use http::{Method, StatusCode};
 use sinew_core::error::Error;
 use sinew_core::http1::{
-    BodySize, Client, ClientConfig, NO_FIELDS, Rejected, RequestLine, Server, ServerConfig,
-    ServerEvent, StatusLine,
+    BodySize, Client, ClientConfig, Rejected, RequestLine, Server, ServerConfig, ServerEvent,
+    StatusLine,
 };
 use sinew_core::machine::{Machine, Status, Wire};
 use sinew_core::time::{Epoch, Instant};
@@ -52,21 +52,37 @@ impl fmt::Display for Refusal {
 }
 
 /// What came of a request to send.
-struct Sent {
+pub(crate) struct Sent {
     /// The first refusal.
     refusal: Option<Refusal>,
-    written: Vec<u8>,
-    status: Status,
+    pub(crate) written: Vec<u8>,
+    pub(crate) status: Status,
+}
+
+impl Sent {
+    /// Whether nothing was refused.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.refusal.is_none()
+    }
+
+    /// Whether the peer sees no more than it should of something refused: refused before the head,
+    /// nothing is out; refused later, it breaks off.
+    pub(crate) fn is_broken_off(&self) -> bool {
+        self.written.is_empty() || self.status != Status::Open
+    }
+}
+
+/// Asks a machine to send something. `Err`: it cannot be asked.
+pub(crate) fn send(side: Side, spec: &Spec) -> Result<Sent, String> {
+    match side {
+        Side::Request => Ok(send_request(spec)),
+        Side::Response => send_response(spec),
+    }
 }
 
 /// Runs one encode case; returns what was seen, too.
 pub fn check(case: &EncodeCase) -> (CaseResult, String) {
-    let spec = &case.spec;
-    let sent = match case.side {
-        Side::Request => Ok(send_request(spec)),
-        Side::Response => send_response(spec),
-    };
-    let sent = match sent {
+    let sent = match send(case.side, &case.spec) {
         Ok(sent) => sent,
         Err(why) => {
             let got = "nothing".to_owned();
@@ -86,8 +102,7 @@ fn judge(case: &EncodeCase, sent: &Sent) -> Vec<String> {
     let closes = sent.status != Status::Open;
     match (case.expect.outcome, &sent.refusal) {
         (Choice::Reject, None) => vec!["it was sent".to_owned()],
-        // Refused before the head: nothing is out. Refused later: the peer must see it break off.
-        (Choice::Reject, Some(_)) if sent.written.is_empty() || closes => Vec::new(),
+        (Choice::Reject, Some(_)) if sent.is_broken_off() => Vec::new(),
         (Choice::Reject, Some(_)) => vec!["refused in the middle, and it goes on".to_owned()],
         (Choice::Accept, Some(refusal)) => vec![format!("it was refused: {refusal}")],
         (Choice::Accept, None) => {
@@ -139,13 +154,19 @@ fn judge_message(expect: &EncodeExpect, message: &Message, closes: bool) -> Vec<
 }
 
 /// Octets of a text: latin-1, or UTF-8 where a character has no octet.
-fn octets(text: &str) -> Vec<u8> {
+pub(crate) fn octets(text: &str) -> Vec<u8> {
     let latin1: Result<Vec<u8>, _> = text.chars().map(u8::try_from).collect();
     latin1.unwrap_or_else(|_| text.as_bytes().to_vec())
 }
 
 fn field_octets(fields: &[(String, String)]) -> Vec<(Vec<u8>, Vec<u8>)> {
     fields.iter().map(|(name, value)| (octets(name), octets(value))).collect()
+}
+
+/// The body as it is given to a machine.
+fn pieces(spec: &Spec) -> impl Iterator<Item = Bytes> {
+    let pieces = spec.chunks.iter().chain(&spec.body).map(|piece| Bytes::from(octets(piece)));
+    pieces.filter(|piece| !piece.is_empty())
 }
 
 fn body_size(spec: &Spec) -> BodySize {
@@ -186,10 +207,8 @@ fn send_request(spec: &Spec) -> Sent {
 fn ask(client: &mut Client, line: RequestLine<'_>, spec: &Spec) -> Result<(), Refusal> {
     let size = body_size(spec);
     client.send_request(NOW, line, field_octets(&spec.headers), size).map_err(Refusal::Machine)?;
-    for piece in spec.chunks.iter().chain(&spec.body).map(|piece| octets(piece)) {
-        if !piece.is_empty() {
-            client.send_data(NOW, Bytes::from(piece)).map_err(Refusal::from)?;
-        }
+    for piece in pieces(spec) {
+        client.send_data(NOW, piece).map_err(Refusal::from)?;
     }
     match size {
         BodySize::Empty | BodySize::Exact(0) => Ok(()),
@@ -242,17 +261,11 @@ fn respond(server: &mut Server, spec: &Spec) -> Result<(), Refusal> {
     let line = StatusLine { status, reason: reason.as_deref() };
     let size = body_size(spec);
     server.send_response(NOW, line, fields, size).map_err(Refusal::Machine)?;
-    let pieces = spec.chunks.iter().chain(&spec.body).map(|piece| octets(piece));
-    for piece in pieces {
-        server.send_data(NOW, Bytes::from(piece)).map_err(Refusal::from)?;
+    for piece in pieces(spec) {
+        server.send_data(NOW, piece).map_err(Refusal::from)?;
     }
-    if size == BodySize::Empty {
-        return Ok(());
+    match size {
+        BodySize::Empty | BodySize::Exact(0) => Ok(()),
+        _ => server.send_end(NOW, field_octets(&spec.trailers)).map_err(Refusal::Machine),
     }
-    let sent = if spec.trailers.is_empty() {
-        server.send_end(NOW, NO_FIELDS)
-    } else {
-        server.send_end(NOW, field_octets(&spec.trailers))
-    };
-    sent.map_err(Refusal::Machine)
 }

@@ -25,6 +25,7 @@ pub mod record;
 pub mod reference;
 pub mod report;
 pub mod run;
+pub mod seed;
 pub mod suite;
 pub mod transcript;
 pub mod weather;

@@ -2,9 +2,13 @@
 //!
 //! So a seed is nothing but the bytes of a peer, and any capture is one.
 
+mod scene;
+
 use sinew_conformance::feed::Way;
 use sinew_conformance::laws::Input;
 use sinew_core::http1::Limits;
+
+pub use scene::scene;
 
 /// How one input is run.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +25,7 @@ impl Choice {
     /// The input, with the end behind it or not, cut twice: octet by octet, and at places of its
     /// own choice.
     pub fn input(self, bytes: &[u8]) -> Input<'_> {
-        let cuts = [Way::Bytes, Way::Cuts(u64::from(self.0))];
+        let cuts = [Way::Bytes, Way::Cuts(self.seed())];
         let cuts = cuts.map(|way| way.pieces(bytes.len())).to_vec();
         Input { bytes, eof: self.0 & 1 == 1, cuts }
     }
@@ -44,6 +48,11 @@ impl Choice {
             pipeline: 3,
             inbox: 512,
         }
+    }
+
+    /// A seed for what is random.
+    pub fn seed(self) -> u64 {
+        u64::from(self.0)
     }
 
     /// One of several.

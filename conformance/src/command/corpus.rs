@@ -1,11 +1,11 @@
-//! `sinew corpus`: the inputs of the cases as seeds for the fuzz targets.
+//! `sinew corpus`: what the cases are made of as seeds for the fuzz targets.
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use sinew_conformance::case::{Case, Side};
 use sinew_conformance::load::Cases;
+use sinew_conformance::seed::seeds;
 
 use super::Problem;
 
@@ -23,16 +23,13 @@ impl Corpus {
             |path: &PathBuf, e: std::io::Error| Problem::new(format!("{}: {e}", path.display()));
         let mut written = 0;
         for case in Cases::built_in().map_err(Problem::new)? {
-            let Case::Parse(case) = case else { continue };
-            let target = match case.side {
-                Side::Request => "request_stream",
-                Side::Response => "response_stream",
-            };
-            let dir = self.out.join(target);
-            fs::create_dir_all(&dir).map_err(|e| at(&dir, e))?;
-            let file = dir.join(case.id.replace('/', "-"));
-            fs::write(&file, &case.input.0).map_err(|e| at(&file, e))?;
-            written += 1;
+            for (target, seed) in seeds(&case) {
+                let dir = self.out.join(target);
+                fs::create_dir_all(&dir).map_err(|e| at(&dir, e))?;
+                let file = dir.join(case.id().replace('/', "-"));
+                fs::write(&file, seed).map_err(|e| at(&file, e))?;
+                written += 1;
+            }
         }
         println!("{written} seeds in {}", self.out.display());
         Ok(ExitCode::SUCCESS)

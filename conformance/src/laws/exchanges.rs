@@ -9,6 +9,7 @@ use sinew_core::http1::{Client, ClientConfig, Server, ServerConfig};
 use sinew_core::machine::CloseReason;
 use sinew_core::time::Instant;
 
+use super::ensure;
 use crate::end::Breach;
 use crate::exchange::{Answer, Asking, Body, Exchange, Serving};
 use crate::pair::Pair;
@@ -58,10 +59,6 @@ pub fn check_exchanges(scene: &Scene) -> Result<(), Breach> {
     check_answers(&pair.client.app.answers, plan)?;
     check_accounts(&pair)?;
     if scene.is_calm() { check_arrived(&pair, plan) } else { Ok(()) }
-}
-
-fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), Breach> {
-    if holds { Ok(()) } else { Err(Breach(what())) }
 }
 
 /// What may differ: nothing but that something is missing at the end.

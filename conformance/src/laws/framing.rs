@@ -55,7 +55,7 @@ pub(super) fn check_response(
 }
 
 /// Whether a run ended by what the reference leaves to others: limits, and all that does not frame.
-fn is_beside_framing(run: &Transcript) -> bool {
+pub(super) fn is_beside_framing(run: &Transcript) -> bool {
     let beside = |violation| {
         use Violation::{Expectation, Host, Target, UnexpectedSwitch, Upgrade};
         matches!(violation, Target | Host | Expectation | Upgrade | UnexpectedSwitch)

@@ -2,8 +2,12 @@
 
 mod exchanges;
 mod framing;
+mod heads;
+mod sending;
 
 pub use exchanges::{Scene, check_exchanges};
+pub use heads::{Compared, check_request_head, check_response_head};
+pub use sending::check_sending;
 
 use http::Method;
 use sinew_core::error::Fault;
@@ -91,4 +95,8 @@ fn check_answers(run: &Transcript) -> Result<(), Breach> {
         return broken("the input is not the peer's fault");
     }
     Ok(())
+}
+
+fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), Breach> {
+    if holds { Ok(()) } else { Err(Breach(what())) }
 }

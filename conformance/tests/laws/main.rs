@@ -5,9 +5,11 @@
 mod bounds;
 mod client_methods;
 mod exchanges;
+mod heads;
 mod inputs;
 mod large;
 mod methods;
+mod sending;
 mod server_methods;
 mod timers;
 
