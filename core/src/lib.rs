@@ -19,6 +19,7 @@
 //! | [`problem`] | the document that says so |
 //! | [`propagation`] | what a call inherits from the request that causes it |
 //! | [`security`] | who may do what: CORS, access rules, identity, tokens |
+//! | [`limit`] | how much of it: token buckets, for one and for many |
 //! | [`observe`] | decisions as events; trace and request ids |
 //!
 //! # A whole exchange
@@ -109,6 +110,7 @@ pub mod client;
 pub mod error;
 pub mod head;
 pub mod http1;
+pub mod limit;
 pub mod machine;
 pub mod observe;
 pub mod outbox;

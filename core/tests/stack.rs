@@ -1,14 +1,16 @@
 //! The stack of a server: order, verdicts, answers, events.
 
 #![expect(clippy::unwrap_used, reason = "outside of `#[test]` too, a test stops where it is wrong")]
+#![expect(clippy::disallowed_types, reason = "a limiter is guarded as a driver would guard it")]
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::{HeaderName, Method, StatusCode};
 use sinew_core::head::RequestHead;
 use sinew_core::http1::{Server, ServerConfig, ServerEvent};
+use sinew_core::limit::{BadLimiter, Charge, Outcome, Quota, QuotaId, RateLimiter};
 use sinew_core::observe::Event;
 use sinew_core::policy::{Mode, Priority, Refused, Stage};
 use sinew_core::reason::Reason;
@@ -18,8 +20,9 @@ use sinew_core::security::{
     TokenValidator, TrustedProxies, Who,
 };
 use sinew_core::server::{
-    Arrival, Authentication, BoxLayer, Decision, End, Expectation, Identify, Layer, MediaRange,
-    OutOfOrder, Peer, Record, ResponseHead, RoutePolicy, Stack, Validation,
+    Arrival, Authentication, BadRateLimit, BoxLayer, Buckets, ClientClass, Cost, Decision, End,
+    Expectation, Identify, Layer, LimitFields, MediaRange, OutOfOrder, Peer, RateLimit,
+    RateLimitConfig, Record, ResponseHead, RoutePolicy, Shield, Stack, Validation,
 };
 use sinew_core::time::Instant;
 use sinew_core::{Machine, Wire};
@@ -385,6 +388,148 @@ fn routes_say_what_they_take() {
     for bad in ["json", "*/*", "a/b/c", "a/ b", "/x", "text/"] {
         MediaRange::new(bad).unwrap_err();
     }
+}
+
+/// A limiter as a server shares it.
+#[derive(Debug)]
+struct Single(Mutex<RateLimiter>);
+
+impl Buckets for Single {
+    fn check(&self, now: Instant, cost: u32, charges: &[Charge]) -> Outcome {
+        self.0.lock().unwrap().check(now, cost, charges)
+    }
+
+    fn peek(&self, now: Instant, cost: u32, charges: &[Charge]) -> Outcome {
+        self.0.lock().unwrap().peek(now, cost, charges)
+    }
+}
+
+fn limited(config: RateLimitConfig, routes: &[Quota]) -> Result<Stack, BadRateLimit> {
+    let share = |limiter| Single(Mutex::new(limiter));
+    let limit = RateLimit::new(config, [1; 16], routes.iter().copied(), share)?;
+    let layers: [BoxLayer; 3] =
+        [Box::new(Identify::default()), Box::new(authentication()), Box::new(limit)];
+    Ok(Stack::new(layers.map(|layer| (Mode::Enforce, layer))).unwrap())
+}
+
+fn quota(count: u32, burst: u32) -> Quota {
+    Quota::new(count, Duration::from_secs(60), burst).unwrap()
+}
+
+#[test]
+fn clients_are_held_to_quotas_and_told() {
+    let config = RateLimitConfig { client: Some(quota(60, 2)), ..RateLimitConfig::default() };
+    for (fields, wanted) in [
+        (
+            LimitFields::Draft,
+            [
+                ("ratelimit-policy", Some("\"client\";q=60;w=60")),
+                ("ratelimit", Some("\"client\";r=0;t=2")),
+                ("x-ratelimit-limit", None),
+            ],
+        ),
+        (
+            LimitFields::Legacy,
+            [
+                ("x-ratelimit-limit", Some("60")),
+                ("x-ratelimit-remaining", Some("0")),
+                ("x-ratelimit-reset", Some("2")),
+            ],
+        ),
+        (LimitFields::None, [("ratelimit", None), ("x-ratelimit-limit", None), ("x", None)]),
+    ] {
+        let stack = limited(RateLimitConfig { fields, ..config.clone() }, &[]).unwrap();
+        let one = asked("GET", "");
+        assert_eq!(one.pass(&stack).0, Decision::Continue);
+        assert_eq!(one.pass(&stack).0, Decision::Continue);
+        let (decision, record) = one.pass(&stack);
+        assert_eq!(decision, Decision::Refuse(Reason::RateLimited));
+        assert_eq!(record.retry_after, Some(Duration::from_secs(1)));
+        let answer = answered(&stack, &record, StatusCode::TOO_MANY_REQUESTS);
+        for (name, value) in wanted {
+            assert_eq!(field(&answer, name), value, "{fields:?} {name}");
+        }
+        // A token makes another client of the same address, an invented name does not.
+        assert_eq!(
+            asked("GET", "authorization: Bearer good\r\n").pass(&stack).0,
+            Decision::Continue
+        );
+        let poser = asked("GET", "x-client-id: other\r\nx-forwarded-for: 1.2.3.4\r\n");
+        assert_eq!(poser.pass(&stack).0, Decision::Refuse(Reason::RateLimited));
+    }
+}
+
+#[test]
+fn classes_routes_and_costs_have_their_own() {
+    let class = |name: &str, who, quota| ClientClass {
+        name: name.to_owned(),
+        who,
+        roles: Vec::new(),
+        quota,
+    };
+    let classes = vec![class("known", Who::Authenticated, None)];
+    let config = RateLimitConfig {
+        client: Some(quota(60, 4)),
+        classes,
+        global: Some(quota(60, 8)),
+        ..RateLimitConfig::default()
+    };
+    let stack = limited(config.clone(), &[quota(60, 1)]).unwrap();
+    let mut costly = asked("GET", "");
+    costly.policy.cost = Cost(3);
+    assert_eq!(costly.pass(&stack).1.quota.unwrap().remaining, 1);
+    assert_eq!(costly.pass(&stack).0, Decision::Refuse(Reason::RateLimited));
+    // Who is known pays for all only, and for the route.
+    let mut known = asked("GET", "authorization: Bearer good\r\n");
+    assert_eq!(known.pass(&stack).1.quota.unwrap().quota, QuotaId(0));
+    known.policy.quota = Some(quota(60, 1));
+    assert_eq!(known.pass(&stack).0, Decision::Continue);
+    assert_eq!(known.pass(&stack).0, Decision::Refuse(Reason::RateLimited));
+    known.route = Some(1);
+    assert_eq!(known.pass(&stack).0, Decision::Continue, "another route");
+    known.policy.quota = None;
+    assert_eq!(known.pass(&stack).0, Decision::Continue);
+    assert_eq!(known.pass(&stack).0, Decision::Continue);
+    assert_eq!(known.pass(&stack).0, Decision::Refuse(Reason::RateLimited), "8 for all");
+
+    for name in ["", "a\"b", "client"] {
+        let classes = vec![class(name, Who::Anyone, Some(quota(1, 1)))];
+        let error = limited(RateLimitConfig { classes, ..config.clone() }, &[]).err();
+        assert_eq!(error, Some(BadRateLimit::Name(name.to_owned())));
+    }
+    let nothing = RateLimitConfig { client: None, global: None, classes: Vec::new(), ..config };
+    assert_eq!(limited(nothing, &[]).err(), Some(BadRateLimit::Limiter(BadLimiter::NoQuota)));
+}
+
+#[test]
+fn too_many_bad_tokens_are_not_even_looked_at() {
+    let share = |limiter| Single(Mutex::new(limiter));
+    let shield = Shield::new(quota(60, 2), 64 << 10, [1; 16], share).unwrap();
+    let layers: [BoxLayer; 3] =
+        [Box::new(Identify::default()), Box::new(shield), Box::new(authentication())];
+    let stack = Stack::new(layers.map(|layer| (Mode::Enforce, layer))).unwrap();
+    let attempt = |token: &str, address: &str| {
+        let mut request = asked("GET", &format!("authorization: Bearer {token}\r\n"));
+        request.peer.address = Some(address.parse().unwrap());
+        let (decision, record) = request.pass(&stack);
+        stack.on_end(&record, &End { now: Instant::from_nanos(5), status: None });
+        (decision, record.credential)
+    };
+    let bad = Decision::Refuse(Reason::InvalidToken);
+    for _ in 0..5 {
+        assert_eq!(attempt("good", "192.0.2.7").0, Decision::Continue, "good ones cost nothing");
+    }
+    assert_eq!(attempt("a", "192.0.2.7").0, bad);
+    assert_eq!(attempt("b", "192.0.2.7").0, bad);
+    assert_eq!(attempt("c", "192.0.2.7"), (Decision::Refuse(Reason::RateLimited), None));
+    assert_eq!(attempt("c", "192.0.2.8").0, bad, "another address");
+    // A household has one prefix.
+    assert_eq!(attempt("a", "2001:db8::1").0, bad);
+    assert_eq!(attempt("a", "2001:db8::2").0, bad);
+    assert_eq!(attempt("a", "2001:db8::3").0, Decision::Refuse(Reason::RateLimited));
+    let mut plain = asked("GET", "");
+    plain.peer.address = Some("192.0.2.7".parse().unwrap());
+    assert_eq!(plain.pass(&stack).0, Decision::Continue, "who brings no token fails no check");
 }
 
 /// Refuses whoever says so, and counts ends.

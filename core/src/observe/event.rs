@@ -3,6 +3,7 @@
 use http::StatusCode;
 
 use crate::error::Error;
+use crate::limit::{QuotaId, Verdict};
 use crate::machine::CloseReason;
 use crate::policy::Refused;
 use crate::security::{AccessVerdict, CorsKind, CorsReason, CredentialVerdict};
@@ -78,6 +79,15 @@ pub enum Event {
         exchange: u64,
         /// The rule, and what it says.
         verdict: AccessVerdict,
+    },
+    /// Whether a request was within its quotas (server).
+    Quota {
+        /// The exchange.
+        exchange: u64,
+        /// The one that refuses, or has the least left.
+        quota: QuotaId,
+        /// Whether it was.
+        verdict: Verdict,
     },
     /// A layer of the stack refused a request, or would have (server).
     Refused {

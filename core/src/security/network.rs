@@ -35,6 +35,11 @@ impl Network {
         Self { first: masked(address, prefix), prefix }
     }
 
+    /// Its first address.
+    pub const fn address(&self) -> IpAddr {
+        self.first
+    }
+
     /// Whether an address lies in it.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();

@@ -185,7 +185,8 @@ impl Rule {
 }
 
 impl Who {
-    fn means(&self, context: &SecurityContext) -> bool {
+    /// Whether this caller is one of them.
+    pub fn means(&self, context: &SecurityContext) -> bool {
         match self {
             Self::Anyone => true,
             Self::Authenticated => context.is_authenticated(),

@@ -10,6 +10,7 @@ pub use params::{Params, Template};
 pub use path::BadPath;
 pub use route::{Found, RouteError, Router, RouterBuilder};
 pub use stack::{
-    Arrival, Authentication, BadMediaType, BoxLayer, Cost, Decision, End, Expectation, Identify,
-    Layer, MediaRange, OutOfOrder, Peer, Record, ResponseHead, RoutePolicy, Stack, Validation,
+    Arrival, Authentication, BadMediaType, BadRateLimit, BoxLayer, Buckets, ClientClass, Cost,
+    Decision, End, Expectation, Identify, Layer, LimitFields, MediaRange, OutOfOrder, Peer,
+    RateLimit, RateLimitConfig, Record, ResponseHead, RoutePolicy, Shield, Stack, Validation,
 };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::Method;
 use sinew_core::policy;
 use sinew_core::security::{Cors, TrustedProxies};
-use sinew_core::server::{Layer, RoutePolicy, RouterBuilder};
+use sinew_core::server::{Layer, RateLimitConfig, RoutePolicy, RouterBuilder};
 use sinew_tls::ServerTls;
 
 use super::config::RestServerConfig;
@@ -160,6 +160,12 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
     /// Lets pages of other origins read answers.
     pub fn cors(mut self, cors: Cors) -> Self {
         self.policies.cors = Some(cors);
+        self
+    }
+
+    /// Holds clients to quotas; the default is 100 requests a minute, 20 at once.
+    pub fn rate_limit(mut self, limits: RateLimitConfig) -> Self {
+        self.policies.rate_limit = Some(limits);
         self
     }
 

@@ -1,19 +1,23 @@
 //! The policies in front of the handlers: how a server is given them, and how a connection asks them.
 
+use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
+use sinew_core::limit::{Charge, Outcome, Quota, RateLimiter};
 use sinew_core::policy::Mode;
 use sinew_core::security::{
     Access, Challenge, Cors, Routes, Rule, TokenValidator, TrustedProxies, Who,
 };
 use sinew_core::server::{
-    self, Authentication, BoxLayer, Expectation, Identify, Record, ResponseHead, Stack, Template,
-    Validation,
+    self, Authentication, BoxLayer, Buckets, Expectation, Identify, RateLimit, RateLimitConfig,
+    Record, ResponseHead, Shield, Stack, Template, Validation,
 };
+use sinew_core::time::Instant;
 use sinew_tls::{PeerIdentity, ServerTls};
 
 use super::response::Response;
@@ -23,6 +27,12 @@ use crate::io;
 
 /// The realm of challenges where no other is given.
 const REALM: &str = "api";
+
+/// Refused credentials that an address has in a minute.
+const FAILURES: u32 = 50;
+
+/// Memory for counting them.
+const SHIELD_BYTES: usize = 1 << 20;
 
 /// Who may use a server: by which credentials callers are known, and which rules they meet.
 ///
@@ -112,14 +122,14 @@ impl TokenValidator for BoxValidator {
         &self,
         credential: sinew_core::security::Credential<'_>,
         peer: Option<&sinew_core::security::Thumbprint>,
-        now: std::time::Duration,
+        now: Duration,
     ) -> Result<Arc<sinew_core::security::Principal>, sinew_core::security::TokenError> {
         self.0.validate(credential, peer, now)
     }
 }
 
-impl std::fmt::Debug for BoxValidator {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for BoxValidator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TokenValidator(..)")
     }
 }
@@ -130,6 +140,9 @@ pub(super) struct Policies {
     pub(super) proxies: Option<TrustedProxies>,
     pub(super) cors: Option<Cors>,
     pub(super) security: Option<SecurityPolicy>,
+    pub(super) rate_limit: Option<RateLimitConfig>,
+    /// Quotas that routes bring along.
+    pub(super) quotas: Vec<Quota>,
     /// Rules that routes bring along.
     pub(super) rules: Vec<Rule>,
     /// Some route expects something.
@@ -141,6 +154,7 @@ impl Policies {
     /// Notes what a route says of itself.
     pub(super) fn of_route(&mut self, method: Option<&Method>, template: &str, of: &RouteOptions) {
         self.expectations |= of.policy.expectation != Expectation::default();
+        self.quotas.extend(of.policy.quota);
         if let Some(who) = &of.who {
             let name = method.map_or("any", Method::as_str);
             let routes = Routes::Of(vec![template.to_owned()]);
@@ -152,7 +166,7 @@ impl Policies {
 
     /// Puts the layers in order. No policy, no layer.
     pub(super) fn build(self, templates: &[Template]) -> Result<Stack, Error> {
-        let Self { proxies, cors, security, rules, expectations, own } = self;
+        let Self { proxies, cors, security, rate_limit, quotas, rules, expectations, own } = self;
         let mut layers: Vec<(Mode, BoxLayer)> = Vec::new();
         let mut add = |mode, layer: BoxLayer| layers.push((mode, layer));
         if let Some(cors) = cors {
@@ -162,9 +176,19 @@ impl Policies {
             return Err(Error::config("a route says who may use it: give .security(…), too"));
         }
         if let Some(policy) = security {
+            if policy.validator.is_some() {
+                add(Mode::Enforce, Box::new(policy.shield()?));
+            }
             let (authentication, access) = policy.layers(rules, templates)?;
             add(Mode::Enforce, Box::new(authentication));
             add(access.0, Box::new(access.1));
+        }
+        if !quotas.is_empty() && rate_limit.is_none() {
+            return Err(Error::config("a route has a quota: give .rate_limit(…), too"));
+        }
+        if let Some(limits) = rate_limit {
+            let limit = RateLimit::new(limits, seed(), quotas, Guarded::new);
+            add(Mode::Enforce, Box::new(limit.map_err(|error| Error::config(error.to_string()))?));
         }
         if expectations {
             add(Mode::Enforce, Box::new(Validation));
@@ -180,6 +204,15 @@ impl Policies {
 }
 
 impl SecurityPolicy {
+    /// <https://www.rfc-editor.org/rfc/rfc6749#section-10.10>: against guessing, and against floods.
+    fn shield(&self) -> Result<Shield<Guarded>, Error> {
+        let failures = Quota::new(FAILURES, Duration::from_secs(60), FAILURES);
+        let config = |error: &dyn fmt::Display| Error::config(error.to_string());
+        let failures = failures.map_err(|error| config(&error))?;
+        let shield = Shield::new(failures, SHIELD_BYTES, seed(), Guarded::new);
+        Ok(shield.map_err(|error| config(&error))?.api_key(self.api_key.clone()))
+    }
+
     fn layers(
         self,
         of_routes: Vec<Rule>,
@@ -189,7 +222,7 @@ impl SecurityPolicy {
         if api_key.is_some() && validator.is_none() {
             return Err(Error::config("an API key without a validator: give .tokens(…), too"));
         }
-        let config = |error: &dyn std::fmt::Display| Error::config(error.to_string());
+        let config = |error: &dyn fmt::Display| Error::config(error.to_string());
         let challenge = Challenge::new(&realm).map_err(|error| config(&error))?;
         let mut authentication = Authentication::new(challenge);
         if let Some(validator) = validator {
@@ -206,6 +239,36 @@ impl SecurityPolicy {
             .map_err(|error| config(&error))?;
         Ok((authentication, (mode, access)))
     }
+}
+
+/// The limiter of all connections. It is held for the time of one check, and nothing waits in it.
+#[derive(Debug)]
+struct Guarded(Mutex<RateLimiter>);
+
+impl Guarded {
+    fn new(limiter: RateLimiter) -> Self {
+        Self(Mutex::new(limiter))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, RateLimiter> {
+        // Nothing panics under this lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Buckets for Guarded {
+    fn check(&self, now: Instant, cost: u32, charges: &[Charge]) -> Outcome {
+        self.lock().check(now, cost, charges)
+    }
+
+    fn peek(&self, now: Instant, cost: u32, charges: &[Charge]) -> Outcome {
+        self.lock().peek(now, cost, charges)
+    }
+}
+
+/// A secret of this process.
+fn seed() -> [u8; 16] {
+    Numbers::default().draw().to_be_bytes()
 }
 
 /// Numbers for request and span ids: no two the same, and not to be guessed from one another.

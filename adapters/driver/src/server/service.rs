@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::header::ALLOW;
 use http::{HeaderName, HeaderValue, StatusCode};
 use sinew_core::http1;
+use sinew_core::limit::Quota;
 use sinew_core::observe;
 use sinew_core::policy::Priority;
 use sinew_core::reason::Reason;
@@ -99,6 +100,13 @@ impl RouteOptions {
     /// What one request takes of a client's quota; 1 where nothing is said.
     pub fn cost(mut self, tokens: u32) -> Self {
         self.policy.cost = Cost(tokens);
+        self
+    }
+
+    /// What each client has of this route, beside its other quotas. Needs
+    /// [`rate_limit`](super::ServerBuilder::rate_limit).
+    pub fn quota(mut self, quota: Quota) -> Self {
+        self.policy.quota = Some(quota);
         self
     }
 

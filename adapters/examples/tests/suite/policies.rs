@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use http::{HeaderName, Method, StatusCode};
 use serde_json::Value;
+use sinew_core::limit::Quota;
 use sinew_core::observe::Event;
 use sinew_core::reason::Reason;
 use sinew_core::security::{
     Cors, CorsConfig, Credential, PeerName, Principal, Routes, Rule, Subject, Thumbprint,
     TokenError, TokenValidator, Who,
 };
-use sinew_core::server::MediaRange;
+use sinew_core::server::{MediaRange, RateLimitConfig};
 use sinew_driver::{HandlerTimeout, Notice, Problem, Request, RouteOptions, SecurityPolicy};
 
 use super::each;
@@ -318,14 +319,45 @@ fn every_refusal_is_told_once() {
 }
 
 #[test]
+fn a_client_that_asks_too_often_is_told_when_to_come_back() {
+    each(async |security| {
+        let quota = Quota::new(1, Duration::from_secs(3600), 2).unwrap();
+        let limits = RateLimitConfig { client: Some(quota), ..RateLimitConfig::default() };
+        let cors = CorsConfig { origins: vec!["*".into()], ..CorsConfig::default() };
+        let builder = rt::RestServer::builder()
+            .rate_limit(limits)
+            .cors(Cors::new(cors).unwrap())
+            .route(Method::GET, "/who", who);
+        let site = Site::run(security, builder.listen("127.0.0.1:0")).await;
+        for left in [1, 0] {
+            let answer = raw(&site, |mut socket| ask(&mut socket, "GET /who", "", "")).await;
+            assert_eq!(answer.status(), 200);
+            let told = answer.field("ratelimit").unwrap();
+            assert!(told.starts_with(&format!("\"client\";r={left};t=")), "{told}");
+        }
+        // Another connection of the same client; the name that it gives itself is of no account.
+        let fields = "x-client-id: other\r\nx-forwarded-for: 203.0.113.9\r\n";
+        let answer = raw(&site, move |mut socket| ask(&mut socket, "GET /who", fields, "")).await;
+        assert_eq!(problem(&answer), (429, "rate_limited".to_owned()));
+        let seconds: u64 = answer.field("retry-after").unwrap().parse().unwrap();
+        assert!((3500..=3600).contains(&seconds), "{seconds}");
+        let document: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert!(document["retry_after_ms"].as_u64().unwrap() <= seconds * 1000);
+        assert_eq!(answer.field("access-control-allow-origin"), Some("*"));
+    });
+}
+
+#[test]
 fn policies_that_make_no_sense_are_refused() {
     super::run(async {
         let builder = || rt::RestServer::builder().allow_plaintext().listen("127.0.0.1:0");
         let public = RouteOptions::new().allow(Who::Anyone);
         let api_key = HeaderName::from_static("x-api-key");
+        let quota = RouteOptions::new().quota(Quota::new(1, Duration::from_secs(1), 1).unwrap());
         let elsewhere = Rule::allow("odd", Who::Anyone, Routes::Of(vec!["/nowhere".into()]));
         for (builder, why) in [
             (builder().route_with(Method::GET, "/", public, who), "give .security"),
+            (builder().route_with(Method::GET, "/", quota, who), "give .rate_limit"),
             (builder().security(SecurityPolicy::new().api_key(api_key)), "without a validator"),
             (builder().security(SecurityPolicy::new().realm("a\"b")), "realm"),
             (builder().security(SecurityPolicy::new().rule(elsewhere)), "access rule \"odd\""),

@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use super::Expectation;
 use crate::head::RequestHead;
+use crate::limit::Quota;
 use crate::policy::Priority;
 use crate::security::{PeerName, Thumbprint};
 use crate::time::Instant;
@@ -51,6 +52,8 @@ pub struct RoutePolicy {
     pub priority: Priority,
     /// What one request takes of a quota. Default 1.
     pub cost: Cost,
+    /// What each client has of this route, beside its other quotas.
+    pub quota: Option<Quota>,
 }
 
 /// What a request takes of a quota, in tokens.

@@ -4,10 +4,10 @@
 //! |---|---|---|
 //! | [`Identify`](Stage::Identify) | [`Identify`]: names, trace, address | |
 //! | [`Preflight`](Stage::Preflight) | [`Cors`](crate::security::Cors) | |
-//! | [`Shield`](Stage::Shield) | a limit by address, in front of token checks | 429 |
+//! | [`Shield`](Stage::Shield) | [`Shield`]: failed credentials by address | 429 |
 //! | [`Authenticate`](Stage::Authenticate) | [`Authentication`] | 400, 401, 503 |
 //! | [`Authorise`](Stage::Authorise) | [`Access`](crate::security::Access) | 401, 403 |
-//! | [`Limit`](Stage::Limit) | quotas by client | 429 |
+//! | [`Limit`](Stage::Limit) | [`RateLimit`]: quotas by client, route, and for all | 429 |
 //! | [`Validate`](Stage::Validate) | [`Validation`]: what the route wants to be sent | 400, 415 |
 //! | [`Application`](Stage::Application) | layers of the application | |
 //!
@@ -19,6 +19,7 @@ mod arrival;
 mod authentication;
 mod cors;
 mod identify;
+mod rate_limit;
 mod record;
 mod validation;
 
@@ -32,6 +33,9 @@ use crate::reason::Reason;
 pub use arrival::{Arrival, Cost, Peer, RoutePolicy};
 pub use authentication::Authentication;
 pub use identify::Identify;
+pub use rate_limit::{
+    BadRateLimit, Buckets, ClientClass, LimitFields, RateLimit, RateLimitConfig, Shield,
+};
 pub use record::{End, Record};
 pub use validation::{BadMediaType, Expectation, MediaRange, Validation};
 

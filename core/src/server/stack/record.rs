@@ -5,6 +5,7 @@ use core::time::Duration;
 use http::{Extensions, StatusCode};
 
 use super::Arrival;
+use crate::limit::Outcome;
 use crate::observe::{Event, RequestId, TraceContext};
 use crate::policy::Refused;
 use crate::problem::Ids;
@@ -31,6 +32,8 @@ pub struct Record {
     pub credential: Option<CredentialVerdict>,
     /// Which rule decided.
     pub access: Option<AccessVerdict>,
+    /// What it was held to, and what is left of that.
+    pub quota: Option<Outcome>,
     /// When it may be asked again.
     pub retry_after: Option<Duration>,
     /// The last refusal, also one that was not enforced.
@@ -59,6 +62,7 @@ impl Record {
             cors: None,
             credential: None,
             access: None,
+            quota: None,
             retry_after: None,
             refused: None,
             extensions: Extensions::new(),
@@ -82,7 +86,12 @@ impl Record {
         });
         let credential = self.credential.map(|verdict| Event::Credential { exchange, verdict });
         let access = self.access.map(|verdict| Event::Access { exchange, verdict });
+        let quota = self.quota.map(|outcome| Event::Quota {
+            exchange,
+            quota: outcome.quota,
+            verdict: outcome.verdict,
+        });
         let refused = self.refused.map(|refused| Event::Refused { exchange, refused });
-        [cors, credential, access, refused].into_iter().flatten()
+        [cors, credential, access, quota, refused].into_iter().flatten()
     }
 }
