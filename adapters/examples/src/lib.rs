@@ -6,4 +6,5 @@ pub mod certs;
 pub mod memory;
 pub mod pattern;
 pub mod quickstart;
+pub mod server;
 pub mod transcript;
