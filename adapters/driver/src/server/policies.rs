@@ -194,6 +194,9 @@ impl Policies {
             add(Mode::Enforce, Box::new(Validation));
         }
         layers.extend(own);
+        for (_, layer) in &mut layers {
+            layer.prepare(templates);
+        }
         // Stable: those of one stage stay in the order in which they were given.
         layers.sort_by_key(|(_, layer)| layer.stage());
         if proxies.is_some() || !layers.is_empty() {

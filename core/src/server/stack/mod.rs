@@ -27,6 +27,7 @@ use core::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
+use super::Template;
 use crate::policy::{Mode, Refused, Stage};
 use crate::reason::Reason;
 
@@ -45,6 +46,12 @@ pub use validation::{BadMediaType, Expectation, MediaRange, Validation};
 pub trait Layer {
     /// Where it stands.
     fn stage(&self) -> Stage;
+
+    /// The routes are known, before any request comes: what depends on them can be looked up once.
+    /// Whoever puts a stack together calls it.
+    fn prepare(&mut self, templates: &[Template]) {
+        let _ = templates;
+    }
 
     /// A head is here; nothing of the body was read. What the layer found belongs into the record.
     fn on_head(&self, arrival: &Arrival<'_>, record: &mut Record) -> Decision;
