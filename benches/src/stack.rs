@@ -138,6 +138,7 @@ pub(crate) fn server(requests: u64) -> Result<()> {
                             head: &head,
                             has_body: false,
                             route: Some(template),
+                            fallback: false,
                             policy: value,
                             peer: &peer,
                         });

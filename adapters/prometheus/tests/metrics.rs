@@ -45,6 +45,7 @@ fn pass(stack: &Stack, method: &str, route: Option<usize>, took: Duration) -> De
         head: &head,
         has_body: false,
         route,
+        fallback: false,
         policy: &RoutePolicy::default(),
         peer: &Peer::default(),
     });

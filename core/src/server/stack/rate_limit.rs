@@ -218,7 +218,8 @@ impl Policy {
             let of_routes = self.quotas.iter().enumerate().skip(self.routes);
             let (at, _) = of_routes.into_iter().find(|(_, named)| named.quota == wanted)?;
             let quota = QuotaId(at);
-            let hash = self.hasher.hash((quota.0, arrival.route, arrival.head.method(), &key));
+            // Not by method: whoever asks could invent as many as they like.
+            let hash = self.hasher.hash((quota.0, arrival.route, &key));
             Some(Charge::Keyed { quota, key: hash, prefix: prefix(quota) })
         });
         [self.global.map(Charge::Shared), client, route]
