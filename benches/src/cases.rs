@@ -34,7 +34,7 @@ pub(crate) struct Case {
 }
 
 /// Every case, in the order of the table.
-pub(crate) const CASES: [Case; 4] = [
+pub(crate) const CASES: [Case; 5] = [
     Case {
         name: "server",
         budget: 4_000,
@@ -50,6 +50,15 @@ pub(crate) const CASES: [Case; 4] = [
         allocations: 0,
         requests: 4_000,
         run: |n| server(n, 16),
+    },
+    Case {
+        name: "server-full-stack",
+        budget: 6_000,
+        limit: 18_600,
+        // The minted request id and what is left of the quota, as field values.
+        allocations: 2,
+        requests: 4_000,
+        run: |n| crate::stack::server(n),
     },
     Case {
         name: "client",
@@ -76,7 +85,7 @@ pub(crate) fn find(name: &str) -> Option<&'static Case> {
 }
 
 /// The clock: a tenth of a millisecond per wake-up, so that `date` is formatted anew at times.
-fn tick(now: &mut Instant) -> Instant {
+pub(crate) fn tick(now: &mut Instant) -> Instant {
     *now = *now + Duration::from_micros(100);
     *now
 }
@@ -181,7 +190,7 @@ fn client(requests: u64, depth: u32) -> Result<()> {
 }
 
 /// The socket takes everything at once.
-fn drain(wire: &mut impl Wire, seen: &mut Seen) {
+pub(crate) fn drain(wire: &mut impl Wire, seen: &mut Seen) {
     let outbox = wire.outbox();
     black_box(outbox.chunk());
     outbox.advance(outbox.remaining());

@@ -20,6 +20,7 @@ mod memory;
 mod pki;
 mod process;
 mod server;
+mod stack;
 mod traffic;
 
 use std::error::Error;

@@ -45,13 +45,21 @@ struct Asked {
     policy: RoutePolicy,
     peer: Peer,
     has_body: bool,
+    fallback: bool,
 }
 
 fn asked(method: &str, fields: &str) -> Asked {
     let head = head(&format!("{method} /orders HTTP/1.1\r\nhost: api.test\r\n{fields}\r\n"));
     let address = Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)));
     let peer = Peer { address, ..Peer::default() };
-    Asked { head, route: Some(0), policy: RoutePolicy::default(), peer, has_body: false }
+    Asked {
+        head,
+        route: Some(0),
+        policy: RoutePolicy::default(),
+        peer,
+        has_body: false,
+        fallback: false,
+    }
 }
 
 impl Asked {
@@ -63,6 +71,7 @@ impl Asked {
             head: &self.head,
             has_body: self.has_body,
             route: self.route,
+            fallback: self.fallback,
             policy: &self.policy,
             peer: &self.peer,
         })
@@ -261,6 +270,9 @@ fn what_is_no_route_is_hidden_from_strangers() {
     known.route = None;
     // The router says 404, or 405.
     assert_eq!(known.pass(&whole()).0, Decision::Continue);
+    // A handler for what has no route is one that no rule allows.
+    known.fallback = true;
+    assert_eq!(known.pass(&whole()).0, Decision::Refuse(Reason::Forbidden));
 }
 
 #[test]
@@ -305,6 +317,28 @@ fn a_shadow_says_what_it_would_have_done() {
     let answer = answered(&stack, &record, StatusCode::OK);
     assert_eq!(field(&answer, "www-authenticate"), None, "nobody was refused");
 
+    // What it would have said does not show on a refusal by others, or on any answer.
+    let share = |limiter| Single(Mutex::new(limiter));
+    let config = RateLimitConfig { client: Some(quota(1, 1)), ..RateLimitConfig::default() };
+    let limit = RateLimit::new(config, [1; 16], [], share).unwrap();
+    let layers: [(Mode, BoxLayer); 3] = [
+        (Mode::Shadow, Box::new(cors())),
+        (Mode::Shadow, Box::new(limit)),
+        (Mode::Enforce, Box::new(Validation)),
+    ];
+    let stack = Stack::new(layers).unwrap();
+    let mut request = asked("GET", "");
+    request.policy.expectation.fields = [HeaderName::from_static("x-wanted")].into();
+    for _ in 0..2 {
+        let (decision, record) = request.pass(&stack);
+        assert_eq!(decision, Decision::Refuse(Reason::MissingField));
+        assert_eq!(record.retry_after, None);
+        let mut answer = http::Response::new(());
+        answer.headers_mut().insert("access-control-allow-origin", "*".parse().unwrap());
+        stack.on_response(&record, &mut answer);
+        assert_eq!(answer.headers().len(), 1, "{answer:?}");
+    }
+
     let off: [(Mode, BoxLayer); 1] = [(Mode::Off, Box::new(access()))];
     assert!(Stack::new(off).unwrap().is_empty());
 }
@@ -343,6 +377,10 @@ fn only_proxies_of_ours_are_believed() {
         [(Mode::Enforce, Box::new(Identify { proxies: Some(proxies) }))];
     let stack = Stack::new(layers).unwrap();
     let mut request = asked("GET", "x-forwarded-for: 203.0.113.9\r\n");
+    let (_, record) = request.pass(&stack);
+    assert_eq!(record.security.client_address, Some("203.0.113.9".parse().unwrap()));
+    // What comes over a Unix socket is a proxy of ours: the file lets nobody else in.
+    request.peer.address = None;
     let (_, record) = request.pass(&stack);
     assert_eq!(record.security.client_address, Some("203.0.113.9".parse().unwrap()));
     request.peer.address = Some("198.51.100.1".parse().unwrap());
@@ -485,6 +523,9 @@ fn classes_routes_and_costs_have_their_own() {
     known.policy.quota = Some(quota(60, 1));
     assert_eq!(known.pass(&stack).0, Decision::Continue);
     assert_eq!(known.pass(&stack).0, Decision::Refuse(Reason::RateLimited));
+    let mut invented = asked("BREW", "authorization: Bearer good\r\n");
+    invented.policy.quota = known.policy.quota;
+    assert_eq!(invented.pass(&stack).0, Decision::Refuse(Reason::RateLimited));
     known.route = Some(1);
     assert_eq!(known.pass(&stack).0, Decision::Continue, "another route");
     known.policy.quota = None;

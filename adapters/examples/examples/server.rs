@@ -1,7 +1,7 @@
 //! A server with every policy, and a walk through what it refuses.
 //!
 //! ```text
-//! cargo run --release --example server                        # serves on 127.0.0.1:8080
+//! cargo run --release --example server                        # serves on 127.0.0.1:8080, metrics on :9090
 //! cargo run --release --example server -- 127.0.0.1:9000      # serves there
 //! cargo run --release --example server -- --walk              # asks it, step by step, and ends
 //! ```
@@ -12,7 +12,8 @@ use std::process::ExitCode;
 
 use http::Method;
 use sinew_driver::BoxError;
-use sinew_examples::server::{ORIGIN, READER, WRITER, build};
+use sinew_examples::server::{ORIGIN, READER, WRITER, admin, build};
+use sinew_prometheus::Metrics;
 use sinew_tokio::{Call, RestClient, RestServer, TokioRuntime};
 
 #[tokio::main]
@@ -32,12 +33,24 @@ async fn main() -> ExitCode {
 }
 
 async fn serve(place: &str) -> Result<(), BoxError> {
-    let server = build(RestServer::builder().allow_plaintext())?.listen(place).bind().await?;
+    let metrics = Metrics::new();
+    let builder = RestServer::builder().allow_plaintext();
+    let server = build(builder, &metrics)?.listen(place).bind().await?;
     for address in server.local_addrs() {
         println!("listening on http://{address}");
     }
+    tokio::spawn(operators(&metrics, ADMIN).await?.serve());
+    println!("metrics on http://{ADMIN}/metrics");
     server.serve().await;
     Ok(())
+}
+
+/// Where operators ask for metrics.
+const ADMIN: &str = "127.0.0.1:9090";
+
+async fn operators(metrics: &Metrics, place: &str) -> Result<RestServer, BoxError> {
+    let builder = RestServer::builder().allow_plaintext();
+    Ok(admin(builder, metrics).listen(place).bind().await?)
 }
 
 /// Fields of answers that a step shows.
@@ -51,7 +64,8 @@ const SHOWN: [&str; 6] = [
 ];
 
 async fn walk() -> Result<(), BoxError> {
-    let server = build(RestServer::builder().allow_plaintext())?.listen("127.0.0.1:0");
+    let metrics = Metrics::new();
+    let server = build(RestServer::builder().allow_plaintext(), &metrics)?.listen("127.0.0.1:0");
     let server = server.bind().await?;
     let address = *server.local_addrs().first().ok_or("no address")?;
     tokio::spawn(server.serve());
@@ -91,6 +105,18 @@ async fn walk() -> Result<(), BoxError> {
     for (what, call, wanted) in steps {
         wrong += u32::from(!step(what, call, wanted).await?);
     }
+    let admin = operators(&metrics, "127.0.0.1:0").await?;
+    let address = *admin.local_addrs().first().ok_or("no address")?;
+    tokio::spawn(admin.serve());
+    let client = RestClient::builder(format!("http://{address}")).allow_plaintext().build()?;
+    let counted = client.get("/metrics").send().await?.text().await?;
+    println!("\nAnd what was counted:");
+    for line in counted.lines().filter(|line| line.starts_with("sinew_server_refusals_total")) {
+        println!("         {line}");
+    }
+    let refused =
+        r#"sinew_server_refusals_total{stage="limit",reason="rate_limited",mode="enforce"} 1"#;
+    wrong += u32::from(!counted.lines().any(|line| line == refused));
     if wrong == 0 { Ok(()) } else { Err(format!("{wrong} steps went otherwise").into()) }
 }
 

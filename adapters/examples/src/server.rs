@@ -14,6 +14,7 @@ use sinew_driver::{
     BoxError, Json, Notice, Problem, Request, Response, RouteOptions, Runtime, SecurityPolicy,
     ServerBuilder, Threads,
 };
+use sinew_prometheus::{MEDIA_TYPE, Metrics};
 
 /// May read orders.
 pub const READER: &str = "demo-key-of-the-reader-01";
@@ -38,6 +39,7 @@ struct Order {
 /// None, as the policies below make sense; a change to them may not.
 pub fn build<R: Runtime>(
     builder: ServerBuilder<R, Threads>,
+    metrics: &Metrics,
 ) -> Result<ServerBuilder<R, Threads>, BoxError> {
     let api_key = HeaderName::from_static("x-api-key");
     let orders = || Routes::Of(vec!["/orders/*".into()]);
@@ -72,6 +74,7 @@ pub fn build<R: Runtime>(
         .security(security)
         .cors(cors)
         .rate_limit(limits)
+        .layer(metrics.layer())
         .route_with(Method::GET, "/health", RouteOptions::new().allow(Who::Anyone), health)
         .route(Method::GET, "/orders/{id}", order)
         .route_with(Method::PUT, "/orders/{id}", json, put_order)
@@ -81,6 +84,18 @@ pub fn build<R: Runtime>(
                 eprintln!("refused: {reason}, at the stage {stage}, of {peer:?}");
             }
         }))
+}
+
+/// What operators ask, on a listener of its own that strangers do not reach.
+pub fn admin<R: Runtime>(
+    builder: ServerBuilder<R, Threads>,
+    metrics: &Metrics,
+) -> ServerBuilder<R, Threads> {
+    let metrics = metrics.clone();
+    builder.route(Method::GET, "/metrics", move |_: Request| {
+        let text = metrics.encode();
+        async move { Response::ok(text).header("content-type", MEDIA_TYPE) }
+    })
 }
 
 fn keys() -> Result<ApiKeys<Arc<Principal>>, BoxError> {

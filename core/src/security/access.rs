@@ -124,7 +124,7 @@ impl Access {
         };
         let by_route =
             templates.iter().map(|template| about(&|routes| routes.include(template))).collect();
-        let elsewhere = about(&|routes| *routes == Routes::Every);
+        let elsewhere = about(&|routes| matches!(routes, Routes::Every | Routes::Except(_)));
         Ok(Self { by_route, elsewhere, rules: rules.into() })
     }
 

@@ -37,9 +37,12 @@ impl TrustedProxies {
     /// pseudonym), or the list cannot be read: then nobody knows.
     pub fn client(&self, peer: IpAddr, fields: &Fields) -> Option<IpAddr> {
         let peer = peer.to_canonical();
-        if !self.is_ours(peer) {
-            return Some(peer);
-        }
+        if self.is_ours(peer) { self.behind(fields) } else { Some(peer) }
+    }
+
+    /// The address of the client behind a proxy of ours that has no address itself: one that comes
+    /// over a Unix socket, which lets in whom its file's permissions let in.
+    pub fn behind(&self, fields: &Fields) -> Option<IpAddr> {
         // From the right, the first that is not ours: from the left, the last one. If all are ours,
         // it is the leftmost.
         let mut client: Option<Option<IpAddr>> = None;

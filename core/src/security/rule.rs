@@ -71,6 +71,8 @@ pub enum Identity {
 pub enum Routes {
     /// All, those that are not there included.
     Every,
+    /// All but these templates; those that are not there included.
+    Except(Vec<String>),
     /// These templates, as they were added to the router; with `/*` at the end the template in
     /// front of it and all below. A request belongs to the template that its path was found as:
     /// `/{tenant}/keys` is not below `/admin`, not even for a tenant of that name.
@@ -176,7 +178,7 @@ impl Rule {
         match &self.routes {
             Routes::Every => Ok(()),
             Routes::Of(list) if list.is_empty() => Err(BadRule::NoRoute),
-            Routes::Of(list) => list.iter().try_for_each(|entry| {
+            Routes::Of(list) | Routes::Except(list) => list.iter().try_for_each(|entry| {
                 let known = templates.iter().any(|template| includes(entry, template));
                 if known { Ok(()) } else { Err(BadRule::UnknownRoute(entry.clone())) }
             }),
@@ -232,6 +234,7 @@ impl Routes {
         match self {
             Self::Every => true,
             Self::Of(list) => list.iter().any(|entry| includes(entry, template)),
+            Self::Except(list) => !list.iter().any(|entry| includes(entry, template)),
         }
     }
 }

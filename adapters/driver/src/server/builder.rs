@@ -256,7 +256,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             fallback,
             machine,
             observer,
-            stack,
+            stack: Arc::new(stack),
             elsewhere: RoutePolicy::default(),
             numbers: Numbers::default(),
             tls,

@@ -15,7 +15,7 @@ use sinew_core::head::RequestHead;
 use sinew_core::http1::{self, BodySize, NO_FIELDS, Rejected, ServerEvent};
 use sinew_core::problem::Ids;
 use sinew_core::reason::Reason;
-use sinew_core::server::{Arrival, Decision, End, Params, RoutePolicy};
+use sinew_core::server::{Arrival, Decision, Params};
 use sinew_core::time::{Epoch, Instant};
 
 use super::http1::{Http, ServerWire};
@@ -79,14 +79,12 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         let service = Arc::clone(&self.service);
         let destination = service.find(&head);
         if !service.stack.is_empty() {
-            let (route, policy) = match &destination {
-                Destination::Route { route, template, .. } => {
-                    (Some(*template), &route.options.policy)
-                }
-                Destination::Fallback(_) | Destination::Answer(_) => (None, &service.elsewhere),
-            };
-            if let Some(response) = self.ask_policies(now, &head, route, policy) {
-                return self.respond(now, response);
+            let asked = AssertUnwindSafe(|| self.ask_policies(now, &head, &destination));
+            match catch_unwind(asked) {
+                Ok(None) => {}
+                Ok(Some(response)) => return self.respond(now, response),
+                // Nobody knows what it would have said.
+                Err(_) => return self.panicked(now),
             }
         }
         let (handler, options, template, params) = match destination {
@@ -128,10 +126,13 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         &mut self,
         now: Instant,
         head: &RequestHead,
-        route: Option<usize>,
-        policy: &RoutePolicy,
+        destination: &Destination<'_, M>,
     ) -> Option<Response> {
         let service = Arc::clone(&self.service);
+        let (route, policy) = match destination {
+            Destination::Route { route, template, .. } => (Some(*template), &route.options.policy),
+            Destination::Fallback(_) | Destination::Answer(_) => (None, &service.elsewhere),
+        };
         let identity = self.link.identity.get().map(|identity| &**identity);
         let peer = self.link.policy_peer.get_or_init(|| {
             Box::new(policies::peer(&self.link.peer, identity, service.tls.as_ref()))
@@ -143,6 +144,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             head,
             has_body: self.has_body,
             route,
+            fallback: matches!(destination, Destination::Fallback(_)),
             policy,
             peer,
         };
@@ -153,7 +155,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             }
         }
         let retry_after = record.retry_after;
-        self.passage = Some(Passage { record: Arc::new(record), described: false, status: None });
+        self.passage = Some(Passage::new(record, Arc::clone(&service.stack)));
         match decision {
             Decision::Continue => None,
             Decision::Answer(status) => Some(Response::new(status)),
@@ -281,11 +283,10 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
 
     pub(super) fn end_exchange(&mut self) {
         self.exchange = Exchange::None;
-        if let Some(passage) = self.passage.take() {
-            let now = self.runtime.now();
+        if let Some(mut passage) = self.passage.take() {
             let by_the_machine = || self.wire.top_ref().error().and_then(|error| error.status());
-            let status = passage.status.or_else(by_the_machine);
-            self.service.stack.on_end(&passage.record, &End { now, status });
+            passage.status = passage.status.or_else(by_the_machine);
+            passage.seen = self.runtime.now();
         }
         self.seen.producer_waits = false;
         self.stirred = false;
@@ -299,7 +300,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         let mut response = response;
         if let Some(passage) = &mut self.passage {
             self.service.stack.on_response(&passage.record, &mut response);
-            passage.status = Some(response.status);
+            passage.answered(now, response.status);
         }
         let Response { status, fields, body, malformed, .. } = response;
         let leaves = self.leaves_http(status);
@@ -351,6 +352,10 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             Err(error) if error.is_fatal() => self.end_exchange(),
             Err(error) => {
                 self.misused(error);
+                if let Some(passage) = &mut self.passage {
+                    // It may be a layer that asks for what cannot be sent, and it would again.
+                    passage.plain = true;
+                }
                 self.internal_error(now);
             }
         }
@@ -363,9 +368,11 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         }
         match &mut self.passage {
             Some(passage) => {
-                self.service.stack.on_response(&passage.record, &mut response);
+                if !passage.plain {
+                    self.service.stack.on_response(&passage.record, &mut response);
+                }
                 response.write_problem(&passage.record.ids());
-                passage.status = Some(response.status);
+                passage.answered(now, response.status);
             }
             None => response.write_problem(&Ids::default()),
         }

@@ -14,8 +14,8 @@ use sinew_core::security::{
     Access, Challenge, Cors, Routes, Rule, TokenValidator, TrustedProxies, Who,
 };
 use sinew_core::server::{
-    self, Authentication, BoxLayer, Buckets, Expectation, Identify, RateLimit, RateLimitConfig,
-    Record, ResponseHead, Shield, Stack, Template, Validation,
+    self, Authentication, BoxLayer, Buckets, End, Expectation, Identify, RateLimit,
+    RateLimitConfig, Record, ResponseHead, Shield, Stack, Template, Validation,
 };
 use sinew_core::time::Instant;
 use sinew_tls::{PeerIdentity, ServerTls};
@@ -36,8 +36,9 @@ const SHIELD_BYTES: usize = 1 << 20;
 
 /// Who may use a server: by which credentials callers are known, and which rules they meet.
 ///
-/// Without a rule of its own everyone who proved who they are may use every route; the first rule
-/// takes that away, and what no rule allows is refused then.
+/// Without a rule of its own everyone who proved who they are may use every route but those whose
+/// path has a route that [says who may](crate::RouteOptions::allow). The first rule takes that away:
+/// what no rule, of the policy or of a route, allows is refused then.
 ///
 /// ```
 /// use sinew_core::security::{Routes, Rule, Who};
@@ -143,6 +144,8 @@ pub(super) struct Policies {
     pub(super) rate_limit: Option<RateLimitConfig>,
     /// Quotas that routes bring along.
     pub(super) quotas: Vec<Quota>,
+    /// Every route.
+    pub(super) routes: Vec<Guard>,
     /// Rules that routes bring along.
     pub(super) rules: Vec<Rule>,
     /// Some route expects something.
@@ -150,11 +153,44 @@ pub(super) struct Policies {
     pub(super) own: Vec<(Mode, BoxLayer)>,
 }
 
+/// A route, and whether it says who may use it.
+#[derive(Debug)]
+pub(super) struct Guard {
+    method: Option<Method>,
+    template: String,
+    guarded: bool,
+}
+
+/// A rule of a route must not open another one: that for GET means HEAD as well, and that for every
+/// method means every one.
+fn check_guards(routes: &[Guard]) -> Result<(), Error> {
+    for Guard { method, template, guarded } in routes {
+        let beside = |wider: fn(&Guard) -> bool| {
+            routes.iter().any(|other| other.template == *template && wider(other))
+        };
+        let clash = match method {
+            None => *guarded && beside(|other| other.method.is_some()),
+            Some(method) if *method == Method::HEAD => {
+                *guarded && beside(|other| other.guarded && other.method == Some(Method::GET))
+            }
+            Some(_) => false,
+        };
+        if clash {
+            return Err(Error::config(format!(
+                "routes of {template} say who may use them, and overlap: give .security(…) rules"
+            )));
+        }
+    }
+    Ok(())
+}
+
 impl Policies {
     /// Notes what a route says of itself.
     pub(super) fn of_route(&mut self, method: Option<&Method>, template: &str, of: &RouteOptions) {
         self.expectations |= of.policy.expectation != Expectation::default();
         self.quotas.extend(of.policy.quota);
+        let guarded = of.who.is_some();
+        self.routes.push(Guard { method: method.cloned(), template: template.to_owned(), guarded });
         if let Some(who) = &of.who {
             let name = method.map_or("any", Method::as_str);
             let routes = Routes::Of(vec![template.to_owned()]);
@@ -166,7 +202,9 @@ impl Policies {
 
     /// Puts the layers in order. No policy, no layer.
     pub(super) fn build(self, templates: &[Template]) -> Result<Stack, Error> {
-        let Self { proxies, cors, security, rate_limit, quotas, rules, expectations, own } = self;
+        let Self { proxies, cors, security, rate_limit, quotas, routes, rules, expectations, own } =
+            self;
+        check_guards(&routes)?;
         let mut layers: Vec<(Mode, BoxLayer)> = Vec::new();
         let mut add = |mode, layer: BoxLayer| layers.push((mode, layer));
         if let Some(cors) = cors {
@@ -179,7 +217,7 @@ impl Policies {
             if policy.validator.is_some() {
                 add(Mode::Enforce, Box::new(policy.shield()?));
             }
-            let (authentication, access) = policy.layers(rules, templates)?;
+            let (authentication, access) = policy.layers(&routes, rules, templates)?;
             add(Mode::Enforce, Box::new(authentication));
             add(access.0, Box::new(access.1));
         }
@@ -194,6 +232,9 @@ impl Policies {
             add(Mode::Enforce, Box::new(Validation));
         }
         layers.extend(own);
+        for (_, layer) in &mut layers {
+            layer.prepare(templates);
+        }
         // Stable: those of one stage stay in the order in which they were given.
         layers.sort_by_key(|(_, layer)| layer.stage());
         if proxies.is_some() || !layers.is_empty() {
@@ -215,6 +256,7 @@ impl SecurityPolicy {
 
     fn layers(
         self,
+        routes: &[Guard],
         of_routes: Vec<Rule>,
         templates: &[Template],
     ) -> Result<(Authentication, (Mode, Access)), Error> {
@@ -232,7 +274,9 @@ impl SecurityPolicy {
             authentication = authentication.api_key(field);
         }
         if rules.is_empty() {
-            rules.push(Rule::allow("authenticated", Who::Authenticated, Routes::Every));
+            let guarded = routes.iter().filter(|route| route.guarded);
+            let guarded = guarded.map(|route| route.template.clone()).collect();
+            rules.push(Rule::allow("authenticated", Who::Authenticated, Routes::Except(guarded)));
         }
         rules.extend(of_routes);
         let access = Access::new(rules, templates.iter().map(Template::as_str))
@@ -304,14 +348,37 @@ pub(super) fn peer(
     }
 }
 
-/// A request on its way through the policies.
+/// A request on its way through the policies. However it ends, also because its task was dropped
+/// or because the connection leaves HTTP, the layers are told.
 #[derive(Debug)]
 pub(super) struct Passage {
     pub(super) record: Arc<Record>,
+    stack: Arc<Stack>,
     /// The machine knows what belongs on its own answers.
     pub(super) described: bool,
+    /// The layers have no say in the answer any more.
+    pub(super) plain: bool,
     /// What was answered.
     pub(super) status: Option<StatusCode>,
+    /// When something last happened.
+    pub(super) seen: Instant,
+}
+
+impl Passage {
+    pub(super) fn new(record: Record, stack: Arc<Stack>) -> Self {
+        let seen = record.arrived;
+        Self { record: Arc::new(record), stack, described: false, plain: false, status: None, seen }
+    }
+
+    pub(super) fn answered(&mut self, now: Instant, status: StatusCode) {
+        (self.seen, self.status) = (now, Some(status));
+    }
+}
+
+impl Drop for Passage {
+    fn drop(&mut self) {
+        self.stack.on_end(&self.record, &End { now: self.seen, status: self.status });
+    }
 }
 
 impl ResponseHead for Response {

@@ -70,6 +70,7 @@ impl RouteOptions {
     }
 
     /// Says who may use the route: an access rule, named after it. [`Who::Anyone`] makes it public.
+    /// Other methods of the same path have to say so, too, unless a rule of the policy allows them.
     pub fn allow(mut self, who: Who) -> Self {
         self.who = Some(who);
         self
@@ -146,7 +147,7 @@ pub(super) struct Service<M: Mode> {
     pub(super) fallback: Option<M::Handler>,
     pub(super) machine: Arc<http1::ServerConfig>,
     pub(super) observer: Option<Observer>,
-    pub(super) stack: Stack,
+    pub(super) stack: Arc<Stack>,
     /// The policy of what is no route.
     pub(super) elsewhere: RoutePolicy,
     pub(super) numbers: Numbers,

@@ -4,16 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::{HeaderName, Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use serde_json::Value;
 use sinew_core::limit::Quota;
 use sinew_core::observe::Event;
+use sinew_core::policy::Stage;
 use sinew_core::reason::Reason;
 use sinew_core::security::{
     Cors, CorsConfig, Credential, PeerName, Principal, Routes, Rule, Subject, Thumbprint,
     TokenError, TokenValidator, Who,
 };
-use sinew_core::server::{MediaRange, RateLimitConfig};
+use sinew_core::server::{
+    Arrival, Decision, Layer, MediaRange, RateLimitConfig, Record, ResponseHead,
+};
 use sinew_driver::{HandlerTimeout, Notice, Problem, Request, RouteOptions, SecurityPolicy};
 
 use super::each;
@@ -348,6 +351,82 @@ fn a_client_that_asks_too_often_is_told_when_to_come_back() {
 }
 
 #[test]
+fn a_route_that_says_who_may_is_for_them_alone() {
+    each(async |security| {
+        let ann =
+            sinew_core::security::Identity::Token { issuer: "us".into(), subject: "ann".into() };
+        let hers = RouteOptions::new().allow(Who::Named(vec![ann]));
+        let builder = rt::RestServer::builder()
+            .security(Tokens)
+            .route_with(Method::GET, "/hers", hers, who)
+            .route(Method::PUT, "/hers", who)
+            .route(Method::GET, "/known", who)
+            .fallback(async |_: Request| "fallback");
+        let site = Site::run(security, builder.listen("127.0.0.1:0")).await;
+        raw(&site, |mut socket| {
+            for (line, token, status) in [
+                ("GET /hers", "ann", 200),
+                ("GET /hers", "root", 403),
+                ("PUT /hers", "ann", 403),
+                ("GET /known", "root", 200),
+                ("GET /elsewhere", "root", 200),
+            ] {
+                let fields = format!("authorization: Bearer {token}\r\n");
+                let answer = ask(&mut socket, line, &fields, "");
+                assert_eq!(answer.status(), status, "{line} {token}");
+            }
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_fallback_is_no_way_around_the_rules() {
+    each(async |security| {
+        let builder = guarded(rt::RestServer::builder()).fallback(async |_: Request| "fallback");
+        let site = Site::run(security, builder.listen("127.0.0.1:0")).await;
+        raw(&site, |mut socket| {
+            let answer = ask(&mut socket, "GET /x", "authorization: Bearer ann\r\n", "");
+            assert_eq!(problem(&answer), (403, "forbidden".to_owned()));
+        })
+        .await;
+    });
+}
+
+/// Fails in one of its methods, as the request asks.
+struct Broken;
+
+impl Layer for Broken {
+    fn stage(&self) -> Stage {
+        Stage::Application
+    }
+
+    fn on_head(&self, arrival: &Arrival<'_>, _: &mut Record) -> Decision {
+        assert!(arrival.head.header("x-panic").is_none(), "on purpose");
+        Decision::Continue
+    }
+
+    fn on_response(&self, _: &Record, response: &mut dyn ResponseHead) {
+        response.append(http::header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+}
+
+#[test]
+fn a_layer_that_fails_ends_in_a_500() {
+    each(async |security| {
+        let builder = rt::RestServer::builder().layer(Broken).route(Method::GET, "/who", who);
+        let site = Site::run(security, builder.listen("127.0.0.1:0")).await;
+        for fields in ["x-panic: 1\r\n", ""] {
+            let answer =
+                raw(&site, move |mut socket| ask(&mut socket, "GET /who", fields, "")).await;
+            assert_eq!(answer.status(), 500, "{fields}");
+            let document: Value = serde_json::from_slice(&answer.body).unwrap();
+            assert_eq!(document["reason"], "internal");
+        }
+    });
+}
+
+#[test]
 fn policies_that_make_no_sense_are_refused() {
     super::run(async {
         let builder = || rt::RestServer::builder().allow_plaintext().listen("127.0.0.1:0");
@@ -358,6 +437,13 @@ fn policies_that_make_no_sense_are_refused() {
         for (builder, why) in [
             (builder().route_with(Method::GET, "/", public, who), "give .security"),
             (builder().route_with(Method::GET, "/", quota, who), "give .rate_limit"),
+            (
+                builder()
+                    .security(Tokens)
+                    .route_any("/", RouteOptions::new().allow(Who::Anyone), who)
+                    .route(Method::GET, "/", who),
+                "overlap",
+            ),
             (builder().security(SecurityPolicy::new().api_key(api_key)), "without a validator"),
             (builder().security(SecurityPolicy::new().realm("a\"b")), "realm"),
             (builder().security(SecurityPolicy::new().rule(elsewhere)), "access rule \"odd\""),

@@ -31,7 +31,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// A field that cannot be sent, or that the machine writes itself. Nothing is kept then.
+    /// A field that cannot be sent; nothing is kept then. Fields that the machine writes itself are
+    /// left out.
     pub fn describe_failure<N: AsRef<[u8]>, V: AsRef<[u8]>>(
         &mut self,
         now: Instant,
@@ -50,7 +51,7 @@ impl Server {
                 return Err(self.misuse(Misuse::FieldValue));
             }
             if OWN.iter().any(|own| same_name(name, own)) {
-                return Err(self.misuse(Misuse::FramingField));
+                continue;
             }
             let lines = &mut description.lines;
             lines.extend_from_slice(name);

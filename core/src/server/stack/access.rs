@@ -22,6 +22,8 @@ impl Layer for Access {
                     Decision::Refuse(Reason::InsufficientScope)
                 }
                 (Refusal::Forbidden, _) => Decision::Refuse(Reason::Forbidden),
+                // There is a handler after all, and nobody said who may use it.
+                (Refusal::NoRoute, _) if arrival.fallback => Decision::Refuse(Reason::Forbidden),
                 (Refusal::NoRoute, _) => Decision::Continue,
             },
         }

@@ -26,6 +26,8 @@ pub struct Arrival<'a> {
     /// The index of the template that the router found; `None` where it found none for this path
     /// and method.
     pub route: Option<usize>,
+    /// Whether a handler takes it all the same, where no route does.
+    pub fallback: bool,
     /// What that route has to itself.
     pub policy: &'a RoutePolicy,
     /// Where it comes from.
@@ -52,7 +54,7 @@ pub struct RoutePolicy {
     pub priority: Priority,
     /// What one request takes of a quota. Default 1.
     pub cost: Cost,
-    /// What each client has of this route, beside its other quotas.
+    /// What each client has of the route's template, beside its other quotas.
     pub quota: Option<Quota>,
 }
 

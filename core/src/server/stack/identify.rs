@@ -35,7 +35,8 @@ impl Layer for Identify {
         security.peer_address = arrival.peer.address;
         security.client_address = match (&self.proxies, arrival.peer.address) {
             (Some(proxies), Some(peer)) => proxies.client(peer, fields),
-            (_, peer) => peer,
+            (Some(proxies), None) => proxies.behind(fields),
+            (None, peer) => peer,
         };
         Decision::Continue
     }

@@ -27,6 +27,7 @@ use core::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
+use super::Template;
 use crate::policy::{Mode, Refused, Stage};
 use crate::reason::Reason;
 
@@ -46,10 +47,17 @@ pub trait Layer {
     /// Where it stands.
     fn stage(&self) -> Stage;
 
+    /// The routes are known, before any request comes: what depends on them can be looked up once.
+    /// Whoever puts a stack together calls it.
+    fn prepare(&mut self, templates: &[Template]) {
+        let _ = templates;
+    }
+
     /// A head is here; nothing of the body was read. What the layer found belongs into the record.
     fn on_head(&self, arrival: &Arrival<'_>, record: &mut Record) -> Decision;
 
-    /// An answer is about to be sent, whoever wrote it.
+    /// What belongs on an answer, whoever writes it. It is asked of answers that may never be sent,
+    /// too, and more than once: it has no effect but on the answer.
     fn on_response(&self, record: &Record, response: &mut dyn ResponseHead) {
         let _ = (record, response);
     }
@@ -77,7 +85,8 @@ pub enum Decision {
 
 /// The head of an answer that layers may change.
 pub trait ResponseHead {
-    /// The status; final.
+    /// The status; 500 where it is not known yet, because the connection may have to answer by
+    /// itself.
     fn status(&self) -> StatusCode;
 
     /// Whether there is such a field.
@@ -159,7 +168,11 @@ impl Stack {
     pub fn on_head(&self, arrival: &Arrival<'_>) -> (Decision, Record) {
         let mut record = Record::new(arrival);
         for entry in &self.layers {
+            let retry_after = record.retry_after;
             let decision = entry.layer.on_head(arrival, &mut record);
+            if !entry.mode.obeys() {
+                record.retry_after = retry_after;
+            }
             if let Decision::Refuse(reason) = decision {
                 record.refused = Some(Refused { stage: entry.stage, reason, mode: entry.mode });
             }
@@ -170,9 +183,10 @@ impl Stack {
         (Decision::Continue, record)
     }
 
-    /// Lets the layers see an answer, and add to it what belongs on it.
+    /// Lets the layers see an answer, and add to it what belongs on it; not those that are only
+    /// tried.
     pub fn on_response(&self, record: &Record, response: &mut dyn ResponseHead) {
-        for entry in self.layers.iter().rev() {
+        for entry in self.layers.iter().rev().filter(|entry| entry.mode.obeys()) {
             entry.layer.on_response(record, response);
         }
     }

@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::time::Duration;
+use std::io::Write as _;
 
 use http::{HeaderName, HeaderValue};
 
@@ -14,6 +15,15 @@ use crate::policy::Stage;
 use crate::reason::Reason;
 use crate::security::{ClientKey, Network, SecurityContext, Who};
 use crate::time::Instant;
+
+/// Bytes of the name of a class, at most.
+const NAME: usize = 64;
+
+const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const X_RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const X_RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const X_RATELIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 /// What a [`RateLimit`] is built from.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,7 +43,8 @@ pub struct RateLimitConfig {
 /// A kind of clients.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ClientClass {
-    /// Its name, in fields and labels: visible ASCII without quotes and backslashes.
+    /// Its name, in fields and labels: up to 64 bytes of visible ASCII without quotes and
+    /// backslashes.
     pub name: String,
     /// Who belongs to it.
     pub who: Who,
@@ -98,13 +109,35 @@ pub struct RateLimit<B> {
 struct Policy {
     hasher: KeyHasher,
     fields: LimitFields,
-    /// Name and quota, by [`QuotaId`].
-    quotas: Vec<(String, Quota)>,
+    /// By [`QuotaId`].
+    quotas: Vec<Named>,
     client: Option<QuotaId>,
     classes: Vec<(Who, Vec<String>, Option<QuotaId>)>,
     global: Option<QuotaId>,
     /// The first of those that routes bring along.
     routes: usize,
+}
+
+#[derive(Debug)]
+struct Named {
+    name: String,
+    quota: Quota,
+    /// `RateLimit-Policy`, or `X-RateLimit-Limit`.
+    line: Option<HeaderValue>,
+}
+
+impl Named {
+    fn new(name: String, quota: Quota, fields: LimitFields) -> Self {
+        let (count, window) = (quota.count(), quota.period().as_secs().max(1));
+        let line = match fields {
+            LimitFields::Draft => {
+                HeaderValue::try_from(format!("\"{name}\";q={count};w={window}")).ok()
+            }
+            LimitFields::Legacy => Some(HeaderValue::from(count)),
+            LimitFields::None => None,
+        };
+        Self { name, quota, line }
+    }
 }
 
 impl<B: Buckets> RateLimit<B> {
@@ -135,7 +168,7 @@ impl<B: Buckets> RateLimit<B> {
         let mut means = Vec::new();
         for class in classes {
             let fits = |b: u8| (b == b' ' || b.is_ascii_graphic()) && b != b'"' && b != b'\\';
-            if class.name.is_empty() || !class.name.bytes().all(fits) {
+            if !(1..=NAME).contains(&class.name.len()) || !class.name.bytes().all(fits) {
                 return Err(BadRateLimit::Name(class.name));
             }
             means.push((class.who, class.roles, add(&class.name, class.quota, true)));
@@ -155,6 +188,8 @@ impl<B: Buckets> RateLimit<B> {
         let limiter =
             RateLimiter::new(&RateLimiterConfig { bytes }, keyed).map_err(BadRateLimit::Limiter)?;
         let hasher = KeyHasher::new(seed);
+        let named = |(name, quota)| Named::new(name, quota, fields);
+        let quotas = quotas.into_iter().map(named).collect();
         let routes = first_of_routes;
         let policy = Policy { hasher, fields, quotas, client, classes: means, global, routes };
         Ok(Self { buckets: share(limiter), policy })
@@ -181,9 +216,10 @@ impl Policy {
         });
         let route = arrival.policy.quota.and_then(|wanted| {
             let of_routes = self.quotas.iter().enumerate().skip(self.routes);
-            let (at, _) = of_routes.into_iter().find(|(_, (_, quota))| *quota == wanted)?;
+            let (at, _) = of_routes.into_iter().find(|(_, named)| named.quota == wanted)?;
             let quota = QuotaId(at);
-            let hash = self.hasher.hash((quota.0, arrival.route, arrival.head.method(), &key));
+            // Not by method: whoever asks could invent as many as they like.
+            let hash = self.hasher.hash((quota.0, arrival.route, &key));
             Some(Charge::Keyed { quota, key: hash, prefix: prefix(quota) })
         });
         [self.global.map(Charge::Shared), client, route]
@@ -191,23 +227,29 @@ impl Policy {
 
     /// <https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-10>
     fn write(&self, outcome: &Outcome, response: &mut dyn ResponseHead) {
-        let Some((name, quota)) = self.quotas.get(outcome.quota.0) else { return };
-        let (count, window) = (quota.count(), quota.period().as_secs().max(1));
+        let Some(Named { name, line, .. }) = self.quotas.get(outcome.quota.0) else { return };
         let (left, reset) = (outcome.remaining, seconds(outcome.reset));
-        let mut put = |name: &'static str, value: String| {
-            if let Ok(value) = HeaderValue::try_from(value) {
-                response.append(HeaderName::from_static(name), value);
+        let mut put = |name: HeaderName, value: Option<HeaderValue>| {
+            if let Some(value) = value {
+                response.append(name, value);
             }
         };
         match self.fields {
             LimitFields::Draft => {
-                put("ratelimit-policy", format!("\"{name}\";q={count};w={window}"));
-                put("ratelimit", format!("\"{name}\";r={left};t={reset}"));
+                // A string would be moved once more on its way into a value.
+                let mut text = [0; NAME + 64];
+                let mut rest = &mut text[..];
+                let left = match write!(rest, "\"{name}\";r={left};t={reset}") {
+                    Ok(()) => rest.len(),
+                    Err(_) => return,
+                };
+                put(RATELIMIT_POLICY, line.clone());
+                put(RATELIMIT, HeaderValue::from_bytes(&text[..text.len() - left]).ok());
             }
             LimitFields::Legacy => {
-                put("x-ratelimit-limit", count.to_string());
-                put("x-ratelimit-remaining", left.to_string());
-                put("x-ratelimit-reset", reset.to_string());
+                put(X_RATELIMIT_LIMIT, line.clone());
+                put(X_RATELIMIT_REMAINING, Some(HeaderValue::from(left)));
+                put(X_RATELIMIT_RESET, Some(HeaderValue::from(reset)));
             }
             LimitFields::None => {}
         }

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use http::{Extensions, StatusCode};
+use http::{Extensions, Method, StatusCode};
 
 use super::Arrival;
 use crate::limit::Outcome;
@@ -18,6 +18,8 @@ use crate::time::Instant;
 pub struct Record {
     /// When the head was complete.
     pub arrived: Instant,
+    /// The method.
+    pub method: Method,
     /// The index of the route's template.
     pub route: Option<usize>,
     /// By what the request is found again.
@@ -55,6 +57,7 @@ impl Record {
     pub(super) fn new(arrival: &Arrival<'_>) -> Self {
         Self {
             arrived: arrival.now,
+            method: arrival.head.method().clone(),
             route: arrival.route,
             request_id: None,
             context: CallContext { priority: arrival.policy.priority, ..CallContext::default() },
