@@ -1,5 +1,6 @@
 //! The configuration of a server, as plain data.
 
+use std::fmt;
 use std::time::Duration;
 
 use sinew_core::http1::{self, Limits};
@@ -56,6 +57,9 @@ pub struct RestServerConfig {
     /// After the last answer, what the client still sends is read for this time at most, so that it
     /// can read the answer. Default 1 s.
     pub linger: Duration,
+    /// What is left of the exchanges when a server was told to
+    /// [shut down](crate::ServerHandle::shutdown) is dropped after this time. Default 25 s.
+    pub stop_deadline: Duration,
 }
 
 impl Default for RestServerConfig {
@@ -95,6 +99,7 @@ impl Default for RestServerConfig {
             min_body_rate: body_rate,
             body_rate_window: body_grace,
             linger,
+            stop_deadline: Duration::from_secs(25),
         }
     }
 }
@@ -129,32 +134,59 @@ impl RestServerConfig {
         }
     }
 
-    /// Says what makes no sense.
-    pub(super) fn check(&self) -> Result<(), String> {
-        if self.max_connections == 0 {
-            return Err("max_connections is 0: nobody could connect".into());
-        }
-        let limits = self.machine(Epoch::new(Duration::ZERO), false).limits;
-        if limits.check().is_err() {
-            return Err(
-                "the limits contradict each other: max_head_size is 1 to 65,000 bytes and at least \
-                 max_target_size, max_trailer_size at most 65,000, max_chunk_line at least 18, \
-                 fields and pipelining at least 1"
-                    .into(),
-            );
-        }
-        for (name, limit) in [
+    /// Says what makes no sense, all of it; [`bind`](crate::ServerBuilder::bind) refuses it.
+    pub fn problems(&self) -> Vec<BadSetting> {
+        const MOST: &str = "above 65,000 bytes, the most that a head can have";
+        const ZERO: &str = "is 0: nothing could be received";
+        let zero = |limit: Option<Duration>| limit == Some(Duration::ZERO);
+        let times = [
             ("first_byte_timeout", Some(self.first_byte_timeout)),
             ("head_timeout", Some(self.head_timeout)),
             ("idle_timeout", Some(self.idle_timeout)),
             ("handler_timeout", self.handler_timeout),
             ("write_timeout", Some(self.write_timeout)),
             ("body_rate_window", Some(self.body_rate_window)),
-        ] {
-            if limit == Some(Duration::ZERO) {
-                return Err(format!("{name} is zero: nothing could be in time"));
-            }
-        }
-        Ok(())
+        ];
+        let limits = [
+            ("max_connections", self.max_connections == 0, "is 0: nobody could connect"),
+            ("max_head_size", self.max_head_size == 0, ZERO),
+            ("max_head_size", self.max_head_size > Limits::HEAD_MAX, MOST),
+            ("max_head_fields", self.max_head_fields == 0, ZERO),
+            (
+                "max_target_size",
+                self.max_target_size > self.max_head_size,
+                "above max_head_size, and the target is part of the head",
+            ),
+            (
+                "max_chunk_line",
+                self.max_chunk_line < Limits::CHUNK_LINE_MIN,
+                "below 18 bytes, which the size of a chunk may take",
+            ),
+            ("max_trailer_size", self.max_trailer_size > Limits::HEAD_MAX, MOST),
+            ("max_pipelined", self.max_pipelined == 0, "is 0: nothing could be answered"),
+        ];
+        let times =
+            times.map(|(setting, time)| (setting, zero(time), "is zero: nothing could be in time"));
+        let all = limits.into_iter().chain(times);
+        let bad = all.filter(|(_, is_bad, _)| *is_bad);
+        bad.map(|(setting, _, why)| BadSetting { setting, why }).collect()
     }
 }
+
+/// A setting of a [`RestServerConfig`] that makes no sense.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct BadSetting {
+    /// The name of its field.
+    pub setting: &'static str,
+    /// What is wrong with it, in plain words.
+    pub why: &'static str,
+}
+
+impl fmt::Display for BadSetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.setting, self.why)
+    }
+}
+
+impl std::error::Error for BadSetting {}

@@ -15,6 +15,7 @@ use crate::runtime::Runtime;
 pub struct ServerHandle<R> {
     runtime: R,
     control: Arc<Control>,
+    stop_deadline: Duration,
 }
 
 /// What became of the connections that were there when a server was told to stop.
@@ -32,8 +33,8 @@ pub struct StopReport {
 }
 
 impl<R: Runtime> ServerHandle<R> {
-    pub(super) fn new(runtime: R, control: Arc<Control>) -> Self {
-        Self { runtime, control }
+    pub(super) fn new(runtime: R, control: Arc<Control>, stop_deadline: Duration) -> Self {
+        Self { runtime, control, stop_deadline }
     }
 
     /// Connections at this moment.
@@ -45,6 +46,11 @@ impl<R: Runtime> ServerHandle<R> {
     pub async fn stopping(&self) {
         let wait = self.control.wait();
         poll_fn(|cx| wait.poll_stopping(cx)).await;
+    }
+
+    /// [Stops](Self::stop) within the `stop_deadline` of the configuration.
+    pub async fn shutdown(&self) -> StopReport {
+        self.stop(self.stop_deadline).await
     }
 
     /// Stops: no connection is accepted any more, idle ones are closed, running exchanges are

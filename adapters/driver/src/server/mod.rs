@@ -1,5 +1,6 @@
 //! `RestServer`: routes, handlers, listeners, and the loop of a connection.
 
+mod admin;
 mod builder;
 mod config;
 mod conn;
@@ -23,12 +24,14 @@ mod sse;
 mod stream;
 mod switch;
 
+pub use admin::Admin;
 pub use builder::ServerBuilder;
-pub use config::RestServerConfig;
+pub use config::{BadSetting, RestServerConfig};
 pub use conn::Conn;
 pub use handle::{ServerHandle, StopReport};
 pub use http1::ServerWire;
 pub use link::Gone;
+pub use listen::check_place;
 pub use mode::{Handler, Local, Mode, Threads};
 pub use policies::SecurityPolicy;
 pub use problem::Problem;

@@ -139,9 +139,9 @@ impl fmt::Debug for BoxValidator {
 #[derive(Default)]
 pub(super) struct Policies {
     pub(super) proxies: Option<TrustedProxies>,
-    pub(super) cors: Option<Cors>,
+    pub(super) cors: Option<(Mode, Cors)>,
     pub(super) security: Option<SecurityPolicy>,
-    pub(super) rate_limit: Option<RateLimitConfig>,
+    pub(super) rate_limit: Option<(Mode, RateLimitConfig)>,
     /// Quotas that routes bring along.
     pub(super) quotas: Vec<Quota>,
     /// Every route.
@@ -207,8 +207,8 @@ impl Policies {
         check_guards(&routes)?;
         let mut layers: Vec<(Mode, BoxLayer)> = Vec::new();
         let mut add = |mode, layer: BoxLayer| layers.push((mode, layer));
-        if let Some(cors) = cors {
-            add(Mode::Enforce, Box::new(cors));
+        if let Some((mode, cors)) = cors {
+            add(mode, Box::new(cors));
         }
         if security.is_none() && !rules.is_empty() {
             return Err(Error::config("a route says who may use it: give .security(…), too"));
@@ -224,9 +224,9 @@ impl Policies {
         if !quotas.is_empty() && rate_limit.is_none() {
             return Err(Error::config("a route has a quota: give .rate_limit(…), too"));
         }
-        if let Some(limits) = rate_limit {
+        if let Some((mode, limits)) = rate_limit {
             let limit = RateLimit::new(limits, seed(), quotas, Guarded::new);
-            add(Mode::Enforce, Box::new(limit.map_err(|error| Error::config(error.to_string()))?));
+            add(mode, Box::new(limit.map_err(|error| Error::config(error.to_string()))?));
         }
         if expectations {
             add(Mode::Enforce, Box::new(Validation));
