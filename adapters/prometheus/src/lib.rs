@@ -16,15 +16,18 @@
 //! use sinew_prometheus::Metrics;
 //!
 //! let metrics = Metrics::new();
-//! let layer = metrics.layer();     // for `ServerBuilder::layer`
-//! let text = metrics.encode();     // for a handler of `GET /metrics`, on a listener of its own
-//! assert!(text.ends_with("# EOF\n"));
+//! let layer = metrics.layer();             // for `ServerBuilder::layer`
+//! let answer = metrics.answer(None);       // for the handler of `Admin::metrics`
+//! assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
 //! ```
+
+mod format;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::{Method, StatusCode};
+use http::header::{CONTENT_TYPE, VARY};
+use http::{HeaderValue, Method, Response, StatusCode};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -34,8 +37,7 @@ use prometheus_client::registry::{Registry, Unit};
 use sinew_core::policy::{Mode, Stage};
 use sinew_core::server::{Arrival, Decision, End, Layer, Record, Template};
 
-/// The media type of what [`Metrics::encode`] gives.
-pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub use format::Format;
 
 /// Seconds, as the semantic conventions advise.
 const BUCKETS: [f64; 14] =
@@ -112,7 +114,26 @@ impl Metrics {
         }
     }
 
-    /// Everything in the registry, as [`MEDIA_TYPE`].
+    /// The answer to whoever asks for metrics, in the [`Format`] that suits the `Accept` of the
+    /// request.
+    pub fn answer(&self, accept: Option<&[u8]>) -> Response<String> {
+        let format = Format::accepted(accept);
+        let mut answer = Response::new(self.encode_as(format));
+        let fields = answer.headers_mut();
+        fields.insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
+        fields.insert(VARY, HeaderValue::from_static("accept"));
+        answer
+    }
+
+    /// Everything in the registry, in this format.
+    pub fn encode_as(&self, format: Format) -> String {
+        match format {
+            Format::OpenMetrics => self.encode(),
+            Format::Text => format::to_text(&self.encode()),
+        }
+    }
+
+    /// Everything in the registry, as [`Format::OpenMetrics`].
     pub fn encode(&self) -> String {
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = String::new();
