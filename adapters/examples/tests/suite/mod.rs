@@ -9,6 +9,7 @@
     reason = "runtimes differ in that"
 )]
 
+mod admin;
 mod app;
 mod bodies;
 mod calls;
