@@ -170,8 +170,9 @@ impl Config {
         file.limits.apply(config);
         file.timers.apply(config);
         for bad in config.problems() {
-            let section = if Timers::has(bad.setting) { "timers" } else { "limits" };
-            debug_assert!(Timers::has(bad.setting) || Limits::has(bad.setting), "{bad}");
+            let sections = [("limits", Limits::NAMES), ("timers", Timers::NAMES)];
+            let named = sections.iter().find(|(_, names)| names.contains(&bad.setting));
+            let section = named.map_or("server", |(section, _)| section);
             document.refuse(&format!("{section}.{}", bad.setting), bad.why);
         }
         if let Some(tls) = &file.tls {

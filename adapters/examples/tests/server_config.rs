@@ -94,6 +94,14 @@ fn the_sample_makes_sense() {
 }
 
 #[test]
+fn the_file_in_the_documentation_can_be_read() {
+    let page = include_str!("../../../docs/server.md");
+    let (_, behind) = page.split_once("```toml\n").unwrap();
+    let (text, _) = behind.split_once("```").unwrap();
+    Config::parse("server.md", "", text).unwrap();
+}
+
+#[test]
 fn an_empty_file_changes_nothing_and_what_is_commented_out_is_the_default() {
     let default = RestServerConfig::default();
     let config = Config::parse("empty", "", "").unwrap();

@@ -44,6 +44,9 @@ macro_rules! settings {
         pub(crate) struct $section { $($name: Option<$type>,)* }
 
         impl $section {
+            /// The names of its settings.
+            pub(crate) const NAMES: &[&str] = &[$(stringify!($name)),*];
+
             /// Writes what the file says.
             pub(crate) fn apply(&self, config: &mut RestServerConfig) {
                 $(if let Some(value) = self.$name.clone() {
@@ -54,11 +57,6 @@ macro_rules! settings {
             /// Every setting as it is in force.
             pub(crate) fn of(config: &RestServerConfig) -> Self {
                 Self { $($name: Some(config.$name.into()),)* }
-            }
-
-            /// Whether it has a setting of this name.
-            pub(crate) fn has(name: &str) -> bool {
-                [$(stringify!($name)),*].contains(&name)
             }
         }
     };

@@ -22,7 +22,8 @@ use crate::runtime::Runtime;
 /// It has listeners of its own, [`127.0.0.1:9090`](Self::PLACE) where no other is given, and
 /// connections of its own, so that a server whose clients took all of theirs still says so. No policy
 /// stands in front of it: who reaches the listener may ask. A listener that other machines reach goes
-/// over the TLS of the server, with its client certificates, if the server has any.
+/// over the TLS of the server, with its client certificates, if the server has any. The observer of the
+/// server is told of it, too.
 ///
 /// ```
 /// # use sinew_driver::{Admin, Request, Runtime, ServerBuilder, Threads};

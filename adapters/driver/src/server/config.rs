@@ -190,3 +190,38 @@ impl fmt::Display for BadSetting {
 }
 
 impl std::error::Error for BadSetting {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_machine_refuses_is_told_by_name() {
+        for head in [0, 1, 8_192, 65_000, 65_001] {
+            for target in [0, 1, 8_192, 8_193, 70_000] {
+                for trailer in [0, 65_000, 65_001] {
+                    for (chunk_line, fields, pipelined) in
+                        [(18, 1, 1), (17, 1, 1), (18, 0, 1), (18, 1, 0)]
+                    {
+                        let config = RestServerConfig {
+                            max_head_size: head,
+                            max_target_size: target,
+                            max_trailer_size: trailer,
+                            max_chunk_line: chunk_line,
+                            max_head_fields: fields,
+                            max_pipelined: pipelined,
+                            ..RestServerConfig::default()
+                        };
+                        let machine = config.machine(Epoch::new(Duration::ZERO), false);
+                        let problems = config.problems();
+                        assert_eq!(
+                            problems.is_empty(),
+                            machine.limits.check().is_ok(),
+                            "{config:?} {problems:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
