@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use super::raw::{Answer, Raw, blocking};
 use super::site::{
-    Builder, CLIENT, Security, Site, client_for, client_of, client_to, config, pki, server_tls,
+    Builder, CLIENT, Security, Site, client_for, client_of, client_to, pki, server_tls,
 };
 use super::{each, run};
 use crate::rt;
@@ -132,28 +132,6 @@ fn operators_may_ask_until_the_last_exchange_is_over() {
         {
             super::pause().await;
         }
-    });
-}
-
-#[test]
-fn what_is_left_at_the_deadline_of_the_configuration_is_dropped() {
-    run(async {
-        let entered = std::sync::Arc::new(Notify::new());
-        let inside = entered.clone();
-        let hasty = config(|config| config.stop_deadline = std::time::Duration::ZERO);
-        let builder = builder().config(hasty).route(Method::GET, "/stuck", move |_: Request| {
-            inside.notify_one();
-            std::future::pending::<&'static str>()
-        });
-        let site = Site::run(Security::Plain, builder).await;
-        let client = client_of(&site);
-        let stop = async {
-            entered.notified().await;
-            site.handle.shutdown().await
-        };
-        let (answer, report) = join(client.get("/stuck").send(), stop).await;
-        assert!(answer.is_err());
-        assert_eq!((report.drained, report.aborted), (0, 1));
     });
 }
 
