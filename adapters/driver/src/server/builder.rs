@@ -275,7 +275,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             config,
             mut places,
             mut routes,
-            admin,
+            mut admin,
             fallback,
             observer,
             mut policies,
@@ -288,7 +288,6 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         if !bad.is_empty() {
             return Err(Error::config(bad.join("; ")));
         }
-        let mut admin = admin;
         if let Some(public) = admin.take_if(|admin| admin.is_public) {
             routes.extend(public.into_public()?);
         }

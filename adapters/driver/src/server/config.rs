@@ -136,7 +136,7 @@ impl RestServerConfig {
 
     /// Says what makes no sense, all of it; [`bind`](crate::ServerBuilder::bind) refuses it.
     pub fn problems(&self) -> Vec<BadSetting> {
-        const MOST: &str = "above 65,000 bytes, the most that a head can have";
+        const MOST: &str = "is above 65,000 bytes, the most that a head can have";
         const ZERO: &str = "is 0: nothing could be received";
         let zero = |limit: Option<Duration>| limit == Some(Duration::ZERO);
         let times = [
@@ -155,12 +155,12 @@ impl RestServerConfig {
             (
                 "max_target_size",
                 self.max_target_size > self.max_head_size,
-                "above max_head_size, and the target is part of the head",
+                "is above max_head_size, and the target is part of the head",
             ),
             (
                 "max_chunk_line",
                 self.max_chunk_line < Limits::CHUNK_LINE_MIN,
-                "below 18 bytes, which the size of a chunk may take",
+                "is below 18 bytes, which the size of a chunk may take",
             ),
             ("max_trailer_size", self.max_trailer_size > Limits::HEAD_MAX, MOST),
             ("max_pipelined", self.max_pipelined == 0, "is 0: nothing could be answered"),
