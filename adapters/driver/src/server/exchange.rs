@@ -98,6 +98,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         request.params = params;
         request.template = template.and_then(|template| u32::try_from(template).ok());
         request.record = self.passage.as_ref().map(|passage| Arc::clone(&passage.record));
+        self.leave.begin(now, options, service.machine.handler);
         if let Some(options) = options {
             self.apply(now, options);
         }

@@ -10,6 +10,7 @@ use sinew_core::machine::{Layered, Machine, Seen, Status, Step, Wire};
 use sinew_core::time::{Deadline, Instant};
 use sinew_tls::{PeerIdentity, Tls};
 
+use super::cancel::Leave;
 use super::control::{Ending, Phase, Ticket};
 use super::exchange::Exchange;
 use super::link::{Hold, Link};
@@ -86,11 +87,15 @@ pub(super) struct Http<W, R: Runtime, M: Mode> {
     pub(super) connect: bool,
     /// The request offers to leave HTTP.
     pub(super) switchable: bool,
+    /// What becomes of the handler when the client goes away.
+    pub(super) leave: Leave,
+    /// The client is gone, and the handler goes on.
+    pub(super) orphaned: bool,
     /// Why the wire can go no further, as it was first told.
     pub(super) broken: Option<sinew_tls::Error>,
     pipe: Pipe<R::Io>,
     pub(super) runtime: R,
-    alarm: Alarm<R>,
+    pub(super) alarm: Alarm<R>,
     pub(super) ticket: Ticket,
     /// What the report will say, once the server is stopping.
     ending: Option<Ending>,
@@ -118,6 +123,8 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             head_only: false,
             connect: false,
             switchable: false,
+            leave: Leave::default(),
+            orphaned: false,
             broken: None,
             pipe: Pipe::new(io),
             runtime,
@@ -131,7 +138,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
     fn wake(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<(), Stop> {
         match self.ticket.phase(cx) {
             Phase::Serving => {}
-            Phase::Aborting => return Err(Stop),
+            Phase::Aborting => return Err(Stop::Aborted),
             Phase::Draining => self.heed_stop(now),
         }
         self.seen.read_blocked = false;
@@ -166,6 +173,9 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         self.seen.drained = true;
         if !matches!(self.exchange, Exchange::None) {
             if self.broken.is_some() || self.wire.top_ref().error().is_some() {
+                if self.outlives() {
+                    return self.orphan();
+                }
                 self.abandon(cx);
             } else {
                 if self.stirred || self.seen.producer_waits {
@@ -232,10 +242,10 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         }
     }
 
-    /// The socket failed: nobody will hear the answer, so the handler ends here.
+    /// The socket failed: nobody will hear the answer.
     fn lost(&self, error: &io::Error) -> Stop {
         self.notice(&Notice::SocketFailed(error.kind()));
-        Stop
+        Stop::Lost
     }
 
     fn laps(&mut self, cx: &mut Context<'_>) -> Result<Poll<Next>, Stop> {
@@ -249,6 +259,9 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                         self.tell();
                         return Ok(Poll::Ready(Next::Upgraded));
                     }
+                    if self.orphaned {
+                        return Err(Stop::Lost);
+                    }
                 }
                 Step::Write => match self.pipe.drain(cx, self.wire.outbox()) {
                     Poll::Ready(Ok(())) => self.seen.drained = self.is_quiet(),
@@ -259,6 +272,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                     Poll::Ready(Ok(0)) => {
                         self.wire.handle_eof(now);
                         self.link.lose();
+                        self.leave.ended = true;
                         self.seen.drained = false;
                     }
                     Poll::Ready(Ok(_)) => self.seen.drained = false,
@@ -266,6 +280,9 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                     Poll::Pending => self.seen.read_blocked = true,
                 },
                 Step::Wait(deadline) => {
+                    if self.leave.is_due() && matches!(self.exchange, Exchange::Handling(_)) {
+                        return Err(Stop::Aborted);
+                    }
                     let deadline = self.deadline(deadline);
                     if self.alarm.arm(cx, &self.runtime, now, deadline).is_pending() {
                         drive::return_write_block(self.wire.top().outbox());
@@ -302,7 +319,12 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
 }
 
 /// The connection ends here and now.
-struct Stop;
+enum Stop {
+    /// The server, or the policy of the route, wants it so.
+    Aborted,
+    /// The client is gone.
+    Lost,
+}
 
 /// What becomes of a connection that no longer speaks HTTP.
 pub(super) enum Next {
@@ -313,11 +335,21 @@ pub(super) enum Next {
 
 impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
-        let ending = match self.laps(cx) {
+        let laps = if self.orphaned { Err(Stop::Lost) } else { self.laps(cx) };
+        let ending = match laps {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(Next::Upgraded)) => return Poll::Ready(Next::Upgraded),
             Ok(Poll::Ready(Next::End)) => self.ending,
-            Err(Stop) => None,
+            Err(Stop::Lost) if self.may_outlive() => {
+                if !self.orphaned {
+                    self.orphan();
+                }
+                match self.poll_orphan(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(ending) => Some(ending),
+                }
+            }
+            Err(Stop::Aborted | Stop::Lost) => None,
         };
         self.ticket.ends(ending.unwrap_or(Ending::Aborted));
         self.tell();

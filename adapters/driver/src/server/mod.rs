@@ -1,6 +1,7 @@
 //! `RestServer`: routes, handlers, listeners, and the loop of a connection.
 
 mod builder;
+mod cancel;
 mod config;
 mod conn;
 mod control;
@@ -24,6 +25,7 @@ mod stream;
 mod switch;
 
 pub use builder::ServerBuilder;
+pub use cancel::Cancellation;
 pub use config::RestServerConfig;
 pub use conn::Conn;
 pub use handle::{ServerHandle, StopReport};

@@ -16,6 +16,7 @@ use sinew_core::security::Who;
 use sinew_core::server::{Cost, Found, MediaRange, Params, RoutePolicy, Router, Stack};
 use sinew_tls::ServerTls;
 
+use super::cancel::Cancellation;
 use super::mode::Mode;
 use super::policies::Numbers;
 use super::problem::Problem;
@@ -32,6 +33,8 @@ pub struct RouteOptions {
     pub handler_timeout: HandlerTimeout,
     /// Whether a slow request body is tolerated: no minimum rate is asked of it.
     pub slow_body: bool,
+    /// What becomes of the handler when its client goes away before the answer.
+    pub cancellation: Cancellation,
     /// Who may use the route, whatever else they may: an access rule of its own. Needs
     /// [`security`](super::ServerBuilder::security).
     pub who: Option<Who>,
@@ -108,6 +111,12 @@ impl RouteOptions {
     /// [`rate_limit`](super::ServerBuilder::rate_limit).
     pub fn quota(mut self, quota: Quota) -> Self {
         self.policy.quota = Some(quota);
+        self
+    }
+
+    /// Says what becomes of the handler when its client goes away before the answer.
+    pub fn cancellation(mut self, policy: Cancellation) -> Self {
+        self.cancellation = policy;
         self
     }
 
