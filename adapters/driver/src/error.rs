@@ -15,7 +15,18 @@ pub struct Error {
     kind: ErrorKind,
     phase: Phase,
     delivery: Delivery,
+    origin: Origin,
     source: Option<BoxError>,
+}
+
+/// Which exchange went wrong, as seen by a handler: the one that it answers, or one of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Origin {
+    /// A call.
+    #[default]
+    Call,
+    /// The request that is to be answered.
+    Request,
 }
 
 /// What went wrong.
@@ -54,7 +65,7 @@ pub enum ErrorKind {
 impl Error {
     /// An error of this kind in this phase.
     pub fn new(kind: ErrorKind, phase: Phase, delivery: Delivery) -> Self {
-        Self { kind, phase, delivery, source: None }
+        Self { kind, phase, delivery, origin: Origin::default(), source: None }
     }
 
     /// A configuration that makes no sense.
@@ -84,6 +95,16 @@ impl Error {
             }
             _ => self,
         }
+    }
+
+    /// The same error, of this exchange.
+    pub(crate) fn of(mut self, origin: Origin) -> Self {
+        self.origin = origin;
+        self
+    }
+
+    pub(crate) fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// What went wrong.

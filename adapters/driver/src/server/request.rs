@@ -19,7 +19,7 @@ use super::problem::Problem;
 use super::response::IntoResponse;
 use super::switch::Switching;
 use crate::body::Body;
-use crate::error::Error;
+use crate::error::{Error, Origin};
 use crate::io::Peer;
 use crate::upgraded::Upgraded;
 
@@ -197,10 +197,12 @@ impl Request {
     pub async fn upgrade(self, answer: impl IntoResponse) -> Result<Upgraded, Error> {
         if !self.head.offers_switch() {
             // The driver looks for this only where something is offered.
-            return Err(sinew_core::Error::usage(Misuse::Upgrade, Phase::ResponseHead).into());
+            let error = sinew_core::Error::usage(Misuse::Upgrade, Phase::ResponseHead);
+            return Err(Error::from(error).of(Origin::Request));
         }
         let (link, exchange) = (Arc::clone(&self.link), self.exchange);
-        Switching { link, exchange, response: Some(answer.into_response()) }.await
+        let switching = Switching { link, exchange, response: Some(answer.into_response()) };
+        switching.await.map_err(|error| error.of(Origin::Request))
     }
 
     /// The body, to be read piece by piece.
