@@ -96,6 +96,15 @@ impl Body {
         }
     }
 
+    /// The bytes, where all of them are here already and there are no more than this; else the body.
+    pub(crate) fn into_full(mut self, most: usize) -> Result<Bytes, Self> {
+        match self.take_full() {
+            Some(bytes) if bytes.len() <= most => Ok(bytes),
+            Some(bytes) => Err(Self { kind: Kind::Full(bytes), ..self }),
+            None => Err(self),
+        }
+    }
+
     /// The next piece; `None` at the end. Trailers are skipped: see [`frame`](Self::frame).
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         loop {

@@ -55,6 +55,10 @@ pub enum ErrorKind {
     TooLarge(u64),
     /// Bytes that are not what they should be: JSON, form, text.
     Decode,
+    /// A body that does not unpack as its `Content-Encoding` says.
+    Coding,
+    /// A body that unpacks to more than so many times its size.
+    Inflated(u32),
     /// An answer with an error status, where success was asked for; one with any status, where a
     /// switch of protocols was.
     Status(StatusCode),
@@ -133,7 +137,11 @@ impl Error {
             | ErrorKind::Io(_)
             | ErrorKind::Timeout
             | ErrorKind::Gone => Fault::Network,
-            ErrorKind::TooLarge(_) | ErrorKind::Decode | ErrorKind::Status(_) => Fault::Peer,
+            ErrorKind::TooLarge(_)
+            | ErrorKind::Decode
+            | ErrorKind::Coding
+            | ErrorKind::Inflated(_)
+            | ErrorKind::Status(_) => Fault::Peer,
         }
     }
 
@@ -183,6 +191,8 @@ impl fmt::Display for Error {
             ErrorKind::Gone => write!(f, "the other side is gone"),
             ErrorKind::TooLarge(limit) => write!(f, "body larger than {limit} bytes"),
             ErrorKind::Decode => write!(f, "malformed {phase}"),
+            ErrorKind::Coding => write!(f, "the body does not unpack"),
+            ErrorKind::Inflated(ratio) => write!(f, "unpacks to more than {ratio} times its size"),
             ErrorKind::Status(status) => write!(f, "answered {status}"),
             ErrorKind::Stopped => write!(f, "stopped"),
         }

@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod client;
+mod coding;
 mod drive;
 pub mod error;
 pub mod io;
@@ -16,8 +17,8 @@ pub use error::{BoxError, Error, ErrorKind};
 pub use io::{Io, Listener, Peer};
 pub use runtime::{Runtime, Spawn, StdListener};
 pub use server::{
-    Cancellation, Handler, HandlerTimeout, IntoResponse, Json, Local, Mode, Notice, Problem,
-    Request, Response, RestServer, RestServerConfig, RouteOptions, SecurityPolicy, ServerBuilder,
-    ServerHandle, Sse, SseEvent, StopReport, Threads,
+    Cancellation, Handler, HandlerTimeout, IntoResponse, Json, Local, Mode, Notice, Override,
+    Problem, Request, Response, RestServer, RestServerConfig, RouteOptions, SecurityPolicy,
+    ServerBuilder, ServerHandle, Sse, SseEvent, StopReport, Threads,
 };
 pub use upgraded::Upgraded;

@@ -7,10 +7,12 @@ use std::time::Duration;
 use http::Method;
 use sinew_core::policy;
 use sinew_core::security::{Cors, TrustedProxies};
-use sinew_core::server::{Layer, RateLimitConfig, RoutePolicy, RouterBuilder};
+use sinew_core::server::{
+    Compression, Decompression, Layer, RateLimitConfig, RoutePolicy, RouterBuilder,
+};
 use sinew_tls::ServerTls;
 
-use super::config::RestServerConfig;
+use super::config::{RestServerConfig, check_codings};
 use super::control::Control;
 use super::listen::Place;
 use super::mode::{Handler, Mode};
@@ -96,6 +98,19 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         self
     }
 
+    /// Unpacks request bodies that have a content coding: `gzip` and `deflate`.
+    pub fn decompress(mut self, policy: Decompression) -> Self {
+        self.config.decompression = Some(policy);
+        self
+    }
+
+    /// Compresses answers for clients that take them so. Mind
+    /// [what it gives away](sinew_core::server::content_coding).
+    pub fn compress(mut self, policy: Compression) -> Self {
+        self.config.compression = Some(policy);
+        self
+    }
+
     /// Limits the connections at a time.
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.config.max_connections = connections;
@@ -123,6 +138,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         handler: impl Handler<M>,
     ) -> Self {
         self.policies.of_route(Some(&method), template, &options);
+        self.check_codings(&options);
         let route = Route { handler: handler.into_handler(), options };
         if let Err(error) = self.routes.route(method, template, route) {
             self.refuse(Error::config(error.to_string()));
@@ -138,6 +154,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         handler: impl Handler<M>,
     ) -> Self {
         self.policies.of_route(None, template, &options);
+        self.check_codings(&options);
         let route = Route { handler: handler.into_handler(), options };
         if let Err(error) = self.routes.any(template, route) {
             self.refuse(Error::config(error.to_string()));
@@ -257,6 +274,8 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             machine,
             observer,
             stack: Arc::new(stack),
+            decompression: config.decompression,
+            compression: config.compression,
             elsewhere: RoutePolicy::default(),
             numbers: Numbers::default(),
             tls,
@@ -268,6 +287,14 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             service: Arc::new(service),
             control: Arc::new(Control::new(config.max_connections)),
         })
+    }
+
+    fn check_codings(&mut self, options: &RouteOptions) {
+        let (decompression, compression) =
+            (options.decompression.over(None), options.compression.over(None));
+        if let Err(why) = check_codings(decompression, compression) {
+            self.refuse(Error::config(why));
+        }
     }
 
     fn refuse(&mut self, error: Error) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sinew_core::http1::{self, Limits};
+use sinew_core::server::{Compression, Decompression};
 use sinew_core::time::Epoch;
 use sinew_tls::ServerTls;
 
@@ -20,6 +21,12 @@ pub struct RestServerConfig {
     pub allow_plaintext: bool,
     /// Bytes of a request body; a route can differ. Default 1 MiB.
     pub max_request_size: u64,
+    /// Request bodies with a content coding are unpacked; a route can differ. Default: they reach
+    /// the handler as they come.
+    pub decompression: Option<Decompression>,
+    /// Answers are compressed for clients that take them so; a route can differ. Mind
+    /// [what it gives away](sinew_core::server::content_coding). Default: they are not.
+    pub compression: Option<Compression>,
     /// Connections at a time; further ones wait in the listener's backlog. Default 10,000.
     pub max_connections: usize,
     /// Bytes of a request's head. Default 16 KiB, at most 65,000.
@@ -78,6 +85,8 @@ impl Default for RestServerConfig {
             mtls_config: None,
             allow_plaintext: false,
             max_request_size: limits.body,
+            decompression: None,
+            compression: None,
             max_connections: 10_000,
             max_head_size: limits.head,
             max_head_fields: limits.fields,
@@ -143,6 +152,7 @@ impl RestServerConfig {
                     .into(),
             );
         }
+        check_codings(self.decompression, self.compression)?;
         for (name, limit) in [
             ("first_byte_timeout", Some(self.first_byte_timeout)),
             ("head_timeout", Some(self.head_timeout)),
@@ -157,4 +167,20 @@ impl RestServerConfig {
         }
         Ok(())
     }
+}
+
+/// Says what makes no sense about codings, of the server or of a route.
+pub(super) fn check_codings(
+    decompression: Option<Decompression>,
+    compression: Option<Compression>,
+) -> Result<(), String> {
+    if decompression.is_some_and(|policy| policy.max_codings == 0 || policy.max_ratio == 0) {
+        return Err(
+            "decompression with max_codings or max_ratio 0 takes nothing: leave it off".into()
+        );
+    }
+    if compression.is_some_and(|policy| !(1..=9).contains(&policy.level)) {
+        return Err("the level of compression is 1 to 9".into());
+    }
+    Ok(())
 }

@@ -18,6 +18,7 @@ use sinew_core::reason::Reason;
 use sinew_core::server::{Arrival, Decision, Params};
 use sinew_core::time::{Epoch, Instant};
 
+use super::coding::{Packing, Unpacking};
 use super::http1::{Http, ServerWire};
 use super::link::{Demand, Slot};
 use super::mode::Mode;
@@ -78,6 +79,13 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
 
         let service = Arc::clone(&self.service);
         let destination = service.find(&head);
+        let own = match &destination {
+            Destination::Route { route, .. } => Some(&route.options),
+            Destination::Fallback(_) | Destination::Answer(_) => None,
+        };
+        let compression = own.map(|options| options.compression).unwrap_or_default();
+        let compression = compression.over(service.compression);
+        self.packing = compression.map(|policy| Packing::new(policy, &head));
         if !service.stack.is_empty() {
             let asked = AssertUnwindSafe(|| self.ask_policies(now, &head, &destination));
             match catch_unwind(asked) {
@@ -93,6 +101,14 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                 (&route.handler, Some(&route.options), Some(template), params)
             }
             Destination::Fallback(handler) => (handler, None, None, Params::default()),
+        };
+        let decompression = options.map(|options| options.decompression).unwrap_or_default();
+        let unpacking = match decompression.over(service.decompression) {
+            Some(policy) if self.has_body => match Unpacking::new(policy, &head) {
+                Ok(unpacking) => unpacking,
+                Err(response) => return self.respond(now, response),
+            },
+            _ => None,
         };
         let mut request = Request::new(head, Arc::clone(&self.link), exchange);
         request.params = params;
@@ -111,6 +127,10 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                 return self.end_exchange();
             }
             request.body = Body::of_request(self.link.open_body(exchange, size));
+            if let Some(unpacking) = unpacking {
+                let body = std::mem::take(&mut request.body);
+                request.body = unpacking.apply(&mut request.head, body, request.body_limit);
+            }
             self.feeding = true;
         }
         match catch_unwind(AssertUnwindSafe(|| handler(request))) {
@@ -376,6 +396,9 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                 passage.answered(now, response.status);
             }
             None => response.write_problem(&Ids::default()),
+        }
+        if let Some(packing) = self.packing {
+            packing.apply(&mut response);
         }
         let Response { status, fields, mut body, trailers, pulse, .. } = response;
         // A connection leaves HTTP only if its handler takes it over: `Request::upgrade`.

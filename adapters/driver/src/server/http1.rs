@@ -11,6 +11,7 @@ use sinew_core::time::{Deadline, Instant};
 use sinew_tls::{PeerIdentity, Tls};
 
 use super::cancel::Leave;
+use super::coding::Packing;
 use super::control::{Ending, Phase, Ticket};
 use super::exchange::Exchange;
 use super::link::{Hold, Link};
@@ -87,6 +88,8 @@ pub(super) struct Http<W, R: Runtime, M: Mode> {
     pub(super) connect: bool,
     /// The request offers to leave HTTP.
     pub(super) switchable: bool,
+    /// How the answer is compressed.
+    pub(super) packing: Option<Packing>,
     /// What becomes of the handler when the client goes away.
     pub(super) leave: Leave,
     /// The client is gone, and the handler goes on.
@@ -123,6 +126,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             head_only: false,
             connect: false,
             switchable: false,
+            packing: None,
             leave: Leave::default(),
             orphaned: false,
             broken: None,

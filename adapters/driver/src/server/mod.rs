@@ -2,6 +2,7 @@
 
 mod builder;
 mod cancel;
+mod coding;
 mod config;
 mod conn;
 mod control;
@@ -26,6 +27,7 @@ mod switch;
 
 pub use builder::ServerBuilder;
 pub use cancel::Cancellation;
+pub use coding::Override;
 pub use config::RestServerConfig;
 pub use conn::Conn;
 pub use handle::{ServerHandle, StopReport};

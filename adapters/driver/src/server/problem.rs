@@ -168,6 +168,9 @@ fn of_request(error: &Error) -> Problem {
     match error.kind() {
         ErrorKind::TooLarge(limit) => Problem::because(Reason::BodyTooLarge)
             .detail(format!("at most {limit} bytes are taken")),
+        ErrorKind::Inflated(ratio) => Problem::because(Reason::BodyTooLarge)
+            .detail(format!("bodies may unpack to {ratio} times their size")),
+        ErrorKind::Coding => Problem::because(Reason::BadEncoding),
         ErrorKind::Protocol(error) => match (error.kind, error.status()) {
             (Kind::Usage(_), _) | (_, None) => Problem::because(Reason::MalformedRequest),
             (_, Some(status)) => {
