@@ -8,6 +8,7 @@ pub mod error;
 pub mod io;
 pub mod runtime;
 pub mod server;
+mod trace;
 mod upgraded;
 mod wire;
 

@@ -19,6 +19,8 @@ use sinew_core::http1::{
     BodySize, Client, ClientConfig, ClientEvent, NO_FIELDS, Rejected, RequestLine,
 };
 use sinew_core::machine::Layered as _;
+use sinew_core::observe::{TraceContext, request_id};
+use sinew_core::propagation::CallContext;
 use sinew_core::time::Instant;
 
 use super::base::Base;
@@ -33,7 +35,11 @@ use crate::body::Body;
 use crate::drive;
 use crate::error::{Error, ErrorKind};
 use crate::runtime::Runtime;
+use crate::trace::CallSpan;
 use crate::wire::AnyWire;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// A client of one service: `client.get("/path").send().await`.
 ///
@@ -115,6 +121,8 @@ impl<R: Runtime> RestClient<R> {
             fields: HeaderMap::new(),
             body: Body::empty(),
             timeout: config.timeout,
+            trace: None,
+            by: None,
             between_bytes: config.between_bytes,
             refused: None,
         }
@@ -142,6 +150,9 @@ pub struct Call<R: Runtime> {
     pub(super) fields: HeaderMap,
     body: Body,
     timeout: Duration,
+    trace: Option<TraceContext>,
+    /// When nobody waits for the answer any more.
+    by: Option<Instant>,
     pub(super) between_bytes: Option<Duration>,
     /// What cannot be sent; told by `send`.
     refused: Option<Error>,
@@ -219,6 +230,18 @@ impl<R: Runtime> Call<R> {
         self
     }
 
+    /// Makes the call on behalf of a request: what [`Request::context`](crate::Request::context)
+    /// says goes along as `traceparent`, `tracestate` and `x-request-id`, and the call ends no later
+    /// than its deadline. [`Propagation`](sinew_core::propagation::Propagation) leaves parts out.
+    pub fn context(mut self, context: &CallContext) -> Self {
+        self.trace.clone_from(&context.trace);
+        self.by = context.deadline;
+        match &context.request_id {
+            Some(id) => self.header(request_id::FIELD, id.as_str()),
+            None => self,
+        }
+    }
+
     /// Sends the head alone, and the body when the server asks for it or after a second.
     /// <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>
     pub fn expect_continue(mut self) -> Self {
@@ -257,9 +280,32 @@ impl<R: Runtime> Call<R> {
         if let Some(error) = self.refused.take() {
             return Err(error);
         }
+        let base = &self.shared.base;
+        let (span, trace) = CallSpan::start(&self.method, &base.authority, self.trace.take());
+        if let Some(trace) = trace {
+            self.place(&trace);
+        }
+        span.follow(self.answered(), ClientResponse::status).await
+    }
+
+    /// Says which trace the call belongs to, unless a field that was given says it.
+    fn place(&mut self, trace: &TraceContext) {
+        if self.fields.contains_key(TRACEPARENT) {
+            return;
+        }
+        if let Ok(parent) = HeaderValue::from_bytes(&trace.traceparent()) {
+            self.fields.insert(TRACEPARENT, parent);
+        }
+        if let Some(Ok(state)) = trace.tracestate().map(HeaderValue::from_bytes) {
+            self.fields.insert(TRACESTATE, state);
+        }
+    }
+
+    async fn answered(mut self) -> Result<ClientResponse, Error> {
         let shared = Arc::clone(&self.shared);
         let runtime = &shared.connections.runtime;
         let deadline = runtime.now() + self.timeout;
+        let deadline = self.by.map_or(deadline, |by| deadline.min(by));
         // https://www.rfc-editor.org/rfc/rfc9112#section-3.2.3
         let target = match self.method {
             Method::CONNECT => self.path.clone(),

@@ -129,10 +129,12 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             let Exchange::Handling(running) = &mut self.exchange else {
                 return Poll::Ready(Ending::Aborted);
             };
-            match catch_unwind(AssertUnwindSafe(|| Pin::new(running).poll(cx))) {
+            let poll = AssertUnwindSafe(|| Pin::new(running).poll(cx));
+            match self.span.run(|| catch_unwind(poll)) {
                 Ok(Poll::Ready(_for_nobody)) => return Poll::Ready(Ending::Finished),
                 Ok(Poll::Pending) => {}
                 Err(_) => {
+                    self.span.panicked();
                     self.notice(&Notice::Panicked);
                     return Poll::Ready(Ending::Aborted);
                 }

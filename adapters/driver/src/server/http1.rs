@@ -21,6 +21,7 @@ use super::service::{Notice, Service};
 use super::session::Session;
 use crate::drive::{self, Alarm, Pipe};
 use crate::runtime::Runtime;
+use crate::trace::RequestSpan;
 use crate::upgraded::{Carrier, Line, Upgraded};
 use crate::wire::AnyWire;
 
@@ -88,6 +89,8 @@ pub(super) struct Http<W, R: Runtime, M: Mode> {
     pub(super) connect: bool,
     /// The request offers to leave HTTP.
     pub(super) switchable: bool,
+    /// The span of the running exchange.
+    pub(super) span: RequestSpan,
     /// How the answer is compressed.
     pub(super) packing: Option<Packing>,
     /// What becomes of the handler when the client goes away.
@@ -126,6 +129,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             head_only: false,
             connect: false,
             switchable: false,
+            span: RequestSpan::default(),
             packing: None,
             leave: Leave::default(),
             orphaned: false,
@@ -365,7 +369,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
     /// least, goes along.
     #[expect(clippy::result_large_err, reason = "the connection itself comes back")]
     pub(super) fn into_session(self) -> Option<Session<M>> {
-        let Self { wire, pipe, runtime, exchange, link, service, ticket, ending, .. } = self;
+        let Self { wire, pipe, runtime, exchange, link, service, ticket, ending, span, .. } = self;
         let Exchange::Handling(handler) = exchange else { return None };
         let now = runtime.now();
         let turn = wire.top_ref().exchange();
@@ -373,7 +377,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         let identity = wire.identity();
         let line: Arc<Line> = Arc::new(Line::new(Carrier::new(wire, pipe, runtime, ())));
         link.hand_over(turn, Upgraded::new(Arc::clone(&line), identity));
-        Some(Session { handler: Some(handler), line, link, service, ticket, ending })
+        Some(Session { handler: Some(handler), line, link, service, ticket, ending, span })
     }
 }
 

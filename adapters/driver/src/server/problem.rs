@@ -116,6 +116,10 @@ impl Problem {
         self.0.status
     }
 
+    pub(super) fn reason(&self) -> Option<Reason> {
+        self.0.reason
+    }
+
     /// The error behind it, which the client does not see.
     pub fn source(&self) -> Option<&(dyn std::error::Error + Send + Sync + 'static)> {
         self.0.source.as_deref()

@@ -136,10 +136,11 @@ impl Request {
         self.record.as_ref().map_or(&NOBODY, |record| &record.security)
     }
 
-    /// What calls made for this request inherit: its trace, its deadline, its priority; no
-    /// credential.
+    /// What calls made for this request inherit, by [`Call::context`](crate::Call::context): its
+    /// trace, its id, its deadline, its priority; no credential.
     pub fn context(&self) -> CallContext {
-        self.record.as_ref().map(|record| record.context.clone()).unwrap_or_default()
+        let Some(record) = &self.record else { return CallContext::default() };
+        CallContext { request_id: record.request_id.clone(), ..record.context.clone() }
     }
 
     /// By what the request is found again; on a server with policies every request has one.
