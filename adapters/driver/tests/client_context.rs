@@ -4,7 +4,10 @@
 
 mod support;
 
+use std::num::{NonZeroU64, NonZeroU128};
+
 use http::Method;
+use sinew_core::observe::{RequestId, TraceContext};
 use sinew_core::policy::Mode;
 use sinew_core::propagation::{CallContext, Propagated, Propagation};
 use sinew_core::server::Identify;
@@ -63,10 +66,18 @@ fn a_call_for_a_request_carries_its_trace_and_its_name_and_no_credential() {
 fn a_field_that_is_given_stands() {
     let world = calling(|client| client);
     let own = format!("00-{TRACE}-00000000000000ff-00");
-    world.start(world.client.get("/").header("traceparent", own.as_str()));
+    let (trace_id, span_id) = (NonZeroU128::MIN, NonZeroU64::MIN);
+    let context = CallContext {
+        trace: Some(TraceContext::root(trace_id, span_id, true, true)),
+        request_id: Some(RequestId::mint(7)),
+        ..CallContext::default()
+    };
+    let call = world.client.get("/").context(&context).header("traceparent", own.as_str());
+    world.start(call.header("x-request-id", "mine"));
     let head = world.sim.accepted().received();
-    assert_eq!(head.matches("traceparent").count(), 1);
-    assert!(head.contains(&own), "{head}");
+    let counts = ["traceparent", "x-request-id"].map(|name| head.matches(name).count());
+    assert_eq!(counts, [1, 1], "{head}");
+    assert!(head.contains(&own) && head.contains("x-request-id: mine\r\n"), "{head}");
 }
 
 #[test]

@@ -349,7 +349,7 @@ fn what_a_producer_says_before_it_sleeps_is_sent() {
     let mut all = server.ask(accepting("/", "gzip")).into_bytes();
     let read = |all: &[u8]| {
         let (_, body) = split(all);
-        let mut plain = vec![0; 100];
+        let mut plain = [0; 100];
         let mut taken = 0;
         let mut decoder = GzDecoder::new(&body[..]);
         while let Ok(read @ 1..) = decoder.read(&mut plain[taken..]) {

@@ -289,7 +289,13 @@ fn a_call_that_fails_says_how_in_a_fixed_word() {
 }
 
 #[test]
-fn who_listens_to_nothing_pays_nothing_and_passes_the_trace_on() {
-    let server = site();
-    assert!(server.ask(get("/items/7")).ends_with("item"));
+fn a_server_without_policies_has_spans_too() {
+    let spans = recorded(|| {
+        let server = serve(|builder, _| builder.fallback(async |_| "anything"));
+        assert!(server.ask(get("/secret")).ends_with("anything"));
+    });
+    let [span] = &spans[..] else { panic!("{spans:?}") };
+    assert_eq!((field(span, "otel.name"), field(span, "http.route")), ("GET", ""));
+    assert_eq!(field(span, "http.response.status_code"), "200");
+    assert!(!format!("{spans:?}").contains("secret"));
 }

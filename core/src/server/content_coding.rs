@@ -10,7 +10,8 @@
 //! by bit ([BREACH](https://www.breachattack.com)), TLS or not. Leave compression off for such routes.
 
 use http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, VARY,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
+    ETAG, VARY,
 };
 use http::{HeaderName, HeaderValue, StatusCode};
 
@@ -226,8 +227,9 @@ impl Compression {
         let coding = coding?;
         head.append(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
         weaken(head);
-        // Ranges are those of what is not sent.
+        // Ranges and length are those of what is not sent.
         head.remove(&ACCEPT_RANGES);
+        head.remove(&CONTENT_LENGTH);
         Some(coding)
     }
 }

@@ -40,6 +40,7 @@ use crate::wire::AnyWire;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static(request_id::FIELD);
 
 /// A client of one service: `client.get("/path").send().await`.
 ///
@@ -121,8 +122,7 @@ impl<R: Runtime> RestClient<R> {
             fields: HeaderMap::new(),
             body: Body::empty(),
             timeout: config.timeout,
-            trace: None,
-            by: None,
+            context: CallContext::default(),
             between_bytes: config.between_bytes,
             refused: None,
         }
@@ -150,9 +150,7 @@ pub struct Call<R: Runtime> {
     pub(super) fields: HeaderMap,
     body: Body,
     timeout: Duration,
-    trace: Option<TraceContext>,
-    /// When nobody waits for the answer any more.
-    by: Option<Instant>,
+    context: CallContext,
     pub(super) between_bytes: Option<Duration>,
     /// What cannot be sent; told by `send`.
     refused: Option<Error>,
@@ -232,14 +230,11 @@ impl<R: Runtime> Call<R> {
 
     /// Makes the call on behalf of a request: what [`Request::context`](crate::Request::context)
     /// says goes along as `traceparent`, `tracestate` and `x-request-id`, and the call ends no later
-    /// than its deadline. [`Propagation`](sinew_core::propagation::Propagation) leaves parts out.
+    /// than its deadline. A field that is given as well stands.
+    /// [`Propagation`](sinew_core::propagation::Propagation) leaves parts out.
     pub fn context(mut self, context: &CallContext) -> Self {
-        self.trace.clone_from(&context.trace);
-        self.by = context.deadline;
-        match &context.request_id {
-            Some(id) => self.header(request_id::FIELD, id.as_str()),
-            None => self,
-        }
+        self.context.clone_from(context);
+        self
     }
 
     /// Sends the head alone, and the body when the server asks for it or after a second.
@@ -281,18 +276,21 @@ impl<R: Runtime> Call<R> {
             return Err(error);
         }
         let base = &self.shared.base;
-        let (span, trace) = CallSpan::start(&self.method, &base.authority, self.trace.take());
-        if let Some(trace) = trace {
-            self.place(&trace);
-        }
+        let (span, trace) =
+            CallSpan::start(&self.method, &base.authority, self.context.trace.take());
+        self.place(trace.as_ref());
         span.follow(self.answered(), ClientResponse::status).await
     }
 
-    /// Says which trace the call belongs to, unless a field that was given says it.
-    fn place(&mut self, trace: &TraceContext) {
-        if self.fields.contains_key(TRACEPARENT) {
-            return;
+    /// Says to what the call belongs, unless fields that were given say it.
+    fn place(&mut self, trace: Option<&TraceContext>) {
+        let id = self.context.request_id.take();
+        if let Some(id) = id.filter(|_| !self.fields.contains_key(X_REQUEST_ID))
+            && let Ok(id) = HeaderValue::try_from(id.as_str())
+        {
+            self.fields.insert(X_REQUEST_ID, id);
         }
+        let Some(trace) = trace.filter(|_| !self.fields.contains_key(TRACEPARENT)) else { return };
         if let Ok(parent) = HeaderValue::from_bytes(&trace.traceparent()) {
             self.fields.insert(TRACEPARENT, parent);
         }
@@ -305,7 +303,7 @@ impl<R: Runtime> Call<R> {
         let shared = Arc::clone(&self.shared);
         let runtime = &shared.connections.runtime;
         let deadline = runtime.now() + self.timeout;
-        let deadline = self.by.map_or(deadline, |by| deadline.min(by));
+        let deadline = self.context.deadline.map_or(deadline, |by| deadline.min(by));
         // https://www.rfc-editor.org/rfc/rfc9112#section-3.2.3
         let target = match self.method {
             Method::CONNECT => self.path.clone(),

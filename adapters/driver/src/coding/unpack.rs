@@ -28,8 +28,10 @@ pub(crate) struct Unpacked {
     input: Bytes,
     /// The last piece was full: there may be more where it came from.
     full: bool,
-    packed: u64,
-    unpacked: u64,
+    /// Bytes that went in, over all members.
+    taken: u64,
+    /// Bytes that came out.
+    given: u64,
     members: u32,
     stage: Stage,
     trailers: Option<HeaderMap>,
@@ -55,8 +57,8 @@ impl Unpacked {
             limit,
             input: Bytes::new(),
             full: false,
-            packed: 0,
-            unpacked: 0,
+            taken: 0,
+            given: 0,
             members: 1,
             stage: Stage::Inside,
             trailers: None,
@@ -74,12 +76,12 @@ impl Unpacked {
         let taken = self.codec.total_in() - taken;
         self.full = made.len() == made.capacity();
         self.input.advance(usize::try_from(taken).unwrap_or(usize::MAX).min(self.input.len()));
-        self.packed += taken;
-        self.unpacked += self.codec.total_out() - given;
-        if self.unpacked > self.limit {
+        self.taken += taken;
+        self.given += self.codec.total_out() - given;
+        if self.given > self.limit {
             return Err(ErrorKind::TooLarge(self.limit));
         }
-        if !self.policy.tolerates(self.packed, self.unpacked) {
+        if !self.policy.tolerates(self.taken, self.given) {
             return Err(ErrorKind::Inflated(self.policy.max_ratio));
         }
         if status == Status::StreamEnd {
@@ -173,8 +175,8 @@ impl fmt::Debug for Unpacked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Unpacked")
             .field("coding", &self.coding)
-            .field("packed", &self.packed)
-            .field("unpacked", &self.unpacked)
+            .field("taken", &self.taken)
+            .field("given", &self.given)
             .finish_non_exhaustive()
     }
 }

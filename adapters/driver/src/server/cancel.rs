@@ -43,45 +43,31 @@ pub enum Cancellation {
     FinishWithin(Duration),
 }
 
-/// How the running handler is to be cancelled.
-#[derive(Clone, Copy, Debug, Default)]
+/// How the running handler is to be cancelled, where a route says so.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Leave {
     policy: Cancellation,
     /// When a handler that goes on without its client has to be done.
     by: Option<Instant>,
-    /// The client shut its writing side.
-    pub(super) ended: bool,
 }
 
 impl Leave {
     /// A handler starts.
-    pub(super) fn begin(
-        &mut self,
+    pub(super) fn new(
         now: Instant,
-        options: Option<&RouteOptions>,
+        options: &RouteOptions,
         default_timeout: Option<Duration>,
-    ) {
-        self.policy = options.map(|options| options.cancellation).unwrap_or_default();
-        if let (Cancellation::Finish | Cancellation::FinishWithin(_), Some(options)) =
-            (self.policy, options)
-        {
-            let limit = match options.handler_timeout {
-                HandlerTimeout::Inherit => default_timeout,
-                HandlerTimeout::After(limit) => Some(limit),
-                HandlerTimeout::Never => None,
-            };
-            self.by = limit.map(|limit| now + limit);
+    ) -> Option<Box<Self>> {
+        let policy = options.cancellation;
+        if policy == Cancellation::WhenLost {
+            return None;
         }
-    }
-
-    /// Whether the handler ends with the stream.
-    pub(super) fn is_due(&self) -> bool {
-        self.ended && self.policy == Cancellation::Cancel
-    }
-
-    /// Whether the handler outlives its client.
-    fn finishes(&self) -> bool {
-        matches!(self.policy, Cancellation::Finish | Cancellation::FinishWithin(_))
+        let limit = match options.handler_timeout {
+            HandlerTimeout::Inherit => default_timeout,
+            HandlerTimeout::After(limit) => Some(limit),
+            HandlerTimeout::Never => None,
+        };
+        Some(Box::new(Self { policy, by: limit.map(|limit| now + limit) }))
     }
 }
 
@@ -100,15 +86,30 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
 
     /// Whether there is a handler that outlives its client.
     pub(super) fn may_outlive(&self) -> bool {
-        self.leave.finishes() && matches!(self.exchange, Exchange::Handling(_))
+        let finish =
+            |policy| matches!(policy, Cancellation::Finish | Cancellation::FinishWithin(_));
+        self.policy().is_some_and(finish)
+    }
+
+    /// Whether there is a handler that ends with the stream.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.policy() == Some(Cancellation::Cancel)
+    }
+
+    /// What holds for the running handler.
+    fn policy(&self) -> Option<Cancellation> {
+        let handling = matches!(self.exchange, Exchange::Handling(_));
+        self.leave.as_ref().filter(|_| handling).map(|leave| leave.policy)
     }
 
     /// The client is gone, and the handler goes on.
     pub(super) fn orphan(&mut self) {
         let now = self.runtime.now();
-        if let Cancellation::FinishWithin(limit) = self.leave.policy {
+        if let Some(leave) = &mut self.leave
+            && let Cancellation::FinishWithin(limit) = leave.policy
+        {
             let by = now + limit;
-            self.leave.by = Some(self.leave.by.map_or(by, |known| known.min(by)));
+            leave.by = Some(leave.by.map_or(by, |known| known.min(by)));
         }
         self.wire.handle_eof(now);
         self.link.lose();
@@ -121,9 +122,10 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             return Poll::Ready(Ending::Aborted);
         }
         let exchange = self.wire.top_ref().exchange();
+        let by = self.leave.as_ref().and_then(|leave| leave.by);
         loop {
             let now = self.runtime.now();
-            if self.leave.by.is_some_and(|by| by <= now) {
+            if by.is_some_and(|by| by <= now) {
                 return Poll::Ready(Ending::Aborted);
             }
             let Exchange::Handling(running) = &mut self.exchange else {
@@ -147,7 +149,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             if self.feed_rest(cx, now) {
                 continue;
             }
-            if self.alarm.arm(cx, &self.runtime, now, self.leave.by).is_pending() {
+            if self.alarm.arm(cx, &self.runtime, now, by).is_pending() {
                 return Poll::Pending;
             }
         }

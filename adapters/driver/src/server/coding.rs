@@ -77,13 +77,10 @@ pub(super) struct Unpacking {
 }
 
 impl Unpacking {
-    /// `None`: the body has no coding. An answer: it has one that is not taken.
-    pub(super) fn new(policy: Decompression, head: &RequestHead) -> Result<Option<Self>, Response> {
-        match policy.admit(head.fields()) {
-            Ok(codings) if codings.is_empty() => Ok(None),
-            Ok(codings) => Ok(Some(Self { policy, codings })),
-            Err(reason) => Err(refused(reason)),
-        }
+    /// `None`: the body has no coding.
+    pub(super) fn new(policy: Decompression, head: &RequestHead) -> Result<Option<Self>, Reason> {
+        let codings = policy.admit(head.fields())?;
+        Ok((!codings.is_empty()).then_some(Self { policy, codings }))
     }
 
     /// Unpacks a body to so many bytes at most, and takes out of the head what no longer holds.
@@ -98,8 +95,9 @@ impl Unpacking {
     }
 }
 
+/// The answer to a body whose coding is not taken.
 /// <https://www.rfc-editor.org/rfc/rfc9110#section-15.5.16>
-fn refused(reason: Reason) -> Response {
+pub(super) fn refused(reason: Reason) -> Response {
     let mut response = Problem::because(reason).into_response();
     response.fields.push((ACCEPT_ENCODING, KNOWN));
     response

@@ -13,13 +13,13 @@ use sinew_core::Wire as _;
 use sinew_core::error::{Misuse, Phase};
 use sinew_core::head::RequestHead;
 use sinew_core::http1::{self, BodySize, NO_FIELDS, Rejected, ServerEvent};
-use sinew_core::observe::TraceContext;
 use sinew_core::problem::Ids;
 use sinew_core::reason::Reason;
 use sinew_core::server::{Arrival, Decision, Params, Template};
 use sinew_core::time::{Epoch, Instant};
 
-use super::coding::{Packing, Unpacking};
+use super::cancel::Leave;
+use super::coding::{Packing, Unpacking, refused};
 use super::http1::{Http, ServerWire};
 use super::link::{Demand, Slot};
 use super::mode::Mode;
@@ -82,17 +82,13 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
 
         let service = Arc::clone(&self.service);
         let destination = service.find(&head);
-        let own = match &destination {
-            Destination::Route { route, .. } => Some(&route.options),
-            Destination::Fallback(_) | Destination::Answer(_) => None,
+        let (template, compression) = match &destination {
+            Destination::Route { template, route, .. } => {
+                (Some(*template), route.options.compression.over(service.compression))
+            }
+            Destination::Fallback(_) | Destination::Answer(_) => (None, service.compression),
         };
-        let compression = own.map(|options| options.compression).unwrap_or_default();
-        let compression = compression.over(service.compression);
         self.packing = compression.map(|policy| Packing::new(policy, &head));
-        let template = match &destination {
-            Destination::Route { template, .. } => Some(*template),
-            Destination::Fallback(_) | Destination::Answer(_) => None,
-        };
         if service.stack.is_empty() {
             self.start_span(&head, template);
         } else {
@@ -115,7 +111,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         let unpacking = match decompression.over(service.decompression) {
             Some(policy) if self.has_body => match Unpacking::new(policy, &head) {
                 Ok(unpacking) => unpacking,
-                Err(response) => return self.respond(now, response),
+                Err(reason) => return self.respond(now, refused(reason)),
             },
             _ => None,
         };
@@ -123,8 +119,9 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         request.params = params;
         request.template = template.and_then(|template| u32::try_from(template).ok());
         request.record = self.passage.as_ref().map(|passage| Arc::clone(&passage.record));
-        self.leave.begin(now, options, service.machine.handler);
+        self.leave = None;
         if let Some(options) = options {
+            self.leave = Leave::new(now, options, service.machine.handler);
             self.apply(now, options);
         }
         if self.has_body {
@@ -207,10 +204,6 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
     fn start_span(&mut self, head: &RequestHead, template: Option<usize>) {
         let Self { link, passage, service, .. } = self;
         let record = passage.as_ref().map(|passage| &passage.record);
-        let theirs = match record {
-            Some(_) => None,
-            None => TraceContext::from_fields(head.fields()),
-        };
         self.span = RequestSpan::start(|| Asked {
             method: head.method(),
             route: template
@@ -219,7 +212,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             peer: &link.peer,
             // Unix sockets go without.
             secure: service.tls.is_some() && matches!(link.peer, Peer::Tcp(_)),
-            trace: record.map_or(theirs.as_ref(), |record| record.context.trace.as_ref()),
+            trace: record.and_then(|record| record.context.trace.as_ref()),
             id: record.and_then(|record| record.request_id.as_ref()),
         });
     }

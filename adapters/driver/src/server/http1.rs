@@ -93,8 +93,10 @@ pub(super) struct Http<W, R: Runtime, M: Mode> {
     pub(super) span: RequestSpan,
     /// How the answer is compressed.
     pub(super) packing: Option<Packing>,
-    /// What becomes of the handler when the client goes away.
-    pub(super) leave: Leave,
+    /// What becomes of the handler when the client goes away, where that is not the default.
+    pub(super) leave: Option<Box<Leave>>,
+    /// The client shut its writing side.
+    pub(super) ended: bool,
     /// The client is gone, and the handler goes on.
     pub(super) orphaned: bool,
     /// Why the wire can go no further, as it was first told.
@@ -129,9 +131,10 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             head_only: false,
             connect: false,
             switchable: false,
-            span: RequestSpan::default(),
+            span: RequestSpan::none(),
             packing: None,
-            leave: Leave::default(),
+            leave: None,
+            ended: false,
             orphaned: false,
             broken: None,
             pipe: Pipe::new(io),
@@ -280,7 +283,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                     Poll::Ready(Ok(0)) => {
                         self.wire.handle_eof(now);
                         self.link.lose();
-                        self.leave.ended = true;
+                        self.ended = true;
                         self.seen.drained = false;
                     }
                     Poll::Ready(Ok(_)) => self.seen.drained = false,
@@ -288,7 +291,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                     Poll::Pending => self.seen.read_blocked = true,
                 },
                 Step::Wait(deadline) => {
-                    if self.leave.is_due() && matches!(self.exchange, Exchange::Handling(_)) {
+                    if self.ended && self.is_cancelled() {
                         return Err(Stop::Aborted);
                     }
                     let deadline = self.deadline(deadline);

@@ -1,5 +1,7 @@
 //! Without the feature `tracing`: nothing is told, and nothing is kept.
 
+#![expect(clippy::unused_self, reason = "the other side of the feature needs it")]
+
 use std::future::Future;
 
 use http::{Method, StatusCode};
@@ -10,10 +12,14 @@ use sinew_core::reason::Reason;
 use super::Asked;
 use crate::error::Error;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct RequestSpan;
 
 impl RequestSpan {
+    pub(crate) const fn none() -> Self {
+        Self
+    }
+
     pub(crate) fn start<'a>(_: impl FnOnce() -> Asked<'a>) -> Self {
         Self
     }
@@ -26,9 +32,9 @@ impl RequestSpan {
 
     pub(crate) fn panicked(&self) {}
 
-    pub(crate) fn answered(&mut self, _: StatusCode, _: Option<Reason>) {}
+    pub(crate) fn answered(&self, _: StatusCode, _: Option<Reason>) {}
 
-    pub(crate) fn end(&mut self, _: Option<sinew_core::Error>) {}
+    pub(crate) fn end(&self, _: Option<sinew_core::Error>) {}
 }
 
 #[derive(Debug)]

@@ -29,7 +29,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) route: Option<&'a str>,
     pub(crate) peer: &'a Peer,
     pub(crate) secure: bool,
-    /// The place of the request in its trace.
+    /// The place of the request in its trace; known on servers with policies.
     pub(crate) trace: Option<&'a TraceContext>,
     pub(crate) id: Option<&'a RequestId>,
 }

@@ -24,13 +24,12 @@ pub(crate) struct RequestSpan {
     answered: bool,
 }
 
-impl Default for RequestSpan {
-    fn default() -> Self {
+impl RequestSpan {
+    /// Between requests.
+    pub(crate) const fn none() -> Self {
         Self { span: Span::none(), answered: true }
     }
-}
 
-impl RequestSpan {
     pub(crate) fn start<'a>(asked: impl FnOnce() -> Asked<'a>) -> Self {
         let span = info_span!(
             target: "sinew::server",
@@ -100,7 +99,7 @@ impl RequestSpan {
                 }
             }
         }
-        *self = Self::default();
+        *self = Self::none();
     }
 }
 

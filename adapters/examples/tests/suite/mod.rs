@@ -13,6 +13,7 @@ mod app;
 mod bodies;
 mod calls;
 mod cancel;
+mod codings;
 mod drops;
 mod faults;
 mod flow;
