@@ -252,12 +252,13 @@ fn an_upload_that_nobody_reads_is_answered_and_not_swallowed() {
 #[test]
 fn a_body_that_comes_slowly_is_a_408_but_where_the_route_bears_with_it() {
     let patient = || RouteOptions::new().handler_timeout(sinew_driver::HandlerTimeout::Never);
+    let collect = async |request: Request| request.bytes().await;
     let server = serve(|b, _| {
-        b.route_with(Method::POST, "/fast", patient(), echo).route_with(
+        b.route_with(Method::POST, "/fast", patient(), collect).route_with(
             Method::POST,
             "/slow",
             patient().slow_body(),
-            async |request: Request| request.bytes().await,
+            collect,
         )
     });
     for (path, status) in [("/fast", "408"), ("/slow", "200")] {
