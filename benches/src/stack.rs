@@ -65,6 +65,10 @@ impl ResponseHead for Answer {
         self.0.iter().any(|(known, _)| known == name)
     }
 
+    fn any(&self, name: &HeaderName, test: &mut dyn FnMut(&HeaderValue) -> bool) -> bool {
+        self.0.iter().filter(|(known, _)| known == name).any(|(_, value)| test(value))
+    }
+
     fn remove(&mut self, name: &HeaderName) {
         self.0.retain(|(known, _)| known != name);
     }

@@ -152,6 +152,16 @@ impl Fields {
             && same_name(self.slice(span.name, span.name_len), wanted)
     }
 
+    /// Takes every line of this field out, where it no longer says what is.
+    pub fn remove(&mut self, name: &str) {
+        let spans = self.spans.take();
+        for span in spans.iter() {
+            if !self.is_named(span, name.as_bytes()) {
+                self.spans.push(*span);
+            }
+        }
+    }
+
     /// Copies the block out, so that the read buffer behind it is released.
     pub fn detach(&mut self) {
         self.block = Bytes::copy_from_slice(&self.block);

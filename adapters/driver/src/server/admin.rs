@@ -140,6 +140,8 @@ impl<M: Mode> Admin<M> {
             elsewhere: RoutePolicy::default(),
             numbers: Numbers::default(),
             tls: config.mtls_config.clone(),
+            compression: None,
+            decompression: None,
         };
         Ok(RestServer {
             runtime: runtime.clone(),

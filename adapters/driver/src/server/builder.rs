@@ -7,11 +7,13 @@ use std::time::Duration;
 use http::Method;
 use sinew_core::policy;
 use sinew_core::security::{Cors, TrustedProxies};
-use sinew_core::server::{Layer, RateLimitConfig, RoutePolicy, Router, RouterBuilder};
+use sinew_core::server::{
+    Compression, Decompression, Layer, RateLimitConfig, RoutePolicy, Router, RouterBuilder,
+};
 use sinew_tls::ServerTls;
 
 use super::admin::Admin;
-use super::config::RestServerConfig;
+use super::config::{RestServerConfig, check_codings};
 use super::control::Control;
 use super::listen::Place;
 use super::mode::{Handler, Mode};
@@ -118,6 +120,19 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         self
     }
 
+    /// Unpacks request bodies that have a content coding: `gzip` and `deflate`.
+    pub fn decompress(mut self, policy: Decompression) -> Self {
+        self.config.decompression = Some(policy);
+        self
+    }
+
+    /// Compresses answers for clients that take them so. Mind
+    /// [what it gives away](sinew_core::server::content_coding).
+    pub fn compress(mut self, policy: Compression) -> Self {
+        self.config.compression = Some(policy);
+        self
+    }
+
     /// Limits the connections at a time.
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.config.max_connections = connections;
@@ -144,6 +159,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         options: RouteOptions,
         handler: impl Handler<M>,
     ) -> Self {
+        self.check_codings(&options);
         self.routes.push(Added::new(Some(method), template, options, handler));
         self
     }
@@ -155,6 +171,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         options: RouteOptions,
         handler: impl Handler<M>,
     ) -> Self {
+        self.check_codings(&options);
         self.routes.push(Added::new(None, template, options, handler));
         self
     }
@@ -332,6 +349,8 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             machine,
             observer,
             stack: Arc::new(stack),
+            decompression: config.decompression,
+            compression: config.compression,
             elsewhere: RoutePolicy::default(),
             numbers: Numbers::default(),
             tls,
@@ -345,6 +364,14 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             admin: admin.map(Box::new),
             stop_deadline: config.stop_deadline,
         })
+    }
+
+    fn check_codings(&mut self, options: &RouteOptions) {
+        let (decompression, compression) =
+            (options.decompression.over(None), options.compression.over(None));
+        if let Some(bad) = check_codings(decompression, compression) {
+            self.refuse(Error::config(bad.to_string()));
+        }
     }
 
     fn refuse(&mut self, error: Error) {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use sinew_core::http1::{self, Limits};
+use sinew_core::server::{Compression, Decompression};
 use sinew_core::time::Epoch;
 use sinew_tls::ServerTls;
 
@@ -21,6 +22,12 @@ pub struct RestServerConfig {
     pub allow_plaintext: bool,
     /// Bytes of a request body; a route can differ. Default 1 MiB.
     pub max_request_size: u64,
+    /// Request bodies with a content coding are unpacked; a route can differ. Default: they reach
+    /// the handler as they come.
+    pub decompression: Option<Decompression>,
+    /// Answers are compressed for clients that take them so; a route can differ. Mind
+    /// [what it gives away](sinew_core::server::content_coding). Default: they are not.
+    pub compression: Option<Compression>,
     /// Connections at a time; further ones wait in the listener's backlog. Default 10,000.
     pub max_connections: usize,
     /// Bytes of a request's head. Default 16 KiB, at most 65,000.
@@ -82,6 +89,8 @@ impl Default for RestServerConfig {
             mtls_config: None,
             allow_plaintext: false,
             max_request_size: limits.body,
+            decompression: None,
+            compression: None,
             max_connections: 10_000,
             max_head_size: limits.head,
             max_head_fields: limits.fields,
@@ -169,7 +178,8 @@ impl RestServerConfig {
             times.map(|(setting, time)| (setting, zero(time), "is zero: nothing could be in time"));
         let all = limits.into_iter().chain(times);
         let bad = all.filter(|(_, is_bad, _)| *is_bad);
-        bad.map(|(setting, _, why)| BadSetting { setting, why }).collect()
+        let bad = bad.map(|(setting, _, why)| BadSetting { setting, why });
+        bad.chain(check_codings(self.decompression, self.compression)).collect()
     }
 }
 
@@ -224,4 +234,20 @@ mod tests {
             }
         }
     }
+}
+
+/// Says what makes no sense about codings, of the server or of a route.
+pub(super) fn check_codings(
+    decompression: Option<Decompression>,
+    compression: Option<Compression>,
+) -> Option<BadSetting> {
+    let takes_nothing = |policy: Decompression| policy.max_codings == 0 || policy.max_ratio == 0;
+    if decompression.is_some_and(takes_nothing) {
+        let why = "with max_codings or max_ratio 0 takes nothing: leave it off";
+        return Some(BadSetting { setting: "decompression", why });
+    }
+    let no_level = |policy: Compression| !(1..=9).contains(&policy.level);
+    compression
+        .is_some_and(no_level)
+        .then_some(BadSetting { setting: "compression", why: "has a level that is not 1 to 9" })
 }

@@ -26,6 +26,9 @@ pub struct StopReport {
     pub idle: usize,
     /// Finished their exchange.
     pub drained: usize,
+    /// Lost their client, and finished their handler all the same: see
+    /// [`Cancellation`](super::Cancellation).
+    pub finished: usize,
     /// Were dropped in the middle: at the deadline, or because their client went away.
     pub aborted: usize,
     /// How long it took.
@@ -78,6 +81,7 @@ impl<R: Runtime> ServerHandle<R> {
         StopReport {
             idle: counts.idle,
             drained: counts.drained,
+            finished: counts.finished,
             aborted: counts.aborted,
             took: self.runtime.now() - started,
         }

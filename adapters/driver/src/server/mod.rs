@@ -2,6 +2,8 @@
 
 mod admin;
 mod builder;
+mod cancel;
+mod coding;
 mod config;
 mod conn;
 mod control;
@@ -26,6 +28,8 @@ mod switch;
 
 pub use admin::Admin;
 pub use builder::ServerBuilder;
+pub use cancel::Cancellation;
+pub use coding::Override;
 pub use config::{BadSetting, RestServerConfig};
 pub use conn::Conn;
 pub use handle::{ServerHandle, StopReport};

@@ -390,6 +390,10 @@ impl ResponseHead for Response {
         self.fields.iter().any(|(known, _)| known == name)
     }
 
+    fn any(&self, name: &HeaderName, test: &mut dyn FnMut(&HeaderValue) -> bool) -> bool {
+        self.fields.iter().filter(|(known, _)| known == name).any(|(_, value)| test(value))
+    }
+
     fn remove(&mut self, name: &HeaderName) {
         self.fields.retain(|(known, _)| known != name);
     }

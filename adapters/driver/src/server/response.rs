@@ -110,6 +110,11 @@ impl Response {
         self.body
     }
 
+    /// Why it is an error, where that is known.
+    pub(super) fn reason(&self) -> Option<Reason> {
+        self.problem.as_ref().and_then(Problem::reason)
+    }
+
     /// Writes the problem document, if the answer is one.
     pub(super) fn write_problem(&mut self, ids: &Ids) {
         if let Some(problem) = self.problem.take() {

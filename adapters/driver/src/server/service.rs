@@ -13,9 +13,13 @@ use sinew_core::observe;
 use sinew_core::policy::Priority;
 use sinew_core::reason::Reason;
 use sinew_core::security::Who;
-use sinew_core::server::{Cost, Found, MediaRange, Params, RoutePolicy, Router, Stack};
+use sinew_core::server::{
+    Compression, Cost, Decompression, Found, MediaRange, Params, RoutePolicy, Router, Stack,
+};
 use sinew_tls::ServerTls;
 
+use super::cancel::Cancellation;
+use super::coding::Override;
 use super::mode::Mode;
 use super::policies::Numbers;
 use super::problem::Problem;
@@ -32,6 +36,12 @@ pub struct RouteOptions {
     pub handler_timeout: HandlerTimeout,
     /// Whether a slow request body is tolerated: no minimum rate is asked of it.
     pub slow_body: bool,
+    /// What becomes of the handler when its client goes away before the answer.
+    pub cancellation: Cancellation,
+    /// How request bodies with a content coding are unpacked.
+    pub decompression: Override<Decompression>,
+    /// How answers are compressed.
+    pub compression: Override<Compression>,
     /// Who may use the route, whatever else they may: an access rule of its own. Needs
     /// [`security`](super::ServerBuilder::security).
     pub who: Option<Who>,
@@ -111,6 +121,25 @@ impl RouteOptions {
         self
     }
 
+    /// Says what becomes of the handler when its client goes away before the answer.
+    pub fn cancellation(mut self, policy: Cancellation) -> Self {
+        self.cancellation = policy;
+        self
+    }
+
+    /// Says whether, and how, request bodies with a content coding are unpacked.
+    pub fn decompress(mut self, policy: Override<Decompression>) -> Self {
+        self.decompression = policy;
+        self
+    }
+
+    /// Says whether, and how, answers are compressed. Mind
+    /// [what it gives away](sinew_core::server::content_coding).
+    pub fn compress(mut self, policy: Override<Compression>) -> Self {
+        self.compression = policy;
+        self
+    }
+
     /// Tolerates a slow request body.
     pub fn slow_body(mut self) -> Self {
         self.slow_body = true;
@@ -148,6 +177,8 @@ pub(super) struct Service<M: Mode> {
     pub(super) machine: Arc<http1::ServerConfig>,
     pub(super) observer: Option<Observer>,
     pub(super) stack: Arc<Stack>,
+    pub(super) decompression: Option<Decompression>,
+    pub(super) compression: Option<Compression>,
     /// The policy of what is no route.
     pub(super) elsewhere: RoutePolicy,
     pub(super) numbers: Numbers,

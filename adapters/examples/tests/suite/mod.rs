@@ -13,6 +13,8 @@ mod admin;
 mod app;
 mod bodies;
 mod calls;
+mod cancel;
+mod codings;
 mod drops;
 mod faults;
 mod flow;

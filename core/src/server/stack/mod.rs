@@ -92,6 +92,9 @@ pub trait ResponseHead {
     /// Whether there is such a field.
     fn contains(&self, name: &HeaderName) -> bool;
 
+    /// Whether some value of this field passes a test; it sees the values in order, up to that one.
+    fn any(&self, name: &HeaderName, test: &mut dyn FnMut(&HeaderValue) -> bool) -> bool;
+
     /// Removes every field of this name.
     fn remove(&mut self, name: &HeaderName);
 
@@ -106,6 +109,10 @@ impl<B> ResponseHead for http::Response<B> {
 
     fn contains(&self, name: &HeaderName) -> bool {
         self.headers().contains_key(name)
+    }
+
+    fn any(&self, name: &HeaderName, test: &mut dyn FnMut(&HeaderValue) -> bool) -> bool {
+        self.headers().get_all(name).iter().any(test)
     }
 
     fn remove(&mut self, name: &HeaderName) {
