@@ -3,6 +3,7 @@
 use core::convert::Infallible;
 use core::time::Duration;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use sinew_core::Machine;
 use sinew_core::time::{Deadline, Instant, Timer};
@@ -47,7 +48,7 @@ impl Default for JwksPolicy {
 #[derive(Debug)]
 pub struct Jwks {
     policy: JwksPolicy,
-    keys: KeySet,
+    keys: Arc<KeySet>,
     /// When the keys were fetched.
     fetched: Option<Instant>,
     /// When the last fetch began.
@@ -66,8 +67,8 @@ pub struct Fetch;
 /// What is known of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Lookup<'a> {
-    /// The keys to check the token with.
-    Keys(&'a KeySet),
+    /// The keys to check the token with. They can be taken out from under a lock.
+    Keys(&'a Arc<KeySet>),
     /// No key has this id, and none will have before the next fetch.
     Unknown,
     /// No key has this id; a fetch that may bring it is due or under way. A caller may wait for it.
@@ -84,7 +85,7 @@ impl Jwks {
         let zero = [refresh, interval, timeout, stale, negative].contains(&Duration::ZERO);
         (!zero && stale > refresh.max(interval)).then(|| Self {
             policy,
-            keys: KeySet::default(),
+            keys: Arc::default(),
             fetched: None,
             asked: None,
             running: false,
@@ -120,21 +121,23 @@ impl Jwks {
         Lookup::Pending
     }
 
-    /// A fetch brought this set. Ids asked for that it does not have stay unknown for a while.
+    /// A fetch brought this set: how many keys of it can be used. Ids asked for that it does not have
+    /// stay unknown for a while.
     ///
     /// # Errors
     ///
     /// When it cannot be used; the keys before it stay.
-    pub fn handle_keys(&mut self, now: Instant, json: &[u8]) -> Result<(), BadJwks> {
+    pub fn handle_keys(&mut self, now: Instant, json: &[u8]) -> Result<usize, BadJwks> {
         let keys = KeySet::from_json(json);
         self.handle_timeout(now);
         match keys {
             Ok(keys) => {
-                self.keys = keys;
+                let usable = keys.keys().len();
+                self.keys = Arc::new(keys);
                 self.fetched = Some(now);
                 self.running = false;
                 self.due = now + self.policy.refresh.max(self.policy.interval);
-                Ok(())
+                Ok(usable)
             }
             Err(error) => {
                 self.handle_failure(now);

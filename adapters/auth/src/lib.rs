@@ -28,7 +28,7 @@ pub use algorithm::Algorithm;
 pub use api_key::{ApiKeys, BadKey};
 pub use claims::{Claims, Numeric};
 pub use crypto::{Crypto, NoCrypto};
-pub use jwk::{BadJwks, KeySet, VerifyingKey};
+pub use jwk::{BadJwks, KeySet, MAX_JWKS, VerifyingKey};
 pub use jwks::{Fetch, Jwks, JwksPolicy, Lookup};
 pub use validator::JwtValidator;
 pub use verifier::{JwtPolicy, JwtVerifier};

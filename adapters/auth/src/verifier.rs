@@ -62,14 +62,15 @@ impl JwtVerifier {
         &self.policy
     }
 
-    /// The id of the key that a token names, before anything is checked: to see whether the key is
-    /// at hand.
+    /// The id of the key that a token names, if it names one, and the algorithm, before anything is
+    /// checked: to see whether the key is at hand.
     ///
     /// # Errors
     ///
     /// When the token would be refused whatever the keys are.
-    pub fn key_id(&self, token: &str) -> Result<Option<String>, TokenError> {
-        Ok(self.parse(token)?.header.kid)
+    pub fn key(&self, token: &str) -> Result<(Option<String>, Algorithm), TokenError> {
+        let Unverified { header, algorithm, .. } = self.parse(token)?;
+        Ok((header.kid, algorithm))
     }
 
     /// What the token says, if it is good at `now` (since 1970-01-01T00:00:00Z) and belongs to the

@@ -16,8 +16,8 @@ pub use error::{BoxError, Error, ErrorKind};
 pub use io::{Io, Listener, Peer};
 pub use runtime::{Runtime, Spawn, StdListener};
 pub use server::{
-    Handler, HandlerTimeout, IntoResponse, Json, Local, Mode, Notice, Problem, Request, Response,
-    RestServer, RestServerConfig, RouteOptions, SecurityPolicy, ServerBuilder, ServerHandle, Sse,
-    SseEvent, StopReport, Threads,
+    Explain, Handler, HandlerTimeout, IntoResponse, Json, JwksEndpoint, KeysError, Local, Mode,
+    Notice, Problem, Request, Response, RestServer, RestServerConfig, RouteOptions, SecurityPolicy,
+    ServerBuilder, ServerHandle, Sse, SseEvent, StopReport, Threads,
 };
 pub use upgraded::Upgraded;

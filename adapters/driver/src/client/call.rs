@@ -120,6 +120,10 @@ impl<R: Runtime> RestClient<R> {
         }
     }
 
+    pub(crate) fn runtime(&self) -> &R {
+        &self.shared.connections.runtime
+    }
+
     /// Connections that are open: in use, and kept.
     pub fn connections(&self) -> usize {
         self.shared.connections.counts().0

@@ -1,6 +1,7 @@
 //! From routes and configuration to a bound server.
 
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -191,6 +192,13 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         self
     }
 
+    /// Runs this beside the connections, in the task that [serves](RestServer::serve): from the start
+    /// of it until the last connection has ended, when it is dropped. It must not block.
+    pub fn background(mut self, task: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.policies.background.push(Box::new(|_| Box::pin(task)));
+        self
+    }
+
     /// Is told what connections decide, and whose they are. It runs on their tasks, so it must be
     /// quick.
     pub fn observe(
@@ -208,13 +216,14 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
     ///
     /// What makes no sense in routes or configuration, and what the sockets say.
     pub async fn bind(self) -> Result<RestServer<R, M>, Error> {
-        let Self { runtime, config, mut places, routes, fallback, observer, policies, refused } =
+        let Self { runtime, config, mut places, routes, fallback, observer, mut policies, refused } =
             self;
         if let Some(error) = refused {
             return Err(error);
         }
         config.check().map_err(Error::config)?;
         let router = routes.build();
+        let (background, explain) = (policies.take_background(), policies.explain());
         let stack = policies.build(router.templates())?;
         if places.is_empty() {
             let host = &config.host;
@@ -251,12 +260,14 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             ports.push(Port { listener, tls, _file: bound.file });
         }
         let machine = Arc::new(config.machine(runtime.epoch(), observer.is_some()));
+        let background = background.start(observer.as_ref());
         let service = Service {
             router,
             fallback,
             machine,
             observer,
             stack: Arc::new(stack),
+            explain,
             elsewhere: RoutePolicy::default(),
             numbers: Numbers::default(),
             tls,
@@ -267,6 +278,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             addresses,
             service: Arc::new(service),
             control: Arc::new(Control::new(config.max_connections)),
+            background,
         })
     }
 

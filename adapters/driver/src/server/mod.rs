@@ -1,5 +1,6 @@
 //! `RestServer`: routes, handlers, listeners, and the loop of a connection.
 
+mod background;
 mod builder;
 mod config;
 mod conn;
@@ -8,6 +9,7 @@ mod exchange;
 mod extract;
 mod handle;
 mod http1;
+mod jwks;
 mod link;
 mod listen;
 mod mode;
@@ -28,9 +30,10 @@ pub use config::RestServerConfig;
 pub use conn::Conn;
 pub use handle::{ServerHandle, StopReport};
 pub use http1::ServerWire;
+pub use jwks::{JwksEndpoint, KeysError};
 pub use link::Gone;
 pub use mode::{Handler, Local, Mode, Threads};
-pub use policies::SecurityPolicy;
+pub use policies::{Explain, SecurityPolicy};
 pub use problem::Problem;
 pub use request::Request;
 pub use response::{IntoResponse, Json, Response};

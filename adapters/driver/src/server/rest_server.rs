@@ -12,6 +12,7 @@ use std::time::Duration;
 use sinew_core::http1;
 use sinew_tls::{ServerTls, Tls};
 
+use super::background::Tasks;
 use super::builder::ServerBuilder;
 use super::conn::Conn;
 use super::control::{Control, Wait};
@@ -43,6 +44,7 @@ pub struct RestServer<R: Runtime, M: Mode = Threads> {
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) service: Arc<Service<M>>,
     pub(super) control: Arc<Control>,
+    pub(super) background: Tasks,
 }
 
 /// A listener with what goes over it.
@@ -82,7 +84,13 @@ impl<R: Runtime, M: Mode> RestServer<R, M> {
     where
         R: Spawn<Conn<http1::Server, R, M>> + Spawn<Conn<Tls<http1::Server>, R, M>>,
     {
-        let Self { runtime, ports, service, control, .. } = self;
+        let Self { runtime, ports, service, control, mut background, .. } = self;
+        let watched = Arc::clone(&service);
+        let mut beside = move |cx: &mut Context<'_>| {
+            for _ in 0..background.poll(cx) {
+                watched.notice(None, &Notice::Panicked);
+            }
+        };
         let mut accepting = Accepting {
             runtime,
             ports,
@@ -92,10 +100,18 @@ impl<R: Runtime, M: Mode> RestServer<R, M> {
             pause: PAUSE,
             paused: None,
         };
-        poll_fn(|cx| accepting.poll(cx)).await;
+        poll_fn(|cx| {
+            beside(cx);
+            accepting.poll(cx)
+        })
+        .await;
         let Accepting { wait, ports, .. } = accepting;
         drop(ports);
-        poll_fn(|cx| wait.poll_empty(cx)).await;
+        poll_fn(|cx| {
+            beside(cx);
+            wait.poll_empty(cx)
+        })
+        .await;
     }
 }
 
@@ -165,7 +181,8 @@ impl<R: Runtime, M: Mode> Accepting<R, M> {
         let now = self.runtime.now();
         let ticket = self.control.admit();
         let wire = http1::Server::new(Arc::clone(&self.service.machine), now);
-        let link = Link::new(peer, Arc::clone(self.service.router.templates()));
+        let templates = Arc::clone(self.service.router.templates());
+        let link = Link::new(peer, templates, Arc::clone(&self.service.stack));
         let runtime = self.runtime.clone();
         let service = Arc::clone(&self.service);
         match self.ports.get(index).and_then(|port| port.tls.as_ref()) {

@@ -16,8 +16,9 @@ use sinew_core::security::Who;
 use sinew_core::server::{Cost, Found, MediaRange, Params, RoutePolicy, Router, Stack};
 use sinew_tls::ServerTls;
 
+use super::jwks::KeysError;
 use super::mode::Mode;
-use super::policies::Numbers;
+use super::policies::{Explain, Numbers};
 use super::problem::Problem;
 use super::response::{IntoResponse, Response};
 use crate::io::Peer;
@@ -124,7 +125,13 @@ impl RouteOptions {
 pub enum Notice {
     /// A decision of the connection's machines.
     Decided(observe::Event),
-    /// A handler, or the producer of a body, panicked; the client got a 500 or a cut body.
+    /// Why a policy refused the request of this exchange, in plain words: which access rule, or what
+    /// is wrong with the token. It follows upon the event that says so, where there is more to say.
+    Explained(u64, String),
+    /// The keys of a token issuer were fetched, and so many can be used; or they were not.
+    Keys(Result<usize, KeysError>),
+    /// A handler, or the producer of a body, panicked; the client got a 500 or a cut body. Of no
+    /// connection: what ran [in the background](super::ServerBuilder::background) did, and has ended.
     Panicked,
     /// An answer could not be sent as it was: a field that cannot stand in a head, a body that does
     /// not have the announced length, a status that is not final.
@@ -148,6 +155,7 @@ pub(super) struct Service<M: Mode> {
     pub(super) machine: Arc<http1::ServerConfig>,
     pub(super) observer: Option<Observer>,
     pub(super) stack: Arc<Stack>,
+    pub(super) explain: Explain,
     /// The policy of what is no route.
     pub(super) elsewhere: RoutePolicy,
     pub(super) numbers: Numbers,

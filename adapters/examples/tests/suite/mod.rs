@@ -12,9 +12,11 @@
 mod app;
 mod bodies;
 mod calls;
+mod clock;
 mod drops;
 mod faults;
 mod flow;
+mod issuer;
 mod pipeline;
 mod places;
 mod policies;
@@ -23,6 +25,7 @@ mod site;
 mod sockets;
 mod stop;
 mod tls;
+mod tokens;
 mod upgrade;
 mod wire;
 
