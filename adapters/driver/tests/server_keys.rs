@@ -29,9 +29,11 @@ fn guarded(builder: Builder, sim: &Sim, policy: JwksPolicy) -> Builder {
     let keys = JwksEndpoint::new(client.build_on(sim.clone()).unwrap(), "/keys").policy(policy);
     let verifier = JwtPolicy::new("https://issuer.test", "orders");
     let verifier = JwtVerifier::new(verifier, Crypto::built_in().unwrap()).unwrap();
-    builder
-        .security(SecurityPolicy::new().jwt(verifier, keys))
-        .route(Method::GET, "/", async |_: Request| "in")
+    builder.security(SecurityPolicy::new().jwt(verifier, keys)).route(
+        Method::GET,
+        "/",
+        async |_: Request| "in",
+    )
 }
 
 fn running() -> Running {

@@ -9,6 +9,7 @@
     reason = "runtimes differ in that"
 )]
 
+mod access;
 mod app;
 mod bodies;
 mod calls;
