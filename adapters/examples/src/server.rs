@@ -11,8 +11,8 @@ use sinew_core::observe::Event;
 use sinew_core::security::{Cors, CorsConfig, KeyDigest, Principal, Routes, Rule, Subject, Who};
 use sinew_core::server::{MediaRange, RateLimitConfig};
 use sinew_driver::{
-    BoxError, Json, Notice, Problem, Request, Response, RouteOptions, Runtime, SecurityPolicy,
-    ServerBuilder, Threads,
+    BoxError, Explain, Json, Notice, Problem, Request, Response, RouteOptions, Runtime,
+    SecurityPolicy, ServerBuilder, Threads,
 };
 use sinew_prometheus::{MEDIA_TYPE, Metrics};
 
@@ -46,6 +46,7 @@ pub fn build<R: Runtime>(
     let security = SecurityPolicy::from(keys()?)
         .api_key(api_key.clone())
         .realm("orders")
+        .explain(Explain::Caller)
         .rule(Rule {
             methods: vec![Method::GET],
             ..Rule::allow("read", Who::Authenticated, orders())
@@ -78,11 +79,13 @@ pub fn build<R: Runtime>(
         .route_with(Method::GET, "/health", RouteOptions::new().allow(Who::Anyone), health)
         .route(Method::GET, "/orders/{id}", order)
         .route_with(Method::PUT, "/orders/{id}", json, put_order)
-        .observe(|peer, notice| {
-            if let Notice::Decided(Event::Refused { refused, .. }) = notice {
+        .observe(|peer, notice| match notice {
+            Notice::Decided(Event::Refused { refused, .. }) => {
                 let (stage, reason) = (refused.stage.name(), refused.reason.name());
                 eprintln!("refused: {reason}, at the stage {stage}, of {peer:?}");
             }
+            Notice::Explained(_, why) => eprintln!("         {why}"),
+            _ => {}
         }))
 }
 

@@ -166,7 +166,9 @@ fn hmac(secret: &[u8], message: &[u8]) -> Vec<u8> {
         .to_vec()
 }
 
-/// The table of `docs/tokens.md`.
+/// Where the attacks are told to those who run servers.
+const DOCS: &str = include_str!("../../../../docs/tokens.md");
+
 #[test]
 fn every_attack_with_a_token_is_refused_for_its_reason() {
     each(async |security| {
@@ -191,57 +193,61 @@ fn every_attack_with_a_token_is_refused_for_its_reason() {
         let critical = json!({"alg": "ES256", "kid": "2027", "crit": ["b64"]});
         let attacks = [
             (
-                "alg none",
+                "`alg` none",
                 signed(&named("none", "2027"), &good(), |_| vec![]),
                 TokenError::Algorithm,
             ),
             (
-                "alg nOnE",
+                "`alg` nOnE",
                 signed(&named("nOnE", "2027"), &good(), |_| vec![]),
                 TokenError::Algorithm,
             ),
             (
-                "RS256 key as HS256 secret",
+                "an RS256 key as the secret of HS256",
                 signed(&named("HS256", "rsa"), &good(), secret),
                 TokenError::Algorithm,
             ),
             (
-                "ES256 signature, said to be RS256",
+                "an ES256 signature, said to be RS256",
                 key.token_with(&named("RS256", "2027"), &good()),
                 TokenError::Algorithm,
             ),
             (
-                "ES256 signature under the RSA key",
+                "an ES256 signature under the `kid` of an RSA key",
                 key.token_with(&named("ES256", "rsa"), &good()),
                 TokenError::Algorithm,
             ),
             ("changed claims", changed, TokenError::Signature),
-            ("a stranger's key", stranger.token(&good()), TokenError::Signature),
             (
-                "a key that came along",
+                "a stranger's key under a known `kid`",
+                stranger.token(&good()),
+                TokenError::Signature,
+            ),
+            (
+                "a key that came along in `jwk`",
                 stranger.token_with(&brought, &good()),
                 TokenError::Signature,
             ),
             (
-                "a key from elsewhere",
+                "a key from elsewhere, by `jku`",
                 stranger.token_with(&elsewhere, &good()),
                 TokenError::Signature,
             ),
-            ("an extension nobody knows", key.token_with(&critical, &good()), TokenError::Critical),
-            ("an unknown key", Key::new("other").token(&good()), TokenError::UnknownKey),
-            ("wrong aud", but("aud", json!("billing")), TokenError::Audience),
-            ("no aud", but("aud", json!(null)), TokenError::Missing(Claim::Audience)),
-            ("wrong iss", but("iss", json!("https://evil.test")), TokenError::Issuer),
+            ("an extension in `crit`", key.token_with(&critical, &good()), TokenError::Critical),
+            ("an unknown `kid`", Key::new("other").token(&good()), TokenError::UnknownKey),
+            ("wrong `aud`", but("aud", json!("billing")), TokenError::Audience),
+            ("no `aud`", but("aud", json!(null)), TokenError::Missing(Claim::Audience)),
+            ("wrong `iss`", but("iss", json!("https://evil.test")), TokenError::Issuer),
             (
-                "iss with a slash more",
+                "`iss` with a slash more",
                 but("iss", json!("https://issuer.test/")),
                 TokenError::Issuer,
             ),
             ("expired", but("exp", json!(now() - 3600)), TokenError::Expired),
-            ("without end", but("exp", json!(null)), TokenError::Missing(Claim::Expires)),
+            ("without `exp`", but("exp", json!(null)), TokenError::Missing(Claim::Expires)),
             ("not yet valid", but("nbf", json!(now() + 3600)), TokenError::NotYetValid),
             ("issued in the future", but("iat", json!(now() + 3600)), TokenError::NotYetValid),
-            ("without subject", but("sub", json!(null)), TokenError::Missing(Claim::Subject)),
+            ("without `sub`", but("sub", json!(null)), TokenError::Missing(Claim::Subject)),
             (
                 "bound to another certificate",
                 key.token(&bound_to(&other.chain)),
@@ -253,6 +259,8 @@ fn every_attack_with_a_token_is_refused_for_its_reason() {
         let count = attacks.len();
         for (what, token, wanted) in attacks {
             server.ask(&token).await.is_refused(wanted, what);
+            let line = format!("\n| {what} | {} |\n", wanted.name());
+            assert!(DOCS.contains(&line), "the docs lack {line}");
         }
         assert_eq!(issuer.fetches(), 1, "no attack reached the issuer");
         let refused = format!(
