@@ -1,6 +1,7 @@
 //! Keeps the keys of an issuer fresh, without fetching them.
 
 use core::convert::Infallible;
+use core::fmt;
 use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -44,6 +45,27 @@ impl Default for JwksPolicy {
     }
 }
 
+/// Why a [`JwksPolicy`] is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum BadJwksPolicy {
+    /// One of its times is zero.
+    Zero,
+    /// Keys would be stale before they are fetched again.
+    Stale,
+}
+
+impl fmt::Display for BadJwksPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Zero => "when keys are fetched: a time is zero",
+            Self::Stale => "keys would be stale before they are fetched again",
+        })
+    }
+}
+
+impl core::error::Error for BadJwksPolicy {}
+
 /// The keys of one issuer as a machine: it says when to fetch, and is told what came.
 #[derive(Debug)]
 pub struct Jwks {
@@ -78,12 +100,20 @@ pub enum Lookup<'a> {
 }
 
 impl Jwks {
-    /// No keys yet: the first fetch is due at `now`. `None` when the policy makes no sense: a time
-    /// that is zero, or keys that go stale before they are fetched again.
-    pub fn new(policy: JwksPolicy, now: Instant) -> Option<Self> {
+    /// No keys yet: the first fetch is due at `now`.
+    ///
+    /// # Errors
+    ///
+    /// See [`BadJwksPolicy`].
+    pub fn new(policy: JwksPolicy, now: Instant) -> Result<Self, BadJwksPolicy> {
         let JwksPolicy { refresh, interval, timeout, stale, negative, .. } = policy;
-        let zero = [refresh, interval, timeout, stale, negative].contains(&Duration::ZERO);
-        (!zero && stale > refresh.max(interval)).then(|| Self {
+        if [refresh, interval, timeout, stale, negative].contains(&Duration::ZERO) {
+            return Err(BadJwksPolicy::Zero);
+        }
+        if stale <= refresh.max(interval) {
+            return Err(BadJwksPolicy::Stale);
+        }
+        Ok(Self {
             policy,
             keys: Arc::default(),
             fetched: None,

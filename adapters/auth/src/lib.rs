@@ -29,6 +29,6 @@ pub use api_key::{ApiKeys, BadKey};
 pub use claims::{Claims, Numeric};
 pub use crypto::{Crypto, NoCrypto};
 pub use jwk::{BadJwks, KeySet, MAX_JWKS, VerifyingKey};
-pub use jwks::{Fetch, Jwks, JwksPolicy, Lookup};
+pub use jwks::{BadJwksPolicy, Fetch, Jwks, JwksPolicy, Lookup};
 pub use validator::JwtValidator;
-pub use verifier::{JwtPolicy, JwtVerifier};
+pub use verifier::{BadJwtPolicy, JwtPolicy, JwtVerifier};

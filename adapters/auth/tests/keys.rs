@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sinew_auth::{
-    Algorithm, ApiKeys, BadJwks, BadKey, Crypto, Fetch, Jwks, JwksPolicy, KeySet, Lookup,
+    Algorithm, ApiKeys, BadJwks, BadJwksPolicy, BadKey, Crypto, Fetch, Jwks, JwksPolicy, KeySet,
+    Lookup,
 };
 use sinew_core::Machine;
 use sinew_core::security::{
@@ -212,14 +213,17 @@ fn a_fetch_that_takes_too_long_has_failed() {
 #[test]
 fn a_policy_that_makes_no_sense_is_refused() {
     let zero = Duration::ZERO;
-    for policy in [
-        JwksPolicy { refresh: zero, ..JwksPolicy::default() },
-        JwksPolicy { interval: zero, ..JwksPolicy::default() },
-        JwksPolicy { timeout: zero, ..JwksPolicy::default() },
-        JwksPolicy { negative: zero, ..JwksPolicy::default() },
-        JwksPolicy { stale: Duration::from_secs(300), ..JwksPolicy::default() },
+    for (policy, why) in [
+        (JwksPolicy { refresh: zero, ..JwksPolicy::default() }, BadJwksPolicy::Zero),
+        (JwksPolicy { interval: zero, ..JwksPolicy::default() }, BadJwksPolicy::Zero),
+        (JwksPolicy { timeout: zero, ..JwksPolicy::default() }, BadJwksPolicy::Zero),
+        (JwksPolicy { negative: zero, ..JwksPolicy::default() }, BadJwksPolicy::Zero),
+        (
+            JwksPolicy { stale: Duration::from_secs(300), ..JwksPolicy::default() },
+            BadJwksPolicy::Stale,
+        ),
     ] {
-        assert!(Jwks::new(policy, at(0)).is_none(), "{policy:?}");
+        assert_eq!(Jwks::new(policy, at(0)).err(), Some(why), "{policy:?}");
     }
 }
 

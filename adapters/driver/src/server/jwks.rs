@@ -9,7 +9,8 @@ use std::time::Duration;
 use http::StatusCode;
 use http::header::ACCEPT;
 use sinew_auth::{
-    Algorithm, BadJwks, Fetch, Jwks, JwksPolicy, JwtVerifier, KeySet, Lookup, MAX_JWKS,
+    Algorithm, BadJwks, BadJwksPolicy, Fetch, Jwks, JwksPolicy, JwtVerifier, KeySet, Lookup,
+    MAX_JWKS,
 };
 use sinew_core::Machine as _;
 use sinew_core::error::{Delivery, Phase};
@@ -61,15 +62,17 @@ impl<R: Runtime> JwksEndpoint<R> {
         self
     }
 
-    /// Who checks tokens with these keys, and who fetches them. `None` for a policy that makes no
-    /// sense.
-    pub(super) fn split(self, verifier: JwtVerifier) -> Option<(FetchedJwt<R>, Fetcher<R>)> {
+    /// Who checks tokens with these keys, and who fetches them.
+    pub(super) fn split(
+        self,
+        verifier: JwtVerifier,
+    ) -> Result<(FetchedJwt<R>, Fetcher<R>), BadJwksPolicy> {
         let Self { client, path, policy } = self;
         let runtime = client.runtime().clone();
         let jwks = Jwks::new(policy, runtime.now())?;
         let keys = Arc::new(Keys { runtime, state: Mutex::new(State { jwks, fetcher: None }) });
         let fetcher = Fetcher { keys: Arc::clone(&keys), client, path, timeout: policy.timeout };
-        Some((FetchedJwt { verifier, keys }, fetcher))
+        Ok((FetchedJwt { verifier, keys }, fetcher))
     }
 }
 

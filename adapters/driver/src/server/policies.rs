@@ -123,10 +123,12 @@ impl SecurityPolicy {
     /// }
     /// ```
     pub fn jwt<R: Runtime>(mut self, verifier: JwtVerifier, keys: JwksEndpoint<R>) -> Self {
-        let Some((validator, fetcher)) = keys.split(verifier) else {
-            let why = "keys that are never fetched, or stale before they are fetched again";
-            self.refused.get_or_insert_with(|| Error::config(why));
-            return self;
+        let (validator, fetcher) = match keys.split(verifier) {
+            Ok(both) => both,
+            Err(why) => {
+                self.refused.get_or_insert_with(|| Error::config(why.to_string()));
+                return self;
+            }
         };
         self.background.push(Box::new(move |observer| {
             Box::pin(fetcher.run(move |fetched| {
