@@ -31,7 +31,6 @@ const MEDIA_TYPES: &str = "application/jwk-set+json, application/json";
 /// says, and when a token names a key that is not known, which is asked for no more often than the
 /// policy allows, however many such tokens come. If the issuer cannot be reached, its last keys are
 /// good for a bounded time; without keys tokens are refused with 503. A set may have 256 KiB.
-#[derive(Debug)]
 pub struct JwksEndpoint<R: Runtime> {
     client: RestClient<R>,
     path: String,
@@ -193,6 +192,15 @@ impl<R: Runtime> TokenValidator for FetchedJwt<R> {
         let keys = self.keys.find(id.as_deref(), algorithm)?;
         let claims = self.verifier.verify(token, &keys, now, peer)?;
         Ok(Arc::new(claims.principal()))
+    }
+}
+
+impl<R: Runtime> fmt::Debug for JwksEndpoint<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JwksEndpoint")
+            .field("call", &self.client.get(&self.path))
+            .field("policy", &self.policy)
+            .finish()
     }
 }
 
