@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sinew_auth::{
     Algorithm, ApiKeys, BadJwks, BadJwksPolicy, BadKey, Crypto, Fetch, Jwks, JwksPolicy, KeySet,
-    Lookup,
+    Lookup, OpaqueTokens,
 };
 use sinew_core::Machine;
 use sinew_core::security::{
@@ -252,7 +252,7 @@ fn api_keys_are_found_by_their_hashes() {
 }
 
 #[test]
-fn api_keys_are_validated_until_they_end() {
+fn api_keys_and_opaque_tokens_are_good_until_they_end() {
     let text = "0123456789abcdef012345";
     let subject = Subject::ApiKey { label: "ci".into(), digest: KeyDigest([7; 32]) };
     let end = Duration::from_secs(1000);
@@ -268,4 +268,11 @@ fn api_keys_are_validated_until_they_end() {
     assert_eq!(keys.validate(other, None, before), Err(TokenError::Unknown));
     let bearer = Credential::Bearer(Secret::new(text.as_bytes()));
     assert_eq!(keys.validate(bearer, None, before), Err(TokenError::Unknown));
+
+    let tokens = OpaqueTokens(keys);
+    assert_eq!(tokens.validate(bearer, None, before).as_deref(), Ok(&principal));
+    assert_eq!(tokens.validate(bearer, None, end), Err(TokenError::Expired));
+    assert_eq!(tokens.validate(key, None, before), Err(TokenError::Unknown), "a key is no token");
+    let stranger = Credential::Bearer(Secret::new(b"0123456789abcdef012346"));
+    assert_eq!(tokens.validate(stranger, None, before), Err(TokenError::Unknown));
 }

@@ -389,6 +389,30 @@ fn a_layer_that_fails_ends_in_a_500() {
 }
 
 #[test]
+fn a_probe_is_not_held_to_the_quota_of_its_peer() {
+    each(async |security| {
+        let quota = Quota::new(1, Duration::from_secs(3600), 1).unwrap();
+        let limits = RateLimitConfig { client: Some(quota), ..RateLimitConfig::default() };
+        let builder = rt::RestServer::builder()
+            .rate_limit(limits)
+            .route_with(Method::GET, "/health", RouteOptions::new().cost(0), who)
+            .route(Method::GET, "/who", who);
+        let site = Site::run(security, builder.listen("127.0.0.1:0")).await;
+        raw(&site, |mut socket| {
+            let mut statuses = |path: &str, times: usize| -> Vec<u16> {
+                (0..times)
+                    .map(|_| ask(&mut socket, &format!("GET {path}"), "", "").status())
+                    .collect()
+            };
+            assert_eq!(statuses("/health", 5), [200; 5]);
+            assert_eq!(statuses("/who", 2), [200, 429]);
+            assert_eq!(statuses("/health", 5), [200; 5]);
+        })
+        .await;
+    });
+}
+
+#[test]
 fn policies_that_make_no_sense_are_refused() {
     super::run(async {
         let builder = || rt::RestServer::builder().allow_plaintext().listen("127.0.0.1:0");

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
-use sinew_auth::{BadJwks, Crypto};
+use sinew_auth::{ApiKeys, BadJwks, Crypto, OpaqueTokens};
 use sinew_core::observe::Event;
 use sinew_core::reason::Reason;
-use sinew_core::security::{Claim, CredentialVerdict, Subject, Thumbprint, TokenError};
+use sinew_core::security::{Claim, CredentialVerdict, Principal, Subject, Thumbprint, TokenError};
 use sinew_driver::{ErrorKind, KeysError, Notice, Request, SecurityPolicy};
 use sinew_prometheus::Metrics;
 use sinew_tls::rustls::pki_types::CertificateDer;
@@ -386,5 +386,62 @@ fn keys_serve_while_the_issuer_is_away_and_not_for_ever() {
         issuer.clock.advance(Duration::from_secs(30));
         assert_eq!(server.fetched(7).await.last(), Some(&Ok(1)));
         server.ask(&key.token(&good())).await.is_good("back again");
+    });
+}
+
+#[test]
+fn a_flood_of_bad_tokens_is_turned_away_and_counted() {
+    each(async |security| {
+        let key = Key::new("2027");
+        let issuer = Issuer::start(security, &[key.jwk()]).await;
+        let server = Protected::start(security, &issuer).await;
+        server.fetched(1).await;
+        let (forged, good) = (Key::new("2027").token(&good()), key.token(&good()));
+        for _ in 0..50 {
+            server.ask(&forged).await.is_refused(TokenError::Signature, "forged");
+        }
+        for token in [&forged, &good] {
+            let late = server.ask(token).await;
+            assert_eq!((late.status, late.error), (StatusCode::TOO_MANY_REQUESTS, None));
+            assert!(late.retry_after.is_some(), "{late:?}");
+        }
+        let counted = |stage, reason: Reason, count| {
+            let line = format!(
+                "sinew_server_refusals_total{{stage=\"{stage}\",reason=\"{}\",mode=\"enforce\"}} {count}\n",
+                reason.name()
+            );
+            server.metrics.encode().contains(&line)
+        };
+        while !counted("shield", Reason::RateLimited, 2) {
+            pause().await;
+        }
+        assert!(counted("authenticate", Reason::InvalidToken, 50));
+    });
+}
+
+#[test]
+fn validators_are_asked_in_turn() {
+    super::run(async {
+        let key = Key::new("2027");
+        let issuer = Issuer::start(Security::Plain, &[key.jwk()]).await;
+        let mut keys = ApiKeys::new(Crypto::built_in().unwrap());
+        let opaque = "opaque-0123456789abcdef";
+        let subject = Subject::Token { issuer: "us".into(), subject: "ann".into() };
+        let (roles, scopes) = (Box::default(), Box::default());
+        keys.insert(opaque, Arc::new(Principal { subject, roles, scopes, expires: None })).unwrap();
+        let policy = SecurityPolicy::from(OpaqueTokens(keys)).jwt(verifier(), issuer.endpoint());
+        let notices: Arc<Mutex<Vec<Notice>>> = Arc::default();
+        let note = Arc::clone(&notices);
+        let builder = rt::RestServer::builder()
+            .security(policy)
+            .route(Method::GET, "/who", async |_: Request| "ann")
+            .observe(move |_, notice| note.lock().unwrap().push(notice.clone()));
+        let site = Site::run(Security::Plain, builder.listen("127.0.0.1:0")).await;
+        let server = Protected { site, notices, metrics: Metrics::new() };
+        server.fetched(1).await;
+        server.ask(opaque).await.is_good("an opaque token");
+        server.ask(&key.token(&good())).await.is_good("a JWT");
+        let neither = server.ask("opaque-0123456789abcdee").await;
+        neither.is_refused(TokenError::Malformed, "neither");
     });
 }
