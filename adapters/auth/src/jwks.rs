@@ -10,7 +10,7 @@ use sinew_core::Machine;
 use sinew_core::time::{Deadline, Instant, Timer};
 
 use crate::algorithm::Algorithm;
-use crate::jwk::{BadJwks, Find, KeySet};
+use crate::jwk::{Find, KeySet};
 
 /// Bytes of a key id that is remembered as unknown; a longer one is unknown without a question.
 const KID_BYTES: usize = 128;
@@ -151,32 +151,15 @@ impl Jwks {
         Lookup::Pending
     }
 
-    /// A fetch brought this set: how many keys of it can be used. Ids asked for that it does not have
-    /// stay unknown for a while.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be used; the keys before it stay.
-    pub fn handle_keys(&mut self, now: Instant, json: &[u8]) -> Result<usize, BadJwks> {
-        let keys = KeySet::from_json(json);
-        self.handle_timeout(now);
-        match keys {
-            Ok(keys) => {
-                let usable = keys.keys().len();
-                self.keys = Arc::new(keys);
-                self.fetched = Some(now);
-                self.running = false;
-                self.due = now + self.policy.refresh.max(self.policy.interval);
-                Ok(usable)
-            }
-            Err(error) => {
-                self.handle_failure(now);
-                Err(error)
-            }
-        }
+    /// A fetch brought this set. Ids asked for that it does not have stay unknown for a while.
+    pub fn handle_keys(&mut self, now: Instant, keys: KeySet) {
+        self.keys = Arc::new(keys);
+        self.fetched = Some(now);
+        self.running = false;
+        self.due = now + self.policy.refresh.max(self.policy.interval);
     }
 
-    /// The fetch failed. The next one is due when the interval allows it.
+    /// The fetch failed, or brought no set that can be used; the keys before it stay. The next one is due when the interval allows it.
     pub fn handle_failure(&mut self, now: Instant) {
         if self.running {
             self.running = false;

@@ -84,7 +84,7 @@ pub fn build<R: Runtime>(
                 let (stage, reason) = (refused.stage.name(), refused.reason.name());
                 eprintln!("refused: {reason}, at the stage {stage}, of {peer:?}");
             }
-            Notice::Explained(_, why) => eprintln!("         {why}"),
+            Notice::Explained { why, .. } => eprintln!("         {why}"),
             _ => {}
         }))
 }

@@ -157,16 +157,12 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             if record.refused.is_some()
                 && let Some(why) = service.stack.explain(&record)
             {
-                self.notice(&Notice::Explained(exchange, why));
+                self.notice(&Notice::Explained { exchange, why });
             }
         }
         let retry_after = record.retry_after;
-        let explanation = match decision {
-            Decision::Refuse(reason) if service.explain.to_caller(reason) => {
-                service.stack.explain(&record)
-            }
-            _ => None,
-        };
+        let explained = record.refused.filter(|refused| service.explain.to_caller(refused));
+        let explanation = explained.and_then(|_| service.stack.explain(&record));
         self.passage = Some(Passage::new(record, Arc::clone(&service.stack)));
         match decision {
             Decision::Continue => None,

@@ -15,6 +15,7 @@ use sinew_auth::{
 use sinew_core::Machine as _;
 use sinew_core::error::{Delivery, Phase};
 use sinew_core::security::{Credential, Principal, Thumbprint, TokenError, TokenValidator};
+use sinew_core::time::Instant;
 
 use super::link::remember;
 use crate::client::RestClient;
@@ -68,7 +69,8 @@ impl<R: Runtime> JwksEndpoint<R> {
     ) -> Result<(FetchedJwt<R>, Fetcher<R>), BadJwksPolicy> {
         let Self { client, path, policy } = self;
         let runtime = client.runtime().clone();
-        let jwks = Jwks::new(policy, runtime.now())?;
+        // Due at once: nobody polls it before the server serves.
+        let jwks = Jwks::new(policy, Instant::ZERO)?;
         let keys = Arc::new(Keys { runtime, state: Mutex::new(State { jwks, fetcher: None }) });
         let fetcher = Fetcher { keys: Arc::clone(&keys), client, path, timeout: policy.timeout };
         Ok((FetchedJwt { verifier, keys }, fetcher))
@@ -128,14 +130,18 @@ impl<R: Runtime> Keys<R> {
     }
 
     /// Hands over what came of a fetch: how many keys can be used.
-    fn settle(&self, fetched: Result<impl AsRef<[u8]>, Error>) -> Result<usize, KeysError> {
+    fn settle(&self, fetched: Result<KeySet, KeysError>) -> Result<usize, KeysError> {
         let now = self.runtime.now();
         let jwks = &mut self.lock().jwks;
         match fetched {
-            Ok(json) => jwks.handle_keys(now, json.as_ref()).map_err(KeysError::Unusable),
+            Ok(keys) => {
+                let usable = keys.keys().len();
+                jwks.handle_keys(now, keys);
+                Ok(usable)
+            }
             Err(error) => {
                 jwks.handle_failure(now);
-                Err(KeysError::Call(error.kind().clone()))
+                Err(error)
             }
         }
     }
@@ -160,15 +166,16 @@ impl<R: Runtime> Fetcher<R> {
         }
     }
 
-    async fn fetch(&self) -> Result<impl AsRef<[u8]> + use<R>, Error> {
+    async fn fetch(&self) -> Result<KeySet, KeysError> {
+        let failed = |error: Error| KeysError::Call(error.kind().clone());
         let call = self.client.get(&self.path).header(ACCEPT, MEDIA_TYPES).timeout(self.timeout);
-        let response = call.send().await?;
+        let response = call.send().await.map_err(failed)?;
         match response.status() {
-            StatusCode::OK => response.at_most(MAX_JWKS as u64).bytes().await,
-            other => {
-                let kind = ErrorKind::Status(other);
-                Err(Error::new(kind, Phase::ResponseHead, Delivery::Processed))
+            StatusCode::OK => {
+                let json = response.at_most(MAX_JWKS as u64).bytes().await.map_err(failed)?;
+                KeySet::from_json(&json).map_err(KeysError::Unusable)
             }
+            other => Err(KeysError::Call(ErrorKind::Status(other))),
         }
     }
 }

@@ -10,8 +10,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use sinew_auth::JwtVerifier;
 use sinew_core::limit::{Charge, Outcome, Quota, RateLimiter};
-use sinew_core::policy::Mode;
-use sinew_core::reason::Reason;
+use sinew_core::policy::{Mode, Refused, Stage};
 use sinew_core::security::{
     Access, Challenge, Cors, Credential, Principal, Routes, Rule, Thumbprint, TokenError,
     TokenValidator, TrustedProxies, Who,
@@ -81,8 +80,11 @@ pub enum Explain {
 
 impl Explain {
     /// Only who is known, and may not, learns more: what is wrong with a token is for the log.
-    pub(super) fn to_caller(self, reason: Reason) -> bool {
-        self == Self::Caller && matches!(reason, Reason::Forbidden | Reason::InsufficientScope)
+    pub(super) fn to_caller(self, refused: &Refused) -> bool {
+        self == Self::Caller
+            && refused.mode == Mode::Enforce
+            && refused.stage == Stage::Authorise
+            && refused.reason.status() == StatusCode::FORBIDDEN
     }
 }
 
@@ -112,7 +114,7 @@ impl SecurityPolicy {
         self
     }
 
-    /// Takes the JWTs of an issuer, and fetches its keys for as long as the server serves.
+    /// Takes the JWTs of one issuer, and fetches its keys for as long as the server serves.
     ///
     /// ```
     /// use sinew_auth::JwtVerifier;

@@ -127,7 +127,12 @@ pub enum Notice {
     Decided(observe::Event),
     /// Why a policy refused the request of this exchange, in plain words: which access rule, or what
     /// is wrong with the token. It follows upon the event that says so, where there is more to say.
-    Explained(u64, String),
+    Explained {
+        /// Counts the exchanges of this connection, from 1.
+        exchange: u64,
+        /// One phrase.
+        why: String,
+    },
     /// The keys of a token issuer were fetched, and so many can be used; or they were not.
     Keys(Result<usize, KeysError>),
     /// A handler, or the producer of a body, panicked; the client got a 500 or a cut body. Of no

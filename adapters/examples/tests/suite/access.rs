@@ -101,7 +101,7 @@ fn builder(
     let note = Arc::clone(notices);
     let mut builder =
         rt::RestServer::builder().security(policy().explain(explain)).observe(move |_, notice| {
-            if let Notice::Explained(_, why) = notice {
+            if let Notice::Explained { why, .. } = notice {
                 note.lock().unwrap().push(why.clone());
             }
         });

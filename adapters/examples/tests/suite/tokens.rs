@@ -104,7 +104,7 @@ impl Protected {
                         error = Some(*why);
                     }
                 }
-                Notice::Explained(_, why) => explained = Some(why.clone()),
+                Notice::Explained { why, .. } => explained = Some(why.clone()),
                 _ => {}
             }
         }
