@@ -1,5 +1,7 @@
 //! Sets of keys, and how they are kept fresh.
 
+#![expect(clippy::unwrap_used, reason = "outside of `#[test]` too, a test stops where it is wrong")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

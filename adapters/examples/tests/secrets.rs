@@ -35,8 +35,8 @@ const KEY: &str = "hush-0123456789abcdef-key";
 fn hides(what: &str, shown: &str) {
     let bare: String = shown.split_whitespace().collect();
     let bytes: Vec<String> = MARK.bytes().map(|byte| byte.to_string()).collect();
-    let hex: String = MARK.bytes().map(|byte| format!("{byte:02x}")).collect();
-    for secret in [MARK, &MARK.to_uppercase(), &bytes.join(","), &hex] {
+    let hex: Vec<String> = MARK.bytes().map(|byte| format!("{byte:02x}")).collect();
+    for secret in [MARK, &MARK.to_uppercase(), &bytes.join(","), &hex.concat()] {
         assert!(!bare.contains(secret), "{what} shows a secret: {shown}");
     }
 }
@@ -138,7 +138,7 @@ fn tls_hides_private_keys() {
     // A certificate in the place of the key, and the other way round.
     let swapped = ServerTls::builder().certificate_pem(&server.key, &server.chain);
     hides_key("an error", &swapped.err().unwrap(), &server);
-    let broken = server.key.replacen("\n", "\nhush", 1);
+    let broken = server.key.replacen('\n', "\nhush", 1);
     if let Err(why) = ServerTls::builder().certificate_pem(&server.chain, broken) {
         error("a broken key", &why);
     }

@@ -62,7 +62,8 @@ impl Runtime for Shifted {
         &self,
         address: SocketAddr,
     ) -> impl Future<Output = io::Result<Self::Io>> + Send + 'static {
-        async move { Self::inner().connect_tcp(address).await }
+        let inner = Self::inner();
+        async move { inner.connect_tcp(address).await }
     }
 
     fn connect_unix(

@@ -99,11 +99,10 @@ impl Protected {
         let (mut error, mut explained) = (None, None);
         for notice in &*self.notices.lock().unwrap() {
             match notice {
-                Notice::Decided(Event::Credential { verdict, .. }) => {
-                    if let CredentialVerdict::Refused(why) = verdict {
-                        error = Some(*why);
-                    }
-                }
+                Notice::Decided(Event::Credential {
+                    verdict: CredentialVerdict::Refused(why),
+                    ..
+                }) => error = Some(*why),
                 Notice::Explained { why, .. } => explained = Some(why.clone()),
                 _ => {}
             }

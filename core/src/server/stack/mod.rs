@@ -211,8 +211,8 @@ impl Stack {
     /// It names rules, and says what is wrong with a token: not for everybody's eyes.
     pub fn explain(&self, record: &Record) -> Option<String> {
         let stage = record.refused.map_or(Stage::Authorise, |refused| refused.stage);
-        let asked = self.layers.iter().filter(|entry| entry.stage == stage);
-        asked.filter_map(|entry| entry.layer.explain(record)).next()
+        let mut asked = self.layers.iter().filter(|entry| entry.stage == stage);
+        asked.find_map(|entry| entry.layer.explain(record))
     }
 }
 
