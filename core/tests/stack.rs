@@ -212,6 +212,33 @@ fn every_refusal_names_its_stage_and_reason_and_challenges() {
 }
 
 #[test]
+fn a_verdict_can_be_explained() {
+    let stack = whole();
+    for (method, fields, why) in [
+        ("GET", "", r#"no rule allows it; nearest is "read", but for the identity"#),
+        ("GET", "authorization: Bearer good\r\n", r#"allowed by rule "read""#),
+        (
+            "PUT",
+            "authorization: Bearer good\r\n",
+            r#"no rule allows it; nearest is "write", but for the scope"#,
+        ),
+        ("GET", "authorization: Bearer old\r\n", "expired"),
+        ("GET", "authorization: Bearer down\r\n", "validator unavailable"),
+        ("GET", "authorization: Bearer a, b\r\n", "malformed credential"),
+    ] {
+        let (_, record) = asked(method, fields).pass(&stack);
+        assert_eq!(stack.explain(&record).as_deref(), Some(why), "{method} {fields}");
+        let later = (why == "validator unavailable").then_some(Duration::from_secs(1));
+        assert_eq!(record.retry_after, later, "{method} {fields}");
+    }
+    let mut unwanted = asked("GET", "authorization: Bearer good\r\n");
+    unwanted.policy.expectation.fields = [HeaderName::from_static("x-wanted")].into();
+    let (_, record) = unwanted.pass(&stack);
+    assert_eq!(record.refused, Some(enforced(Stage::Validate, Reason::MissingField)));
+    assert_eq!(stack.explain(&record), None, "the reason says it all");
+}
+
+#[test]
 fn who_may_goes_on_with_all_that_is_known() {
     let (decision, record) = asked("GET", "authorization: Bearer good\r\n").pass(&whole());
     assert_eq!(decision, Decision::Continue);

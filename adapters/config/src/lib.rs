@@ -152,7 +152,7 @@ impl Config {
                 builder.routes_mut().map(|(_, template, _)| template.to_owned()).collect();
             let rules = access.build(&mut document, &templates);
             builder = builder.amend_security(|policy| {
-                let policy = policy.access_mode(access.mode());
+                let policy = policy.access_mode(access.mode()).explain(access.explain());
                 rules.into_iter().fold(policy, SecurityPolicy::rule)
             });
         }

@@ -42,11 +42,13 @@ pub fn build<R: Runtime>(
         .route(Method::GET, "/orders/{id}", order)
         .route(Method::PUT, "/orders/{id}", put_order)
         .admin(Admin::new().metrics(scrape(metrics)))
-        .observe(|peer, notice| {
-            if let Notice::Decided(Event::Refused { refused, .. }) = notice {
+        .observe(|peer, notice| match notice {
+            Notice::Decided(Event::Refused { refused, .. }) => {
                 let (stage, reason) = (refused.stage.name(), refused.reason.name());
                 eprintln!("refused: {reason}, at the stage {stage}, of {peer:?}");
             }
+            Notice::Explained { why, .. } => eprintln!("         {why}"),
+            _ => {}
         })
 }
 

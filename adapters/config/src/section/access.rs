@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use sinew_core::policy::Mode;
 use sinew_core::security;
 use sinew_core::security::{AccessError, BadRule, Effect, Network, Routes};
+use sinew_driver::Explain;
 
 use super::ModeName;
 use super::who::{IdentityName, WhoName, who};
@@ -16,6 +17,7 @@ use crate::value::Text;
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Access {
     mode: ModeName,
+    explain: ExplainName,
     rule: Vec<Rule>,
 }
 
@@ -36,6 +38,14 @@ struct Rule {
 
 #[derive(Clone, Copy, Default, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
+enum ExplainName {
+    #[default]
+    Observer,
+    Caller,
+}
+
+#[derive(Clone, Copy, Default, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 enum EffectName {
     #[default]
     Allow,
@@ -45,6 +55,13 @@ enum EffectName {
 impl Access {
     pub(crate) fn mode(&self) -> Mode {
         self.mode.into()
+    }
+
+    pub(crate) fn explain(&self) -> Explain {
+        match self.explain {
+            ExplainName::Observer => Explain::Observer,
+            ExplainName::Caller => Explain::Caller,
+        }
     }
 
     /// `templates`: those that the program has.

@@ -6,9 +6,11 @@ use std::{env, fmt, fs};
 
 use http::HeaderName;
 use serde::{Deserialize, Serialize, Serializer};
-use sinew_auth::{Algorithm, ApiKeys, Crypto, JwtPolicy, JwtValidator, JwtVerifier, KeySet};
+use sinew_auth::{
+    Algorithm, ApiKeys, BadJwtPolicy, Crypto, JwtPolicy, JwtValidator, JwtVerifier, KeySet,
+};
 use sinew_core::security::{
-    BadClaimConfig, Binding, Challenge, ClaimConfig, ClaimPolicy, KeyDigest, Principal, Subject,
+    BadClaimConfig, Binding, Challenge, ClaimConfig, KeyDigest, Principal, Subject,
 };
 use sinew_driver::SecurityPolicy;
 
@@ -224,25 +226,25 @@ impl Jwt {
                 BindingName::Required => Binding::Required,
             },
         };
-        if let Err(bad) = ClaimPolicy::new(claims.clone()) {
-            let setting = match bad {
-                BadClaimConfig::Issuer => "issuer",
-                BadClaimConfig::Audiences => "audiences",
-                BadClaimConfig::Leeway => "leeway",
-                _ => "max_age",
-            };
-            refuse(setting, bad.to_string());
-            return None;
-        }
         let policy = JwtPolicy {
             claims,
             algorithms: self.algorithms.iter().map(|algorithm| algorithm.value).collect(),
             token_type: self.token_type.clone(),
             token_bytes: self.token_bytes,
         };
-        let Some(verifier) = JwtVerifier::new(policy, crypto.clone()) else {
-            refuse("algorithms", "no signature can be checked by any of them".to_owned());
-            return None;
+        let verifier = match JwtVerifier::new(policy, crypto.clone()) {
+            Ok(verifier) => verifier,
+            Err(bad) => {
+                let setting = match bad {
+                    BadJwtPolicy::Claims(BadClaimConfig::Issuer) => "issuer",
+                    BadJwtPolicy::Claims(BadClaimConfig::Audiences) => "audiences",
+                    BadJwtPolicy::Claims(BadClaimConfig::Leeway) => "leeway",
+                    BadJwtPolicy::Claims(_) => "max_age",
+                    _ => "algorithms",
+                };
+                refuse(setting, bad.to_string());
+                return None;
+            }
         };
         let path = base.join(&self.jwks_file);
         let keys = fs::read(&path)

@@ -23,7 +23,7 @@ use sinew_core::observe::{TraceContext, request_id};
 use sinew_core::propagation::CallContext;
 use sinew_core::time::Instant;
 
-use super::base::Base;
+use super::base::{Base, shown};
 use super::builder::{ClientBuilder, field};
 use super::config::RestClientConfig;
 use super::conn::{Conn, refused};
@@ -68,7 +68,7 @@ impl<R: Runtime> Clone for RestClient<R> {
 impl<R: Runtime> std::fmt::Debug for RestClient<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RestClient")
-            .field("base_url", &self.shared.config.base_url)
+            .field("base_url", &shown(&self.shared.config.base_url))
             .field("connections", &self.shared.connections)
             .finish()
     }
@@ -128,6 +128,10 @@ impl<R: Runtime> RestClient<R> {
         }
     }
 
+    pub(crate) fn runtime(&self) -> &R {
+        &self.shared.connections.runtime
+    }
+
     /// Connections that are open: in use, and kept.
     pub fn connections(&self) -> usize {
         self.shared.connections.counts().0
@@ -140,7 +144,6 @@ impl<R: Runtime> RestClient<R> {
 }
 
 /// A call that is being put together. Nothing happens before [`send`](Self::send).
-#[derive(Debug)]
 #[must_use = "a call is not made before it is sent"]
 pub struct Call<R: Runtime> {
     pub(super) shared: Arc<Shared<R>>,
@@ -156,9 +159,17 @@ pub struct Call<R: Runtime> {
     refused: Option<Error>,
 }
 
-impl<R: Runtime> std::fmt::Debug for Shared<R> {
+impl<R: Runtime> std::fmt::Debug for Call<R> {
+    /// Path without query, names of fields without values: both may hold secrets.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.config.base_url)
+        f.debug_struct("Call")
+            .field("base_url", &shown(&self.shared.config.base_url))
+            .field("method", &self.method)
+            .field("path", &shown(&self.path))
+            .field("fields", &self.fields.keys().collect::<Vec<_>>())
+            .field("timeout", &self.timeout)
+            .field("refused", &self.refused)
+            .finish_non_exhaustive()
     }
 }
 

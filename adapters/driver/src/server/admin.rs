@@ -6,12 +6,13 @@ use std::sync::Arc;
 use http::Method;
 use sinew_core::server::RoutePolicy;
 
+use super::background::Tasks;
 use super::builder::{Added, router};
 use super::config::RestServerConfig;
 use super::control::Control;
 use super::listen::Place;
 use super::mode::{Handler, Mode};
-use super::policies::{Numbers, Policies};
+use super::policies::{Explain, Numbers, Policies};
 use super::rest_server::{Port, RestServer};
 use super::service::{Observer, RouteOptions, Service};
 use crate::error::Error;
@@ -140,6 +141,7 @@ impl<M: Mode> Admin<M> {
             elsewhere: RoutePolicy::default(),
             numbers: Numbers::default(),
             tls: config.mtls_config.clone(),
+            explain: Explain::default(),
             compression: None,
             decompression: None,
         };
@@ -150,6 +152,7 @@ impl<M: Mode> Admin<M> {
             service: Arc::new(service),
             control: Arc::new(Control::new(max_connections)),
             admin: None,
+            background: Tasks::default(),
             stop_deadline: config.stop_deadline,
         })
     }

@@ -1,6 +1,7 @@
 //! From routes and configuration to a bound server.
 
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -270,6 +271,13 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         self
     }
 
+    /// Runs this beside the connections, in the task that [serves](RestServer::serve): from the start
+    /// of it until the last connection has ended, when it is dropped. It must not block.
+    pub fn background(mut self, task: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.policies.background.push(Box::new(|_| Box::pin(task)));
+        self
+    }
+
     /// Is told what connections decide, and whose they are. It runs on their tasks, so it must be
     /// quick.
     pub fn observe(
@@ -312,6 +320,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             policies.of_route(added.method.as_ref(), &added.template, &added.route.options);
         }
         let router = router(routes)?;
+        let (background, explain) = (policies.take_background(), policies.explain());
         let stack = policies.build(router.templates())?;
         if places.is_empty() {
             let host = &config.host;
@@ -343,6 +352,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             None => None,
         };
         let machine = Arc::new(config.machine(runtime.epoch(), observer.is_some()));
+        let background = background.start(observer.as_ref());
         let service = Service {
             router,
             fallback,
@@ -351,6 +361,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             stack: Arc::new(stack),
             decompression: config.decompression,
             compression: config.compression,
+            explain,
             elsewhere: RoutePolicy::default(),
             numbers: Numbers::default(),
             tls,
@@ -363,6 +374,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             control: Arc::new(Control::new(config.max_connections)),
             admin: admin.map(Box::new),
             stop_deadline: config.stop_deadline,
+            background,
         })
     }
 

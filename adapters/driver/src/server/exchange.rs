@@ -177,11 +177,19 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         };
         let (decision, record) = service.stack.on_head(&arrival);
         if service.observer.is_some() {
-            for event in record.events(self.wire.top_ref().exchange()) {
+            let exchange = self.wire.top_ref().exchange();
+            for event in record.events(exchange) {
                 self.notice(&Notice::Decided(event));
+            }
+            if record.refused.is_some()
+                && let Some(why) = service.stack.explain(&record)
+            {
+                self.notice(&Notice::Explained { exchange, why });
             }
         }
         let (retry_after, refused) = (record.retry_after, record.refused);
+        let explained = record.refused.filter(|refused| service.explain.to_caller(refused));
+        let explanation = explained.and_then(|_| service.stack.explain(&record));
         self.passage = Some(Passage::new(record, Arc::clone(&service.stack)));
         self.start_span(head, route);
         if let Some(refused) = refused {
@@ -191,11 +199,14 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             Decision::Continue => None,
             Decision::Answer(status) => Some(Response::new(status)),
             Decision::Refuse(reason) => {
-                let problem = Problem::because(reason);
-                Some(match retry_after {
-                    Some(time) => problem.retry_after(time).into_response(),
-                    None => problem.into_response(),
-                })
+                let mut problem = Problem::because(reason);
+                if let Some(explanation) = explanation {
+                    problem = problem.detail(explanation);
+                }
+                if let Some(time) = retry_after {
+                    problem = problem.retry_after(time);
+                }
+                Some(problem.into_response())
             }
         }
     }

@@ -1,6 +1,7 @@
 //! `RestServer`: routes, handlers, listeners, and the loop of a connection.
 
 mod admin;
+mod background;
 mod builder;
 mod cancel;
 mod coding;
@@ -11,6 +12,7 @@ mod exchange;
 mod extract;
 mod handle;
 mod http1;
+mod jwks;
 mod link;
 mod listen;
 mod mode;
@@ -34,10 +36,11 @@ pub use config::{BadSetting, RestServerConfig};
 pub use conn::Conn;
 pub use handle::{ServerHandle, StopReport};
 pub use http1::ServerWire;
+pub use jwks::{JwksEndpoint, KeysError};
 pub use link::Gone;
 pub use listen::check_place;
 pub use mode::{Handler, Local, Mode, Threads};
-pub use policies::SecurityPolicy;
+pub use policies::{Explain, SecurityPolicy};
 pub use problem::Problem;
 pub use request::Request;
 pub use response::{IntoResponse, Json, Response};

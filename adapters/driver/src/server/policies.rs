@@ -8,10 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
+use sinew_auth::JwtVerifier;
 use sinew_core::limit::{Charge, Outcome, Quota, RateLimiter};
-use sinew_core::policy::Mode;
+use sinew_core::policy::{Mode, Refused, Stage};
 use sinew_core::security::{
-    Access, Challenge, Cors, Routes, Rule, TokenValidator, TrustedProxies, Who,
+    Access, Challenge, Cors, Credential, Principal, Routes, Rule, Thumbprint, TokenError,
+    TokenValidator, TrustedProxies, Who,
 };
 use sinew_core::server::{
     self, Authentication, BoxLayer, Buckets, End, Expectation, Identify, RateLimit,
@@ -20,10 +22,13 @@ use sinew_core::server::{
 use sinew_core::time::Instant;
 use sinew_tls::{PeerIdentity, ServerTls};
 
+use super::background::Background;
+use super::jwks::JwksEndpoint;
 use super::response::Response;
-use super::service::RouteOptions;
+use super::service::{Notice, RouteOptions};
 use crate::error::Error;
 use crate::io;
+use crate::runtime::Runtime;
 
 /// The realm of challenges where no other is given.
 const REALM: &str = "api";
@@ -53,31 +58,88 @@ const SHIELD_BYTES: usize = 1 << 20;
 #[must_use]
 pub struct SecurityPolicy {
     realm: String,
-    validator: Option<BoxValidator>,
+    validators: Validators,
     api_key: Option<HeaderName>,
     rules: Vec<Rule>,
     mode: Mode,
+    explain: Explain,
+    background: Background,
+    /// The first thing that made no sense.
+    refused: Option<Error>,
 }
 
-/// A validator behind a pointer.
-struct BoxValidator(Box<dyn TokenValidator + Send + Sync>);
+/// Who is told which access rule refused a request, and which of its conditions does not hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Explain {
+    /// The observer, by [`Notice::Explained`](crate::Notice).
+    #[default]
+    Observer,
+    /// The caller as well, in the `detail` of the 403: for servers whose callers write their rules.
+    Caller,
+}
+
+impl Explain {
+    /// Only who is known, and may not, learns more: what is wrong with a token is for the log.
+    pub(super) fn to_caller(self, refused: &Refused) -> bool {
+        self == Self::Caller
+            && refused.mode == Mode::Enforce
+            && refused.stage == Stage::Authorise
+            && refused.reason.status() == StatusCode::FORBIDDEN
+    }
+}
+
+/// Those who judge credentials, in the order in which they are asked.
+#[derive(Default)]
+struct Validators(Vec<Box<dyn TokenValidator + Send + Sync>>);
 
 impl SecurityPolicy {
     /// Callers are known by their certificates alone.
     pub fn new() -> Self {
         Self {
             realm: REALM.into(),
-            validator: None,
+            validators: Validators::default(),
             api_key: None,
             rules: Vec::new(),
             mode: Mode::Enforce,
+            explain: Explain::default(),
+            background: Background::default(),
+            refused: None,
         }
     }
 
-    /// Takes tokens, and lets this validator judge them.
+    /// Takes tokens, and lets this validator judge them. Of several, each is asked after those before
+    /// it said [`TokenError::Unknown`].
     pub fn tokens(mut self, validator: impl TokenValidator + Send + Sync + 'static) -> Self {
-        self.validator = Some(BoxValidator(Box::new(validator)));
+        self.validators.0.push(Box::new(validator));
         self
+    }
+
+    /// Takes the JWTs of one issuer, and fetches its keys for as long as the server serves.
+    ///
+    /// ```
+    /// use sinew_auth::JwtVerifier;
+    /// use sinew_driver::{JwksEndpoint, RestClient, Runtime, SecurityPolicy};
+    ///
+    /// fn policy<R: Runtime>(verifier: JwtVerifier, issuer: RestClient<R>) -> SecurityPolicy {
+    ///     SecurityPolicy::new().jwt(verifier, JwksEndpoint::new(issuer, "/.well-known/jwks.json"))
+    /// }
+    /// ```
+    pub fn jwt<R: Runtime>(mut self, verifier: JwtVerifier, keys: JwksEndpoint<R>) -> Self {
+        let (validator, fetcher) = match keys.split(verifier) {
+            Ok(both) => both,
+            Err(why) => {
+                self.refused.get_or_insert_with(|| Error::config(why.to_string()));
+                return self;
+            }
+        };
+        self.background.push(Box::new(move |observer| {
+            Box::pin(fetcher.run(move |fetched| {
+                if let Some(observer) = &observer {
+                    observer(None, &Notice::Keys(fetched));
+                }
+            }))
+        }));
+        self.tokens(validator)
     }
 
     /// Takes API keys in the field of this name; the validator judges them.
@@ -95,6 +157,12 @@ impl SecurityPolicy {
     /// What credentials are for, as people know it: the realm of challenges. Default `api`.
     pub fn realm(mut self, realm: impl Into<String>) -> Self {
         self.realm = realm.into();
+        self
+    }
+
+    /// Who is told which rule refused a request. Default: the observer alone.
+    pub fn explain(mut self, explain: Explain) -> Self {
+        self.explain = explain;
         self
     }
 
@@ -118,20 +186,22 @@ impl<V: TokenValidator + Send + Sync + 'static> From<V> for SecurityPolicy {
     }
 }
 
-impl TokenValidator for BoxValidator {
+impl TokenValidator for Validators {
     fn validate(
         &self,
-        credential: sinew_core::security::Credential<'_>,
-        peer: Option<&sinew_core::security::Thumbprint>,
+        credential: Credential<'_>,
+        peer: Option<&Thumbprint>,
         now: Duration,
-    ) -> Result<Arc<sinew_core::security::Principal>, sinew_core::security::TokenError> {
-        self.0.validate(credential, peer, now)
+    ) -> Result<Arc<Principal>, TokenError> {
+        let verdicts = self.0.iter().map(|validator| validator.validate(credential, peer, now));
+        let mut known = verdicts.filter(|verdict| !matches!(verdict, Err(TokenError::Unknown)));
+        known.next().unwrap_or(Err(TokenError::Unknown))
     }
 }
 
-impl fmt::Debug for BoxValidator {
+impl fmt::Debug for Validators {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TokenValidator(..)")
+        write!(f, "Validators({})", self.0.len())
     }
 }
 
@@ -151,6 +221,7 @@ pub(super) struct Policies {
     /// Some route expects something.
     pub(super) expectations: bool,
     pub(super) own: Vec<(Mode, BoxLayer)>,
+    pub(super) background: Background,
 }
 
 /// A route, and whether it says who may use it.
@@ -200,10 +271,34 @@ impl Policies {
         }
     }
 
+    /// What is to run beside the server.
+    pub(super) fn take_background(&mut self) -> Background {
+        let mut all = std::mem::take(&mut self.background);
+        if let Some(policy) = &mut self.security {
+            all.append(std::mem::take(&mut policy.background));
+        }
+        all
+    }
+
+    /// Who is told why access was refused.
+    pub(super) fn explain(&self) -> Explain {
+        self.security.as_ref().map(|policy| policy.explain).unwrap_or_default()
+    }
+
     /// Puts the layers in order. No policy, no layer.
     pub(super) fn build(self, templates: &[Template]) -> Result<Stack, Error> {
-        let Self { proxies, cors, security, rate_limit, quotas, routes, rules, expectations, own } =
-            self;
+        let Self {
+            proxies,
+            cors,
+            security,
+            rate_limit,
+            quotas,
+            routes,
+            rules,
+            expectations,
+            own,
+            background: _,
+        } = self;
         check_guards(&routes)?;
         let mut layers: Vec<(Mode, BoxLayer)> = Vec::new();
         let mut add = |mode, layer: BoxLayer| layers.push((mode, layer));
@@ -214,7 +309,10 @@ impl Policies {
             return Err(Error::config("a route says who may use it: give .security(…), too"));
         }
         if let Some(policy) = security {
-            if policy.validator.is_some() {
+            if let Some(error) = policy.refused {
+                return Err(error);
+            }
+            if !policy.validators.0.is_empty() {
                 add(Mode::Enforce, Box::new(policy.shield()?));
             }
             let (authentication, access) = policy.layers(&routes, rules, templates)?;
@@ -260,15 +358,15 @@ impl SecurityPolicy {
         of_routes: Vec<Rule>,
         templates: &[Template],
     ) -> Result<(Authentication, (Mode, Access)), Error> {
-        let Self { realm, validator, api_key, mut rules, mode } = self;
-        if api_key.is_some() && validator.is_none() {
+        let Self { realm, validators, api_key, mut rules, mode, .. } = self;
+        if api_key.is_some() && validators.0.is_empty() {
             return Err(Error::config("an API key without a validator: give .tokens(…), too"));
         }
         let config = |error: &dyn fmt::Display| Error::config(error.to_string());
         let challenge = Challenge::new(&realm).map_err(|error| config(&error))?;
         let mut authentication = Authentication::new(challenge);
-        if let Some(validator) = validator {
-            authentication = authentication.validator(validator);
+        if !validators.0.is_empty() {
+            authentication = authentication.validator(validators);
         }
         if let Some(field) = api_key {
             authentication = authentication.api_key(field);

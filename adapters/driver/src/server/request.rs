@@ -153,6 +153,12 @@ impl Request {
         self.record.as_deref()
     }
 
+    /// Which access rule let the request in, in plain words; of one that a policy would have refused,
+    /// had it been enforced, why. `None` without access rules.
+    pub fn explanation(&self) -> Option<String> {
+        self.link.stack.explain(self.record()?)
+    }
+
     /// What earlier stages left for later ones, by type.
     pub fn extensions(&self) -> &Extensions {
         &self.extensions

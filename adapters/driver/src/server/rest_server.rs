@@ -13,6 +13,7 @@ use sinew_core::error::{self, Delivery};
 use sinew_core::http1;
 use sinew_tls::{ServerTls, Tls};
 
+use super::background::Tasks;
 use super::builder::ServerBuilder;
 use super::conn::Conn;
 use super::control::{Control, Phase, Wait};
@@ -48,6 +49,7 @@ pub struct RestServer<R: Runtime, M: Mode = Threads> {
     /// Another server, for operators, which lives as long as this one.
     pub(super) admin: Option<Box<Self>>,
     pub(super) stop_deadline: Duration,
+    pub(super) background: Tasks,
 }
 
 /// A listener with what goes over it.
@@ -105,10 +107,18 @@ impl<R: Runtime, M: Mode> RestServer<R, M> {
     where
         R: Spawn<Conn<http1::Server, R, M>> + Spawn<Conn<Tls<http1::Server>, R, M>>,
     {
-        let Self { admin, .. } = self;
+        let Self { admin, mut background, .. } = self;
         let mut admin = admin.map(|server| Accepting::new(*server));
-        let mut accepting = Accepting::new(Self { admin: None, ..self });
+        let watched = Arc::clone(&self.service);
+        let mut beside = move |cx: &mut Context<'_>| {
+            for _ in 0..background.poll(cx) {
+                watched.notice(None, &Notice::Panicked);
+            }
+        };
+        let mut accepting =
+            Accepting::new(Self { admin: None, background: Tasks::default(), ..self });
         poll_fn(|cx| {
+            beside(cx);
             if let Some(admin) = &mut admin {
                 let _ = admin.poll(cx);
             }
@@ -122,6 +132,7 @@ impl<R: Runtime, M: Mode> RestServer<R, M> {
             if let Some(admin) = &mut admin {
                 let _ = admin.poll(cx);
             }
+            beside(cx);
             wait.poll_empty(cx)
         })
         .await;
@@ -205,7 +216,8 @@ impl<R: Runtime, M: Mode> Accepting<R, M> {
         let now = self.runtime.now();
         let ticket = self.control.admit();
         let wire = http1::Server::new(Arc::clone(&self.service.machine), now);
-        let link = Link::new(peer, Arc::clone(self.service.router.templates()));
+        let templates = Arc::clone(self.service.router.templates());
+        let link = Link::new(peer, templates, Arc::clone(&self.service.stack));
         let runtime = self.runtime.clone();
         let service = Arc::clone(&self.service);
         match self.ports.get(index).and_then(|port| port.tls.as_ref()) {

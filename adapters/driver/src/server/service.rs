@@ -20,8 +20,9 @@ use sinew_tls::ServerTls;
 
 use super::cancel::Cancellation;
 use super::coding::Override;
+use super::jwks::KeysError;
 use super::mode::Mode;
-use super::policies::Numbers;
+use super::policies::{Explain, Numbers};
 use super::problem::Problem;
 use super::response::{IntoResponse, Response};
 use crate::io::Peer;
@@ -153,7 +154,18 @@ impl RouteOptions {
 pub enum Notice {
     /// A decision of the connection's machines.
     Decided(observe::Event),
-    /// A handler, or the producer of a body, panicked; the client got a 500 or a cut body.
+    /// Why a policy refused the request of this exchange, in plain words: which access rule, or what
+    /// is wrong with the token. It follows upon the event that says so, where there is more to say.
+    Explained {
+        /// Counts the exchanges of this connection, from 1.
+        exchange: u64,
+        /// One phrase.
+        why: String,
+    },
+    /// The keys of a token issuer were fetched, and so many can be used; or they were not.
+    Keys(Result<usize, KeysError>),
+    /// A handler, or the producer of a body, panicked; the client got a 500 or a cut body. Of no
+    /// connection: what ran [in the background](super::ServerBuilder::background) did, and has ended.
     Panicked,
     /// An answer could not be sent as it was: a field that cannot stand in a head, a body that does
     /// not have the announced length, a status that is not final.
@@ -179,6 +191,7 @@ pub(super) struct Service<M: Mode> {
     pub(super) stack: Arc<Stack>,
     pub(super) decompression: Option<Decompression>,
     pub(super) compression: Option<Compression>,
+    pub(super) explain: Explain,
     /// The policy of what is no route.
     pub(super) elsewhere: RoutePolicy,
     pub(super) numbers: Numbers,

@@ -9,15 +9,18 @@
     reason = "runtimes differ in that"
 )]
 
+mod access;
 mod admin;
 mod app;
 mod bodies;
 mod calls;
 mod cancel;
+mod clock;
 mod codings;
 mod drops;
 mod faults;
 mod flow;
+mod issuer;
 mod pipeline;
 mod places;
 mod policies;
@@ -26,6 +29,7 @@ mod site;
 mod sockets;
 mod stop;
 mod tls;
+mod tokens;
 mod upgrade;
 mod wire;
 

@@ -66,6 +66,13 @@ pub trait Layer {
     fn on_end(&self, record: &Record, end: &End) {
         let _ = (record, end);
     }
+
+    /// What it found, in plain words, where there is more to say than the reason: for logs, and for
+    /// those who write policies. No credential is in it.
+    fn explain(&self, record: &Record) -> Option<String> {
+        let _ = record;
+        None
+    }
 }
 
 /// A layer that connections on several threads share.
@@ -203,6 +210,16 @@ impl Stack {
         for entry in self.layers.iter().rev() {
             entry.layer.on_end(record, end);
         }
+    }
+
+    /// Why the request was refused, or would have been, in plain words; of one that was not, which
+    /// rule let it in. `None` where the reason says all there is.
+    ///
+    /// It names rules, and says what is wrong with a token: not for everybody's eyes.
+    pub fn explain(&self, record: &Record) -> Option<String> {
+        let stage = record.refused.map_or(Stage::Authorise, |refused| refused.stage);
+        let mut asked = self.layers.iter().filter(|entry| entry.stage == stage);
+        asked.find_map(|entry| entry.layer.explain(record))
     }
 }
 
