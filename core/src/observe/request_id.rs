@@ -5,7 +5,7 @@ use core::fmt;
 use bytes::Bytes;
 
 use super::hex;
-use crate::head::Fields;
+use crate::head::{Fields, Single};
 
 /// The field that carries it.
 pub const FIELD: &str = "x-request-id";
@@ -27,10 +27,15 @@ enum Text {
 impl RequestId {
     /// The id that a request brings, if it is one and safe.
     pub fn from_fields(fields: &Fields) -> Option<Self> {
-        let mut ids = fields.get_all(FIELD);
-        let id = ids.next()?;
-        let sound =
-            ids.next().is_none() && (1..=BYTES).contains(&id.len()) && id.iter().all(is_safe);
+        Self::given(fields, fields.single(FIELD))
+    }
+
+    /// The same, where the field was looked up already.
+    pub(crate) fn given(fields: &Fields, id: Single<'_>) -> Option<Self> {
+        let Single::Once(id) = id else { return None };
+        // No early exit: a byte costs a look-up.
+        let safe = id.iter().fold(true, |safe, byte| safe & SAFE[usize::from(*byte)]);
+        let sound = safe && (1..=BYTES).contains(&id.len());
         sound.then(|| Self(Text::Given(fields.block().slice_ref(id))))
     }
 
@@ -52,9 +57,17 @@ impl RequestId {
     }
 }
 
-fn is_safe(byte: &u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~:/+=@".contains(byte)
-}
+/// What is safe to print anywhere.
+const SAFE: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric()
+            || matches!(byte as u8, b'-' | b'.' | b'_' | b'~' | b':' | b'/' | b'+' | b'=' | b'@');
+        byte += 1;
+    }
+    table
+};
 
 impl PartialEq for RequestId {
     fn eq(&self, other: &Self) -> bool {

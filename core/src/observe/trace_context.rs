@@ -8,7 +8,7 @@ use core::num::{NonZeroU64, NonZeroU128};
 use bytes::Bytes;
 
 use super::hex;
-use crate::head::Fields;
+use crate::head::{Fields, Single};
 
 /// Bytes of `tracestate` that are passed on, at most; what is beyond is dropped entry by entry.
 /// <https://www.w3.org/TR/trace-context/#tracestate-limits>
@@ -50,14 +50,15 @@ impl TraceContext {
     /// What a request carries. `None` where it carries no trace or a malformed one: start a new
     /// [`root`](Self::root) then, as the standard asks.
     pub fn from_fields(fields: &Fields) -> Option<Self> {
-        let mut parents = fields.get_all("traceparent");
-        let parent = parents.next()?;
+        Self::given(fields.single("traceparent"), Some(fields))
+    }
+
+    /// The same, where the fields were looked up already. `states`: in which there is a `tracestate`.
+    pub(crate) fn given(parent: Single<'_>, states: Option<&Fields>) -> Option<Self> {
         // https://www.w3.org/TR/trace-context/#a-traceparent-is-received
-        if parents.next().is_some() {
-            return None;
-        }
+        let Single::Once(parent) = parent else { return None };
         let (trace_id, span_id, flags) = parse_parent(parent)?;
-        let state = collect_state(fields).unwrap_or_default();
+        let state = states.and_then(collect_state).unwrap_or_default();
         Some(Self { trace_id, span_id, flags, state })
     }
 
@@ -103,16 +104,27 @@ impl fmt::Debug for TraceContext {
     }
 }
 
-/// Lower-case digits alone, as many as fit `u128`.
-fn unhex(digits: &[u8]) -> Option<u128> {
-    digits.iter().try_fold(0, |value: u128, digit| {
-        let digit = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        Some(value << 4 | u128::from(digit))
-    })
+/// Lower-case digits alone, up to sixteen.
+fn unhex<const N: usize>(digits: &[u8]) -> Option<u64> {
+    let digits = digits.first_chunk::<N>()?;
+    // Without an early exit all of them are looked at at once.
+    let mut values = [0; 16];
+    let mut sound = true;
+    for (value, digit) in values[16 - N..].iter_mut().zip(digits) {
+        let (number, letter) = (digit.wrapping_sub(b'0'), digit.wrapping_sub(b'a'));
+        *value = if number < 10 { number } else { letter.wrapping_add(10) };
+        sound &= (number < 10) | (letter < 6);
+    }
+    let (words, _) = values.as_chunks::<8>();
+    let value = words.iter().fold(0, |value, word| value << 32 | pack(u64::from_be_bytes(*word)));
+    sound.then_some(value)
+}
+
+/// Eight digits of four bits, a byte each, as one number.
+const fn pack(digits: u64) -> u64 {
+    let pairs = (digits | digits >> 4) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs | pairs >> 8) & 0x0000_ffff_0000_ffff;
+    (fours | fours >> 16) & 0xffff_ffff
 }
 
 /// `version "-" trace-id "-" parent-id "-" trace-flags`, and whatever a later version adds.
@@ -122,7 +134,7 @@ fn parse_parent(text: &[u8]) -> Option<(NonZeroU128, NonZeroU64, u8)> {
     if [known[2], known[35], known[52]] != *b"---" {
         return None;
     }
-    let version = unhex(&known[..2])?;
+    let version = unhex::<2>(&known[..2])?;
     // https://www.w3.org/TR/trace-context/#versioning-of-traceparent
     match version {
         0xff => return None,
@@ -130,9 +142,10 @@ fn parse_parent(text: &[u8]) -> Option<(NonZeroU128, NonZeroU64, u8)> {
         _ if more.first().is_some_and(|&byte| byte != b'-') => return None,
         _ => {}
     }
-    let trace_id = NonZeroU128::new(unhex(&known[3..35])?)?;
-    let span_id = NonZeroU64::new(u64::try_from(unhex(&known[36..52])?).ok()?)?;
-    let flags = u8::try_from(unhex(&known[53..])?).ok()?;
+    let (high, low) = (unhex::<16>(&known[3..19])?, unhex::<16>(&known[19..35])?);
+    let trace_id = NonZeroU128::new(u128::from(high) << 64 | u128::from(low))?;
+    let span_id = NonZeroU64::new(unhex::<16>(&known[36..52])?)?;
+    let flags = u8::try_from(unhex::<2>(&known[53..])?).ok()?;
     Some((trace_id, span_id, flags & (SAMPLED | RANDOM)))
 }
 

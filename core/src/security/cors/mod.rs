@@ -18,7 +18,7 @@ pub use self::config::{CorsConfig, CorsError, CorsList};
 pub use self::origin::BadOrigin;
 use self::origin::{Configured, OriginPattern};
 use super::is_tchar;
-use crate::head::RequestHead;
+use crate::head::{RequestHead, Single};
 
 /// A CORS policy: what a request is, and the fields that belong on its answer, whoever writes it.
 ///
@@ -164,16 +164,18 @@ impl Cors {
 
     /// What this request is, and what it is granted. Allocates nothing.
     pub fn check(&self, head: &RequestHead) -> CorsVerdict {
-        let mut lines = head.fields().get_all("origin");
-        let first = lines.next();
-        let several = lines.next().is_some();
-        let (origin, reason) = match (&self.origins, first) {
+        self.check_origin(head, head.fields().single("origin"))
+    }
+
+    /// The same, where the origin was looked up already.
+    pub(crate) fn check_origin(&self, head: &RequestHead, given: Single<'_>) -> CorsVerdict {
+        let (origin, reason) = match (&self.origins, given) {
             // Sent without an origin too, so that caches hold one answer for all.
-            (Origins::Any, Some(_)) => (Some(STAR), CorsReason::Granted),
-            (Origins::Any, None) => (Some(STAR), CorsReason::NoOrigin),
-            (Origins::Listed { .. }, None) => (None, CorsReason::NoOrigin),
-            (Origins::Listed { .. }, Some(_)) if several => (None, CorsReason::SeveralOrigins),
-            (Origins::Listed { exact, patterns }, Some(value)) => {
+            (Origins::Any, Single::Absent) => (Some(STAR), CorsReason::NoOrigin),
+            (Origins::Any, _) => (Some(STAR), CorsReason::Granted),
+            (Origins::Listed { .. }, Single::Absent) => (None, CorsReason::NoOrigin),
+            (Origins::Listed { .. }, Single::Repeated) => (None, CorsReason::SeveralOrigins),
+            (Origins::Listed { exact, patterns }, Single::Once(value)) => {
                 match granted(exact, patterns, head, value) {
                     Some(origin) => (Some(origin), CorsReason::Granted),
                     None => (None, CorsReason::Origin),
@@ -181,13 +183,11 @@ impl Cors {
             }
         };
         let asks_for_method = || head.header("access-control-request-method").is_some();
-        let kind = match first {
-            None => CorsKind::NotCors,
+        let kind = match given {
+            Single::Absent => CorsKind::NotCors,
             // https://fetch.spec.whatwg.org/#cors-preflight-request
-            Some(_) if *head.method() == Method::OPTIONS && asks_for_method() => {
-                CorsKind::Preflight
-            }
-            Some(_) => CorsKind::Actual,
+            _ if *head.method() == Method::OPTIONS && asks_for_method() => CorsKind::Preflight,
+            _ => CorsKind::Actual,
         };
         let preflight = kind == CorsKind::Preflight;
         let into_private =

@@ -21,6 +21,8 @@ mod cors;
 mod identify;
 mod rate_limit;
 mod record;
+mod shield;
+mod text;
 mod validation;
 
 use core::fmt;
@@ -34,10 +36,9 @@ use crate::reason::Reason;
 pub use arrival::{Arrival, Cost, Peer, RoutePolicy};
 pub use authentication::Authentication;
 pub use identify::Identify;
-pub use rate_limit::{
-    BadRateLimit, Buckets, ClientClass, LimitFields, RateLimit, RateLimitConfig, Shield,
-};
+pub use rate_limit::{BadRateLimit, Buckets, ClientClass, LimitFields, RateLimit, RateLimitConfig};
 pub use record::{End, Record};
+pub use shield::Shield;
 pub use validation::{BadMediaType, Expectation, MediaRange, Validation};
 
 /// A policy of the server: looks at each request before its handler, and at each answer.
@@ -92,11 +93,19 @@ pub trait ResponseHead {
     /// Whether there is such a field.
     fn contains(&self, name: &HeaderName) -> bool;
 
-    /// Removes every field of this name.
-    fn remove(&mut self, name: &HeaderName);
+    /// Removes every field that has one of these names.
+    fn remove(&mut self, names: &[HeaderName]);
 
     /// Adds a field line.
     fn append(&mut self, name: HeaderName, value: HeaderValue);
+
+    /// The same with a value that was written for this answer alone. Who can keep a short text
+    /// without an allocation does; what cannot stand in a field is left out.
+    fn append_text(&mut self, name: HeaderName, value: &[u8]) {
+        if let Ok(value) = HeaderValue::from_bytes(value) {
+            self.append(name, value);
+        }
+    }
 }
 
 impl<B> ResponseHead for http::Response<B> {
@@ -108,8 +117,10 @@ impl<B> ResponseHead for http::Response<B> {
         self.headers().contains_key(name)
     }
 
-    fn remove(&mut self, name: &HeaderName) {
-        HeaderMap::remove(self.headers_mut(), name);
+    fn remove(&mut self, names: &[HeaderName]) {
+        for name in names {
+            HeaderMap::remove(self.headers_mut(), name);
+        }
     }
 
     fn append(&mut self, name: HeaderName, value: HeaderValue) {
@@ -174,7 +185,7 @@ impl Stack {
                 record.retry_after = retry_after;
             }
             if let Decision::Refuse(reason) = decision {
-                record.refused = Some(Refused { stage: entry.stage, reason, mode: entry.mode });
+                record.refuse(Refused { stage: entry.stage, reason, mode: entry.mode });
             }
             if decision != Decision::Continue && entry.mode.obeys() {
                 return (decision, record);
