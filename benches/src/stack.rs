@@ -97,8 +97,8 @@ impl ResponseHead for Answer {
         self.fields.iter().any(|(known, _)| known == name)
     }
 
-    fn remove(&mut self, names: &[HeaderName]) {
-        self.fields.retain(|(known, _)| !names.contains(known));
+    fn retain(&mut self, keep: &dyn Fn(&HeaderName) -> bool) {
+        self.fields.retain(|(name, _)| keep(name));
     }
 
     fn append(&mut self, name: HeaderName, value: HeaderValue) {

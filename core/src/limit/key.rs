@@ -108,8 +108,11 @@ impl Hasher for Sip {
         for word in words {
             self.word(u64::from_le_bytes(*word));
         }
-        if !rest.is_empty() {
-            self.word(rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)));
+        match bytes.last_chunk::<8>() {
+            _ if rest.is_empty() => {}
+            // The last word may overlap the one before it.
+            Some(word) => self.word(u64::from_le_bytes(*word)),
+            None => self.word(rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte))),
         }
     }
 

@@ -117,12 +117,16 @@ enum Place {
     Prefix(Slot),
 }
 
-/// What a request would take of one quota.
+/// A bucket that a request would take from.
 #[derive(Clone, Copy, Debug)]
-struct Bill {
-    quota: QuotaId,
+struct Found {
+    quota: usize,
     place: Place,
     bucket: TokenBucket,
+}
+
+impl Found {
+    const NONE: Self = Self { quota: usize::MAX, place: Place::Shared, bucket: TokenBucket::new() };
 }
 
 impl RateLimiter {
@@ -173,38 +177,17 @@ impl RateLimiter {
     /// Takes `cost` tokens of every quota, or of none. At most four charges are looked at, and of
     /// several of one quota the first; a quota that is not there lets through. Allocates nothing.
     pub fn check(&mut self, now: Instant, cost: u32, charges: &[Charge]) -> Outcome {
-        let (bills, outcome) = self.decide(now, cost, charges);
-        if outcome.verdict != Verdict::Allowed {
-            return outcome;
-        }
-        for bill in bills.into_iter().flatten() {
-            self.settle(bill, |bucket, quota| bucket.charge(now, quota, cost));
-        }
-        let quota = self.quotas.get(outcome.quota.0).map(|account| account.quota);
-        match (quota, bills.iter().flatten().find(|bill| bill.quota == outcome.quota)) {
-            (Some(quota), Some(bill)) => {
-                let mut bucket = bill.bucket;
-                bucket.charge(now, &quota, cost);
-                Outcome {
-                    remaining: outcome.remaining - cost,
-                    reset: bucket.reset(now, &quota),
-                    ..outcome
-                }
-            }
-            _ => outcome,
-        }
+        self.decide(now, cost, charges, |bucket, now, quota| bucket.charge(now, quota, cost))
     }
 
     /// What [`check`](Self::check) would say. Takes nothing.
     pub fn peek(&mut self, now: Instant, cost: u32, charges: &[Charge]) -> Outcome {
-        self.decide(now, cost, charges).1
+        self.decide(now, cost, charges, |_, _, _| {})
     }
 
     /// Gives `cost` tokens back to every quota.
     pub fn refund(&mut self, now: Instant, cost: u32, charges: &[Charge]) {
-        for bill in self.bills(now, charges).into_iter().flatten() {
-            self.settle(bill, |bucket, quota| bucket.refund(now, quota, cost));
-        }
+        let _ = self.decide(now, 0, charges, |bucket, now, quota| bucket.refund(now, quota, cost));
     }
 
     /// A quota by its place.
@@ -229,73 +212,61 @@ impl RateLimiter {
         accounts.map(|account| account.clients.in_use(account.quota.units_at(now))).sum()
     }
 
+    /// Looks at every bucket, and changes them if each has as much.
     #[inline]
     fn decide(
         &mut self,
         now: Instant,
         cost: u32,
         charges: &[Charge],
-    ) -> ([Option<Bill>; CHARGES], Outcome) {
-        let bills = self.bills(now, charges);
-        let mut worst: Option<(Wait, Outcome)> = None;
-        for bill in bills.iter().flatten() {
-            let Some(Account { quota, .. }) = self.quotas.get(bill.quota.0) else { continue };
-            let wait = bill.bucket.wait(now, quota, cost);
-            let remaining = bill.bucket.remaining(now, quota);
-            let nearer = match &worst {
-                None => true,
-                Some((longest, _)) if wait != *longest => wait > *longest,
-                Some((_, least)) => remaining < least.remaining,
-            };
-            if nearer {
-                let verdict = match wait {
-                    Wait::No => Verdict::Allowed,
-                    Wait::For(time) => Verdict::Limited { retry_after: Some(time) },
-                    Wait::Forever => Verdict::Limited { retry_after: None },
-                };
-                let reset = bill.bucket.reset(now, quota);
-                worst = Some((wait, Outcome { verdict, quota: bill.quota, remaining, reset }));
-            }
-        }
-        let unlimited = Outcome {
-            verdict: Verdict::Allowed,
-            quota: QuotaId(usize::MAX),
-            remaining: u32::MAX,
-            reset: Duration::ZERO,
-        };
-        (bills, worst.map_or(unlimited, |(_, outcome)| outcome))
-    }
-
-    #[inline]
-    fn bills(&mut self, now: Instant, charges: &[Charge]) -> [Option<Bill>; CHARGES] {
-        let mut bills: [Option<Bill>; CHARGES] = [None; CHARGES];
-        for (i, charge) in charges.iter().take(CHARGES).enumerate() {
-            let (Charge::Shared(id) | Charge::Keyed { quota: id, .. }) = *charge;
-            let Some(account) = self.quotas.get_mut(id.0) else { continue };
-            if bills[..i].iter().flatten().any(|bill| bill.quota == id) {
+        change: impl Fn(&mut TokenBucket, Instant, &Quota),
+    ) -> Outcome {
+        let mut all = [Found::NONE; CHARGES];
+        let mut count = 0;
+        // Which says the most: that which refuses for the longest, else that with the least left.
+        let (mut worst, mut longest, mut least) = (0, Wait::No, u32::MAX);
+        for charge in charges.iter().take(CHARGES) {
+            let (Charge::Shared(QuotaId(quota)) | Charge::Keyed { quota: QuotaId(quota), .. }) =
+                *charge;
+            let Some(account) = self.quotas.get_mut(quota) else { continue };
+            if all[..count].iter().any(|found| found.quota == quota) {
                 continue;
             }
-            let (place, bucket) = match charge {
+            let (place, bucket) = match *charge {
                 Charge::Shared(_) => (Place::Shared, account.shared),
-                Charge::Keyed { key, prefix, .. } => account.find(now, *key, *prefix),
+                Charge::Keyed { key, prefix, .. } => account.find(now, key, prefix),
             };
-            bills[i] = Some(Bill { quota: id, place, bucket });
+            let wait = bucket.wait(now, &account.quota, cost);
+            let remaining = bucket.remaining(now, &account.quota);
+            if count == 0 || wait > longest || (wait == longest && remaining < least) {
+                (worst, longest, least) = (count, wait, remaining);
+            }
+            all[count] = Found { quota, place, bucket };
+            count += 1;
         }
-        bills
-    }
-
-    /// Changes a bucket.
-    #[inline]
-    fn settle(&mut self, bill: Bill, change: impl FnOnce(&mut TokenBucket, &Quota)) {
-        let Some(account) = self.quotas.get_mut(bill.quota.0) else { return };
-        let mut bucket = bill.bucket;
-        change(&mut bucket, &account.quota);
-        account.full_at = account.full_at.max(bucket.full_at());
-        match bill.place {
-            Place::Shared => account.shared = bucket,
-            Place::Own(slot) => account.clients.set(slot, bucket.full_at()),
-            Place::Prefix(slot) => account.prefixes.set(slot, bucket.full_at()),
+        let mut outcome = Outcome {
+            verdict: match longest {
+                Wait::No => Verdict::Allowed,
+                Wait::For(time) => Verdict::Limited { retry_after: Some(time) },
+                Wait::Forever => Verdict::Limited { retry_after: None },
+            },
+            quota: QuotaId(all[worst].quota),
+            remaining: least,
+            reset: Duration::ZERO,
+        };
+        for (at, found) in all.iter().take(count).enumerate() {
+            let Some(account) = self.quotas.get_mut(found.quota) else { continue };
+            let mut bucket = found.bucket;
+            if longest == Wait::No {
+                change(&mut bucket, now, &account.quota);
+                account.keep(found.place, bucket);
+            }
+            if at == worst {
+                outcome.remaining = bucket.remaining(now, &account.quota);
+                outcome.reset = bucket.reset(now, &account.quota);
+            }
         }
+        outcome
     }
 }
 
@@ -309,6 +280,16 @@ impl Account {
         match self.prefixes.find(prefix.0, now) {
             Some((slot, full_at)) => (Place::Prefix(slot), TokenBucket::from_full_at(full_at)),
             None => (Place::Shared, self.shared),
+        }
+    }
+
+    #[inline]
+    fn keep(&mut self, place: Place, bucket: TokenBucket) {
+        self.full_at = self.full_at.max(bucket.full_at());
+        match place {
+            Place::Shared => self.shared = bucket,
+            Place::Own(slot) => self.clients.set(slot, bucket.full_at()),
+            Place::Prefix(slot) => self.prefixes.set(slot, bucket.full_at()),
         }
     }
 }

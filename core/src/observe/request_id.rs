@@ -48,12 +48,16 @@ impl RequestId {
 
     /// The id as text.
     pub fn as_str(&self) -> &str {
-        let id: &[u8] = match &self.0 {
+        // Only ASCII is let in.
+        core::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+
+    /// The same as bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        match &self.0 {
             Text::Given(bytes) => bytes,
             Text::Minted(digits) => digits,
-        };
-        // Only ASCII is let in.
-        core::str::from_utf8(id).unwrap_or_default()
+        }
     }
 }
 

@@ -206,13 +206,48 @@ impl Cors {
         &self,
         verdict: &CorsVerdict,
     ) -> impl Iterator<Item = (HeaderName, HeaderValue)> + '_ {
+        let (lines, private, vary) = self.parts(verdict);
+        let origin = verdict.origin.clone().map(|value| (ACCESS_CONTROL_ALLOW_ORIGIN, value));
+        let vary = vary.map(|names| (VARY, HeaderValue::from_static(names)));
+        origin.into_iter().chain(lines.iter().cloned()).chain(private).chain(vary)
+    }
+
+    /// The same, without the state that an iterator needs.
+    pub(crate) fn put_fields(
+        &self,
+        verdict: &CorsVerdict,
+        mut put: impl FnMut(HeaderName, HeaderValue),
+    ) {
+        let (lines, private, vary) = self.parts(verdict);
+        if let Some(value) = &verdict.origin {
+            put(ACCESS_CONTROL_ALLOW_ORIGIN, value.clone());
+        }
+        for (name, value) in lines {
+            put(name.clone(), value.clone());
+        }
+        if let Some((name, value)) = private {
+            put(name, value);
+        }
+        if let Some(names) = vary {
+            put(VARY, HeaderValue::from_static(names));
+        }
+    }
+
+    /// What belongs on the answer beside the origin, up to the value of `Vary`.
+    #[inline]
+    fn parts(
+        &self,
+        verdict: &CorsVerdict,
+    ) -> (&[(HeaderName, HeaderValue)], Option<(HeaderName, HeaderValue)>, Option<&'static str>)
+    {
         let preflight = verdict.kind == CorsKind::Preflight;
         let lines: &[_] = match (&verdict.origin, preflight) {
             (None, _) => &[],
             (Some(_), true) => &self.on_preflight,
             (Some(_), false) => &self.on_actual,
         };
-        let into_private = verdict.into_private && self.private_network && verdict.origin.is_some();
+        let private = (verdict.into_private && self.private_network && verdict.origin.is_some())
+            .then(|| (ACCESS_CONTROL_ALLOW_PRIVATE_NETWORK, HeaderValue::from_static("true")));
         let vary = match (preflight, self.private_network, &self.origins) {
             (true, false, _) => Some(VARY_PREFLIGHT),
             (true, true, _) => Some(VARY_PRIVATE),
@@ -220,16 +255,12 @@ impl Cors {
             // The same for everyone.
             (false, _, Origins::Any) => None,
         };
-        let origin = verdict.origin.clone().map(|value| (ACCESS_CONTROL_ALLOW_ORIGIN, value));
-        let private = into_private
-            .then(|| (ACCESS_CONTROL_ALLOW_PRIVATE_NETWORK, HeaderValue::from_static("true")));
-        let vary = vary.map(|names| (VARY, HeaderValue::from_static(names)));
-        origin.into_iter().chain(lines.iter().cloned()).chain(private).chain(vary)
+        (lines, private, vary)
     }
 
     /// Whether the policy alone may set this field of an answer.
     pub fn owns(name: &HeaderName) -> bool {
-        Self::OWNED.contains(name)
+        name.as_str().starts_with("access-control-") && Self::OWNED.contains(name)
     }
 
     /// What a browser will make of a preflight from an origin that is granted.

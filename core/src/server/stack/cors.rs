@@ -22,9 +22,7 @@ impl Layer for Cors {
 
     fn on_response(&self, record: &Record, response: &mut dyn ResponseHead) {
         let Some(verdict) = &record.cors else { return };
-        response.remove(&Self::OWNED);
-        for (name, value) in self.fields(verdict) {
-            response.append(name, value);
-        }
+        response.retain(&|name| !Self::owns(name));
+        self.put_fields(verdict, |name, value| response.append(name, value));
     }
 }

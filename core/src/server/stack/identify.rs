@@ -48,7 +48,7 @@ impl Layer for Identify {
         if let Some(id) = &record.request_id
             && !response.contains(&X_REQUEST_ID)
         {
-            response.append_text(X_REQUEST_ID, id.as_str().as_bytes());
+            response.append_text(X_REQUEST_ID, id.as_bytes());
         }
     }
 }

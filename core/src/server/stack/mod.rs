@@ -93,8 +93,8 @@ pub trait ResponseHead {
     /// Whether there is such a field.
     fn contains(&self, name: &HeaderName) -> bool;
 
-    /// Removes every field that has one of these names.
-    fn remove(&mut self, names: &[HeaderName]);
+    /// Removes every field whose name is not to be kept.
+    fn retain(&mut self, keep: &dyn Fn(&HeaderName) -> bool);
 
     /// Adds a field line.
     fn append(&mut self, name: HeaderName, value: HeaderValue);
@@ -117,9 +117,10 @@ impl<B> ResponseHead for http::Response<B> {
         self.headers().contains_key(name)
     }
 
-    fn remove(&mut self, names: &[HeaderName]) {
-        for name in names {
-            HeaderMap::remove(self.headers_mut(), name);
+    fn retain(&mut self, keep: &dyn Fn(&HeaderName) -> bool) {
+        let fields = self.headers_mut();
+        while let Some(name) = fields.keys().find(|name| !keep(name)).cloned() {
+            fields.remove(name);
         }
     }
 
@@ -177,10 +178,12 @@ impl Stack {
 
     /// Asks the layers in order, until one of them does not let the request go on.
     pub fn on_head(&self, arrival: &Arrival<'_>) -> (Decision, Record) {
-        let mut record = Record::new(arrival);
+        // What is returned is made in its place: a record is large.
+        let mut passed = (Decision::Continue, Record::new(arrival));
+        let record = &mut passed.1;
         for entry in &self.layers {
             let retry_after = record.retry_after;
-            let decision = entry.layer.on_head(arrival, &mut record);
+            let decision = entry.layer.on_head(arrival, record);
             if !entry.mode.obeys() {
                 record.retry_after = retry_after;
             }
@@ -188,10 +191,11 @@ impl Stack {
                 record.refuse(Refused { stage: entry.stage, reason, mode: entry.mode });
             }
             if decision != Decision::Continue && entry.mode.obeys() {
-                return (decision, record);
+                passed.0 = decision;
+                break;
             }
         }
-        (Decision::Continue, record)
+        passed
     }
 
     /// Lets the layers see an answer, and add to it what belongs on it; not those that are only

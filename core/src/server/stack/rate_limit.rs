@@ -271,15 +271,20 @@ impl Policy {
         match self.fields {
             LimitFields::Draft => {
                 response.append(RATELIMIT_POLICY, policy.clone());
-                let text = Text::<{ NAME + 64 }>::new().put(left.as_bytes());
-                let text = text.number(remaining).put(b";t=").number(reset);
+                let mut text = Text::<{ NAME + 64 }>::new();
+                text.put(left.as_bytes());
+                text.number(remaining);
+                text.put(b";t=");
+                text.number(reset);
                 response.append_text(RATELIMIT, text.as_bytes());
             }
             LimitFields::Legacy => {
                 response.append(X_RATELIMIT_LIMIT, policy.clone());
-                let number = |n| Text::<20>::new().number(n);
-                response.append_text(X_RATELIMIT_REMAINING, number(remaining).as_bytes());
-                response.append_text(X_RATELIMIT_RESET, number(reset).as_bytes());
+                for (name, n) in [(X_RATELIMIT_REMAINING, remaining), (X_RATELIMIT_RESET, reset)] {
+                    let mut text = Text::<20>::new();
+                    text.number(n);
+                    response.append_text(name, text.as_bytes());
+                }
             }
             LimitFields::None => {}
         }

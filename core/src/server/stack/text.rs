@@ -1,7 +1,7 @@
 //! Short values of fields, written without an allocation.
 
 /// Up to `N` bytes of text; what does not fit is cut off.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Text<const N: usize> {
     bytes: [u8; N],
     len: usize,
@@ -12,16 +12,15 @@ impl<const N: usize> Text<N> {
         Self { bytes: [0; N], len: 0 }
     }
 
-    pub(super) fn put(mut self, text: &[u8]) -> Self {
+    pub(super) fn put(&mut self, text: &[u8]) {
         if let Some(to) = self.bytes.get_mut(self.len..self.len + text.len()) {
             to.copy_from_slice(text);
             self.len += text.len();
         }
-        self
     }
 
     /// A number in decimal digits.
-    pub(super) fn number(self, mut n: u64) -> Self {
+    pub(super) fn number(&mut self, mut n: u64) {
         let mut digits = [0; 20];
         let mut at = digits.len();
         for digit in digits.iter_mut().rev() {
@@ -32,7 +31,7 @@ impl<const N: usize> Text<N> {
                 break;
             }
         }
-        self.put(digits.get(at..).unwrap_or_default())
+        self.put(digits.get(at..).unwrap_or_default());
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
@@ -46,10 +45,15 @@ mod tests {
 
     #[test]
     fn numbers_are_written_whole() {
-        let text = |n| Text::<24>::new().put(b"n=").number(n);
         for n in [0, 7, 10, 1_234_567_890, u64::MAX] {
-            assert_eq!(text(n).as_bytes(), format!("n={n}").as_bytes());
+            let mut text = Text::<24>::new();
+            text.put(b"n=");
+            text.number(n);
+            assert_eq!(text.as_bytes(), format!("n={n}").as_bytes());
         }
-        assert_eq!(Text::<3>::new().put(b"ab").put(b"cd").as_bytes(), b"ab", "never in part");
+        let mut text = Text::<3>::new();
+        text.put(b"ab");
+        text.put(b"cd");
+        assert_eq!(text.as_bytes(), b"ab", "never in part");
     }
 }
