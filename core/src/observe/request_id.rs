@@ -5,6 +5,7 @@ use core::fmt;
 use bytes::Bytes;
 
 use super::hex;
+use crate::class::Class;
 use crate::head::{Fields, Single};
 
 /// The field that carries it.
@@ -33,9 +34,7 @@ impl RequestId {
     /// The same, where the field was looked up already.
     pub(crate) fn given(fields: &Fields, id: Single<'_>) -> Option<Self> {
         let Single::Once(id) = id else { return None };
-        // No early exit: a byte costs a look-up.
-        let safe = id.iter().fold(true, |safe, byte| safe & SAFE[usize::from(*byte)]);
-        let sound = safe && (1..=BYTES).contains(&id.len());
+        let sound = (1..=BYTES).contains(&id.len()) && SAFE.has_all_of(id);
         sound.then(|| Self(Text::Given(fields.block().slice_ref(id))))
     }
 
@@ -62,16 +61,7 @@ impl RequestId {
 }
 
 /// What is safe to print anywhere.
-const SAFE: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 128 {
-        table[byte] = (byte as u8).is_ascii_alphanumeric()
-            || matches!(byte as u8, b'-' | b'.' | b'_' | b'~' | b':' | b'/' | b'+' | b'=' | b'@');
-        byte += 1;
-    }
-    table
-};
+const SAFE: Class = Class::alphanumeric_and(b"-._~:/+=@");
 
 impl PartialEq for RequestId {
     fn eq(&self, other: &Self) -> bool {

@@ -5,6 +5,7 @@ use core::fmt;
 use http::HeaderName;
 
 use super::{BearerError, is_tchar};
+use crate::class::Class;
 use crate::head::{Fields, Single};
 
 /// Bytes of a token or an API key, at most.
@@ -105,25 +106,14 @@ fn bearer(value: &[u8]) -> Result<Option<Secret<'_>>, BadCredential> {
     let token = &rest[spaces..];
     let padding = token.iter().rev().take_while(|b| **b == b'=').count();
     let letters = &token[..token.len() - padding];
-    // No early exit: a byte costs a look-up.
-    let sound = letters.iter().fold(true, |sound, byte| sound & TOKEN[usize::from(*byte)]);
-    if spaces == 0 || letters.is_empty() || !sound {
+    if spaces == 0 || letters.is_empty() || !TOKEN.has_all_of(letters) {
         return Err(BadCredential::Malformed);
     }
     short(token).map(Some)
 }
 
 /// What a `b64token` consists of, the padding apart.
-const TOKEN: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 128 {
-        table[byte] = (byte as u8).is_ascii_alphanumeric()
-            || matches!(byte as u8, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
-        byte += 1;
-    }
-    table
-};
+const TOKEN: Class = Class::alphanumeric_and(b"-._~+/");
 
 /// Visible ASCII, so that it is the same however it is compared.
 fn key(value: &[u8]) -> Result<Secret<'_>, BadCredential> {
