@@ -173,6 +173,9 @@ fn closed_without_a_store_only_what_is_on_lease_goes_on() {
     let (reason, retry_after) = last.unwrap();
     assert_eq!(reason, Shortage::NoStore);
     assert!(retry_after.unwrap() <= config.pause);
+    // Nobody is let in on credit while there is no store.
+    let verdict = mesh.ask(0, "bob");
+    assert!(matches!(verdict, LeaseVerdict::Refused { reason: Shortage::NoStore, .. }));
     // It comes back: one ask finds that out.
     mesh.is_up = true;
     let mut allowed = 0;
