@@ -75,7 +75,7 @@ impl Sip {
         }
     }
 
-    #[inline(always)]
+    #[inline]
     const fn round(&mut self) {
         let [mut a, mut b, mut c, mut d] = self.v;
         a = a.wrapping_add(b);
@@ -91,7 +91,7 @@ impl Sip {
         self.v = [a, b, c, d];
     }
 
-    #[inline(always)]
+    #[inline]
     const fn word(&mut self, word: u64) {
         self.v[3] ^= word;
         self.round();
@@ -101,7 +101,7 @@ impl Sip {
 
 impl Hasher for Sip {
     /// The length stands in front, so that no two ways to cut text into parts are the same.
-    #[inline(always)]
+    #[inline]
     fn write(&mut self, bytes: &[u8]) {
         self.word(bytes.len() as u64);
         let (words, rest) = bytes.as_chunks::<8>();
@@ -147,7 +147,7 @@ impl Hasher for Sip {
         self.word(n as u64);
     }
 
-    #[inline(always)]
+    #[inline]
     fn finish(&self) -> u64 {
         let mut end = *self;
         end.v[2] ^= 0xff;

@@ -426,7 +426,7 @@ impl Machine for Leases {
         let answer = answer.map(|(_, pending)| pending.at + self.config.patience);
         let at = match (answer, self.due.first()) {
             (Some(answer), Some((due, _))) => answer.min(*due),
-            (answer, due) => answer.or(due.map(|(at, _)| *at))?,
+            (answer, due) => answer.or_else(|| due.map(|(at, _)| *at))?,
         };
         Some(Deadline { at, why: Timer::Lease })
     }

@@ -124,7 +124,7 @@ const fn unhex8(digits: [u8; 8]) -> Option<u64> {
     let text = u64::from_be_bytes(digits);
     // Letters have this bit, digits have not.
     let letters = text >> 6 & ONES;
-    let values = (text & ONES * 0x0f) + letters * 9;
+    let values = (text & (ONES * 0x0f)) + letters * 9;
     // What they are written as says whether they were it: `0x30 + n`, or `0x57 + n` from ten on.
     let sound = values + ONES * 0x30 + letters * 0x27 == text
         && (values + ONES * 0x76) >> 7 & ONES == letters

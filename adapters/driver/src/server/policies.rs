@@ -222,7 +222,7 @@ impl Policies {
             add(access.0, Box::new(access.1));
         }
         match rate_limit {
-            Some(config) => add(Mode::Enforce, Box::new(limit(config, limits, &routes)?)),
+            Some(config) => add(Mode::Enforce, Box::new(limit(config, &limits, &routes)?)),
             None if limits.iter().any(|(_, quota)| quota.is_some()) => {
                 return Err(Error::config("a route has a quota: give .rate_limit(…), too"));
             }
@@ -246,7 +246,7 @@ impl Policies {
 
 fn limit(
     config: RateLimitConfig,
-    limits: Vec<(Cost, Option<Quota>)>,
+    limits: &[(Cost, Option<Quota>)],
     routes: &[Guard],
 ) -> Result<RateLimit<Guarded>, Error> {
     RateLimit::new(config, seed(), limits.iter().copied(), Guarded::new).map_err(|error| {

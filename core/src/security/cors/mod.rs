@@ -209,6 +209,8 @@ impl Cors {
         let (lines, private, vary) = self.parts(verdict);
         let origin = verdict.origin.clone().map(|value| (ACCESS_CONTROL_ALLOW_ORIGIN, value));
         let vary = vary.map(|names| (VARY, HeaderValue::from_static(names)));
+        let private = private
+            .then(|| (ACCESS_CONTROL_ALLOW_PRIVATE_NETWORK, HeaderValue::from_static("true")));
         origin.into_iter().chain(lines.iter().cloned()).chain(private).chain(vary)
     }
 
@@ -225,8 +227,8 @@ impl Cors {
         for (name, value) in lines {
             put(name.clone(), value.clone());
         }
-        if let Some((name, value)) = private {
-            put(name, value);
+        if private {
+            put(ACCESS_CONTROL_ALLOW_PRIVATE_NETWORK, HeaderValue::from_static("true"));
         }
         if let Some(names) = vary {
             put(VARY, HeaderValue::from_static(names));
@@ -238,16 +240,14 @@ impl Cors {
     fn parts(
         &self,
         verdict: &CorsVerdict,
-    ) -> (&[(HeaderName, HeaderValue)], Option<(HeaderName, HeaderValue)>, Option<&'static str>)
-    {
+    ) -> (&[(HeaderName, HeaderValue)], bool, Option<&'static str>) {
         let preflight = verdict.kind == CorsKind::Preflight;
         let lines: &[_] = match (&verdict.origin, preflight) {
             (None, _) => &[],
             (Some(_), true) => &self.on_preflight,
             (Some(_), false) => &self.on_actual,
         };
-        let private = (verdict.into_private && self.private_network && verdict.origin.is_some())
-            .then(|| (ACCESS_CONTROL_ALLOW_PRIVATE_NETWORK, HeaderValue::from_static("true")));
+        let private = verdict.into_private && self.private_network && verdict.origin.is_some();
         let vary = match (preflight, self.private_network, &self.origins) {
             (true, false, _) => Some(VARY_PREFLIGHT),
             (true, true, _) => Some(VARY_PRIVATE),
