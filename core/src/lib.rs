@@ -106,6 +106,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod class;
 pub mod client;
 pub mod error;
 pub mod head;

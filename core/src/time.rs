@@ -107,6 +107,8 @@ pub enum Timer {
     KeyRefresh,
     /// The keys of a token issuer are being fetched.
     KeyFetch,
+    /// A lease of tokens ends, or whoever grants them has not answered.
+    Lease,
 }
 
 impl Timer {
@@ -126,6 +128,7 @@ impl Timer {
             Self::PoolWait => "wait for a connection",
             Self::KeyRefresh => "key refresh",
             Self::KeyFetch => "key fetch",
+            Self::Lease => "lease of tokens",
         }
     }
 }

@@ -366,6 +366,33 @@ fn a_shadow_says_what_it_would_have_done() {
         assert_eq!(answer.headers().len(), 1, "{answer:?}");
     }
 
+    // Several of them: each is told.
+    let layers: [(Mode, BoxLayer); 3] = [
+        (Mode::Enforce, Box::new(authentication())),
+        (Mode::Shadow, Box::new(access())),
+        (Mode::Shadow, Box::new(Validation)),
+    ];
+    let mut request = asked("PUT", "authorization: Bearer good\r\n");
+    request.policy.expectation.fields = [HeaderName::from_static("x-wanted")].into();
+    let (decision, record) = request.pass(&Stack::new(layers).unwrap());
+    assert_eq!(decision, Decision::Continue);
+    let told: Vec<Refused> = record
+        .events(1)
+        .filter_map(|event| match event {
+            Event::Refused { refused, .. } => Some(refused),
+            _ => None,
+        })
+        .collect();
+    let shadow = |stage, reason| Refused { stage, reason, mode: Mode::Shadow };
+    assert_eq!(
+        told,
+        [
+            shadow(Stage::Authorise, Reason::InsufficientScope),
+            shadow(Stage::Validate, Reason::MissingField),
+        ]
+    );
+    assert_eq!(record.refusals().collect::<Vec<_>>(), told);
+
     let off: [(Mode, BoxLayer); 1] = [(Mode::Off, Box::new(access()))];
     assert!(Stack::new(off).unwrap().is_empty());
 }
@@ -467,11 +494,19 @@ impl Buckets for Single {
     fn peek(&self, now: Instant, cost: u32, charges: &[Charge]) -> Outcome {
         self.0.lock().unwrap().peek(now, cost, charges)
     }
+
+    fn is_idle(&self, now: Instant) -> bool {
+        self.0.lock().unwrap().is_idle(now)
+    }
 }
 
-fn limited(config: RateLimitConfig, routes: &[Quota]) -> Result<Stack, BadRateLimit> {
+fn limited(
+    config: RateLimitConfig,
+    routes: &[(u32, Option<Quota>)],
+) -> Result<Stack, BadRateLimit> {
     let share = |limiter| Single(Mutex::new(limiter));
-    let limit = RateLimit::new(config, [1; 16], routes.iter().copied(), share)?;
+    let routes = routes.iter().map(|(cost, quota)| (Cost(*cost), *quota));
+    let limit = RateLimit::new(config, [1; 16], routes, share)?;
     let layers: [BoxLayer; 3] =
         [Box::new(Identify::default()), Box::new(authentication()), Box::new(limit)];
     Ok(Stack::new(layers.map(|layer| (Mode::Enforce, layer))).unwrap())
@@ -539,7 +574,7 @@ fn classes_routes_and_costs_have_their_own() {
         global: Some(quota(60, 8)),
         ..RateLimitConfig::default()
     };
-    let stack = limited(config.clone(), &[quota(60, 1)]).unwrap();
+    let stack = limited(config.clone(), &[(1, Some(quota(60, 1)))]).unwrap();
     let mut costly = asked("GET", "");
     costly.policy.cost = Cost(3);
     assert_eq!(costly.pass(&stack).1.quota.unwrap().remaining, 1);
@@ -564,6 +599,13 @@ fn classes_routes_and_costs_have_their_own() {
         let classes = vec![class(name, Who::Anyone, Some(quota(1, 1)))];
         let error = limited(RateLimitConfig { classes, ..config.clone() }, &[]).err();
         assert_eq!(error, Some(BadRateLimit::Name(name.to_owned())));
+    }
+    for (cost, own, name, burst) in
+        [(9, None, "global", 8), (5, None, "client", 4), (2, Some(quota(60, 1)), "route", 1)]
+    {
+        let error = limited(config.clone(), &[(1, None), (cost, own)]).err();
+        let (cost, quota) = (Cost(cost), name.to_owned());
+        assert_eq!(error, Some(BadRateLimit::Cost { cost, quota, burst }), "never let through");
     }
     let nothing = RateLimitConfig { client: None, global: None, classes: Vec::new(), ..config };
     assert_eq!(limited(nothing, &[]).err(), Some(BadRateLimit::Limiter(BadLimiter::NoQuota)));

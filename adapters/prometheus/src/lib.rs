@@ -180,7 +180,7 @@ impl Layer for MetricsLayer {
 
     fn on_end(&self, record: &Record, end: &End) {
         self.counted.active.dec();
-        if let Some(refused) = record.refused {
+        for refused in record.refusals() {
             let labels = Refusal {
                 stage: refused.stage.name(),
                 reason: refused.reason.name(),

@@ -132,6 +132,13 @@ impl Fields {
         })
     }
 
+    /// Every field line as bytes.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.spans.iter().map(|span| {
+            (self.slice(span.name, span.name_len), self.slice(span.value, span.value_len))
+        })
+    }
+
     /// Builds a [`HeaderMap`]; the values share the block.
     pub fn to_header_map(&self) -> HeaderMap {
         let mut map = HeaderMap::with_capacity(self.len());

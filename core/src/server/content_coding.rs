@@ -228,8 +228,7 @@ impl Compression {
         head.append(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
         weaken(head);
         // Ranges and length are those of what is not sent.
-        head.remove(&ACCEPT_RANGES);
-        head.remove(&CONTENT_LENGTH);
+        head.retain(&|name| *name != ACCEPT_RANGES && *name != CONTENT_LENGTH);
         Some(coding)
     }
 }
@@ -297,7 +296,7 @@ fn weaken(head: &mut dyn ResponseHead) {
         true
     });
     let Some(strong) = strong else { return };
-    head.remove(&ETAG);
+    head.retain(&|name| *name != ETAG);
     if let Ok(weak) = HeaderValue::from_bytes(&[b"W/", strong.as_bytes()].concat()) {
         head.append(ETAG, weak);
     }

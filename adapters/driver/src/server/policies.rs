@@ -16,8 +16,8 @@ use sinew_core::security::{
     TokenValidator, TrustedProxies, Who,
 };
 use sinew_core::server::{
-    self, Authentication, BoxLayer, Buckets, End, Expectation, Identify, RateLimit,
-    RateLimitConfig, Record, ResponseHead, Shield, Stack, Template, Validation,
+    self, Authentication, BadRateLimit, BoxLayer, Buckets, Cost, End, Expectation, Identify,
+    RateLimit, RateLimitConfig, Record, ResponseHead, Shield, Stack, Template, Validation,
 };
 use sinew_core::time::Instant;
 use sinew_tls::{PeerIdentity, ServerTls};
@@ -212,8 +212,8 @@ pub(super) struct Policies {
     pub(super) cors: Option<(Mode, Cors)>,
     pub(super) security: Option<SecurityPolicy>,
     pub(super) rate_limit: Option<(Mode, RateLimitConfig)>,
-    /// Quotas that routes bring along.
-    pub(super) quotas: Vec<Quota>,
+    /// What requests to each route cost, and the quota that it brings along.
+    pub(super) limits: Vec<(Cost, Option<Quota>)>,
     /// Every route.
     pub(super) routes: Vec<Guard>,
     /// Rules that routes bring along.
@@ -259,7 +259,7 @@ impl Policies {
     /// Notes what a route says of itself.
     pub(super) fn of_route(&mut self, method: Option<&Method>, template: &str, of: &RouteOptions) {
         self.expectations |= of.policy.expectation != Expectation::default();
-        self.quotas.extend(of.policy.quota);
+        self.limits.push((of.policy.cost, of.policy.quota));
         let guarded = of.who.is_some();
         self.routes.push(Guard { method: method.cloned(), template: template.to_owned(), guarded });
         if let Some(who) = &of.who {
@@ -292,7 +292,7 @@ impl Policies {
             cors,
             security,
             rate_limit,
-            quotas,
+            limits,
             routes,
             rules,
             expectations,
@@ -319,12 +319,12 @@ impl Policies {
             add(Mode::Enforce, Box::new(authentication));
             add(access.0, Box::new(access.1));
         }
-        if !quotas.is_empty() && rate_limit.is_none() {
-            return Err(Error::config("a route has a quota: give .rate_limit(…), too"));
-        }
-        if let Some((mode, limits)) = rate_limit {
-            let limit = RateLimit::new(limits, seed(), quotas, Guarded::new);
-            add(mode, Box::new(limit.map_err(|error| Error::config(error.to_string()))?));
+        match rate_limit {
+            Some((mode, config)) => add(mode, Box::new(limit(config, &limits, &routes)?)),
+            None if limits.iter().any(|(_, quota)| quota.is_some()) => {
+                return Err(Error::config("a route has a quota: give .rate_limit(…), too"));
+            }
+            None => {}
         }
         if expectations {
             add(Mode::Enforce, Box::new(Validation));
@@ -340,6 +340,24 @@ impl Policies {
         }
         Stack::new(layers).map_err(|error| Error::config(error.to_string()))
     }
+}
+
+fn limit(
+    config: RateLimitConfig,
+    limits: &[(Cost, Option<Quota>)],
+    routes: &[Guard],
+) -> Result<RateLimit<Guarded>, Error> {
+    RateLimit::new(config, seed(), limits.iter().copied(), Guarded::new).map_err(|error| {
+        let of_route = |wanted| limits.iter().position(|(cost, _)| *cost == wanted);
+        let route = match &error {
+            BadRateLimit::Cost { cost, .. } => of_route(*cost).and_then(|at| routes.get(at)),
+            _ => None,
+        };
+        Error::config(match route {
+            Some(route) => format!("route {}: {error}", route.template),
+            None => error.to_string(),
+        })
+    })
 }
 
 impl SecurityPolicy {
@@ -405,6 +423,10 @@ impl Buckets for Guarded {
 
     fn peek(&self, now: Instant, cost: u32, charges: &[Charge]) -> Outcome {
         self.lock().peek(now, cost, charges)
+    }
+
+    fn is_idle(&self, now: Instant) -> bool {
+        self.lock().is_idle(now)
     }
 }
 
@@ -492,8 +514,8 @@ impl ResponseHead for Response {
         self.fields.iter().filter(|(known, _)| known == name).any(|(_, value)| test(value))
     }
 
-    fn remove(&mut self, name: &HeaderName) {
-        self.fields.retain(|(known, _)| known != name);
+    fn retain(&mut self, keep: &dyn Fn(&HeaderName) -> bool) {
+        self.fields.retain(|(name, _)| keep(name));
     }
 
     fn append(&mut self, name: HeaderName, value: HeaderValue) {

@@ -424,6 +424,15 @@ fn policies_that_make_no_sense_are_refused() {
             (builder().route_with(Method::GET, "/", public, who), "give .security"),
             (builder().route_with(Method::GET, "/", quota, who), "give .rate_limit"),
             (
+                builder().rate_limit(RateLimitConfig::default()).route_with(
+                    Method::GET,
+                    "/dear",
+                    RouteOptions::new().cost(21),
+                    who,
+                ),
+                "route /dear: a request that costs 21 never gets through",
+            ),
+            (
                 builder()
                     .security(Tokens)
                     .route_any("/", RouteOptions::new().allow(Who::Anyone), who)

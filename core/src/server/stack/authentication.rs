@@ -7,6 +7,7 @@ use http::HeaderName;
 use http::header::WWW_AUTHENTICATE;
 
 use super::{Arrival, Decision, Layer, Record, ResponseHead};
+use crate::head::Single;
 use crate::policy::{Mode, Stage};
 use crate::reason::Reason;
 use crate::security::{
@@ -49,7 +50,12 @@ impl Authentication {
 
     fn check(&self, arrival: &Arrival<'_>, record: &mut Record) -> CredentialVerdict {
         let Some(validator) = &self.validator else { return CredentialVerdict::Absent };
-        match Credential::find(arrival.head.fields(), self.api_key.as_ref()) {
+        let fields = arrival.head.fields();
+        let api_key = match &self.api_key {
+            Some(name) => fields.single(name.as_str()),
+            None => Single::Absent,
+        };
+        match Credential::given(record.index.authorization.of(fields), api_key) {
             Err(bad) => CredentialVerdict::Unreadable(bad),
             Ok(None) => CredentialVerdict::Absent,
             Ok(Some(credential)) => {

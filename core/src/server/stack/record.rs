@@ -5,6 +5,7 @@ use core::time::Duration;
 use http::{Extensions, Method, StatusCode};
 
 use super::Arrival;
+use crate::head::Index;
 use crate::limit::Outcome;
 use crate::observe::{Event, RequestId, TraceContext};
 use crate::policy::Refused;
@@ -40,6 +41,10 @@ pub struct Record {
     pub retry_after: Option<Duration>,
     /// The last refusal, also one that was not enforced.
     pub refused: Option<Refused>,
+    /// Those before it, which were not.
+    noted: Vec<Refused>,
+    /// Where the fields stand that several layers look at.
+    pub(super) index: Index,
     /// What earlier layers left for later ones, and for the handler, by type.
     pub extensions: Extensions,
 }
@@ -68,6 +73,8 @@ impl Record {
             quota: None,
             retry_after: None,
             refused: None,
+            noted: Vec::new(),
+            index: Index::new(arrival.head.fields()),
             extensions: Extensions::new(),
         }
     }
@@ -80,21 +87,32 @@ impl Record {
         }
     }
 
+    /// Every refusal, in the order of the stages; only the last one may have been enforced.
+    pub fn refusals(&self) -> impl Iterator<Item = Refused> {
+        self.noted.iter().copied().chain(self.refused)
+    }
+
+    pub(super) fn refuse(&mut self, refused: Refused) {
+        self.noted.extend(self.refused.replace(refused));
+    }
+
     /// Every verdict as an event, in the order of the stages.
     pub fn events(&self, exchange: u64) -> impl Iterator<Item = Event> {
-        let cors = self.cors.as_ref().map(|verdict| Event::Cors {
-            exchange,
-            kind: verdict.kind(),
-            reason: verdict.reason(),
-        });
-        let credential = self.credential.map(|verdict| Event::Credential { exchange, verdict });
-        let access = self.access.map(|verdict| Event::Access { exchange, verdict });
-        let quota = self.quota.map(|outcome| Event::Quota {
-            exchange,
-            quota: outcome.quota,
-            verdict: outcome.verdict,
-        });
-        let refused = self.refused.map(|refused| Event::Refused { exchange, refused });
-        [cors, credential, access, quota, refused].into_iter().flatten()
+        let verdict = move |at| match at {
+            0 => self.cors.as_ref().map(|verdict| Event::Cors {
+                exchange,
+                kind: verdict.kind(),
+                reason: verdict.reason(),
+            }),
+            1 => self.credential.map(|verdict| Event::Credential { exchange, verdict }),
+            2 => self.access.map(|verdict| Event::Access { exchange, verdict }),
+            _ => self.quota.map(|outcome| Event::Quota {
+                exchange,
+                quota: outcome.quota,
+                verdict: outcome.verdict,
+            }),
+        };
+        let refused = move |refused| Event::Refused { exchange, refused };
+        (0..4).filter_map(verdict).chain(self.refusals().map(refused))
     }
 }
