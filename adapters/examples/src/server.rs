@@ -70,6 +70,7 @@ pub fn build<R: Runtime>(
         .content_type(MediaRange::new("application/json")?)
         .body_limit(1024)
         .quota(Quota::new(6, minute, 4)?);
+    let connections = metrics.clone();
     Ok(builder
         .security(security)
         .cors(cors)
@@ -78,8 +79,10 @@ pub fn build<R: Runtime>(
         .route_with(Method::GET, "/health", RouteOptions::new().allow(Who::Anyone), health)
         .route(Method::GET, "/orders/{id}", order)
         .route_with(Method::PUT, "/orders/{id}", json, put_order)
-        .observe(|peer, notice| {
-            if let Notice::Decided(Event::Refused { refused, .. }) = notice {
+        .observe(move |peer, notice| {
+            let Notice::Decided(event) = notice else { return };
+            connections.observe(event);
+            if let Event::Refused { refused, .. } = event {
                 let (stage, reason) = (refused.stage.name(), refused.reason.name());
                 eprintln!("refused: {reason}, at the stage {stage}, of {peer:?}");
             }

@@ -115,6 +115,11 @@ impl Problem {
         self.0.status
     }
 
+    /// Why, for programs, if it is one of the reasons that the server itself knows.
+    pub fn reason(&self) -> Option<Reason> {
+        self.0.reason
+    }
+
     /// The error behind it, which the client does not see.
     pub fn source(&self) -> Option<&(dyn std::error::Error + Send + Sync + 'static)> {
         self.0.source.as_deref()
