@@ -12,6 +12,7 @@
 mod app;
 mod bodies;
 mod calls;
+mod counted;
 mod drops;
 mod faults;
 mod flow;
