@@ -207,7 +207,7 @@ pub(crate) fn server(requests: u64) -> Result<()> {
                         let body = Bytes::from_static(HELLO);
                         server.send_data(now, body).map_err(|_| "a small answer was not taken")?;
                         server.send_end(now, NO_FIELDS)?;
-                        stack.on_end(&record, &End { now, status: Some(StatusCode::OK) });
+                        stack.on_end(&record, &End::new(now, Some(StatusCode::OK)));
                         answered += 1;
                     }
                     Some(_) => return Err("a body that nobody sent".into()),

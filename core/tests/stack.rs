@@ -308,6 +308,7 @@ fn certificates_authenticate_and_tokens_are_bound_to_them() {
         address: None,
         name: Some(PeerName::Spiffe("spiffe://acme.test/cart".into())),
         thumbprint: Some(Thumbprint([2; 32])),
+        ..Peer::default()
     };
     let mut cart = asked("GET", "");
     cart.peer = peer.clone();
@@ -622,7 +623,7 @@ fn too_many_bad_tokens_are_not_even_looked_at() {
         let mut request = asked("GET", &format!("authorization: Bearer {token}\r\n"));
         request.peer.address = Some(address.parse().unwrap());
         let (decision, record) = request.pass(&stack);
-        stack.on_end(&record, &End { now: Instant::from_nanos(5), status: None });
+        stack.on_end(&record, &End::new(Instant::from_nanos(5), None));
         (decision, record.credential)
     };
     let bad = Decision::Refuse(Reason::InvalidToken);
@@ -686,7 +687,7 @@ fn an_application_adds_layers_of_its_own() {
     assert_eq!(record.refused, Some(enforced(Stage::Application, Reason::Unavailable)));
     assert_eq!(record.retry_after, Some(Duration::from_secs(2)));
     assert_eq!(field(&answered(&stack, &record, StatusCode::OK), "x-own"), Some("1"));
-    stack.on_end(&record, &End { now: Instant::ZERO, status: Some(StatusCode::OK) });
+    stack.on_end(&record, &End::new(Instant::ZERO, Some(StatusCode::OK)));
 }
 
 #[test]

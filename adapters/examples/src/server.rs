@@ -36,14 +36,17 @@ pub fn build<R: Runtime>(
     builder: ServerBuilder<R, Threads>,
     metrics: &Metrics,
 ) -> ServerBuilder<R, Threads> {
+    let connections = metrics.clone();
     builder
         .layer(metrics.layer())
         .route_with(Method::GET, "/health", RouteOptions::new().allow(Who::Anyone), health)
         .route(Method::GET, "/orders/{id}", order)
         .route(Method::PUT, "/orders/{id}", put_order)
         .admin(Admin::new().metrics(scrape(metrics)))
-        .observe(|peer, notice| match notice {
-            Notice::Decided(Event::Refused { refused, .. }) => {
+        .observe(move |peer, notice| match notice {
+            Notice::Decided(event) => {
+                connections.observe(event);
+                let Event::Refused { refused, .. } = event else { return };
                 let (stage, reason) = (refused.stage.name(), refused.reason.name());
                 eprintln!("refused: {reason}, at the stage {stage}, of {peer:?}");
             }

@@ -14,5 +14,6 @@ pub use route::{Found, RouteError, Router, RouterBuilder};
 pub use stack::{
     Arrival, Authentication, BadMediaType, BadRateLimit, BoxLayer, Buckets, ClientClass, Cost,
     Decision, End, Expectation, Identify, Layer, LimitFields, MediaRange, OutOfOrder, Peer,
-    RateLimit, RateLimitConfig, Record, ResponseHead, RoutePolicy, Shield, Stack, Validation,
+    RateLimit, RateLimitConfig, Record, ResponseHead, RoutePolicy, Scheme, Shield, Stack,
+    Validation,
 };

@@ -15,7 +15,7 @@ use sinew_core::head::RequestHead;
 use sinew_core::http1::{self, BodySize, NO_FIELDS, Rejected, ServerEvent};
 use sinew_core::problem::Ids;
 use sinew_core::reason::Reason;
-use sinew_core::server::{Arrival, Decision, Params, Template};
+use sinew_core::server::{Arrival, Decision, Params, Record, Template};
 use sinew_core::time::{Epoch, Instant};
 
 use super::cancel::Leave;
@@ -96,7 +96,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             match catch_unwind(asked) {
                 Ok(None) => {}
                 Ok(Some(response)) => return self.respond(now, response),
-                // Nobody knows what it would have said.
+                // The observer did not like what it was told.
                 Err(_) => return self.panicked(now),
             }
         }
@@ -162,7 +162,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         };
         let identity = self.link.identity.get().map(|identity| &**identity);
         let peer = self.link.policy_peer.get_or_init(|| {
-            Box::new(policies::peer(&self.link.peer, identity, service.tls.as_ref()))
+            Box::new(policies::peer(&self.link.peer, identity, service.tls.as_ref(), W::SCHEME))
         });
         let arrival = Arrival {
             now,
@@ -175,7 +175,16 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             policy,
             peer,
         };
-        let (decision, record) = service.stack.on_head(&arrival);
+        let asked = catch_unwind(AssertUnwindSafe(|| service.stack.on_head(&arrival)));
+        let Ok((decision, record)) = asked else {
+            // Nobody knows what it would have said; the request counts all the same.
+            let record = Record::new(&arrival);
+            let passage = self.passage.insert(Passage::new(record, Arc::clone(&service.stack)));
+            passage.plain = true;
+            self.notice(&Notice::Panicked);
+            self.wire.top().close(now);
+            return Some(Problem::because(Reason::Internal).into_response());
+        };
         if service.observer.is_some() {
             let exchange = self.wire.top_ref().exchange();
             for event in record.events(exchange) {
@@ -345,8 +354,15 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
     pub(super) fn end_exchange(&mut self) {
         self.exchange = Exchange::None;
         if let Some(mut passage) = self.passage.take() {
-            let by_the_machine = || self.wire.top_ref().error().and_then(|error| error.status());
-            passage.status = passage.status.or_else(by_the_machine);
+            let top = self.wire.top_ref();
+            if passage.status.is_none()
+                && let Some(error) = top.error()
+                && let Some(status) = error.status()
+            {
+                // The machine has answered by itself.
+                (passage.status, passage.reason) = (Some(status), Some(Reason::of(&error)));
+            }
+            passage.bodies = top.body_bytes();
             passage.seen = self.runtime.now();
         }
         self.span.end(self.wire.top_ref().error());
@@ -362,7 +378,6 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         let mut response = response;
         if let Some(passage) = &mut self.passage {
             self.service.stack.on_response(&passage.record, &mut response);
-            passage.answered(now, response.status);
         }
         let Response { status, fields, body, malformed, .. } = response;
         let leaves = self.leaves_http(status);
@@ -385,6 +400,8 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             self.link.refuse_switch(top.exchange(), error.into());
             self.stirred = true;
             self.seen.drained = false;
+        } else if let Some(passage) = &mut self.passage {
+            passage.answered(now, status, None);
         }
     }
 
@@ -433,13 +450,12 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             return Err(sinew_core::Error::usage(Misuse::FieldValue, Phase::ResponseHead));
         }
         let reason = response.reason();
-        match &mut self.passage {
+        match &self.passage {
             Some(passage) => {
                 if !passage.plain {
                     self.service.stack.on_response(&passage.record, &mut response);
                 }
                 response.write_problem(&passage.record.ids());
-                passage.answered(now, response.status);
             }
             None => response.write_problem(&Ids::default()),
         }
@@ -485,6 +501,9 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         let lines = fields.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
         top.send_response(now, status, lines, size)?;
         self.span.answered(status, reason);
+        if let Some(passage) = &mut self.passage {
+            passage.answered(now, status, reason);
+        }
         let top = self.wire.top();
         if streamed && top.response_open() {
             let pulse = pulse.map(|pulse| {

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use sinew_core::http1::{self, ServerEvent};
 use sinew_core::machine::{Layered, Machine, Seen, Status, Step, Wire};
+use sinew_core::server::Scheme;
 use sinew_core::time::{Deadline, Instant};
 use sinew_tls::{PeerIdentity, Tls};
 
@@ -35,6 +36,9 @@ pub trait ServerWire:
     + Unpin
     + 'static
 {
+    /// What it speaks.
+    const SCHEME: Scheme;
+
     /// Whom the peer's certificate names, once the handshake is complete.
     fn identity(&self) -> Option<Arc<PeerIdentity>>;
 
@@ -48,6 +52,8 @@ pub trait ServerWire:
 }
 
 impl ServerWire for http1::Server {
+    const SCHEME: Scheme = Scheme::Http;
+
     fn identity(&self) -> Option<Arc<PeerIdentity>> {
         None
     }
@@ -62,6 +68,8 @@ impl ServerWire for http1::Server {
 }
 
 impl ServerWire for Tls<http1::Server> {
+    const SCHEME: Scheme = Scheme::Https;
+
     fn identity(&self) -> Option<Arc<PeerIdentity>> {
         self.shared_peer_identity()
     }

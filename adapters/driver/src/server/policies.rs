@@ -9,15 +9,17 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use sinew_auth::JwtVerifier;
+use sinew_core::http1::BodyBytes;
 use sinew_core::limit::{Charge, Outcome, Quota, RateLimiter};
 use sinew_core::policy::{Mode, Refused, Stage};
+use sinew_core::reason::Reason;
 use sinew_core::security::{
     Access, Challenge, Cors, Credential, Principal, Routes, Rule, Thumbprint, TokenError,
     TokenValidator, TrustedProxies, Who,
 };
 use sinew_core::server::{
     self, Authentication, BadRateLimit, BoxLayer, Buckets, Cost, End, Expectation, Identify,
-    RateLimit, RateLimitConfig, Record, ResponseHead, Shield, Stack, Template, Validation,
+    RateLimit, RateLimitConfig, Record, ResponseHead, Scheme, Shield, Stack, Template, Validation,
 };
 use sinew_core::time::Instant;
 use sinew_tls::{PeerIdentity, ServerTls};
@@ -455,6 +457,7 @@ pub(super) fn peer(
     peer: &io::Peer,
     identity: Option<&PeerIdentity>,
     tls: Option<&ServerTls>,
+    scheme: Scheme,
 ) -> server::Peer {
     server::Peer {
         address: match peer {
@@ -465,6 +468,7 @@ pub(super) fn peer(
         thumbprint: identity
             .zip(tls)
             .and_then(|(identity, tls)| tls.thumbprint(identity.certificate())),
+        scheme,
     }
 }
 
@@ -480,6 +484,10 @@ pub(super) struct Passage {
     pub(super) plain: bool,
     /// What was answered.
     pub(super) status: Option<StatusCode>,
+    /// Why, where the answer says so.
+    pub(super) reason: Option<Reason>,
+    /// How much of the bodies passed.
+    pub(super) bodies: BodyBytes,
     /// When something last happened.
     pub(super) seen: Instant,
 }
@@ -487,17 +495,29 @@ pub(super) struct Passage {
 impl Passage {
     pub(super) fn new(record: Record, stack: Arc<Stack>) -> Self {
         let seen = record.arrived;
-        Self { record: Arc::new(record), stack, described: false, plain: false, status: None, seen }
+        Self {
+            record: Arc::new(record),
+            stack,
+            described: false,
+            plain: false,
+            status: None,
+            reason: None,
+            bodies: BodyBytes::default(),
+            seen,
+        }
     }
 
-    pub(super) fn answered(&mut self, now: Instant, status: StatusCode) {
-        (self.seen, self.status) = (now, Some(status));
+    pub(super) fn answered(&mut self, now: Instant, status: StatusCode, reason: Option<Reason>) {
+        (self.seen, self.status, self.reason) = (now, Some(status), reason);
     }
 }
 
 impl Drop for Passage {
     fn drop(&mut self) {
-        self.stack.on_end(&self.record, &End { now: self.seen, status: self.status });
+        let BodyBytes { received, sent } = self.bodies;
+        let Self { seen, status, reason, .. } = *self;
+        let end = End { now: seen, status, reason, request_body: received, response_body: sent };
+        self.stack.on_end(&self.record, &end);
     }
 }
 

@@ -116,7 +116,8 @@ impl Problem {
         self.0.status
     }
 
-    pub(super) fn reason(&self) -> Option<Reason> {
+    /// Why, for programs, if it is one of the reasons that the server itself knows.
+    pub fn reason(&self) -> Option<Reason> {
         self.0.reason
     }
 

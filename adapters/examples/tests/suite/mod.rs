@@ -17,6 +17,7 @@ mod calls;
 mod cancel;
 mod clock;
 mod codings;
+mod counted;
 mod drops;
 mod faults;
 mod flow;

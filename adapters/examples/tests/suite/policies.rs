@@ -64,7 +64,7 @@ async fn count(request: Request) -> Result<String, Problem> {
 }
 
 /// Callers with a token are known; `/admin` is for the role, `/public` for everyone.
-fn guarded(builder: Builder) -> Builder {
+pub(super) fn guarded(builder: Builder) -> Builder {
     let admin = Rule {
         roles: vec!["admin".into()],
         ..Rule::allow(
@@ -123,13 +123,13 @@ async fn site(security: Security) -> Site {
     Site::run(security, guarded(rt::RestServer::builder()).listen("127.0.0.1:0")).await
 }
 
-fn ask(socket: &mut Raw, line: &str, fields: &str, body: &str) -> Answer {
+pub(super) fn ask(socket: &mut Raw, line: &str, fields: &str, body: &str) -> Answer {
     socket.send(format!("{line} HTTP/1.1\r\nhost: a\r\n{fields}\r\n{body}"));
     socket.answer().unwrap()
 }
 
 /// An answer and what its document says. Document and head name the request alike.
-fn problem(answer: &Answer) -> (u16, String) {
+pub(super) fn problem(answer: &Answer) -> (u16, String) {
     assert_eq!(answer.field("content-type"), Some("application/problem+json"), "{answer:?}");
     let document: Value = serde_json::from_slice(&answer.body).unwrap();
     assert_eq!(document["status"], answer.status());

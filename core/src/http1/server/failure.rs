@@ -95,6 +95,7 @@ impl Server {
         outbox.put(b"connection: close\r\n\r\n");
         if self.asked != Asked::Head {
             outbox.put(body.as_bytes());
+            self.bodies.sent += body.len() as u64;
         }
         self.log.record(observe::Event::Responded { exchange: self.exchange, status });
     }

@@ -170,8 +170,10 @@ impl Server {
         if !self.can_send() {
             return Err(Rejected::Full(data));
         }
+        let bytes = if self.encoder == Encoder::Swallow { 0 } else { data.len() as u64 };
         let queued = self.encoder.data(&mut self.outbox, data);
         queued.map_err(|misuse| self.misuse(misuse))?;
+        self.bodies.sent += bytes;
         self.watch_writes(now);
         Ok(())
     }

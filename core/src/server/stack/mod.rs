@@ -33,7 +33,7 @@ use super::Template;
 use crate::policy::{Mode, Refused, Stage};
 use crate::reason::Reason;
 
-pub use arrival::{Arrival, Cost, Peer, RoutePolicy};
+pub use arrival::{Arrival, Cost, Peer, RoutePolicy, Scheme};
 pub use authentication::Authentication;
 pub use identify::Identify;
 pub use rate_limit::{BadRateLimit, Buckets, ClientClass, LimitFields, RateLimit, RateLimitConfig};

@@ -4,13 +4,14 @@ use core::time::Duration;
 
 use http::{Extensions, Method, StatusCode};
 
-use super::Arrival;
+use super::{Arrival, Scheme};
 use crate::head::Index;
 use crate::limit::Outcome;
 use crate::observe::{Event, RequestId, TraceContext};
 use crate::policy::Refused;
 use crate::problem::Ids;
 use crate::propagation::CallContext;
+use crate::reason::Reason;
 use crate::security::{AccessVerdict, CorsVerdict, CredentialVerdict, SecurityContext};
 use crate::time::Instant;
 
@@ -21,6 +22,8 @@ pub struct Record {
     pub arrived: Instant,
     /// The method.
     pub method: Method,
+    /// What the other end speaks.
+    pub scheme: Scheme,
     /// The index of the route's template.
     pub route: Option<usize>,
     /// By what the request is found again.
@@ -56,13 +59,28 @@ pub struct End {
     pub now: Instant,
     /// The status of the answer; `None` if there was none.
     pub status: Option<StatusCode>,
+    /// Why, where the answer is a [problem](crate::problem) that says so.
+    pub reason: Option<Reason>,
+    /// Bytes of the request's body that came, as they were transferred, without framing.
+    pub request_body: u64,
+    /// Bytes of the answer's body that went out, likewise.
+    pub response_body: u64,
+}
+
+impl End {
+    /// An end of which no more is known.
+    pub const fn new(now: Instant, status: Option<StatusCode>) -> Self {
+        Self { now, status, reason: None, request_body: 0, response_body: 0 }
+    }
 }
 
 impl Record {
-    pub(super) fn new(arrival: &Arrival<'_>) -> Self {
+    /// Nothing is known yet but the request itself.
+    pub fn new(arrival: &Arrival<'_>) -> Self {
         Self {
             arrived: arrival.now,
             method: arrival.head.method().clone(),
+            scheme: arrival.peer.scheme,
             route: arrival.route,
             request_id: None,
             context: CallContext { priority: arrival.policy.priority, ..CallContext::default() },
