@@ -106,14 +106,15 @@ fn server(requests: u64, depth: usize) -> Result<()> {
         let mut seen = Seen::default();
         loop {
             match server.step(seen) {
-                Step::Poll => match server.poll_event(now)? {
-                    Some(ServerEvent::Request { head, .. }) => {
+                Step::Poll => match server.poll_event(now) {
+                    Ok(Some(ServerEvent::Request { head, .. })) => {
                         black_box((head.method(), head.path(), head.header("authorization")));
                         answer(&mut server, now)?;
                         answered += 1;
                     }
-                    Some(_) => return Err("a body that nobody sent".into()),
-                    None => seen.drained = true,
+                    Ok(Some(_)) => return Err("a body that nobody sent".into()),
+                    Ok(None) => seen.drained = true,
+                    Err(error) => return Err(error.into()),
                 },
                 Step::Write => drain(&mut server, &mut seen),
                 Step::Read => seen.read_blocked = true,
@@ -160,13 +161,14 @@ fn client(requests: u64, depth: u32) -> Result<()> {
         let mut body = 0;
         loop {
             match client.step(seen) {
-                Step::Poll => match client.poll_event(now)? {
-                    Some(ClientEvent::Response { head, .. }) => {
+                Step::Poll => match client.poll_event(now) {
+                    Ok(Some(ClientEvent::Response { head, .. })) => {
                         black_box((head.status(), head.header("content-type")));
                     }
-                    Some(ClientEvent::Data(data)) => body += data.len(),
-                    Some(_) => {}
-                    None => seen.drained = true,
+                    Ok(Some(ClientEvent::Data(data))) => body += data.len(),
+                    Ok(Some(_)) => {}
+                    Ok(None) => seen.drained = true,
+                    Err(error) => return Err(error.into()),
                 },
                 Step::Write => {
                     drain(&mut client, &mut seen);

@@ -3,6 +3,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::chunked::{Chunked, Piece};
+use super::encode;
 use super::framing::Framing;
 use super::limits::Limits;
 use crate::error::{Kind, Limit, Misuse};
@@ -166,12 +167,23 @@ impl Encoder {
         Ok(())
     }
 
-    /// Whether the body may end here.
-    pub(crate) fn check_end(self) -> Result<(), Misuse> {
+    /// Ends the body, where it may end here.
+    pub(crate) fn end<N: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &mut self,
+        outbox: &mut Outbox,
+        trailers: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<(), Misuse> {
         match self {
-            Self::Done => Err(Misuse::NoBodyDue),
-            Self::Length(left) if left > 0 => Err(Misuse::BodyTooShort),
-            _ => Ok(()),
+            Self::Done => return Err(Misuse::NoBodyDue),
+            Self::Length(left) if *left > 0 => return Err(Misuse::BodyTooShort),
+            Self::Chunked => {
+                let mut section = outbox.draft();
+                encode::last_chunk(&mut section, trailers)?;
+                section.finish();
+            }
+            _ => encode::check_trailers(trailers, |_, _| {})?,
         }
+        *self = Self::Done;
+        Ok(())
     }
 }

@@ -3,6 +3,7 @@
 use http::StatusCode;
 
 use crate::error::{Error, Kind, Limit, Phase, Violation};
+use crate::head::Fields;
 use crate::http1::body::{Decoded, Decoder};
 use crate::http1::framing::Framing;
 use crate::http1::message::BodySize;
@@ -11,13 +12,17 @@ use crate::http1::state::{Half, Transition};
 use crate::http1::upgrade;
 use crate::machine::CloseReason;
 use crate::observe::{self};
-use crate::time::{Deadline, Instant, Timer};
+use crate::time::{Instant, Timer};
 
 use super::{Client, ClientEvent};
 
 impl Client {
     /// Parses on demand.
     pub(super) fn advance(&mut self, now: Instant) -> Result<Option<ClientEvent>, Error> {
+        if let Some(error) = self.error {
+            self.inbox.clear();
+            return Err(error);
+        }
         if self.closed.is_some() {
             self.inbox.clear();
             return Ok(None);
@@ -37,6 +42,7 @@ impl Client {
                 }
                 Ok(None)
             }
+            (_, Half::Idle) if self.inbox.is_empty() && !self.eof => Ok(None),
             (_, Half::Idle) if self.is_premature() => {
                 // https://www.rfc-editor.org/rfc/rfc9112#section-9.2
                 let unasked = Kind::Peer(Violation::UnexpectedResponse);
@@ -71,7 +77,7 @@ impl Client {
         let framing = parsed.framing.response(version, status, &self.asked);
         let keep = parsed.framing.keeps_alive(version);
         let chosen = parsed.framing.upgrade(version);
-        let head = parsed.into_head(self.parser.take_fields(&mut self.inbox));
+        let head = parsed.into_head(self.take_fields());
         let framing = match framing {
             Ok(framing) => framing,
             Err(violation) => return Err(self.fail(Kind::Peer(violation), Phase::ResponseHead)),
@@ -137,12 +143,20 @@ impl Client {
             self.wait_continue = None;
             self.continue_due = true;
         }
-        Ok(ClientEvent::Informational(parsed.into_head(self.parser.take_fields(&mut self.inbox))))
+        Ok(ClientEvent::Informational(parsed.into_head(self.take_fields())))
+    }
+
+    fn take_fields(&mut self) -> Fields {
+        let fields = self.parser.take_fields(&mut self.inbox);
+        self.taken = self.taken.saturating_add(fields.block().len() as u64);
+        fields
     }
 
     pub(super) fn next_body(&mut self, now: Instant) -> Result<Option<ClientEvent>, Error> {
         let limits = &self.config.limits;
+        let before = self.inbox.len();
         let polled = self.decoder.poll(&mut self.inbox, limits, limits.body, self.eof);
+        self.taken = self.taken.saturating_add((before - self.inbox.len()) as u64);
         match polled.map_err(|kind| self.fail(kind, Phase::ResponseBody))? {
             None => Ok(None),
             Some(Decoded::Data(data)) => {
@@ -160,8 +174,7 @@ impl Client {
 
     /// The next piece of the body must come within the limit.
     pub(super) fn await_body(&mut self, now: Instant) {
-        self.received_mark = self.received.saturating_add(self.inbox.len() as u64);
-        self.timer =
-            self.between_bytes.map(|limit| Deadline { at: now + limit, why: Timer::BodyRead });
+        self.received_mark = self.received();
+        self.arm(Timer::BodyRead, self.between_bytes.map(|limit| now + limit));
     }
 }
