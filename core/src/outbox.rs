@@ -201,7 +201,7 @@ pub(crate) struct Draft<'a> {
 }
 
 /// What room for a head is made of, a step at a time.
-static ROOM: [u8; 256] = [0; 256];
+static ROOM: [u8; 384] = [0; 384];
 
 impl Draft<'_> {
     /// Appends `bytes`.

@@ -166,10 +166,11 @@ pub(crate) fn is_host(authority: &[u8]) -> bool {
     match rest {
         [] => true,
         [b':', port @ ..] => {
-            let value = port.iter().try_fold(0u32, |value, digit| {
-                digit.is_ascii_digit().then(|| (value * 10 + u32::from(digit - b'0')).min(65_536))
-            });
-            value.is_some_and(|port| port <= 65_535)
+            let mut value = 0;
+            port.iter().all(|digit| {
+                value = value * 10 + u32::from(digit.wrapping_sub(b'0'));
+                digit.is_ascii_digit() && value <= 65_535
+            })
         }
         _ => false,
     }

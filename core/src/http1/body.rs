@@ -85,8 +85,13 @@ impl Decoder {
                     return Err(Kind::Limit(Limit::Body));
                 }
                 let here = usize::try_from(*left).unwrap_or(usize::MAX).min(inbox.len());
+                let whole = *announced == 0 && here as u64 == *left;
                 *left -= here as u64;
                 *announced += here as u64;
+                if whole && here > 0 {
+                    // At most one such piece a message, and its head holds the same block as a rule.
+                    return Ok(Some(Decoded::Data(inbox.split_to(here).freeze())));
+                }
                 here
             }
             Coding::Chunked(chunked) => {

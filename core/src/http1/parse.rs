@@ -554,3 +554,58 @@ impl TrailerParser {
         Ok(polled.then(|| self.lines.finish(inbox)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(line: &Line<'_>) -> (Vec<u8>, usize, Vec<u8>) {
+        (line.name.to_vec(), line.lead, line.value.to_vec())
+    }
+
+    #[test]
+    fn a_usual_line_is_taken_for_the_same_as_any_line() {
+        let lines: [&[u8]; 6] = [
+            b"X-Request-Id: 7b1f9f0e-5f8a-4a55-9a30-2c1d6e1f7a10\r\n",
+            b"Content-Type: text/plain; charset=\"utf-8\"\r\nnext",
+            b"Host: inventory.mesh.local:8080\r\n\r\n",
+            b"a: b\r\n0123456789abcdef",
+            b"Accept:  \t two  \r\n",
+            b"E:\r\n",
+        ];
+        let mut usual = 0;
+        for line in lines {
+            for at in 0..line.len() {
+                for byte in 0..=255 {
+                    let mut line = line.to_vec();
+                    line[at] = byte;
+                    let Some((taken, behind)) = Line::usual(&line) else { continue };
+                    let end = line.len() - behind.len() - 2;
+                    assert_eq!(&line[end..end + 2], b"\r\n");
+                    let any = Line::parse(&line[..end]).expect("what is usual is sound");
+                    assert_eq!(parts(&taken), parts(&any), "{:?}", line.escape_ascii());
+                    usual += 1;
+                }
+            }
+            let (all, _) = line.split_at(memchr(b'\n', line).unwrap() - 1);
+            assert!(Line::parse(all).is_ok());
+        }
+        assert!(usual > 10_000, "{usual}");
+    }
+
+    #[test]
+    fn a_line_that_is_not_sound_is_refused_for_what_is_wrong() {
+        for (line, violation) in [
+            (&b"no colon"[..], Violation::FieldName),
+            (b"", Violation::FieldName),
+            (b": empty", Violation::FieldName),
+            (b"sp ace: x", Violation::FieldName),
+            (b"name : x", Violation::FieldName),
+            (b"name: \0", Violation::FieldValue),
+            (b"name: a\rb", Violation::FieldValue),
+            (b"name: \x7f", Violation::FieldValue),
+        ] {
+            assert_eq!(Line::parse(line).err(), Some(Kind::Peer(violation)));
+        }
+    }
+}

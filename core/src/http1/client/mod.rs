@@ -42,7 +42,8 @@ pub enum ClientEvent {
         /// What follows.
         body: BodySize,
     },
-    /// Bytes of the response body.
+    /// Bytes of the response body. A body that came whole with its head, and any piece of 256 bytes or
+    /// more, is a slice of the read buffer: copy what is kept for long.
     Data(Bytes),
     /// The response body is complete.
     End(Option<Fields>),

@@ -18,6 +18,7 @@ use super::{Client, ClientEvent};
 
 impl Client {
     /// Parses on demand.
+    #[inline]
     pub(super) fn advance(&mut self, now: Instant) -> Result<Option<ClientEvent>, Error> {
         if let Some(error) = self.error {
             self.inbox.clear();
@@ -57,7 +58,7 @@ impl Client {
     pub(super) fn next_response(&mut self, now: Instant) -> Result<Option<ClientEvent>, Error> {
         match self.parser.poll(&mut self.inbox, &self.config.limits) {
             Err(kind) => Err(self.fail(kind, Phase::ResponseHead)),
-            Ok(Some(parsed)) => self.accept(now, parsed).map(Some),
+            Ok(Some(parsed)) => self.accept(now, parsed),
             Ok(None) if self.eof => Err(self.fail(Kind::Truncated, Phase::ResponseHead)),
             Ok(None) => Ok(None),
         }
@@ -68,7 +69,7 @@ impl Client {
         &mut self,
         now: Instant,
         parsed: Parsed<ResponseFirst>,
-    ) -> Result<ClientEvent, Error> {
+    ) -> Result<Option<ClientEvent>, Error> {
         let status = parsed.first.status;
         let version = parsed.first.version;
         if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
@@ -125,13 +126,13 @@ impl Client {
             self.await_body(now);
         }
         self.settle(now);
-        Ok(ClientEvent::Response { head, body })
+        Ok(Some(ClientEvent::Response { head, body }))
     }
 
     pub(super) fn accept_interim(
         &mut self,
         parsed: Parsed<ResponseFirst>,
-    ) -> Result<ClientEvent, Error> {
+    ) -> Result<Option<ClientEvent>, Error> {
         let status = parsed.first.status;
         if self.interim >= self.config.limits.interim {
             return Err(self.fail(Kind::Limit(Limit::Interim), Phase::ResponseHead));
@@ -143,7 +144,7 @@ impl Client {
             self.wait_continue = None;
             self.continue_due = true;
         }
-        Ok(ClientEvent::Informational(parsed.into_head(self.take_fields())))
+        Ok(Some(ClientEvent::Informational(parsed.into_head(self.take_fields()))))
     }
 
     fn take_fields(&mut self) -> Fields {
