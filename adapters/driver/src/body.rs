@@ -16,6 +16,9 @@ use crate::error::{BoxError, Error, ErrorKind, Origin};
 
 type Boxed = Pin<Box<dyn http_body::Body<Data = Bytes, Error = Error> + Send>>;
 
+/// Collected bodies below this many bytes are copied out of the buffer that they were read into.
+const COPY_BELOW: usize = 256;
+
 /// A request or response body: nothing, bytes, or a stream with back-pressure and trailers.
 ///
 /// It is an [`http_body::Body`]. Dropping it half-way is fine: the connection is drained or closed.
@@ -161,7 +164,13 @@ impl Body {
                 Err(frame) => trailers = frame.into_trailers().ok(),
             }
         }
-        Ok((if rest.is_empty() { first } else { rest.freeze() }, trailers))
+        // Who collects a body may keep it: a small one must not keep a whole read buffer alive.
+        let bytes = match rest.is_empty() {
+            true if first.len() < COPY_BELOW => Bytes::copy_from_slice(&first),
+            true => first,
+            false => rest.freeze(),
+        };
+        Ok((bytes, trailers))
     }
 }
 

@@ -13,7 +13,7 @@ mod target;
 pub use fields::Fields;
 pub(crate) use fields::{Span, SpanTable};
 pub(crate) use index::{Index, Place, Single};
-pub(crate) use name::{is_name, same_name};
+pub(crate) use name::{NameFilter, is_name, same_name};
 pub use request::RequestHead;
 pub use response::ResponseHead;
 pub use target::TargetForm;
