@@ -54,6 +54,14 @@ fn values_lose_the_white_space_round_them_and_nothing_else() {
 }
 
 #[test]
+fn names_of_any_length_are_names() {
+    for len in 1..70 {
+        let line = format!("{}: b", "h".repeat(len));
+        assert_eq!(serve(request(&format!("{line}\r\n"))).only().fields[1], line);
+    }
+}
+
+#[test]
 fn bad_names_are_refused() {
     for line in [
         "a",
