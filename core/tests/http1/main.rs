@@ -2,6 +2,8 @@
 //! they write. Each input is fed in many cuts, all of which must tell the same.
 
 #![expect(clippy::unwrap_used, reason = "outside of `#[test]` too, a test stops where it is wrong")]
+#![expect(clippy::unnecessary_wraps, reason = "written as it is compared")]
+#![expect(clippy::format_collect, reason = "a test may be slow")]
 
 mod chunked;
 mod client;
