@@ -152,11 +152,12 @@ impl FramingFields {
         if status == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(Framing::Tunnel);
         }
-        if has_no_content(status) || *asked == Asked::Head {
-            return Ok(Framing::Empty);
-        }
+        // https://www.rfc-editor.org/rfc/rfc9110#section-9.3.6: any 2xx, so that 204 is no exception.
         if *asked == Asked::Connect && status.is_success() {
             return Ok(Framing::Tunnel);
+        }
+        if has_no_content(status) || *asked == Asked::Head {
+            return Ok(Framing::Empty);
         }
         self.body(version, Framing::UntilClose)
     }
