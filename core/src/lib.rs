@@ -13,6 +13,8 @@
 //! | [`head`] | request and response heads, indexed over one block |
 //! | [`http1`] | HTTP/1.1, both roles |
 //! | [`client`] | what a client decides above one connection: the pool |
+//! | [`resilience`] | what a client does when things go wrong: retry, backoff, budget, breaker |
+//! | [`jitter`] | spread from a seed |
 //! | [`server`] | what a server decides above one connection: the route, and the stack of policies |
 //! | [`policy`] | what all policies share |
 //! | [`reason`] | why a request was refused, and with which status |
@@ -107,9 +109,11 @@
 //! ```
 
 pub mod client;
+mod date;
 pub mod error;
 pub mod head;
 pub mod http1;
+pub mod jitter;
 pub mod limit;
 pub mod machine;
 pub mod observe;
@@ -118,6 +122,7 @@ pub mod policy;
 pub mod problem;
 pub mod propagation;
 pub mod reason;
+pub mod resilience;
 pub mod security;
 pub mod server;
 pub mod time;
