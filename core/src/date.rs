@@ -207,7 +207,7 @@ mod tests {
     fn two_digits_of_a_year_are_at_most_fifty_years_ahead() {
         let at = |year| days(year, 7, 1).unwrap() * 86_400;
         let read = |text: &str, year| parse(text.as_bytes(), at(year)).map(|s| civil(s / 86_400).0);
-        assert_eq!(read("Wednesday, 01-Jan-70 00:00:00 GMT", 2020), None, "that was a Thursday");
+        assert_eq!(read("Wednesday, 01-Jan-70 00:00:00 GMT", 2019), None, "a Thursday");
         assert_eq!(read("Thursday, 01-Jan-70 00:00:00 GMT", 2019), Some(1970));
         assert_eq!(read("Wednesday, 01-Jan-70 00:00:00 GMT", 2021), Some(2070));
         assert_eq!(read("Friday, 01-Jan-99 00:00:00 GMT", 2026), Some(1999));

@@ -7,10 +7,14 @@
 mod backoff;
 mod breaker;
 mod budget;
+mod deadline;
+mod hedge;
+mod latencies;
 mod outcome;
 mod retry;
 mod retry_after;
-pub(crate) mod window;
+mod timeout;
+mod window;
 
 pub use backoff::{Backoff, BadBackoff};
 pub use breaker::{
@@ -18,8 +22,14 @@ pub use breaker::{
     Permit, Trip,
 };
 pub use budget::{BadBudget, Budget, BudgetConfig, BudgetReason};
+pub use deadline::{
+    Arrival, BadDeadline, BadTimeout, DeadlineConfig, Departure, TimeoutField, TimeoutValue, Trust,
+};
+pub use hedge::{BadHedge, Hedge, HedgeConfig, NoHedge};
+pub use latencies::Latencies;
 pub use outcome::{Outcome, Report};
 pub use retry::{
     Attempt, BadRetry, NoRetry, Replay, RetryFacts, RetryPolicy, RetryVerdict, Safety,
 };
 pub use retry_after::RetryAfter;
+pub use timeout::{BadTimeouts, Timeouts};

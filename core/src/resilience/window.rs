@@ -5,12 +5,12 @@ use core::time::Duration;
 use crate::time::Instant;
 
 /// Buckets of a window: it forgets a tenth at a time.
-pub(crate) const BUCKETS: u64 = 10;
+pub(super) const BUCKETS: u64 = 10;
 
 /// `N` counters over a sliding window of ten buckets. What it counts is between nine and ten tenths of
 /// the window old at most. A clock that goes back adds to the newest bucket.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct Window<const N: usize> {
+pub(super) struct Window<const N: usize> {
     /// Nanoseconds of a bucket, at least 1.
     width: u64,
     /// The number of the newest bucket since the origin of time.
@@ -20,7 +20,7 @@ pub(crate) struct Window<const N: usize> {
 }
 
 impl<const N: usize> Window<N> {
-    pub(crate) fn new(length: Duration) -> Self {
+    pub(super) fn new(length: Duration) -> Self {
         let nanos = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
         Self {
             width: (nanos / BUCKETS).max(1),
@@ -31,7 +31,7 @@ impl<const N: usize> Window<N> {
     }
 
     /// Adds one to each of these counters.
-    pub(crate) fn add(&mut self, now: Instant, ones: [bool; N]) {
+    pub(super) fn add(&mut self, now: Instant, ones: [bool; N]) {
         self.advance(now);
         let Some(bucket) = self.buckets.get_mut((self.newest % BUCKETS) as usize) else { return };
         for ((count, sum), one) in bucket.iter_mut().zip(&mut self.sums).zip(ones) {
@@ -44,13 +44,13 @@ impl<const N: usize> Window<N> {
     }
 
     /// The counts of the window that ends now.
-    pub(crate) fn sums(&mut self, now: Instant) -> [u32; N] {
+    pub(super) fn sums(&mut self, now: Instant) -> [u32; N] {
         self.advance(now);
         self.sums
     }
 
     /// Forgets everything.
-    pub(crate) fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.buckets = [[0; N]; BUCKETS as usize];
         self.sums = [0; N];
     }
