@@ -349,7 +349,12 @@ impl Breaker {
                 };
                 let in_a_row = *consecutive >= self.config.consecutive;
                 self.window.add(now, [true, failed, slow, false]);
-                let trip = if in_a_row { Some(Trip::Consecutive) } else { self.rates(now) };
+                // A good answer opens nothing, though it may be the one that makes the rate count.
+                let trip = match (in_a_row, failed || slow) {
+                    (true, true) => Some(Trip::Consecutive),
+                    (false, true) => self.rates(now),
+                    (_, false) => None,
+                };
                 trip.map(|why| self.open(now, why, report.retry_after))
             }
             (State::HalfOpen { successes, leases }, Some(probe)) => {
@@ -445,6 +450,11 @@ impl Breaker {
                 busy < usize::from(self.config.probes.saturating_sub(*successes))
             }
         }
+    }
+
+    /// The epoch that its permits are of now.
+    pub const fn epoch(&self) -> Epoch {
+        self.epoch
     }
 
     /// What it was built from.
