@@ -143,8 +143,9 @@ fn rfc850(text: &[u8], now: u64) -> Option<Parts<'_>> {
 
 /// `08:49:37`
 fn clock(text: &[u8]) -> Option<[u64; 3]> {
-    let [a, b, b':', c, d, b':', e, f] = *text else { return None };
-    Some([digits(&[a, b])?, digits(&[c, d])?, digits(&[e, f])?])
+    let two = |part: &[u8]| if part.len() == 2 { digits(part) } else { None };
+    let mut parts = text.splitn(3, |byte| *byte == b':').map(two);
+    Some([parts.next()??, parts.next()??, parts.next()??])
 }
 
 fn month_of(name: &[u8]) -> Option<u64> {

@@ -398,7 +398,8 @@ impl Pool {
     /// together.
     fn spread_age(&mut self) -> Duration {
         let tenth = self.config.max_age / 10;
-        let (low, high) = (self.config.max_age - tenth, self.config.max_age.saturating_add(tenth));
+        let (low, high) =
+            (self.config.max_age.saturating_sub(tenth), self.config.max_age.saturating_add(tenth));
         self.jitter.between(low, high)
     }
 

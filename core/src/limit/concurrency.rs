@@ -134,6 +134,7 @@ impl Concurrency {
     }
 
     /// A call is over, and says nothing: its caller gave it up, or it was never sent.
+    #[expect(clippy::needless_pass_by_value, reason = "a place is given back once")]
     pub fn release(&mut self, place: Place) {
         let Place(()) = place;
         self.in_flight = self.in_flight.saturating_sub(1);

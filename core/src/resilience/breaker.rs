@@ -332,6 +332,7 @@ impl Breaker {
     }
 
     /// The head is there, or will not come.
+    #[expect(clippy::needless_pass_by_value, reason = "a permit is given back once")]
     pub fn settle(&mut self, now: Instant, permit: Permit, report: Report) -> Option<Change> {
         let change = self.handle_timeout(now);
         if permit.epoch != self.epoch {
@@ -370,6 +371,7 @@ impl Breaker {
     }
 
     /// The attempt was given up by its caller, or never made: it says nothing.
+    #[expect(clippy::needless_pass_by_value, reason = "a permit is given back once")]
     pub fn release(&mut self, permit: Permit) {
         if let (State::HalfOpen { leases, .. }, Some(probe)) = (&mut self.state, permit.probe)
             && permit.epoch == self.epoch

@@ -17,9 +17,9 @@ use sinew_core::time::Instant;
 use crate::{at, ms};
 
 /// Seconds that are looked at.
-const HORIZON: u64 = 4;
+const HORIZON: u64 = 5;
 /// Permits in all.
-const CALLS: u8 = 4;
+const CALLS: u8 = 6;
 /// Permits at once, the lost ones included.
 const PERMITS: usize = 3;
 const PROBES: usize = 2;
@@ -186,7 +186,7 @@ fn no_state_is_wedged() {
     let start = World {
         second: 0,
         calls: CALLS,
-        forces: 2,
+        forces: 1,
         breaker: Breaker::new(config(), 0).unwrap(),
         out: Vec::new(),
     };

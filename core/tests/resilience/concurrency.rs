@@ -45,7 +45,10 @@ fn a_stray_timeout_costs_little() {
         let places: Vec<_> = std::iter::from_fn(|| limiter.acquire().ok()).collect();
         for place in places {
             call += 1;
-            limiter.settle(place, if call % 1_000 == 0 { Load::Overload } else { Load::Borne });
+            limiter.settle(
+                place,
+                if call.is_multiple_of(1_000) { Load::Overload } else { Load::Borne },
+            );
         }
     }
     assert!(limiter.limit() > 60, "{}", limiter.limit());

@@ -92,7 +92,7 @@ fn methods_say_what_happens_twice() {
         (Method::CONNECT, Safety::Unsafe),
     ] {
         assert_eq!(Safety::of(&method), safety, "{method}");
-        assert_eq!(safety.keyed().is_repeatable(), true, "{method}");
+        assert!(safety.keyed().is_repeatable(), "{method}");
     }
     assert_eq!([Safety::Safe.keyed(), Safety::Unsafe.keyed()], [Safety::Safe, Safety::Keyed]);
 }
