@@ -107,7 +107,12 @@ impl World {
             let mut lost = self.clone();
             let epoch = lost.out.remove(index).epoch();
             next.push(lost.clone());
-            let _ = lost.breaker.late_failure(lost.now(), epoch);
+            let mut due = lost.breaker.clone();
+            let due_change = due.handle_timeout(lost.now());
+            let change = lost.breaker.late_failure(lost.now(), epoch);
+            if epoch != due.epoch() {
+                assert_eq!((&lost.breaker, change), (&due, due_change), "a stale late failure");
+            }
             next.push(lost);
         }
         let state = self.breaker.state();

@@ -29,6 +29,15 @@ fn it_finds_what_a_destination_bears() {
 }
 
 #[test]
+fn it_shrinks_by_half_of_the_share_that_was_too_much() {
+    for (bears, expected) in [(0, 50), (50, 75), (90, 95), (98, 99), (100, 101)] {
+        let mut limiter = limiter(100);
+        rounds(&mut limiter, bears, 1);
+        assert_eq!(limiter.limit(), expected);
+    }
+}
+
+#[test]
 fn it_never_closes_and_comes_back() {
     let mut limiter = limiter(100);
     rounds(&mut limiter, 0, 1_000);
