@@ -103,6 +103,10 @@ pub enum Timer {
     Handshake,
     /// Client: a call waits for a connection of the pool.
     PoolWait,
+    /// An open breaker lets probes through.
+    BreakerOpen,
+    /// A probe of a breaker was not settled.
+    ProbeLease,
     /// The keys of a token issuer are due to be fetched.
     KeyRefresh,
     /// The keys of a token issuer are being fetched.
@@ -126,6 +130,8 @@ impl Timer {
             Self::Continue => "100-continue",
             Self::Handshake => "TLS handshake",
             Self::PoolWait => "wait for a connection",
+            Self::BreakerOpen => "breaker open",
+            Self::ProbeLease => "probe lease",
             Self::KeyRefresh => "key refresh",
             Self::KeyFetch => "key fetch",
             Self::Lease => "lease of tokens",

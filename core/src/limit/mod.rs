@@ -2,8 +2,10 @@
 //!
 //! A [`Quota`] says how fast and in which bursts, a [`TokenBucket`] is what is left of one, and a
 //! [`RateLimiter`] holds the buckets of any number of clients in a fixed number of bytes. [`Leases`]
-//! are for quotas that several replicas share.
+//! are for quotas that several replicas share. How many calls at once a destination bears is found by
+//! [`Concurrency`].
 
+mod concurrency;
 mod key;
 mod lease;
 mod quota;
@@ -11,6 +13,7 @@ mod rate_limiter;
 mod table;
 mod token_bucket;
 
+pub use concurrency::{BadConcurrency, Concurrency, ConcurrencyConfig, Full, Load, Place};
 pub use key::{KeyHash, KeyHasher};
 pub use lease::{
     Answer, Ask, AskId, BadLease, Basis, LeaseConfig, LeaseVerdict, Leases, Shortage, WithoutStore,
