@@ -201,6 +201,22 @@ impl fmt::Display for BadSetting {
 
 impl std::error::Error for BadSetting {}
 
+/// Says what makes no sense about codings, of the server or of a route.
+pub(super) fn check_codings(
+    decompression: Option<Decompression>,
+    compression: Option<Compression>,
+) -> Option<BadSetting> {
+    let takes_nothing = |policy: Decompression| policy.max_codings == 0 || policy.max_ratio == 0;
+    if decompression.is_some_and(takes_nothing) {
+        let why = "with max_codings or max_ratio 0 takes nothing: leave it off";
+        return Some(BadSetting { setting: "decompression", why });
+    }
+    let no_level = |policy: Compression| !(1..=9).contains(&policy.level);
+    compression
+        .is_some_and(no_level)
+        .then_some(BadSetting { setting: "compression", why: "has a level that is not 1 to 9" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,20 +250,4 @@ mod tests {
             }
         }
     }
-}
-
-/// Says what makes no sense about codings, of the server or of a route.
-pub(super) fn check_codings(
-    decompression: Option<Decompression>,
-    compression: Option<Compression>,
-) -> Option<BadSetting> {
-    let takes_nothing = |policy: Decompression| policy.max_codings == 0 || policy.max_ratio == 0;
-    if decompression.is_some_and(takes_nothing) {
-        let why = "with max_codings or max_ratio 0 takes nothing: leave it off";
-        return Some(BadSetting { setting: "decompression", why });
-    }
-    let no_level = |policy: Compression| !(1..=9).contains(&policy.level);
-    compression
-        .is_some_and(no_level)
-        .then_some(BadSetting { setting: "compression", why: "has a level that is not 1 to 9" })
 }
