@@ -195,7 +195,7 @@ async fn a_policy_in_shadow_is_told_and_not_obeyed() {
     };
     for (mode, statuses, refusals, cors) in [
         ("enforce", [200, 429, 401], 2, true),
-        ("shadow", [200, 200, 200], 2, false),
+        ("shadow", [200, 200, 200], 3, false),
         ("off", [200, 200, 200], 0, false),
     ] {
         let told = Arc::new(Mutex::new(Vec::new()));
