@@ -120,6 +120,7 @@ pub mod propagation;
 pub mod reason;
 pub mod security;
 pub mod server;
+mod table;
 pub mod time;
 
 pub use error::Error;
