@@ -103,6 +103,8 @@ pub enum Timer {
     Handshake,
     /// Client: a call waits for a connection of the pool.
     PoolWait,
+    /// Client: the deadline of a call, its next attempt, or the end of one.
+    Call,
     /// The keys of a token issuer are due to be fetched.
     KeyRefresh,
     /// The keys of a token issuer are being fetched.
@@ -124,6 +126,7 @@ impl Timer {
             Self::Continue => "100-continue",
             Self::Handshake => "TLS handshake",
             Self::PoolWait => "wait for a connection",
+            Self::Call => "call",
             Self::KeyRefresh => "key refresh",
             Self::KeyFetch => "key fetch",
         }

@@ -65,6 +65,12 @@ impl<T> PriorityQueue<T> {
         Some(occupant)
     }
 
+    /// Who is to be served next, still here.
+    pub fn peek(&self) -> Option<&T> {
+        let next = self.lines.iter().rev().find_map(|line| line.front())?;
+        self.waiting.get(self.waiting.key_at(next)?).map(|(_, occupant)| occupant)
+    }
+
     /// Who is to be served next.
     pub fn pop(&mut self) -> Option<T> {
         let next = self.lines.iter().rev().find_map(|line| line.front())?;

@@ -75,7 +75,7 @@ impl<T> Slab<T> {
         place.occupant.as_ref().map(|_| Key { index, generation: place.generation })
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> + Clone {
         (0u32..).zip(&self.places).filter_map(|(index, place)| {
             let key = Key { index, generation: place.generation };
             place.occupant.as_ref().map(|occupant| (key, occupant))
