@@ -7,14 +7,17 @@
 //! cargo run --release -p sinew-benches -- syscalls  the same servers under strace, also with TLS
 //! cargo run --release -p sinew-benches -- idle      memory of 9,000 idle connections, beside hyper
 //! cargo run --release -p sinew-benches -- bodies    memory of `sinew serve` while large bodies pass
+//! cargo run --release -p sinew-benches -- limiter   the limiter beside governor, and in a flood
 //! ```
 //!
-//! Wall time is not measured: on a shared machine it tells more about the neighbours. What is counted
+//! Wall time is not measured, but for the limiter, whose cost is memory that is not at hand, and there as
+//! a ratio: on a shared machine it tells more about the neighbours. What is counted
 //! per request is `cost(2N) - cost(N)` over `N`, so that start-up and warm-up fall out.
 
 mod callgrind;
 mod cases;
 mod count;
+mod limiter;
 mod load;
 mod memory;
 mod pki;
@@ -28,7 +31,7 @@ use std::process::ExitCode;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-const USAGE: &str = "usage: sinew-benches [count | process | syscalls | idle | bodies]";
+const USAGE: &str = "usage: sinew-benches [count | process | syscalls | idle | bodies | limiter]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         ["syscalls"] => process::syscalls(),
         ["idle"] => memory::idle(),
         ["bodies"] => memory::bodies(),
+        ["limiter"] => limiter::compare(),
         // What callgrind runs.
         ["run", case, requests] => run(case, requests),
         _ => Err(USAGE.into()),

@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -51,10 +52,41 @@ impl Buckets for Guarded {
     fn peek(&self, now: Instant, cost: u32, charges: &[Charge]) -> Outcome {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).peek(now, cost, charges)
     }
+
+    fn is_idle(&self, now: Instant) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_idle(now)
+    }
 }
 
-/// The head of an answer.
-struct Answer(Vec<(HeaderName, HeaderValue)>);
+/// The head of an answer. It is used again, so that it allocates nothing.
+#[derive(Default)]
+struct Answer {
+    fields: Vec<(HeaderName, Value)>,
+    /// Values that were written for this answer alone.
+    texts: Vec<u8>,
+}
+
+enum Value {
+    Shared(HeaderValue),
+    Text(Range<usize>),
+}
+
+impl Answer {
+    fn clear(&mut self) {
+        self.fields.clear();
+        self.texts.clear();
+    }
+
+    fn fields(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.fields.iter().map(|(name, value)| {
+            let value = match value {
+                Value::Shared(value) => value.as_bytes(),
+                Value::Text(at) => self.texts.get(at.clone()).unwrap_or_default(),
+            };
+            (name.as_str(), value)
+        })
+    }
+}
 
 impl ResponseHead for Answer {
     fn status(&self) -> StatusCode {
@@ -62,15 +94,30 @@ impl ResponseHead for Answer {
     }
 
     fn contains(&self, name: &HeaderName) -> bool {
-        self.0.iter().any(|(known, _)| known == name)
+        self.fields.iter().any(|(known, _)| known == name)
     }
 
-    fn remove(&mut self, name: &HeaderName) {
-        self.0.retain(|(known, _)| known != name);
+    fn any(&self, name: &HeaderName, test: &mut dyn FnMut(&HeaderValue) -> bool) -> bool {
+        // What is asked for is never what the quotas write.
+        let shared = |(known, value): &(HeaderName, Value)| match value {
+            Value::Shared(value) => known == name && test(value),
+            Value::Text(_) => false,
+        };
+        self.fields.iter().any(shared)
+    }
+
+    fn retain(&mut self, keep: &dyn Fn(&HeaderName) -> bool) {
+        self.fields.retain(|(name, _)| keep(name));
     }
 
     fn append(&mut self, name: HeaderName, value: HeaderValue) {
-        self.0.push((name, value));
+        self.fields.push((name, Value::Shared(value)));
+    }
+
+    fn append_text(&mut self, name: HeaderName, value: &[u8]) {
+        let start = self.texts.len();
+        self.texts.extend_from_slice(value);
+        self.fields.push((name, Value::Text(start..self.texts.len())));
     }
 }
 
@@ -116,7 +163,7 @@ pub(crate) fn server(requests: u64) -> Result<()> {
     let templates: Vec<&str> = router.templates().iter().map(Template::as_str).collect();
     let stack = stack(&templates)?;
     let peer = Peer { address: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), ..Peer::default() };
-    let mut answer = Answer(Vec::with_capacity(16));
+    let mut answer = Answer::default();
     let mut answered = 0;
     while answered < requests {
         let now = tick(&mut now);
@@ -148,19 +195,19 @@ pub(crate) fn server(requests: u64) -> Result<()> {
                         record.events(answered).for_each(|event| {
                             black_box(event);
                         });
-                        answer.0.clear();
+                        answer.clear();
                         answer.append(
                             HeaderName::from_static("content-type"),
                             HeaderValue::from_static("text/plain"),
                         );
                         stack.on_response(&record, &mut answer);
-                        let fields = answer.0.iter().map(|(n, v)| (n.as_str(), v.as_bytes()));
+                        let fields = answer.fields();
                         let size = BodySize::Exact(HELLO.len() as u64);
                         server.send_response(now, StatusCode::OK, fields, size)?;
                         let body = Bytes::from_static(HELLO);
                         server.send_data(now, body).map_err(|_| "a small answer was not taken")?;
                         server.send_end(now, NO_FIELDS)?;
-                        stack.on_end(&record, &End { now, status: Some(StatusCode::OK) });
+                        stack.on_end(&record, &End::new(now, Some(StatusCode::OK)));
                         answered += 1;
                     }
                     Some(_) => return Err("a body that nobody sent".into()),

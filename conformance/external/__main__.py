@@ -8,6 +8,7 @@ import checkers
 import curl
 import handshakes
 import large
+import promtool
 import scan
 import slow
 from certificates import Certificates
@@ -20,6 +21,7 @@ STEPS = {
     "redbot": checkers.run_redbot,
     "httpolice": checkers.run_httpolice,
     "large": large.run,
+    "promtool": promtool.run,
     "slow": slow.run,
 }
 

@@ -1,10 +1,11 @@
 //! CORS cases: a policy, a request, and the fields of its answer.
 
+use core::fmt;
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, Method, StatusCode};
 use serde::Deserialize;
 use sinew_core::head::RequestHead;
 use sinew_core::http1::{Server, ServerConfig, ServerEvent};
@@ -92,7 +93,7 @@ pub enum CorsOutcome {
 pub struct CorsExpect {
     /// What the request is.
     pub kind: CorsOutcome,
-    /// Statuses of the answer to a preflight, one of which it has.
+    /// Statuses, one of which the answer has.
     #[serde(default)]
     pub status: Vec<u16>,
     /// Fields and their values.
@@ -125,7 +126,8 @@ pub struct CorsExpect {
     /// Whether the handler of the route runs.
     #[serde(default)]
     pub handler_runs: Option<bool>,
-    /// Whether the route needs credentials, which the request has not.
+    /// Whether the route needs credentials, which the request has not: it is answered with 401, and
+    /// a page may read that like any other answer.
     #[serde(default)]
     pub auth_required_route: bool,
 }
@@ -144,6 +146,18 @@ impl CorsCase {
     }
 }
 
+impl CorsRequest {
+    /// The request as a client writes it, with these field lines behind its own.
+    pub fn to_bytes(&self, more: &str) -> Vec<u8> {
+        let Self { method, target, headers } = self;
+        let mut text = format!("{method} {target} HTTP/1.1\r\nhost: api.test\r\n");
+        text.extend(headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")));
+        text.push_str(more);
+        text.push_str("\r\n");
+        text.into_bytes()
+    }
+}
+
 /// Runs one case on the bare policy, with a server in its place that does what the policy says.
 pub fn check(case: &CorsCase) -> CaseResult {
     let (problems, got) = match (policy(&case.config), &case.request) {
@@ -152,8 +166,8 @@ pub fn check(case: &CorsCase) -> CaseResult {
         (Ok(cors), None) => (vec!["the policy is not refused".to_owned()], format!("{cors:?}")),
         (Ok(cors), Some(request)) => match head(request) {
             Ok(head) => {
-                let answer = Answer::of(&cors, &head, &case.expect.route_headers);
-                (answer.judge(&case.expect), format!("{:?} {:?}", answer.kind, answer.fields))
+                let answer = Answer::of(&cors, &head, &case.expect);
+                (answer.judge(&case.expect), answer.to_string())
             }
             Err(why) => (vec![why], "nothing".to_owned()),
         },
@@ -165,7 +179,7 @@ pub fn check(case: &CorsCase) -> CaseResult {
 }
 
 /// The policy of a case, or why there is none.
-fn policy(config: &CorsCaseConfig) -> Result<Cors, String> {
+pub fn policy(config: &CorsCaseConfig) -> Result<Cors, String> {
     let names = |list: &[String]| -> Result<Vec<HeaderName>, String> {
         list.iter().map(|name| name.parse().map_err(|e| format!("{name:?}: {e}"))).collect()
     };
@@ -188,12 +202,8 @@ fn policy(config: &CorsCaseConfig) -> Result<Cors, String> {
 
 /// The head of a request as a server machine reads it.
 fn head(request: &CorsRequest) -> Result<RequestHead, String> {
-    let CorsRequest { method, target, headers } = request;
-    let mut text = format!("{method} {target} HTTP/1.1\r\nhost: api.test\r\n");
-    text.extend(headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")));
-    text.push_str("\r\n");
     let mut server = Server::new(Arc::new(ServerConfig::default()), Instant::ZERO);
-    server.inbox().extend_from_slice(text.as_bytes());
+    server.inbox().extend_from_slice(&request.to_bytes(""));
     match server.poll_event(Instant::ZERO) {
         Ok(Some(ServerEvent::Request { head, .. })) => Ok(head),
         other => Err(format!("the request is not served: {other:?}")),
@@ -201,27 +211,47 @@ fn head(request: &CorsRequest) -> Result<RequestHead, String> {
 }
 
 /// What goes back.
-struct Answer {
-    kind: CorsKind,
-    fields: Vec<(HeaderName, HeaderValue)>,
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The fields, names in lower case.
+    pub fields: Vec<(String, String)>,
+    /// Whether the handler of the route ran.
+    pub handler_ran: bool,
 }
 
 impl Answer {
     /// What a server does with the verdict.
-    fn of(cors: &Cors, head: &RequestHead, handler: &[(String, String)]) -> Self {
+    fn of(cors: &Cors, head: &RequestHead, expect: &CorsExpect) -> Self {
         let verdict = cors.check(head);
-        let from_handler = handler
+        let status = match (verdict.kind(), expect.auth_required_route) {
+            (CorsKind::Preflight, _) => Cors::PREFLIGHT_STATUS,
+            (_, true) => StatusCode::UNAUTHORIZED,
+            (_, false) => StatusCode::OK,
+        };
+        let handler_ran = status == StatusCode::OK;
+        let from_handler = expect
+            .route_headers
             .iter()
-            .filter(|_| verdict.kind() != CorsKind::Preflight)
-            .filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?)))
-            .filter(|(name, _)| !Cors::owns(name));
-        let fields = from_handler.chain(cors.fields(&verdict)).collect();
-        Self { kind: verdict.kind(), fields }
+            .filter(|(name, _)| handler_ran && name.parse().is_ok_and(|name| !Cors::owns(&name)))
+            .cloned();
+        let from_policy = cors.fields(&verdict).map(|(name, value)| {
+            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            (name.as_str().to_owned(), value)
+        });
+        let fields = from_handler.chain(from_policy).collect();
+        Self { status: status.as_u16(), fields, handler_ran }
+    }
+
+    /// Whether the policy answered.
+    fn is_preflight(&self) -> bool {
+        !self.handler_ran && (200..300).contains(&self.status)
     }
 
     fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         let lines = self.fields.iter().filter(move |(known, _)| known == name);
-        lines.filter_map(|(_, value)| value.to_str().ok())
+        lines.map(|(_, value)| value.as_str())
     }
 
     /// Whether one of the lists in the lines of a field has this entry.
@@ -230,18 +260,18 @@ impl Answer {
     }
 
     /// What is not as expected.
-    fn judge(&self, expect: &CorsExpect) -> Vec<String> {
+    pub fn judge(&self, expect: &CorsExpect) -> Vec<String> {
         let mut problems = Vec::new();
-        let preflight = self.kind == CorsKind::Preflight;
+        let preflight = self.is_preflight();
         if preflight != (expect.kind == CorsOutcome::Preflight) {
-            problems.push(format!("it is {:?}", self.kind));
+            let not = if preflight { "" } else { "not " };
+            problems.push(format!("it is {not}answered as a preflight"));
         }
-        if expect.handler_runs.is_some_and(|runs| runs == preflight) {
-            problems.push(format!("whether the handler runs: {}", !preflight));
+        if expect.handler_runs.is_some_and(|runs| runs != self.handler_ran) {
+            problems.push(format!("whether the handler runs: {}", self.handler_ran));
         }
-        let status = Cors::PREFLIGHT_STATUS.as_u16();
-        if preflight && !expect.status.is_empty() && !expect.status.contains(&status) {
-            problems.push(format!("the status is {status}"));
+        if !expect.status.is_empty() && !expect.status.contains(&self.status) {
+            problems.push(format!("the status is {}", self.status));
         }
         for (name, wanted) in &expect.headers {
             if self.values(name).next() != Some(wanted) {
@@ -276,5 +306,12 @@ impl Answer {
             }
         }
         problems
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let from = if self.handler_ran { "from the handler" } else { "without the handler" };
+        write!(f, "{} {from}, {:?}", self.status, self.fields)
     }
 }

@@ -260,6 +260,37 @@ fn an_adapter_that_differs_fails() {
     std::fs::remove_file(path).unwrap();
 }
 
+#[test]
+fn a_policy_is_asked_through_a_server() {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cors.jsonl");
+    let case = |request: &str, expect: &str| {
+        format!(
+            r#"{{"id":"cors/own","config":{{"origins":["https://a.test"],"methods":[],"headers":[],"expose":[],"credentials":false,"max_age":null}},"request":{request},"expect":{{{expect}}},"why":"w"}}"#
+        )
+    };
+    let page = r#"{"method":"GET","target":"/deep/er","headers":[["origin","https://a.test"]]}"#;
+    let kept = r#""route_headers":[["x-own","1"],["access-control-allow-origin","*"]]"#;
+    for (last, request, expect) in [
+        ("1 passed, 0 failed", page, &*format!(r#""kind":"actual","single":["x-own"],{kept}"#)),
+        ("0 passed, 1 failed", page, r#""kind":"preflight""#),
+        ("0 passed, 1 failed", page, r#""kind":"actual","handler_runs":false"#),
+        ("0 passed, 1 failed", page, r#""kind":"actual","status":[204]"#),
+        (
+            "0 passed, 1 failed",
+            page,
+            r#""kind":"actual","auth_required_route":true,"status":[200]"#,
+        ),
+        ("0 passed, 1 failed", page, r#""kind":"actual","absent":["access-control-allow-origin"]"#),
+        ("0 passed, 0 failed, 1 left out", "null", r#""kind":"build_error""#),
+    ] {
+        std::fs::write(&path, case(request, expect)).unwrap();
+        let cases = ["--subject", "cors", "--cases", path.to_str().unwrap()];
+        let (_, report) = check("smol", &cases);
+        assert_eq!(report.lines().last(), Some(last), "{expect}: {report}");
+    }
+    std::fs::remove_file(path).unwrap();
+}
+
 // ---- TLS -------------------------------------------------------------------------------------
 
 struct Leaf {

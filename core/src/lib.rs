@@ -12,7 +12,10 @@
 //! | [`error`] | whose fault, which status, how far the request got |
 //! | [`head`] | request and response heads, indexed over one block |
 //! | [`http1`] | HTTP/1.1, both roles |
-//! | [`client`] | what a client decides above one connection: the pool |
+//! | [`client`] | what a client decides above one connection: the pool, the dispatcher |
+//! | [`resilience`] | what a client does when things go wrong: retries, breakers, hedges, deadlines |
+//! | [`mesh`] | which of several endpoints a call is sent to |
+//! | [`jitter`] | spread from a seed |
 //! | [`server`] | what a server decides above one connection: the route, and the stack of policies |
 //! | [`policy`] | what all policies share |
 //! | [`reason`] | why a request was refused, and with which status |
@@ -106,18 +109,23 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod class;
 pub mod client;
+mod date;
 pub mod error;
 pub mod head;
 pub mod http1;
+pub mod jitter;
 pub mod limit;
 pub mod machine;
+pub mod mesh;
 pub mod observe;
 pub mod outbox;
 pub mod policy;
 pub mod problem;
 pub mod propagation;
 pub mod reason;
+pub mod resilience;
 pub mod security;
 pub mod server;
 mod table;

@@ -92,15 +92,10 @@ impl Outbox {
         self.put(&line[at..]);
     }
 
-    /// Where the next small piece starts; see [`rollback`](Self::rollback).
-    pub(crate) fn mark(&self) -> usize {
-        self.tail.len()
-    }
-
-    /// Takes back the small pieces queued since `mark`; nothing else may have been queued between.
-    pub(crate) fn rollback(&mut self, mark: usize) {
-        self.len -= self.tail.len().saturating_sub(mark);
-        self.tail.truncate(mark);
+    /// Starts a head, of which nothing is queued until it is [finished](Draft::finish).
+    pub(crate) fn draft(&mut self) -> Draft<'_> {
+        let start = self.tail.len();
+        Draft { outbox: self, start, end: start }
     }
 
     /// Moves everything that `other` holds behind what is queued here.
@@ -194,6 +189,58 @@ impl Buf for Outbox {
     }
 }
 
+/// A head in the making, behind what an outbox has queued. Dropped unfinished, it leaves no trace.
+///
+/// Room is made in steps and filled in place: a head has twenty pieces, and to append each by itself
+/// costs more than the zeros that the room is made of.
+#[derive(Debug)]
+pub(crate) struct Draft<'a> {
+    outbox: &'a mut Outbox,
+    start: usize,
+    end: usize,
+}
+
+/// What room for a head is made of, a step at a time.
+static ROOM: [u8; 384] = [0; 384];
+
+impl Draft<'_> {
+    /// Appends `bytes`.
+    #[inline]
+    pub(crate) fn put(&mut self, bytes: &[u8]) {
+        self.room(bytes.len()).copy_from_slice(bytes);
+    }
+
+    /// Appends `n` bytes, for the caller to fill.
+    #[inline]
+    pub(crate) fn room(&mut self, n: usize) -> &mut [u8] {
+        let start = self.end;
+        self.end += n;
+        if self.end > self.outbox.tail.len() {
+            self.grow();
+        }
+        &mut self.outbox.tail[start..self.end]
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        while self.outbox.tail.len() < self.end {
+            self.outbox.tail.extend_from_slice(&ROOM);
+        }
+    }
+
+    /// Queues the head.
+    pub(crate) fn finish(mut self) {
+        self.outbox.len += self.end - self.start;
+        self.start = self.end;
+    }
+}
+
+impl Drop for Draft<'_> {
+    fn drop(&mut self) {
+        self.outbox.tail.truncate(self.start);
+    }
+}
+
 /// Watches an outbox for a peer that takes nothing: bytes queued and none drained for a while.
 ///
 /// The watch compares totals, so that draining need not be reported to it.
@@ -263,6 +310,30 @@ mod tests {
         assert_eq!(outbox.len(), expected.len());
         assert_eq!(collect(&mut outbox), expected);
         assert_eq!(outbox.drained(), expected.len() as u64);
+    }
+
+    #[test]
+    fn a_draft_is_queued_whole_or_not_at_all() {
+        let mut outbox = Outbox::new();
+        outbox.put(b"before ");
+        for (pieces, finished) in [(3, false), (3, true), (700, false), (700, true)] {
+            let queued = outbox.len();
+            let mut draft = outbox.draft();
+            for _ in 0..pieces {
+                draft.put(b"ab");
+                draft.room(1).fill(b'c');
+            }
+            if finished {
+                draft.finish();
+            } else {
+                drop(draft);
+            }
+            let added = if finished { 3 * pieces } else { 0 };
+            assert_eq!(outbox.len(), queued + added);
+        }
+        outbox.put(b" after");
+        let all = format!("before {} after", "abc".repeat(703));
+        assert_eq!(collect(&mut outbox), all.as_bytes());
     }
 
     #[test]

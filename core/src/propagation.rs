@@ -1,6 +1,6 @@
 //! What a call made inside a handler inherits from the request that the handler answers.
 
-use crate::observe::TraceContext;
+use crate::observe::{RequestId, TraceContext};
 use crate::policy::Priority;
 use crate::time::Instant;
 
@@ -10,6 +10,8 @@ use crate::time::Instant;
 pub struct CallContext {
     /// The trace that the call belongs to.
     pub trace: Option<TraceContext>,
+    /// The name of the request, so that it is found again in the logs of whoever is called.
+    pub request_id: Option<RequestId>,
     /// When nobody waits for the answer any more; an instant, so that it does not grow from hop to
     /// hop.
     pub deadline: Option<Instant>,
@@ -28,6 +30,8 @@ pub struct Propagation(Box<[Propagated]>);
 pub enum Propagated {
     /// [`CallContext::trace`]
     Trace,
+    /// [`CallContext::request_id`]
+    RequestId,
     /// [`CallContext::deadline`]
     Deadline,
     /// [`CallContext::priority`]
@@ -46,6 +50,7 @@ impl Propagation {
         for part in &self.0 {
             match part {
                 Propagated::Trace => inherited.trace.clone_from(&from.trace),
+                Propagated::RequestId => inherited.request_id.clone_from(&from.request_id),
                 Propagated::Deadline => inherited.deadline = from.deadline,
                 Propagated::Priority => inherited.priority = from.priority,
             }
@@ -55,9 +60,10 @@ impl Propagation {
 }
 
 impl Default for Propagation {
-    /// Trace, deadline and priority.
+    /// Trace, request id, deadline and priority.
     fn default() -> Self {
-        Self::only([Propagated::Trace, Propagated::Deadline, Propagated::Priority])
+        use Propagated::{Deadline, Priority, RequestId, Trace};
+        Self::only([Trace, RequestId, Deadline, Priority])
     }
 }
 
@@ -72,6 +78,7 @@ mod tests {
         let trace = TraceContext::root(NonZeroU128::MIN, NonZeroU64::MIN, true, true);
         let all = CallContext {
             trace: Some(trace.clone()),
+            request_id: Some(RequestId::mint(7)),
             deadline: Some(Instant::from_nanos(7)),
             priority: Priority::Critical,
         };
@@ -80,6 +87,8 @@ mod tests {
         let one = |part| Propagation::only([part]).inherit(&all);
         let none = CallContext::default;
         assert_eq!(one(Propagated::Trace), CallContext { trace: Some(trace), ..none() });
+        let named = CallContext { request_id: all.request_id.clone(), ..none() };
+        assert_eq!(one(Propagated::RequestId), named);
         assert_eq!(one(Propagated::Deadline), CallContext { deadline: all.deadline, ..none() });
         let critical = CallContext { priority: Priority::Critical, ..none() };
         assert_eq!(one(Propagated::Priority), critical);

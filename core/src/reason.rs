@@ -53,17 +53,23 @@ pub enum Reason {
     Internal,
     /// It uses a part of HTTP that is not implemented.
     NotImplemented,
+    /// A call that the handler made was not answered as it should have been.
+    BadGateway,
     /// The handler took too long.
     HandlerTimeout,
     /// Something that is needed to decide cannot be asked now.
     Unavailable,
+    /// Whom the handler called could not be reached, or refused to serve now.
+    UpstreamUnavailable,
+    /// A call that the handler made was not answered in time.
+    GatewayTimeout,
     /// It speaks a version of HTTP that is not spoken here.
     VersionNotSupported,
 }
 
 impl Reason {
     /// Every reason, by status.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 27] = [
         Self::MalformedRequest,
         Self::BadPath,
         Self::BadCredential,
@@ -85,8 +91,11 @@ impl Reason {
         Self::HeadTooLarge,
         Self::Internal,
         Self::NotImplemented,
+        Self::BadGateway,
         Self::HandlerTimeout,
         Self::Unavailable,
+        Self::UpstreamUnavailable,
+        Self::GatewayTimeout,
         Self::VersionNotSupported,
     ];
 
@@ -112,7 +121,11 @@ impl Reason {
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NotImplemented => StatusCode::NOT_IMPLEMENTED,
-            Self::HandlerTimeout | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::BadGateway => StatusCode::BAD_GATEWAY,
+            Self::HandlerTimeout | Self::Unavailable | Self::UpstreamUnavailable => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::GatewayTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::VersionNotSupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
         }
     }
@@ -141,8 +154,11 @@ impl Reason {
             Self::HeadTooLarge => "head_too_large",
             Self::Internal => "internal",
             Self::NotImplemented => "not_implemented",
+            Self::BadGateway => "bad_gateway",
             Self::HandlerTimeout => "handler_timeout",
             Self::Unavailable => "unavailable",
+            Self::UpstreamUnavailable => "upstream_unavailable",
+            Self::GatewayTimeout => "gateway_timeout",
             Self::VersionNotSupported => "version_not_supported",
         }
     }
@@ -172,7 +188,10 @@ impl Reason {
             Self::Internal => "the handler failed",
             Self::NotImplemented => "the transfer coding is not implemented",
             Self::HandlerTimeout => "the handler took too long",
+            Self::BadGateway => "what the handler called did not answer as it should",
             Self::Unavailable => "what is needed to decide cannot be asked now",
+            Self::UpstreamUnavailable => "what the handler called cannot serve now",
+            Self::GatewayTimeout => "what the handler called did not answer in time",
             Self::VersionNotSupported => "the version of HTTP is not spoken here",
         }
     }

@@ -105,10 +105,16 @@ pub enum Timer {
     PoolWait,
     /// Client: the deadline of a call, its next attempt, or the end of one.
     Call,
+    /// An open breaker lets probes through.
+    BreakerOpen,
+    /// A probe of a breaker was not settled.
+    ProbeLease,
     /// The keys of a token issuer are due to be fetched.
     KeyRefresh,
     /// The keys of a token issuer are being fetched.
     KeyFetch,
+    /// A lease of tokens ends, or whoever grants them has not answered.
+    Lease,
 }
 
 impl Timer {
@@ -127,8 +133,11 @@ impl Timer {
             Self::Handshake => "TLS handshake",
             Self::PoolWait => "wait for a connection",
             Self::Call => "call",
+            Self::BreakerOpen => "breaker open",
+            Self::ProbeLease => "probe lease",
             Self::KeyRefresh => "key refresh",
             Self::KeyFetch => "key fetch",
+            Self::Lease => "lease of tokens",
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Buf as _;
 use http::StatusCode;
 use sinew_core::error::{Kind, Misuse};
-use sinew_core::http1::{BodySize, Server, ServerConfig, ServerEvent};
+use sinew_core::http1::{BodyBytes, BodySize, NO_FIELDS, Server, ServerConfig, ServerEvent};
 use sinew_core::observe::RequestId;
 use sinew_core::problem::Ids;
 use sinew_core::time::Instant;
@@ -92,4 +92,40 @@ fn what_cannot_be_sent_is_refused_and_forgotten() {
     }
     server.handle_timeout(Instant::ZERO + LATE);
     assert!(!written(&mut server).contains("x-"));
+}
+
+#[test]
+fn bodies_are_measured_without_what_frames_them() {
+    let mut server = server();
+    let now = Instant::ZERO;
+    let nothing = BodyBytes::default();
+    ask(&mut server, "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n");
+    server.inbox().extend_from_slice(b"3;a=b\r\nabc\r\n2\r\nde\r\n0\r\n\r\n");
+    while let Ok(Some(_)) = server.poll_event(now) {}
+    assert_eq!(server.body_bytes(), BodyBytes { received: 5, sent: 0 });
+    server.send_response(now, StatusCode::OK, NO_FIELDS, BodySize::Unknown).unwrap();
+    server.send_data(now, "four".into()).unwrap();
+    server.send_end(now, NO_FIELDS).unwrap();
+    assert_eq!(server.body_bytes(), BodyBytes { received: 5, sent: 4 }, "until the next one");
+
+    // What answers HEAD does not travel.
+    ask(&mut server, "HEAD / HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert_eq!(server.body_bytes(), nothing);
+    server.send_response(now, StatusCode::OK, NO_FIELDS, BodySize::Exact(4)).unwrap();
+    server.send_data(now, "four".into()).unwrap();
+    server.send_end(now, NO_FIELDS).unwrap();
+    assert_eq!(server.body_bytes(), nothing);
+
+    // A body that nobody wants is thrown away, and came all the same.
+    ask(&mut server, "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc");
+    server.discard_body(now);
+    while let Ok(Some(_)) = server.poll_event(now) {}
+    assert_eq!(server.body_bytes(), BodyBytes { received: 3, sent: 0 });
+
+    // What the machine answers by itself is an answer like any other.
+    written(&mut server);
+    server.handle_timeout(now + LATE);
+    let answer = written(&mut server);
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert_eq!(server.body_bytes().sent, body.len() as u64);
 }

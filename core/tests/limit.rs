@@ -285,3 +285,60 @@ fn nine_tenths_of_the_slots_can_be_used() {
     assert_eq!(limiter.in_use(Instant::ZERO), clients);
     assert!(config.bytes <= 16 * clients, "{} bytes for {clients} clients", config.bytes);
 }
+
+/// Clients of a quota that are let in before one is told to wait.
+fn let_in(limiter: &mut RateLimiter, quota: QuotaId, hasher: &KeyHasher) -> usize {
+    let allowed = |client: &usize| {
+        let (prefix, key) = hasher.hash_within("all", client);
+        let charge = Charge::Keyed { quota, key, prefix };
+        limiter.check(Instant::ZERO, 1, &[charge]).verdict == Verdict::Allowed
+    };
+    (0..1_000_000).take_while(allowed).count()
+}
+
+#[test]
+fn memory_goes_where_buckets_stay_and_nobody_crowds_out_another_quota() {
+    let hasher = KeyHasher::new([6; 16]);
+    let quotas = [(quota(1, 3600, 1), true), (quota(1000, 1, 1), true)];
+    let config = RateLimiterConfig { bytes: 1 << 20 };
+    let mut limiter = RateLimiter::new(&config, quotas).unwrap();
+    let room = limiter.capacity();
+    let slow = let_in(&mut limiter, QuotaId(0), &hasher);
+    assert!(slow > room * 6 / 10, "{slow} of {room}");
+    let quick = let_in(&mut limiter, QuotaId(1), &hasher);
+    assert!(quick > room / 5, "{quick} of {room}");
+}
+
+#[test]
+fn at_the_cap_each_prefix_has_a_bucket_of_its_own() {
+    let hasher = KeyHasher::new([8; 16]);
+    let config = RateLimiterConfig { bytes: 1 << 20 };
+    let mut limiter = RateLimiter::new(&config, [(quota(1, 3600, 1), true)]).unwrap();
+    for client in 0..2 * limiter.capacity() {
+        let (prefix, key) = hasher.hash_within("crowd", client);
+        let charge = Charge::Keyed { quota: QuotaId(0), key, prefix };
+        let _ = limiter.check(Instant::ZERO, 1, &[charge]);
+    }
+    for network in 0..500 {
+        for (client, wanted) in [(0, true), (1, false)] {
+            let (prefix, key) = hasher.hash_within(network, client);
+            let charge = Charge::Keyed { quota: QuotaId(0), key, prefix };
+            let verdict = limiter.check(Instant::ZERO, 1, &[charge]).verdict;
+            assert_eq!(verdict == Verdict::Allowed, wanted, "client {client} of {network}");
+        }
+    }
+}
+
+#[test]
+fn whether_anyone_owes_anything_is_known_at_once() {
+    let hasher = KeyHasher::new([2; 16]);
+    let quotas = [(quota(1, 1, 2), true)];
+    let mut limiter = RateLimiter::new(&RateLimiterConfig::default(), quotas).unwrap();
+    let now = Instant::ZERO;
+    assert!(limiter.is_idle(now));
+    let _ = limiter.peek(now, 1, &[keyed(&hasher, 1, 0)]);
+    assert!(limiter.is_idle(now), "nothing was taken");
+    let _ = limiter.check(now, 1, &[keyed(&hasher, 1, 0)]);
+    let full = now + Duration::from_secs(1);
+    assert!(!limiter.is_idle(Instant::from_nanos(full.as_nanos() - 1)) && limiter.is_idle(full));
+}

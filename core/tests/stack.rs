@@ -212,6 +212,33 @@ fn every_refusal_names_its_stage_and_reason_and_challenges() {
 }
 
 #[test]
+fn a_verdict_can_be_explained() {
+    let stack = whole();
+    for (method, fields, why) in [
+        ("GET", "", r#"no rule allows it; nearest is "read", but for the identity"#),
+        ("GET", "authorization: Bearer good\r\n", r#"allowed by rule "read""#),
+        (
+            "PUT",
+            "authorization: Bearer good\r\n",
+            r#"no rule allows it; nearest is "write", but for the scope"#,
+        ),
+        ("GET", "authorization: Bearer old\r\n", "expired"),
+        ("GET", "authorization: Bearer down\r\n", "validator unavailable"),
+        ("GET", "authorization: Bearer a, b\r\n", "malformed credential"),
+    ] {
+        let (_, record) = asked(method, fields).pass(&stack);
+        assert_eq!(stack.explain(&record).as_deref(), Some(why), "{method} {fields}");
+        let later = (why == "validator unavailable").then_some(Duration::from_secs(1));
+        assert_eq!(record.retry_after, later, "{method} {fields}");
+    }
+    let mut unwanted = asked("GET", "authorization: Bearer good\r\n");
+    unwanted.policy.expectation.fields = [HeaderName::from_static("x-wanted")].into();
+    let (_, record) = unwanted.pass(&stack);
+    assert_eq!(record.refused, Some(enforced(Stage::Validate, Reason::MissingField)));
+    assert_eq!(stack.explain(&record), None, "the reason says it all");
+}
+
+#[test]
 fn who_may_goes_on_with_all_that_is_known() {
     let (decision, record) = asked("GET", "authorization: Bearer good\r\n").pass(&whole());
     assert_eq!(decision, Decision::Continue);
@@ -281,6 +308,7 @@ fn certificates_authenticate_and_tokens_are_bound_to_them() {
         address: None,
         name: Some(PeerName::Spiffe("spiffe://acme.test/cart".into())),
         thumbprint: Some(Thumbprint([2; 32])),
+        ..Peer::default()
     };
     let mut cart = asked("GET", "");
     cart.peer = peer.clone();
@@ -338,6 +366,33 @@ fn a_shadow_says_what_it_would_have_done() {
         stack.on_response(&record, &mut answer);
         assert_eq!(answer.headers().len(), 1, "{answer:?}");
     }
+
+    // Several of them: each is told.
+    let layers: [(Mode, BoxLayer); 3] = [
+        (Mode::Enforce, Box::new(authentication())),
+        (Mode::Shadow, Box::new(access())),
+        (Mode::Shadow, Box::new(Validation)),
+    ];
+    let mut request = asked("PUT", "authorization: Bearer good\r\n");
+    request.policy.expectation.fields = [HeaderName::from_static("x-wanted")].into();
+    let (decision, record) = request.pass(&Stack::new(layers).unwrap());
+    assert_eq!(decision, Decision::Continue);
+    let told: Vec<Refused> = record
+        .events(1)
+        .filter_map(|event| match event {
+            Event::Refused { refused, .. } => Some(refused),
+            _ => None,
+        })
+        .collect();
+    let shadow = |stage, reason| Refused { stage, reason, mode: Mode::Shadow };
+    assert_eq!(
+        told,
+        [
+            shadow(Stage::Authorise, Reason::InsufficientScope),
+            shadow(Stage::Validate, Reason::MissingField),
+        ]
+    );
+    assert_eq!(record.refusals().collect::<Vec<_>>(), told);
 
     let off: [(Mode, BoxLayer); 1] = [(Mode::Off, Box::new(access()))];
     assert!(Stack::new(off).unwrap().is_empty());
@@ -440,11 +495,19 @@ impl Buckets for Single {
     fn peek(&self, now: Instant, cost: u32, charges: &[Charge]) -> Outcome {
         self.0.lock().unwrap().peek(now, cost, charges)
     }
+
+    fn is_idle(&self, now: Instant) -> bool {
+        self.0.lock().unwrap().is_idle(now)
+    }
 }
 
-fn limited(config: RateLimitConfig, routes: &[Quota]) -> Result<Stack, BadRateLimit> {
+fn limited(
+    config: RateLimitConfig,
+    routes: &[(u32, Option<Quota>)],
+) -> Result<Stack, BadRateLimit> {
     let share = |limiter| Single(Mutex::new(limiter));
-    let limit = RateLimit::new(config, [1; 16], routes.iter().copied(), share)?;
+    let routes = routes.iter().map(|(cost, quota)| (Cost(*cost), *quota));
+    let limit = RateLimit::new(config, [1; 16], routes, share)?;
     let layers: [BoxLayer; 3] =
         [Box::new(Identify::default()), Box::new(authentication()), Box::new(limit)];
     Ok(Stack::new(layers.map(|layer| (Mode::Enforce, layer))).unwrap())
@@ -512,7 +575,7 @@ fn classes_routes_and_costs_have_their_own() {
         global: Some(quota(60, 8)),
         ..RateLimitConfig::default()
     };
-    let stack = limited(config.clone(), &[quota(60, 1)]).unwrap();
+    let stack = limited(config.clone(), &[(1, Some(quota(60, 1)))]).unwrap();
     let mut costly = asked("GET", "");
     costly.policy.cost = Cost(3);
     assert_eq!(costly.pass(&stack).1.quota.unwrap().remaining, 1);
@@ -538,6 +601,13 @@ fn classes_routes_and_costs_have_their_own() {
         let error = limited(RateLimitConfig { classes, ..config.clone() }, &[]).err();
         assert_eq!(error, Some(BadRateLimit::Name(name.to_owned())));
     }
+    for (cost, own, name, burst) in
+        [(9, None, "global", 8), (5, None, "client", 4), (2, Some(quota(60, 1)), "route", 1)]
+    {
+        let error = limited(config.clone(), &[(1, None), (cost, own)]).err();
+        let (cost, quota) = (Cost(cost), name.to_owned());
+        assert_eq!(error, Some(BadRateLimit::Cost { cost, quota, burst }), "never let through");
+    }
     let nothing = RateLimitConfig { client: None, global: None, classes: Vec::new(), ..config };
     assert_eq!(limited(nothing, &[]).err(), Some(BadRateLimit::Limiter(BadLimiter::NoQuota)));
 }
@@ -553,7 +623,7 @@ fn too_many_bad_tokens_are_not_even_looked_at() {
         let mut request = asked("GET", &format!("authorization: Bearer {token}\r\n"));
         request.peer.address = Some(address.parse().unwrap());
         let (decision, record) = request.pass(&stack);
-        stack.on_end(&record, &End { now: Instant::from_nanos(5), status: None });
+        stack.on_end(&record, &End::new(Instant::from_nanos(5), None));
         (decision, record.credential)
     };
     let bad = Decision::Refuse(Reason::InvalidToken);
@@ -617,7 +687,7 @@ fn an_application_adds_layers_of_its_own() {
     assert_eq!(record.refused, Some(enforced(Stage::Application, Reason::Unavailable)));
     assert_eq!(record.retry_after, Some(Duration::from_secs(2)));
     assert_eq!(field(&answered(&stack, &record, StatusCode::OK), "x-own"), Some("1"));
-    stack.on_end(&record, &End { now: Instant::ZERO, status: Some(StatusCode::OK) });
+    stack.on_end(&record, &End::new(Instant::ZERO, Some(StatusCode::OK)));
 }
 
 #[test]

@@ -55,7 +55,7 @@ impl Crypto {
     }
 
     /// SHA-256.
-    pub(crate) fn sha256(&self, bytes: &[u8]) -> [u8; 32] {
+    pub fn sha256(&self, bytes: &[u8]) -> [u8; 32] {
         let mut digest = [0; 32];
         digest.copy_from_slice(self.sha256.hash(bytes).as_ref());
         digest

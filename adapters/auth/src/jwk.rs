@@ -10,8 +10,8 @@ use crate::{base64url, der};
 /// Keys of one set, at most; a set with more is refused.
 const KEYS: usize = 100;
 
-/// Bytes of a set, at most.
-const BYTES: usize = 256 * 1024;
+/// Bytes of a set of keys, at most: 256 KiB.
+pub const MAX_JWKS: usize = 256 * 1024;
 
 /// A public key, and what it may be used for.
 #[derive(Clone, PartialEq, Eq)]
@@ -75,7 +75,7 @@ impl KeySet {
     ///
     /// See [`BadJwks`].
     pub fn from_json(json: &[u8]) -> Result<Self, BadJwks> {
-        if json.len() > BYTES {
+        if json.len() > MAX_JWKS {
             return Err(BadJwks::TooLarge);
         }
         let set: JwkSet = serde_json::from_slice(json).map_err(|_| BadJwks::Malformed)?;

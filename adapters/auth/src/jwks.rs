@@ -1,14 +1,16 @@
 //! Keeps the keys of an issuer fresh, without fetching them.
 
 use core::convert::Infallible;
+use core::fmt;
 use core::time::Duration;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use sinew_core::Machine;
 use sinew_core::time::{Deadline, Instant, Timer};
 
 use crate::algorithm::Algorithm;
-use crate::jwk::{BadJwks, Find, KeySet};
+use crate::jwk::{Find, KeySet};
 
 /// Bytes of a key id that is remembered as unknown; a longer one is unknown without a question.
 const KID_BYTES: usize = 128;
@@ -43,11 +45,32 @@ impl Default for JwksPolicy {
     }
 }
 
+/// Why a [`JwksPolicy`] is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum BadJwksPolicy {
+    /// One of its times is zero.
+    Zero,
+    /// Keys would be stale before they are fetched again.
+    Stale,
+}
+
+impl fmt::Display for BadJwksPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Zero => "when keys are fetched: a time is zero",
+            Self::Stale => "keys would be stale before they are fetched again",
+        })
+    }
+}
+
+impl core::error::Error for BadJwksPolicy {}
+
 /// The keys of one issuer as a machine: it says when to fetch, and is told what came.
 #[derive(Debug)]
 pub struct Jwks {
     policy: JwksPolicy,
-    keys: KeySet,
+    keys: Arc<KeySet>,
     /// When the keys were fetched.
     fetched: Option<Instant>,
     /// When the last fetch began.
@@ -66,8 +89,8 @@ pub struct Fetch;
 /// What is known of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Lookup<'a> {
-    /// The keys to check the token with.
-    Keys(&'a KeySet),
+    /// The keys to check the token with. They can be taken out from under a lock.
+    Keys(&'a Arc<KeySet>),
     /// No key has this id, and none will have before the next fetch.
     Unknown,
     /// No key has this id; a fetch that may bring it is due or under way. A caller may wait for it.
@@ -77,14 +100,22 @@ pub enum Lookup<'a> {
 }
 
 impl Jwks {
-    /// No keys yet: the first fetch is due at `now`. `None` when the policy makes no sense: a time
-    /// that is zero, or keys that go stale before they are fetched again.
-    pub fn new(policy: JwksPolicy, now: Instant) -> Option<Self> {
+    /// No keys yet: the first fetch is due at `now`.
+    ///
+    /// # Errors
+    ///
+    /// See [`BadJwksPolicy`].
+    pub fn new(policy: JwksPolicy, now: Instant) -> Result<Self, BadJwksPolicy> {
         let JwksPolicy { refresh, interval, timeout, stale, negative, .. } = policy;
-        let zero = [refresh, interval, timeout, stale, negative].contains(&Duration::ZERO);
-        (!zero && stale > refresh.max(interval)).then(|| Self {
+        if [refresh, interval, timeout, stale, negative].contains(&Duration::ZERO) {
+            return Err(BadJwksPolicy::Zero);
+        }
+        if stale <= refresh.max(interval) {
+            return Err(BadJwksPolicy::Stale);
+        }
+        Ok(Self {
             policy,
-            keys: KeySet::default(),
+            keys: Arc::default(),
             fetched: None,
             asked: None,
             running: false,
@@ -121,29 +152,14 @@ impl Jwks {
     }
 
     /// A fetch brought this set. Ids asked for that it does not have stay unknown for a while.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be used; the keys before it stay.
-    pub fn handle_keys(&mut self, now: Instant, json: &[u8]) -> Result<(), BadJwks> {
-        let keys = KeySet::from_json(json);
-        self.handle_timeout(now);
-        match keys {
-            Ok(keys) => {
-                self.keys = keys;
-                self.fetched = Some(now);
-                self.running = false;
-                self.due = now + self.policy.refresh.max(self.policy.interval);
-                Ok(())
-            }
-            Err(error) => {
-                self.handle_failure(now);
-                Err(error)
-            }
-        }
+    pub fn handle_keys(&mut self, now: Instant, keys: KeySet) {
+        self.keys = Arc::new(keys);
+        self.fetched = Some(now);
+        self.running = false;
+        self.due = now + self.policy.refresh.max(self.policy.interval);
     }
 
-    /// The fetch failed. The next one is due when the interval allows it.
+    /// The fetch failed, or brought no set that can be used; the keys before it stay. The next one is due when the interval allows it.
     pub fn handle_failure(&mut self, now: Instant) {
         if self.running {
             self.running = false;

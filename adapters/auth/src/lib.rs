@@ -7,7 +7,8 @@
 //!   [why](sinew_core::security::TokenError).
 //! - [`Jwks`] is a machine that keeps the keys of an issuer fresh; its owner does the fetching.
 //! - [`JwtValidator`] is a verifier with its keys, behind the seam that the core has for it.
-//! - [`ApiKeys`] finds who a key belongs to, knowing only hashes of keys.
+//! - [`ApiKeys`] finds who a key belongs to, knowing only hashes of keys; so does [`OpaqueTokens`] for
+//!   tokens that say nothing by themselves.
 //!
 //! The algorithm is bound to the key, never taken from the token: a token can only say which of the
 //! algorithms that its key allows it used. `none` and symmetric algorithms do not exist here.
@@ -21,6 +22,7 @@ mod der;
 mod jwk;
 mod jwks;
 mod jws;
+mod opaque;
 mod validator;
 mod verifier;
 
@@ -28,7 +30,8 @@ pub use algorithm::Algorithm;
 pub use api_key::{ApiKeys, BadKey};
 pub use claims::{Claims, Numeric};
 pub use crypto::{Crypto, NoCrypto};
-pub use jwk::{BadJwks, KeySet, VerifyingKey};
-pub use jwks::{Fetch, Jwks, JwksPolicy, Lookup};
+pub use jwk::{BadJwks, KeySet, MAX_JWKS, VerifyingKey};
+pub use jwks::{BadJwksPolicy, Fetch, Jwks, JwksPolicy, Lookup};
+pub use opaque::OpaqueTokens;
 pub use validator::JwtValidator;
-pub use verifier::{JwtPolicy, JwtVerifier};
+pub use verifier::{BadJwtPolicy, JwtPolicy, JwtVerifier};

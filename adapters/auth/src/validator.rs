@@ -1,4 +1,4 @@
-//! Tokens and keys behind the seam that the core has for them.
+//! JWTs behind the seam that the core has for tokens.
 
 use core::str;
 use core::time::Duration;
@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use sinew_core::security::{Credential, Principal, Thumbprint, TokenError, TokenValidator};
 
-use crate::api_key::ApiKeys;
 use crate::jwk::KeySet;
 use crate::verifier::JwtVerifier;
 
@@ -36,22 +35,5 @@ impl TokenValidator for JwtValidator {
         let token = str::from_utf8(token.expose()).map_err(|_| TokenError::Malformed)?;
         let claims = self.verifier.verify(token, &self.keys, now, peer)?;
         Ok(Arc::new(claims.principal()))
-    }
-}
-
-impl TokenValidator for ApiKeys<Arc<Principal>> {
-    fn validate(
-        &self,
-        credential: Credential<'_>,
-        _: Option<&Thumbprint>,
-        now: Duration,
-    ) -> Result<Arc<Principal>, TokenError> {
-        let Credential::ApiKey(key) = credential else { return Err(TokenError::Unknown) };
-        let key = str::from_utf8(key.expose()).map_err(|_| TokenError::Malformed)?;
-        let owner = self.find(key).ok_or(TokenError::Unknown)?;
-        match owner.expires {
-            Some(end) if now >= end => Err(TokenError::Expired),
-            _ => Ok(Arc::clone(owner)),
-        }
     }
 }

@@ -1,8 +1,9 @@
 //! Whether a token is good.
 
+use core::fmt;
 use core::time::Duration;
 
-use sinew_core::security::{ClaimConfig, ClaimPolicy, Thumbprint, TokenError};
+use sinew_core::security::{BadClaimConfig, ClaimConfig, ClaimPolicy, Thumbprint, TokenError};
 
 use crate::algorithm::Algorithm;
 use crate::claims::Claims;
@@ -40,6 +41,27 @@ impl JwtPolicy {
     }
 }
 
+/// Why a [`JwtPolicy`] is refused: it would take no token.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum BadJwtPolicy {
+    /// What it asks of claims makes no sense.
+    Claims(BadClaimConfig),
+    /// The cryptography knows none of its algorithms.
+    Algorithms,
+}
+
+impl fmt::Display for BadJwtPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Claims(why) => why.fmt(f),
+            Self::Algorithms => f.write_str("tokens need an algorithm that can be checked"),
+        }
+    }
+}
+
+impl core::error::Error for BadJwtPolicy {}
+
 /// Checks tokens of one issuer. Cheap to share; holds no keys, so that they can be exchanged.
 #[derive(Clone, Debug)]
 pub struct JwtVerifier {
@@ -49,12 +71,17 @@ pub struct JwtVerifier {
 }
 
 impl JwtVerifier {
-    /// A verifier of this policy. `None` when the policy takes nothing: claims that make no sense,
-    /// or only algorithms that the cryptography does not know.
-    pub fn new(policy: JwtPolicy, crypto: Crypto) -> Option<Self> {
-        let usable = policy.algorithms.iter().any(|algorithm| crypto.knows(*algorithm));
-        let claims = ClaimPolicy::new(policy.claims.clone()).ok()?;
-        usable.then_some(Self { policy, claims, crypto })
+    /// A verifier of this policy.
+    ///
+    /// # Errors
+    ///
+    /// See [`BadJwtPolicy`].
+    pub fn new(policy: JwtPolicy, crypto: Crypto) -> Result<Self, BadJwtPolicy> {
+        let claims = ClaimPolicy::new(policy.claims.clone()).map_err(BadJwtPolicy::Claims)?;
+        if !policy.algorithms.iter().any(|algorithm| crypto.knows(*algorithm)) {
+            return Err(BadJwtPolicy::Algorithms);
+        }
+        Ok(Self { policy, claims, crypto })
     }
 
     /// What is asked of a token.
@@ -62,14 +89,15 @@ impl JwtVerifier {
         &self.policy
     }
 
-    /// The id of the key that a token names, before anything is checked: to see whether the key is
-    /// at hand.
+    /// The id of the key that a token names, if it names one, and the algorithm, before anything is
+    /// checked: to see whether the key is at hand.
     ///
     /// # Errors
     ///
     /// When the token would be refused whatever the keys are.
-    pub fn key_id(&self, token: &str) -> Result<Option<String>, TokenError> {
-        Ok(self.parse(token)?.header.kid)
+    pub fn key(&self, token: &str) -> Result<(Option<String>, Algorithm), TokenError> {
+        let Unverified { header, algorithm, .. } = self.parse(token)?;
+        Ok((header.kid, algorithm))
     }
 
     /// What the token says, if it is good at `now` (since 1970-01-01T00:00:00Z) and belongs to the

@@ -1,11 +1,14 @@
 //! Sets of keys, and how they are kept fresh.
 
+#![expect(clippy::unwrap_used, reason = "outside of `#[test]` too, a test stops where it is wrong")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use sinew_auth::{
-    Algorithm, ApiKeys, BadJwks, BadKey, Crypto, Fetch, Jwks, JwksPolicy, KeySet, Lookup,
+    Algorithm, ApiKeys, BadJwks, BadJwksPolicy, BadKey, Crypto, Fetch, Jwks, JwksPolicy, KeySet,
+    Lookup, OpaqueTokens,
 };
 use sinew_core::Machine;
 use sinew_core::security::{
@@ -24,6 +27,10 @@ fn ec(id: &str) -> Value {
 
 fn set(keys: &[Value]) -> Vec<u8> {
     json!({ "keys": keys }).to_string().into_bytes()
+}
+
+fn keys(keys: &[Value]) -> KeySet {
+    KeySet::from_json(&set(keys)).unwrap()
 }
 
 fn at(seconds: u64) -> Instant {
@@ -91,7 +98,7 @@ fn keys_are_fetched_at_once_and_again_before_they_are_old() {
     assert!(fetches(&mut jwks, at(0)));
     assert!(!fetches(&mut jwks, at(1)), "one at a time");
     assert_eq!(jwks.deadline().map(|d| (d.at, d.why)), Some((at(10), Timer::KeyFetch)));
-    jwks.handle_keys(at(2), &set(&[ec("a")])).unwrap();
+    jwks.handle_keys(at(2), keys(&[ec("a")]));
     assert!(matches!(find(&mut jwks, at(2), "a"), Lookup::Keys(_)));
     assert_eq!(jwks.deadline().map(|d| (d.at, d.why)), Some((at(302), Timer::KeyRefresh)));
     assert!(!fetches(&mut jwks, at(301)));
@@ -104,7 +111,7 @@ fn keys_are_fetched_at_once_and_again_before_they_are_old() {
 fn a_flood_of_unknown_ids_asks_once_in_thirty_seconds() {
     let mut jwks = Jwks::new(JwksPolicy::default(), at(0)).unwrap();
     assert!(fetches(&mut jwks, at(0)));
-    jwks.handle_keys(at(0), &set(&[ec("a")])).unwrap();
+    jwks.handle_keys(at(0), keys(&[ec("a")]));
     let mut fetched = 0;
     for step in 0..3000 {
         // Ten a second for five minutes, no id twice.
@@ -112,7 +119,7 @@ fn a_flood_of_unknown_ids_asks_once_in_thirty_seconds() {
         let _ = find(&mut jwks, now, &format!("unknown-{step}"));
         if fetches(&mut jwks, now) {
             fetched += 1;
-            jwks.handle_keys(now, &set(&[ec("a")])).unwrap();
+            jwks.handle_keys(now, keys(&[ec("a")]));
         }
     }
     assert_eq!(fetched, 9, "at 30, 60, ... 270");
@@ -122,12 +129,12 @@ fn a_flood_of_unknown_ids_asks_once_in_thirty_seconds() {
 fn a_new_key_is_found_as_soon_as_it_may_be_asked_for() {
     let mut jwks = Jwks::new(JwksPolicy::default(), at(0)).unwrap();
     assert!(fetches(&mut jwks, at(0)));
-    jwks.handle_keys(at(0), &set(&[ec("old")])).unwrap();
+    jwks.handle_keys(at(0), keys(&[ec("old")]));
     assert_eq!(find(&mut jwks, at(10), "new"), Lookup::Unknown, "too soon after the last fetch");
     assert_eq!(find(&mut jwks, at(30), "new"), Lookup::Pending);
     assert!(fetches(&mut jwks, at(30)));
     assert_eq!(find(&mut jwks, at(31), "new"), Lookup::Pending);
-    jwks.handle_keys(at(31), &set(&[ec("new")])).unwrap();
+    jwks.handle_keys(at(31), keys(&[ec("new")]));
     assert!(matches!(find(&mut jwks, at(31), "new"), Lookup::Keys(_)));
     assert!(!matches!(find(&mut jwks, at(31), "old"), Lookup::Keys(_)), "rotated out");
 }
@@ -137,10 +144,10 @@ fn an_id_that_a_fresh_set_does_not_have_is_not_asked_for_again() {
     let policy = JwksPolicy { refresh: Duration::from_secs(3000), ..JwksPolicy::default() };
     let mut jwks = Jwks::new(policy, at(0)).unwrap();
     assert!(fetches(&mut jwks, at(0)));
-    jwks.handle_keys(at(0), &set(&[ec("a")])).unwrap();
+    jwks.handle_keys(at(0), keys(&[ec("a")]));
     assert_eq!(find(&mut jwks, at(30), "b"), Lookup::Pending);
     assert!(fetches(&mut jwks, at(30)));
-    jwks.handle_keys(at(30), &set(&[ec("a")])).unwrap();
+    jwks.handle_keys(at(30), keys(&[ec("a")]));
     assert_eq!(find(&mut jwks, at(90), "b"), Lookup::Unknown);
     assert_eq!(find(&mut jwks, at(329), "b"), Lookup::Unknown);
     assert_eq!(find(&mut jwks, at(330), "b"), Lookup::Pending, "after five minutes");
@@ -152,7 +159,7 @@ fn an_id_that_a_fresh_set_does_not_have_is_not_asked_for_again() {
 fn a_failed_fetch_says_nothing_about_an_id() {
     let mut jwks = Jwks::new(JwksPolicy::default(), at(0)).unwrap();
     assert!(fetches(&mut jwks, at(0)));
-    jwks.handle_keys(at(0), &set(&[ec("a")])).unwrap();
+    jwks.handle_keys(at(0), keys(&[ec("a")]));
     assert_eq!(find(&mut jwks, at(30), "b"), Lookup::Pending);
     assert!(fetches(&mut jwks, at(30)));
     jwks.handle_failure(at(31));
@@ -170,11 +177,11 @@ fn only_so_many_ids_are_remembered() {
     };
     let mut jwks = Jwks::new(policy, at(0)).unwrap();
     assert!(fetches(&mut jwks, at(0)));
-    jwks.handle_keys(at(0), &set(&[ec("a")])).unwrap();
+    jwks.handle_keys(at(0), keys(&[ec("a")]));
     for (i, id) in (1..).zip(["b", "c", "d"]) {
         assert_eq!(find(&mut jwks, at(30 * i), id), Lookup::Pending);
         assert!(fetches(&mut jwks, at(30 * i)));
-        jwks.handle_keys(at(30 * i), &set(&[ec("a")])).unwrap();
+        jwks.handle_keys(at(30 * i), keys(&[ec("a")]));
     }
     assert_eq!(find(&mut jwks, at(120), "c"), Lookup::Unknown);
     assert_eq!(find(&mut jwks, at(120), "d"), Lookup::Unknown);
@@ -185,13 +192,12 @@ fn only_so_many_ids_are_remembered() {
 fn stale_keys_serve_for_a_bounded_time() {
     let mut jwks = Jwks::new(JwksPolicy::default(), at(0)).unwrap();
     assert!(fetches(&mut jwks, at(0)));
-    jwks.handle_keys(at(0), &set(&[ec("a")])).unwrap();
+    jwks.handle_keys(at(0), keys(&[ec("a")]));
     let mut now = 300;
     while now < 3600 {
         assert!(fetches(&mut jwks, at(now)), "{now}");
         assert!(matches!(find(&mut jwks, at(now), "a"), Lookup::Keys(_)), "{now}");
-        // A set that cannot be used is a failure, and the old one stays.
-        assert_eq!(jwks.handle_keys(at(now + 1), b"oops"), Err(BadJwks::Malformed));
+        jwks.handle_failure(at(now + 1));
         now += 30;
     }
     assert!(fetches(&mut jwks, at(3600)));
@@ -212,14 +218,17 @@ fn a_fetch_that_takes_too_long_has_failed() {
 #[test]
 fn a_policy_that_makes_no_sense_is_refused() {
     let zero = Duration::ZERO;
-    for policy in [
-        JwksPolicy { refresh: zero, ..JwksPolicy::default() },
-        JwksPolicy { interval: zero, ..JwksPolicy::default() },
-        JwksPolicy { timeout: zero, ..JwksPolicy::default() },
-        JwksPolicy { negative: zero, ..JwksPolicy::default() },
-        JwksPolicy { stale: Duration::from_secs(300), ..JwksPolicy::default() },
+    for (policy, why) in [
+        (JwksPolicy { refresh: zero, ..JwksPolicy::default() }, BadJwksPolicy::Zero),
+        (JwksPolicy { interval: zero, ..JwksPolicy::default() }, BadJwksPolicy::Zero),
+        (JwksPolicy { timeout: zero, ..JwksPolicy::default() }, BadJwksPolicy::Zero),
+        (JwksPolicy { negative: zero, ..JwksPolicy::default() }, BadJwksPolicy::Zero),
+        (
+            JwksPolicy { stale: Duration::from_secs(300), ..JwksPolicy::default() },
+            BadJwksPolicy::Stale,
+        ),
     ] {
-        assert!(Jwks::new(policy, at(0)).is_none(), "{policy:?}");
+        assert_eq!(Jwks::new(policy, at(0)).err(), Some(why), "{policy:?}");
     }
 }
 
@@ -248,7 +257,7 @@ fn api_keys_are_found_by_their_hashes() {
 }
 
 #[test]
-fn api_keys_are_validated_until_they_end() {
+fn api_keys_and_opaque_tokens_are_good_until_they_end() {
     let text = "0123456789abcdef012345";
     let subject = Subject::ApiKey { label: "ci".into(), digest: KeyDigest([7; 32]) };
     let end = Duration::from_secs(1000);
@@ -264,4 +273,11 @@ fn api_keys_are_validated_until_they_end() {
     assert_eq!(keys.validate(other, None, before), Err(TokenError::Unknown));
     let bearer = Credential::Bearer(Secret::new(text.as_bytes()));
     assert_eq!(keys.validate(bearer, None, before), Err(TokenError::Unknown));
+
+    let tokens = OpaqueTokens(keys);
+    assert_eq!(tokens.validate(bearer, None, before).as_deref(), Ok(&principal));
+    assert_eq!(tokens.validate(bearer, None, end), Err(TokenError::Expired));
+    assert_eq!(tokens.validate(key, None, before), Err(TokenError::Unknown), "a key is no token");
+    let stranger = Credential::Bearer(Secret::new(b"0123456789abcdef012346"));
+    assert_eq!(tokens.validate(stranger, None, before), Err(TokenError::Unknown));
 }

@@ -10,9 +10,9 @@ use ring::signature::{
     KeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding, RsaKeyPair,
 };
 use serde_json::{Value, json};
-use sinew_auth::{Algorithm, Crypto, JwtPolicy, JwtValidator, JwtVerifier, KeySet};
+use sinew_auth::{Algorithm, BadJwtPolicy, Crypto, JwtPolicy, JwtValidator, JwtVerifier, KeySet};
 use sinew_core::security::{
-    Binding, Claim, Credential, Secret, Subject, TokenError, TokenValidator,
+    BadClaimConfig, Binding, Claim, Credential, Secret, Subject, TokenError, TokenValidator,
 };
 
 const NOW: Duration = Duration::from_secs(1_800_000_000);
@@ -272,15 +272,16 @@ fn a_policy_may_take_fewer_algorithms_than_the_keys_allow() {
 
 #[test]
 fn a_policy_that_takes_nothing_is_refused() {
-    for spoil in [
-        (|policy| policy.claims.audiences.clear()) as fn(&mut JwtPolicy),
-        |policy| policy.claims.audiences.push(String::new()),
-        |policy| policy.claims.issuer.clear(),
-        |policy| policy.algorithms.clear(),
+    let audiences = BadJwtPolicy::Claims(BadClaimConfig::Audiences);
+    for (spoil, why) in [
+        ((|policy| policy.claims.audiences.clear()) as fn(&mut JwtPolicy), audiences),
+        (|policy| policy.claims.audiences.push(String::new()), audiences),
+        (|policy| policy.claims.issuer.clear(), BadJwtPolicy::Claims(BadClaimConfig::Issuer)),
+        (|policy| policy.algorithms.clear(), BadJwtPolicy::Algorithms),
     ] {
         let mut policy = JwtPolicy::new(ISSUER, AUDIENCE);
         spoil(&mut policy);
-        assert!(JwtVerifier::new(policy.clone(), crypto()).is_none(), "{policy:?}");
+        assert_eq!(JwtVerifier::new(policy, crypto()).err(), Some(why));
     }
 }
 

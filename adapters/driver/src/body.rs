@@ -12,9 +12,12 @@ use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 use sinew_core::error::{Delivery, Phase};
 
-use crate::error::{BoxError, Error, ErrorKind};
+use crate::error::{BoxError, Error, ErrorKind, Origin};
 
 type Boxed = Pin<Box<dyn http_body::Body<Data = Bytes, Error = Error> + Send>>;
+
+/// Collected bodies below this many bytes are copied out of the buffer that they were read into.
+const COPY_BELOW: usize = 256;
 
 /// A request or response body: nothing, bytes, or a stream with back-pressure and trailers.
 ///
@@ -22,6 +25,8 @@ type Boxed = Pin<Box<dyn http_body::Body<Data = Bytes, Error = Error> + Send>>;
 #[derive(Default)]
 pub struct Body {
     kind: Kind,
+    /// Whose errors its errors are.
+    origin: Origin,
 }
 
 #[derive(Default)]
@@ -36,13 +41,14 @@ enum Kind {
 impl Body {
     /// No body.
     pub const fn empty() -> Self {
-        Self { kind: Kind::Empty }
+        Self { kind: Kind::Empty, origin: Origin::Call }
     }
 
     /// These bytes.
     pub fn full(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        Self { kind: if bytes.is_empty() { Kind::Empty } else { Kind::Full(bytes) } }
+        let kind = if bytes.is_empty() { Kind::Empty } else { Kind::Full(bytes) };
+        Self { kind, origin: Origin::Call }
     }
 
     /// Any [`http_body::Body`] of bytes. Its size hint, if exact, becomes the content-length.
@@ -70,8 +76,15 @@ impl Body {
         Self::boxed(body)
     }
 
+    /// The body of a request that is to be answered.
+    pub(crate) fn of_request(
+        body: impl http_body::Body<Data = Bytes, Error = Error> + Send + 'static,
+    ) -> Self {
+        Self { origin: Origin::Request, ..Self::boxed(body) }
+    }
+
     fn boxed(body: impl http_body::Body<Data = Bytes, Error = Error> + Send + 'static) -> Self {
-        Self { kind: Kind::Boxed(Mutex::new(Box::pin(body))) }
+        Self { kind: Kind::Boxed(Mutex::new(Box::pin(body))), origin: Origin::Call }
     }
 
     /// The bytes, where all of them are here already: nothing has to be polled.
@@ -83,6 +96,15 @@ impl Body {
                 self.kind = boxed;
                 None
             }
+        }
+    }
+
+    /// The bytes, where all of them are here already and there are no more than this; else the body.
+    pub(crate) fn into_full(mut self, most: usize) -> Result<Bytes, Self> {
+        match self.take_full() {
+            Some(bytes) if bytes.len() <= most => Ok(bytes),
+            Some(bytes) => Err(Self { kind: Kind::Full(bytes), ..self }),
+            None => Err(self),
         }
     }
 
@@ -114,7 +136,9 @@ impl Body {
         mut self,
         limit: u64,
     ) -> Result<(Bytes, Option<HeaderMap>), Error> {
-        let too_large = || Error::new(ErrorKind::TooLarge(limit), Phase::Idle, Delivery::Processed);
+        let origin = self.origin;
+        let too_large =
+            || Error::new(ErrorKind::TooLarge(limit), Phase::Idle, Delivery::Processed).of(origin);
         if self.size_hint().lower() > limit {
             return Err(too_large());
         }
@@ -140,7 +164,13 @@ impl Body {
                 Err(frame) => trailers = frame.into_trailers().ok(),
             }
         }
-        Ok((if rest.is_empty() { first } else { rest.freeze() }, trailers))
+        // Who collects a body may keep it: a small one must not keep a whole read buffer alive.
+        let bytes = match rest.is_empty() {
+            true if first.len() < COPY_BELOW => Bytes::copy_from_slice(&first),
+            true => first,
+            false => rest.freeze(),
+        };
+        Ok((bytes, trailers))
     }
 }
 
@@ -159,7 +189,10 @@ impl http_body::Body for Body {
                 let inner = boxed.get_mut().unwrap_or_else(PoisonError::into_inner);
                 let polled = inner.as_mut().poll_frame(cx);
                 self.kind = Kind::Boxed(boxed);
-                polled
+                polled.map_err(|error| match self.origin {
+                    Origin::Call => error,
+                    Origin::Request => error.of(Origin::Request),
+                })
             }
         }
     }

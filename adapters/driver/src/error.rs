@@ -15,7 +15,18 @@ pub struct Error {
     kind: ErrorKind,
     phase: Phase,
     delivery: Delivery,
+    origin: Origin,
     source: Option<BoxError>,
+}
+
+/// Which exchange went wrong, as seen by a handler: the one that it answers, or one of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Origin {
+    /// A call.
+    #[default]
+    Call,
+    /// The request that is to be answered.
+    Request,
 }
 
 /// What went wrong.
@@ -44,6 +55,10 @@ pub enum ErrorKind {
     TooLarge(u64),
     /// Bytes that are not what they should be: JSON, form, text.
     Decode,
+    /// A body that does not unpack as its `Content-Encoding` says.
+    Coding,
+    /// A body that unpacks to more than so many times its size.
+    Inflated(u32),
     /// An answer with an error status, where success was asked for; one with any status, where a
     /// switch of protocols was.
     Status(StatusCode),
@@ -54,7 +69,7 @@ pub enum ErrorKind {
 impl Error {
     /// An error of this kind in this phase.
     pub fn new(kind: ErrorKind, phase: Phase, delivery: Delivery) -> Self {
-        Self { kind, phase, delivery, source: None }
+        Self { kind, phase, delivery, origin: Origin::default(), source: None }
     }
 
     /// A configuration that makes no sense.
@@ -86,6 +101,16 @@ impl Error {
         }
     }
 
+    /// The same error, of this exchange.
+    pub(crate) fn of(mut self, origin: Origin) -> Self {
+        self.origin = origin;
+        self
+    }
+
+    pub(crate) fn origin(&self) -> Origin {
+        self.origin
+    }
+
     /// What went wrong.
     pub fn kind(&self) -> &ErrorKind {
         &self.kind
@@ -112,7 +137,11 @@ impl Error {
             | ErrorKind::Io(_)
             | ErrorKind::Timeout
             | ErrorKind::Gone => Fault::Network,
-            ErrorKind::TooLarge(_) | ErrorKind::Decode | ErrorKind::Status(_) => Fault::Peer,
+            ErrorKind::TooLarge(_)
+            | ErrorKind::Decode
+            | ErrorKind::Coding
+            | ErrorKind::Inflated(_)
+            | ErrorKind::Status(_) => Fault::Peer,
         }
     }
 
@@ -162,6 +191,8 @@ impl fmt::Display for Error {
             ErrorKind::Gone => write!(f, "the other side is gone"),
             ErrorKind::TooLarge(limit) => write!(f, "body larger than {limit} bytes"),
             ErrorKind::Decode => write!(f, "malformed {phase}"),
+            ErrorKind::Coding => write!(f, "the body does not unpack"),
+            ErrorKind::Inflated(ratio) => write!(f, "unpacks to more than {ratio} times its size"),
             ErrorKind::Status(status) => write!(f, "answered {status}"),
             ErrorKind::Stopped => write!(f, "stopped"),
         }

@@ -2,11 +2,13 @@
 
 pub mod body;
 pub mod client;
+mod coding;
 mod drive;
 pub mod error;
 pub mod io;
 pub mod runtime;
 pub mod server;
+mod trace;
 mod upgraded;
 mod wire;
 
@@ -16,8 +18,9 @@ pub use error::{BoxError, Error, ErrorKind};
 pub use io::{Io, Listener, Peer};
 pub use runtime::{Runtime, Spawn, StdListener};
 pub use server::{
-    Handler, HandlerTimeout, IntoResponse, Json, Local, Mode, Notice, Problem, Request, Response,
-    RestServer, RestServerConfig, RouteOptions, SecurityPolicy, ServerBuilder, ServerHandle, Sse,
-    SseEvent, StopReport, Threads,
+    Admin, Cancellation, Explain, Handler, HandlerTimeout, IntoResponse, Json, JwksEndpoint,
+    KeysError, Local, Mode, Notice, Override, Problem, Request, Response, RestServer,
+    RestServerConfig, RouteOptions, SecurityPolicy, ServerBuilder, ServerHandle, Sse, SseEvent,
+    StopReport, Threads,
 };
 pub use upgraded::Upgraded;

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::{Frame, SizeHint};
-use sinew_driver::{Body, BoxError, ErrorKind, Request, Response, Runtime};
+use sinew_driver::{Body, BoxError, ErrorKind, Request, Response, RouteOptions, Runtime};
 use support::running::{get, seconds, serve, sleep};
 
 async fn echo(request: Request) -> Response {
@@ -247,4 +247,29 @@ fn an_upload_that_nobody_reads_is_answered_and_not_swallowed() {
     server.client.send(vec![b'x'; 300_000]);
     server.sim.run();
     assert!(server.client.is_closed(), "more than it lingers for");
+}
+
+#[test]
+fn a_body_that_comes_slowly_is_a_408_but_where_the_route_bears_with_it() {
+    let patient = || RouteOptions::new().handler_timeout(sinew_driver::HandlerTimeout::Never);
+    let collect = async |request: Request| request.bytes().await;
+    let server = serve(|b, _| {
+        b.route_with(Method::POST, "/fast", patient(), collect).route_with(
+            Method::POST,
+            "/slow",
+            patient().slow_body(),
+            collect,
+        )
+    });
+    for (path, status) in [("/fast", "408"), ("/slow", "200")] {
+        let client = server.sim.connect();
+        client.send(format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\n"));
+        for _ in 0..3 {
+            server.sim.advance(seconds(20));
+            client.send("x");
+        }
+        server.sim.run();
+        let answer = client.received();
+        assert!(answer.contains(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
+    }
 }

@@ -200,6 +200,23 @@ fn stop_closes_the_idle_drains_the_busy_and_drops_the_rest() {
 }
 
 #[test]
+fn a_shutdown_has_the_time_that_the_configuration_gives_it() {
+    let server = serve(|mut builder, sim| {
+        builder.config_mut().stop_deadline = seconds(7);
+        sleepy(builder, sim)
+    });
+    server.client.send(get("/sleep/20"));
+    server.sim.run();
+    let handle = server.handle.clone();
+    let report = server.sim.start(async move { handle.shutdown().await });
+    server.sim.advance(seconds(6));
+    assert!(report.take().is_none());
+    server.sim.advance(seconds(1));
+    let report = report.take().expect("the deadline is over");
+    assert_eq!((report.aborted, report.took), (1, seconds(7)));
+}
+
+#[test]
 fn connections_beyond_the_cap_wait() {
     let server = serve(|b, _| b.max_connections(1).route(Method::GET, "/", async |_| "x"));
     let waiting = server.sim.connect();

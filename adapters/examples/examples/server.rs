@@ -1,27 +1,55 @@
 //! A server with every policy, and a walk through what it refuses.
 //!
 //! ```text
-//! cargo run --release --example server                        # serves on 127.0.0.1:8080, metrics on :9090
-//! cargo run --release --example server -- 127.0.0.1:9000      # serves there
-//! cargo run --release --example server -- --walk              # asks it, step by step, and ends
+//! cargo run --release --example server                            # as adapters/examples/server.toml says
+//! cargo run --release --example server -- --config FILE           # as this file says
+//! cargo run --release --example server -- --check-config FILE     # what would be in force, or what is wrong
+//! cargo run --release --example server -- --walk                  # asks it, step by step, and ends
 //! ```
 //!
-//! The server is in `src/server.rs`; `docs/server.md` walks through it with curl.
+//! What it does is in `src/server.rs`, what operators decide in `server.toml`; `docs/server.md` walks
+//! through it with curl. SIGTERM stops it in good order.
 
 use std::process::ExitCode;
 
+use futures_util::future::join;
 use http::Method;
-use sinew_driver::BoxError;
-use sinew_examples::server::{ORIGIN, READER, WRITER, admin, build};
+use sinew_config::Config;
+use sinew_driver::{BoxError, ServerBuilder, Threads};
+use sinew_examples::server::{CONFIG, ORIGIN, READER, WRITER, build};
+use sinew_examples::signals;
 use sinew_prometheus::Metrics;
 use sinew_tokio::{Call, RestClient, RestServer, TokioRuntime};
 
+const USAGE: &str = "usage: server [--walk | --config FILE | --check-config FILE]";
+
+/// The command line, or the configuration, makes no sense.
+const REFUSED: u8 = 2;
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    let argument = std::env::args().nth(1);
-    let done = match argument.as_deref() {
-        Some("--walk") => walk().await,
-        place => serve(place.unwrap_or("127.0.0.1:8080")).await,
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match arguments[..] {
+        [] | ["--config" | "--check-config", _] => {
+            let configured = configure(arguments.get(1).copied());
+            match configured {
+                Err(error) => {
+                    eprintln!("{error}");
+                    return ExitCode::from(REFUSED);
+                }
+                Ok((config, mut builder)) if arguments.contains(&"--check-config") => {
+                    print!("{}", config.in_force(builder.config_mut()));
+                    Ok(())
+                }
+                Ok((_, builder)) => serve(builder).await,
+            }
+        }
+        ["--walk"] => walk().await,
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(REFUSED);
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -32,25 +60,39 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn serve(place: &str) -> Result<(), BoxError> {
-    let metrics = Metrics::new();
-    let builder = RestServer::builder().allow_plaintext();
-    let server = build(builder, &metrics)?.listen(place).bind().await?;
-    for address in server.local_addrs() {
-        println!("listening on http://{address}");
-    }
-    tokio::spawn(operators(&metrics, ADMIN).await?.serve());
-    println!("metrics on http://{ADMIN}/metrics");
-    server.serve().await;
-    Ok(())
+type Configured = (Config, ServerBuilder<TokioRuntime, Threads>);
+
+/// The server as the file says, or as the sample does.
+fn configure(path: Option<&str>) -> Result<Configured, BoxError> {
+    let config = match path {
+        Some(path) => Config::from_file(path)?,
+        None => Config::parse("server.toml", "", CONFIG)?,
+    };
+    let builder = config.apply(build(RestServer::builder(), &Metrics::new()))?;
+    Ok((config, builder))
 }
 
-/// Where operators ask for metrics.
-const ADMIN: &str = "127.0.0.1:9090";
-
-async fn operators(metrics: &Metrics, place: &str) -> Result<RestServer, BoxError> {
-    let builder = RestServer::builder().allow_plaintext();
-    Ok(admin(builder, metrics).listen(place).bind().await?)
+async fn serve(builder: ServerBuilder<TokioRuntime, Threads>) -> Result<(), BoxError> {
+    let server = builder.bind().await?;
+    for address in server.local_addrs() {
+        println!("listening on {address}");
+    }
+    for address in server.admin_addrs() {
+        println!("metrics on http://{address}/metrics");
+    }
+    let handle = server.handle();
+    let signal = signals::first()?;
+    let stopping = async {
+        let name = signal.await.unwrap_or("the end of the signal thread");
+        println!("{name}: stopping");
+        handle.shutdown().await
+    };
+    let ((), report) = join(server.serve(), stopping).await;
+    println!(
+        "stopped after {:.2?}: {} calls finished, {} idle connections closed, {} cut",
+        report.took, report.drained, report.idle, report.aborted
+    );
+    Ok(())
 }
 
 /// Fields of answers that a step shows.
@@ -64,10 +106,11 @@ const SHOWN: [&str; 6] = [
 ];
 
 async fn walk() -> Result<(), BoxError> {
-    let metrics = Metrics::new();
-    let server = build(RestServer::builder().allow_plaintext(), &metrics)?.listen("127.0.0.1:0");
-    let server = server.bind().await?;
+    let (_, builder) = configure(None)?;
+    let builder = builder.listen_only(["127.0.0.1:0"]);
+    let server = builder.amend_admin(|admin| admin.listen_only(["127.0.0.1:0"])).bind().await?;
     let address = *server.local_addrs().first().ok_or("no address")?;
+    let operators = *server.admin_addrs().first().ok_or("no address for operators")?;
     tokio::spawn(server.serve());
     let client = RestClient::builder(format!("http://{address}")).allow_plaintext().build()?;
     let read = |path: &str| client.get(path).header("x-api-key", READER);
@@ -105,10 +148,7 @@ async fn walk() -> Result<(), BoxError> {
     for (what, call, wanted) in steps {
         wrong += u32::from(!step(what, call, wanted).await?);
     }
-    let admin = operators(&metrics, "127.0.0.1:0").await?;
-    let address = *admin.local_addrs().first().ok_or("no address")?;
-    tokio::spawn(admin.serve());
-    let client = RestClient::builder(format!("http://{address}")).allow_plaintext().build()?;
+    let client = RestClient::builder(format!("http://{operators}")).allow_plaintext().build()?;
     let counted = client.get("/metrics").send().await?.text().await?;
     println!("\nAnd what was counted:");
     for line in counted.lines().filter(|line| line.starts_with("sinew_server_refusals_total")) {

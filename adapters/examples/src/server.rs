@@ -1,20 +1,16 @@
-//! A server with every policy: API keys, access rules, CORS, quotas, what routes take.
+//! A server with every policy: API keys, access rules, CORS, quotas, what routes take. What operators
+//! decide of it stands in `server.toml`; here is what it does.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::future::{Ready, ready};
 
-use http::{HeaderName, Method};
+use http::Method;
 use serde::{Deserialize, Serialize};
-use sinew_auth::{ApiKeys, Crypto};
-use sinew_core::limit::Quota;
 use sinew_core::observe::Event;
-use sinew_core::security::{Cors, CorsConfig, KeyDigest, Principal, Routes, Rule, Subject, Who};
-use sinew_core::server::{MediaRange, RateLimitConfig};
+use sinew_core::security::Who;
 use sinew_driver::{
-    BoxError, Json, Notice, Problem, Request, Response, RouteOptions, Runtime, SecurityPolicy,
-    ServerBuilder, Threads,
+    Admin, Json, Notice, Problem, Request, Response, RouteOptions, Runtime, ServerBuilder, Threads,
 };
-use sinew_prometheus::{MEDIA_TYPE, Metrics};
+use sinew_prometheus::Metrics;
 
 /// May read orders.
 pub const READER: &str = "demo-key-of-the-reader-01";
@@ -25,6 +21,9 @@ pub const WRITER: &str = "demo-key-of-the-writer-02";
 /// Pages of this origin may read answers.
 pub const ORIGIN: &str = "https://app.example.org";
 
+/// The configuration that is used where no other is given.
+pub const CONFIG: &str = include_str!("../server.toml");
+
 /// An order, as it is sent and answered.
 #[derive(Serialize, Deserialize)]
 struct Order {
@@ -32,87 +31,34 @@ struct Order {
     count: u32,
 }
 
-/// The server, but for where it listens.
-///
-/// # Errors
-///
-/// None, as the policies below make sense; a change to them may not.
+/// The server, without its configuration.
 pub fn build<R: Runtime>(
     builder: ServerBuilder<R, Threads>,
     metrics: &Metrics,
-) -> Result<ServerBuilder<R, Threads>, BoxError> {
-    let api_key = HeaderName::from_static("x-api-key");
-    let orders = || Routes::Of(vec!["/orders/*".into()]);
-    let security = SecurityPolicy::from(keys()?)
-        .api_key(api_key.clone())
-        .realm("orders")
-        .rule(Rule {
-            methods: vec![Method::GET],
-            ..Rule::allow("read", Who::Authenticated, orders())
-        })
-        .rule(Rule {
-            roles: vec!["writer".into()],
-            ..Rule::allow("write", Who::Authenticated, orders())
-        });
-    let cors = Cors::new(CorsConfig {
-        origins: vec![ORIGIN.into()],
-        methods: vec![Method::PUT],
-        headers: vec![api_key, HeaderName::from_static("content-type")],
-        max_age: Some(Duration::from_secs(600)),
-        ..CorsConfig::default()
-    })?;
-    let minute = Duration::from_secs(60);
-    let limits = RateLimitConfig {
-        client: Some(Quota::new(600, minute, 50)?),
-        ..RateLimitConfig::default()
-    };
-    let json = RouteOptions::new()
-        .content_type(MediaRange::new("application/json")?)
-        .body_limit(1024)
-        .quota(Quota::new(6, minute, 4)?);
-    Ok(builder
-        .security(security)
-        .cors(cors)
-        .rate_limit(limits)
+) -> ServerBuilder<R, Threads> {
+    let connections = metrics.clone();
+    builder
         .layer(metrics.layer())
         .route_with(Method::GET, "/health", RouteOptions::new().allow(Who::Anyone), health)
         .route(Method::GET, "/orders/{id}", order)
-        .route_with(Method::PUT, "/orders/{id}", json, put_order)
-        .observe(|peer, notice| {
-            if let Notice::Decided(Event::Refused { refused, .. }) = notice {
+        .route(Method::PUT, "/orders/{id}", put_order)
+        .admin(Admin::new().metrics(scrape(metrics)))
+        .observe(move |peer, notice| match notice {
+            Notice::Decided(event) => {
+                connections.observe(event);
+                let Event::Refused { refused, .. } = event else { return };
                 let (stage, reason) = (refused.stage.name(), refused.reason.name());
                 eprintln!("refused: {reason}, at the stage {stage}, of {peer:?}");
             }
-        }))
+            Notice::Explained { why, .. } => eprintln!("         {why}"),
+            _ => {}
+        })
 }
 
-/// What operators ask, on a listener of its own that strangers do not reach.
-pub fn admin<R: Runtime>(
-    builder: ServerBuilder<R, Threads>,
-    metrics: &Metrics,
-) -> ServerBuilder<R, Threads> {
+/// Answers with the metrics, in the format that is asked for.
+fn scrape(metrics: &Metrics) -> impl Fn(Request) -> Ready<http::Response<String>> + use<> {
     let metrics = metrics.clone();
-    builder.route(Method::GET, "/metrics", move |_: Request| {
-        let text = metrics.encode();
-        async move { Response::ok(text).header("content-type", MEDIA_TYPE) }
-    })
-}
-
-fn keys() -> Result<ApiKeys<Arc<Principal>>, BoxError> {
-    let crypto = Crypto::built_in().map_err(|_| "no cryptography was built in")?;
-    let mut keys = ApiKeys::new(crypto);
-    for (number, (key, label, roles)) in
-        (1u8..).zip([(READER, "reader", &[][..]), (WRITER, "writer", &["writer"][..])])
-    {
-        let owner = Principal {
-            subject: Subject::ApiKey { label: label.into(), digest: KeyDigest([number; 32]) },
-            roles: roles.iter().map(|role| Box::from(*role)).collect(),
-            scopes: Box::new([]),
-            expires: None,
-        };
-        keys.insert(key, Arc::new(owner)).map_err(|error| error.to_string())?;
-    }
-    Ok(keys)
+    move |request| ready(metrics.answer(request.header("accept")))
 }
 
 async fn health(_: Request) -> Json<&'static str> {

@@ -1,45 +1,91 @@
 //! What a server does, as metrics: a layer of the stack that counts into a registry of
-//! [`prometheus_client`].
+//! [`prometheus_client`], and a counter of what becomes of connections.
 //!
-//! | metric | labels |
-//! |---|---|
-//! | `http_server_request_duration_seconds` | `http_request_method`, `http_route`, `http_response_status_code` |
-//! | `http_server_active_requests` | |
-//! | `sinew_server_refusals_total` | `stage`, `reason`, `mode` |
+//! | metric | labels | counts |
+//! |---|---|---|
+//! | `http_server_request_duration_seconds` | of a request | each request, once: from its head to the end of its answer |
+//! | `http_server_request_body_size_bytes` | of a request | the same, by what came of the body |
+//! | `http_server_response_body_size_bytes` | of a request | the same, by what went out |
+//! | `http_server_active_requests` | `http_request_method`, `url_scheme` | requests that are being answered |
+//! | `sinew_server_decisions_total` | `policy`, `verdict` | each verdict of a policy |
+//! | `sinew_server_refusals_total` | `stage`, `reason`, `mode` | each refusal by a layer, enforced or only noted |
+//! | `sinew_server_problems_total` | `reason` | each answer that says why it is an error, whoever wrote it |
+//! | `sinew_server_connection_failures_total` | `reason`, `phase` | each connection that failed |
+//! | `sinew_server_lost_events_total` | | events that no observer was told |
 //!
-//! The names are those of the
-//! [semantic conventions](https://opentelemetry.io/docs/specs/semconv/http/http-metrics/). No label
-//! grows with what clients send: a route is the template that it was added as, or empty; methods that
-//! nobody has heard of are `_OTHER`.
+//! The labels of a request are `http_request_method`, `url_scheme`, `http_route`,
+//! `http_response_status_code` (empty: there was no answer) and `error_type` (of a status from 500 on:
+//! its reason, or the status itself; `unanswered`; else empty). Names, units and the buckets of
+//! durations are those of the
+//! [semantic conventions](https://opentelemetry.io/docs/specs/semconv/http/http-metrics/). Sizes are
+//! those of the content as it was transferred, without chunk framing.
+//!
+//! # What is a request
+//!
+//! Whatever has a head that could be read. What fails before that is no request: a connection that
+//! was answered with 400, 408, 414, 417, 431, 501 or 505 in the phase `request head` is counted among the
+//! connections alone. Where a connection fails in the middle of a request, a body that is too large
+//! say, the request is counted with the status that the connection wrote, and the connection as well.
+//! So the answers of a server are its requests with a status, and its failures in the phase
+//! `request head` with a reason that has one.
+//!
+//! # Bounded series
+//!
+//! No label grows with what clients send: a route is the template that it was added as, or empty;
+//! methods that nobody has heard of are `_OTHER`; reasons, verdicts, stages and phases are enums. There
+//! are at most 10 methods × 2 schemes × (routes + 1) × statuses that handlers give.
 //!
 //! ```
 //! use sinew_prometheus::Metrics;
 //!
 //! let metrics = Metrics::new();
-//! let layer = metrics.layer();     // for `ServerBuilder::layer`
-//! let text = metrics.encode();     // for a handler of `GET /metrics`, on a listener of its own
-//! assert!(text.ends_with("# EOF\n"));
+//! let layer = metrics.layer();             // for `ServerBuilder::layer`
+//! let answer = metrics.answer(None);       // for the handler of `Admin::metrics`
+//! assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+//! // for `ServerBuilder::observe`: what is no request
+//! let count = move |event: &sinew_core::observe::Event| metrics.observe(event);
 //! ```
+
+mod format;
+mod labels;
+mod layer;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::{Method, StatusCode};
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use http::header::{CONTENT_TYPE, VARY};
+use http::{HeaderValue, Response};
+use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
-use sinew_core::policy::{Mode, Stage};
-use sinew_core::server::{Arrival, Decision, End, Layer, Record, Template};
+use sinew_core::observe::Event;
 
-/// The media type of what [`Metrics::encode`] gives.
-pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub use self::layer::MetricsLayer;
+
+use self::labels::{Active, Answered, Decided, Failure, Problem, Refusal};
+
+pub use format::Format;
 
 /// Seconds, as the semantic conventions advise.
-const BUCKETS: [f64; 14] =
+const DURATIONS: [f64; 14] =
     [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+
+/// Bytes, from nothing to 16 MiB.
+const SIZES: [f64; 10] = [
+    0.0,
+    256.0,
+    1024.0,
+    4096.0,
+    16_384.0,
+    65_536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    16_777_216.0,
+];
 
 /// The metrics of one or more servers; clones count into the same ones.
 #[derive(Clone)]
@@ -48,26 +94,19 @@ pub struct Metrics {
     counted: Counted,
 }
 
+type Histograms = Family<Answered, Histogram, fn() -> Histogram>;
+
 #[derive(Clone)]
 struct Counted {
-    durations: Family<Answered, Histogram, fn() -> Histogram>,
-    active: Gauge,
+    durations: Histograms,
+    request_bodies: Histograms,
+    response_bodies: Histograms,
+    active: Family<Active, Gauge>,
+    decisions: Family<Decided, Counter>,
     refusals: Family<Refusal, Counter>,
-}
-
-#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-#[expect(clippy::struct_field_names, reason = "they are the names of labels")]
-struct Answered {
-    http_request_method: &'static str,
-    http_route: Arc<str>,
-    http_response_status_code: u16,
-}
-
-#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-struct Refusal {
-    stage: &'static str,
-    reason: &'static str,
-    mode: &'static str,
+    problems: Family<Problem, Counter>,
+    failures: Family<Failure, Counter>,
+    lost: Counter,
 }
 
 impl Metrics {
@@ -78,11 +117,18 @@ impl Metrics {
 
     /// Metrics beside others that are registered already.
     pub fn in_registry(mut registry: Registry) -> Self {
-        let histogram: fn() -> Histogram = || Histogram::new(BUCKETS);
+        let durations: fn() -> Histogram = || Histogram::new(DURATIONS);
+        let sizes: fn() -> Histogram = || Histogram::new(SIZES);
         let counted = Counted {
-            durations: Family::new_with_constructor(histogram),
-            active: Gauge::default(),
+            durations: Family::new_with_constructor(durations),
+            request_bodies: Family::new_with_constructor(sizes),
+            response_bodies: Family::new_with_constructor(sizes),
+            active: Family::default(),
+            decisions: Family::default(),
             refusals: Family::default(),
+            problems: Family::default(),
+            failures: Family::default(),
+            lost: Counter::default(),
         };
         registry.register_with_unit(
             "http_server_request_duration",
@@ -90,29 +136,90 @@ impl Metrics {
             Unit::Seconds,
             counted.durations.clone(),
         );
+        registry.register_with_unit(
+            "http_server_request_body_size",
+            "Content of requests, as it was transferred",
+            Unit::Bytes,
+            counted.request_bodies.clone(),
+        );
+        registry.register_with_unit(
+            "http_server_response_body_size",
+            "Content of answers, as it was transferred",
+            Unit::Bytes,
+            counted.response_bodies.clone(),
+        );
         registry.register(
             "http_server_active_requests",
             "Requests that are being answered",
             counted.active.clone(),
         );
         registry.register(
+            "sinew_server_decisions",
+            "Verdicts of the policies",
+            counted.decisions.clone(),
+        );
+        registry.register(
             "sinew_server_refusals",
             "Requests that a layer of the stack refused, or would have",
             counted.refusals.clone(),
         );
+        registry.register(
+            "sinew_server_problems",
+            "Answers that say why they are errors",
+            counted.problems.clone(),
+        );
+        registry.register(
+            "sinew_server_connection_failures",
+            "Connections that failed",
+            counted.failures.clone(),
+        );
+        registry.register(
+            "sinew_server_lost_events",
+            "Events that no observer was told",
+            counted.lost.clone(),
+        );
         Self { registry: Arc::new(Mutex::new(registry)), counted }
     }
 
-    /// The layer that counts. Each server takes one of its own.
+    /// The layer that counts requests and verdicts. Each server takes one of its own.
     pub fn layer(&self) -> MetricsLayer {
-        MetricsLayer {
-            counted: self.counted.clone(),
-            routes: Box::new([]),
-            elsewhere: Arc::from(""),
+        MetricsLayer::new(self.counted.clone())
+    }
+
+    /// Counts what becomes of connections: for the observer of a server, of every event. What the
+    /// layer counts is left to it.
+    pub fn observe(&self, event: &Event) {
+        match event {
+            Event::Failed(error) => {
+                self.counted.failures.get_or_create(&Failure::of(error)).inc();
+            }
+            Event::Lost(events) => {
+                self.counted.lost.inc_by(*events);
+            }
+            _ => {}
         }
     }
 
-    /// Everything in the registry, as [`MEDIA_TYPE`].
+    /// The answer to whoever asks for metrics, in the [`Format`] that suits the `Accept` of the
+    /// request.
+    pub fn answer(&self, accept: Option<&[u8]>) -> Response<String> {
+        let format = Format::accepted(accept);
+        let mut answer = Response::new(self.encode_as(format));
+        let fields = answer.headers_mut();
+        fields.insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
+        fields.insert(VARY, HeaderValue::from_static("accept"));
+        answer
+    }
+
+    /// Everything in the registry, in this format.
+    pub fn encode_as(&self, format: Format) -> String {
+        match format {
+            Format::OpenMetrics => self.encode(),
+            Format::Text => format::to_text(&self.encode()),
+        }
+    }
+
+    /// Everything in the registry, as [`Format::OpenMetrics`].
     pub fn encode(&self) -> String {
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = String::new();
@@ -132,76 +239,4 @@ impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Metrics").finish_non_exhaustive()
     }
-}
-
-/// Counts what passes; see [`Metrics::layer`].
-pub struct MetricsLayer {
-    counted: Counted,
-    /// The templates of the server, by their places.
-    routes: Box<[Arc<str>]>,
-    elsewhere: Arc<str>,
-}
-
-impl Layer for MetricsLayer {
-    fn stage(&self) -> Stage {
-        // The first one sees every request, whoever refuses it.
-        Stage::Identify
-    }
-
-    fn prepare(&mut self, templates: &[Template]) {
-        self.routes = templates.iter().map(|template| Arc::from(template.as_str())).collect();
-    }
-
-    fn on_head(&self, _: &Arrival<'_>, _: &mut Record) -> Decision {
-        self.counted.active.inc();
-        Decision::Continue
-    }
-
-    fn on_end(&self, record: &Record, end: &End) {
-        self.counted.active.dec();
-        if let Some(refused) = record.refused {
-            let labels = Refusal {
-                stage: refused.stage.name(),
-                reason: refused.reason.name(),
-                mode: match refused.mode {
-                    Mode::Enforce => "enforce",
-                    Mode::Shadow => "shadow",
-                    Mode::Off => "off",
-                },
-            };
-            self.counted.refusals.get_or_create(&labels).inc();
-        }
-        // Without an answer there is no status to tell; 499 is what others write down.
-        let status = end.status.map_or(499, |status: StatusCode| status.as_u16());
-        let route = record.route.and_then(|route| self.routes.get(route));
-        let labels = Answered {
-            http_request_method: known(&record.method),
-            http_route: Arc::clone(route.unwrap_or(&self.elsewhere)),
-            http_response_status_code: status,
-        };
-        let took = end.now.saturating_since(record.arrived).as_secs_f64();
-        self.counted.durations.get_or_create(&labels).observe(took);
-    }
-}
-
-impl fmt::Debug for MetricsLayer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MetricsLayer").field("routes", &self.routes).finish_non_exhaustive()
-    }
-}
-
-/// A method as a label. <https://opentelemetry.io/docs/specs/semconv/http/http-metrics/>
-fn known(method: &Method) -> &'static str {
-    const KNOWN: [(&Method, &str); 9] = [
-        (&Method::GET, "GET"),
-        (&Method::HEAD, "HEAD"),
-        (&Method::POST, "POST"),
-        (&Method::PUT, "PUT"),
-        (&Method::DELETE, "DELETE"),
-        (&Method::CONNECT, "CONNECT"),
-        (&Method::OPTIONS, "OPTIONS"),
-        (&Method::TRACE, "TRACE"),
-        (&Method::PATCH, "PATCH"),
-    ];
-    KNOWN.iter().find(|(known, _)| *known == method).map_or("_OTHER", |(_, name)| name)
 }

@@ -6,13 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
+use sinew_core::error::{Delivery, Error, Kind, Limit, Phase};
+use sinew_core::head::RequestHead;
 use sinew_core::http1::{Server, ServerConfig, ServerEvent};
+use sinew_core::observe::Event;
 use sinew_core::policy::Mode;
+use sinew_core::reason::Reason;
 use sinew_core::security::{Access, Routes, Rule, Who};
 use sinew_core::server::{
-    Arrival, BoxLayer, Decision, End, Layer as _, Peer, RoutePolicy, RouterBuilder, Stack, Template,
+    Arrival, BoxLayer, Decision, End, Layer as _, Peer, RoutePolicy, RouterBuilder, Scheme, Stack,
+    Template,
 };
-use sinew_core::time::Instant;
+use sinew_core::time::{Instant, Timer};
 use sinew_core::{Machine, Wire};
 use sinew_prometheus::Metrics;
 
@@ -31,30 +36,67 @@ fn stack(metrics: &Metrics) -> Stack {
     Stack::new(layers.map(|layer| (Mode::Enforce, layer))).unwrap()
 }
 
-fn pass(stack: &Stack, method: &str, route: Option<usize>, took: Duration) -> Decision {
+fn head(method: &str) -> RequestHead {
     let mut server = Server::new(Arc::new(ServerConfig::default()), Instant::ZERO);
     let text = format!("{method} /closed/7 HTTP/1.1\r\nhost: a\r\n\r\n");
     server.inbox().extend_from_slice(text.as_bytes());
-    let Ok(Some(ServerEvent::Request { head, .. })) = server.poll_event(Instant::ZERO) else {
-        panic!("no request")
-    };
-    let (decision, record) = stack.on_head(&Arrival {
+    match server.poll_event(Instant::ZERO) {
+        Ok(Some(ServerEvent::Request { head, .. })) => head,
+        other => panic!("no request: {other:?}"),
+    }
+}
+
+fn arrival<'a>(
+    head: &'a RequestHead,
+    route: Option<usize>,
+    policy: &'a RoutePolicy,
+) -> Arrival<'a> {
+    static PEER: Peer = Peer { address: None, name: None, thumbprint: None, scheme: Scheme::Http };
+    Arrival {
         now: Instant::ZERO,
         unix: Duration::ZERO,
         number: 1,
-        head: &head,
+        head,
         has_body: false,
         route,
         fallback: false,
-        policy: &RoutePolicy::default(),
-        peer: &Peer::default(),
-    });
+        policy,
+        peer: &PEER,
+    }
+}
+
+fn pass(stack: &Stack, method: &str, route: Option<usize>, took: Duration) -> Decision {
+    let head = head(method);
+    let (decision, record) = stack.on_head(&arrival(&head, route, &RoutePolicy::default()));
     let status = match decision {
         Decision::Refuse(reason) => reason.status(),
         _ => StatusCode::OK,
     };
-    stack.on_end(&record, &End { now: Instant::ZERO + took, status: Some(status) });
+    let reason = match decision {
+        Decision::Refuse(reason) => Some(reason),
+        _ => None,
+    };
+    let end = End {
+        reason,
+        request_body: 300,
+        response_body: 5000,
+        ..End::new(Instant::ZERO + took, Some(status))
+    };
+    stack.on_end(&record, &end);
     decision
+}
+
+/// The value of a series, by its whole name.
+fn value(text: &str, series: &str) -> String {
+    let found = text.lines().find_map(|known| known.strip_prefix(series)?.strip_prefix(' '));
+    found.unwrap_or_else(|| panic!("no {series} in\n{text}")).to_owned()
+}
+
+fn answered(metric: &str, method: &str, route: &str, status: u16, error: &str) -> String {
+    format!(
+        "http_server_{metric}{{http_request_method=\"{method}\",url_scheme=\"http\",\
+         http_route=\"{route}\",http_response_status_code=\"{status}\",error_type=\"{error}\"}}"
+    )
 }
 
 #[test]
@@ -69,32 +111,100 @@ fn what_passes_is_counted_once() {
         let _ = pass(&stack, method, Some(1), Duration::ZERO);
     }
     let text = metrics.encode();
-    let value = |line: &str| {
-        let found = text.lines().find_map(|known| known.strip_prefix(line)?.strip_prefix(' '));
-        found.unwrap_or_else(|| panic!("no {line} in\n{text}")).to_owned()
+    let count = |method: &str, route: &str, status: u16| {
+        value(&text, &answered("request_duration_seconds_count", method, route, status, ""))
     };
-    let took = |part: &str, method: &str, route: &str, status: u16| {
-        format!(
-            "http_server_request_duration_seconds_{part}{{http_request_method=\"{method}\",\
-             http_route=\"{route}\",http_response_status_code=\"{status}\"}}"
-        )
-    };
-    assert_eq!(value(&took("count", "GET", "/open", 200)), "2");
-    assert_eq!(value(&took("sum", "GET", "/open", 200)), "0.73");
-    assert_eq!(value(&took("count", "GET", "/closed/{id}", 401)), "1");
-    assert_eq!(value(&took("count", "GET", "", 401)), "1");
-    assert_eq!(value(&took("count", "_OTHER", "/closed/{id}", 401)), "3");
+    assert_eq!(count("GET", "/open", 200), "2");
+    assert_eq!(count("GET", "/closed/{id}", 401), "1");
+    assert_eq!(count("GET", "", 401), "1");
+    assert_eq!(count("_OTHER", "/closed/{id}", 401), "3");
+    for (part, sum) in [
+        ("request_duration_seconds_sum", "0.73"),
+        ("request_body_size_bytes_sum", "600.0"),
+        ("response_body_size_bytes_sum", "10000.0"),
+    ] {
+        assert_eq!(value(&text, &answered(part, "GET", "/open", 200, "")), sum);
+    }
     let refused = "stage=\"authorise\",reason=\"unauthenticated\",mode=\"enforce\"";
-    assert_eq!(value(&format!("sinew_server_refusals_total{{{refused}}}")), "5");
-    assert_eq!(value("http_server_active_requests"), "0");
+    assert_eq!(value(&text, &format!("sinew_server_refusals_total{{{refused}}}")), "5");
+    assert_eq!(value(&text, "sinew_server_problems_total{reason=\"unauthenticated\"}"), "5");
+    let decided = "sinew_server_decisions_total{policy=\"access\",verdict=";
+    assert_eq!(value(&text, &format!("{decided}\"allowed\"}}")), "2");
+    assert_eq!(value(&text, &format!("{decided}\"no_rule\"}}")), "5");
+    let active = "http_server_active_requests{http_request_method=\"_OTHER\",url_scheme=\"http\"}";
+    assert_eq!(value(&text, active), "0");
+}
+
+/// Whatever clients send, there are no more series than methods, routes and statuses.
+#[test]
+fn clients_cannot_multiply_series() {
+    let metrics = Metrics::new();
+    let stack = stack(&metrics);
+    let series = |metrics: &Metrics| metrics.encode().lines().count();
+    for method in ["GET", "HEAD", "PUT", "X"] {
+        let _ = pass(&stack, method, Some(1), Duration::ZERO);
+    }
+    let before = series(&metrics);
+    for n in 0..1000 {
+        let _ = pass(&stack, &format!("X-{n}"), Some(1), Duration::ZERO);
+        let _ = pass(&stack, "get", Some(1), Duration::ZERO);
+    }
+    assert_eq!(series(&metrics), before);
+}
+
+#[test]
+fn errors_of_the_server_have_a_type() {
+    let metrics = Metrics::new();
+    let stack = stack(&metrics);
+    let head = head("GET");
+    for (status, reason, error) in [
+        (Some(503), Some(Reason::HandlerTimeout), "handler_timeout"),
+        (Some(500), None, "500"),
+        (Some(404), Some(Reason::NotFound), ""),
+        (None, None, "unanswered"),
+    ] {
+        let (_, record) = stack.on_head(&arrival(&head, Some(0), &RoutePolicy::default()));
+        let status = status.map(|status| StatusCode::from_u16(status).unwrap());
+        stack.on_end(&record, &End { reason, ..End::new(Instant::ZERO, status) });
+        let code = status.map_or(String::new(), |status| status.as_u16().to_string());
+        let labels = format!(
+            "http_route=\"/open\",http_response_status_code=\"{code}\",error_type=\"{error}\""
+        );
+        assert!(metrics.encode().contains(&labels), "{labels}");
+    }
+}
+
+#[test]
+fn connections_that_fail_are_counted_apart() {
+    let metrics = Metrics::new();
+    let fail = |kind, phase| {
+        metrics.observe(&Event::Failed(Error { kind, phase, delivery: Delivery::Refused }));
+    };
+    fail(Kind::Limit(Limit::HeadBytes), Phase::RequestHead);
+    fail(Kind::Truncated, Phase::RequestBody);
+    fail(Kind::Timeout(Timer::WriteStall), Phase::ResponseBody);
+    metrics.observe(&Event::Lost(3));
+    metrics.observe(&Event::RequestStarted { exchange: 1 });
+    let text = metrics.encode();
+    for (reason, phase) in [
+        ("head_too_large", "request head"),
+        ("truncated", "request body"),
+        ("write stall", "response body"),
+    ] {
+        let labels = format!("{{reason=\"{reason}\",phase=\"{phase}\"}}");
+        assert_eq!(value(&text, &format!("sinew_server_connection_failures_total{labels}")), "1");
+    }
+    assert_eq!(value(&text, "sinew_server_lost_events_total"), "3");
 }
 
 #[test]
 fn a_request_is_active_until_its_end() {
     let metrics = Metrics::new();
     let stack = stack(&metrics);
-
-    let _ = pass(&stack, "GET", Some(0), Duration::ZERO);
-    assert!(metrics.encode().contains("http_server_active_requests 0\n"));
+    let active = "http_server_active_requests{http_request_method=\"GET\",url_scheme=\"http\"}";
+    let (_, record) = stack.on_head(&arrival(&head("GET"), Some(0), &RoutePolicy::default()));
+    assert_eq!(value(&metrics.encode(), active), "1");
+    stack.on_end(&record, &End::new(Instant::ZERO, None));
+    assert_eq!(value(&metrics.encode(), active), "0");
     assert!(metrics.encode().contains("# UNIT http_server_request_duration_seconds seconds\n"));
 }

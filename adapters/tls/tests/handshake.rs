@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::certs::{CLIENT_ID, JUNE, LAST_JUNE, Mesh, NEXT_JUNE};
+use common::certs::{CLIENT_ID, JUNE, LAST_JUNE, Mesh, NEXT_JUNE, self_signed};
 use common::{Authority, Pair, Toy, ToyEvent};
 use rcgen::ExtendedKeyUsagePurpose;
 use sinew_core::Machine as _;
@@ -137,6 +137,28 @@ fn no_client_certificate() {
     let mesh = Mesh::new();
     let pair = pair(mesh.client(), mesh.mtls_server());
     refused_by_server(pair, Reason::NoClientCertificate, Reason::NoClientCertificate);
+}
+
+#[test]
+fn a_client_that_vouches_for_itself() {
+    let mesh = Mesh::new();
+    // In time, and with the right name: the signature alone is nobody's.
+    let stranger = self_signed(&[CLIENT_ID]);
+    let client = mesh.client().identity_pem(&stranger.chain, &stranger.key).unwrap();
+    let pair = pair(client, mesh.mtls_server());
+    refused_by_server(pair, Reason::UnknownCa, Reason::UnknownCa);
+}
+
+#[test]
+fn a_client_with_an_rsa_key() {
+    let mesh = Mesh::new();
+    let rsa = include_bytes!("../../auth/tests/data/rsa.pk8");
+    let client = mesh.ca.client_with(rsa, &[CLIENT_ID]);
+    let client = mesh.client().identity_pem(&client.chain, &client.key).unwrap();
+    let mut pair = pair(client, mesh.mtls_server());
+    assert!(talk(&mut pair));
+    let identity = pair.server.wire.peer_identity().unwrap();
+    assert_eq!(identity.name(), CLIENT_ID);
 }
 
 #[test]

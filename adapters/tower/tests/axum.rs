@@ -15,7 +15,13 @@ use futures_util::future::join;
 use futures_util::stream;
 use http::{Method, StatusCode};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use sinew_smol::{Call, Handler, RestClient, RestServer, SmolRuntime, Threads};
+use sinew_core::limit::Quota;
+use sinew_core::security::{Routes, Rule, Who};
+use sinew_core::server::RateLimitConfig;
+use sinew_smol::{
+    Call, Handler, HandlerTimeout, RestClient, RestServer, RouteOptions, SecurityPolicy,
+    ServerBuilder, SmolRuntime, Threads,
+};
 use sinew_tls::{ClientTls, PeerIdentity, ServerTls};
 use tower_service::Service;
 
@@ -59,17 +65,22 @@ fn with_client<T: Future<Output = ()>>(
     handler: impl Handler<Threads>,
     test: impl FnOnce(RestClient) -> T,
 ) {
+    with_policies(|server| server.fallback(handler), test);
+}
+
+/// The same, with whatever stands in front of the handler.
+fn with_policies<T: Future<Output = ()>>(
+    policies: impl FnOnce(ServerBuilder<SmolRuntime, Threads>) -> ServerBuilder<SmolRuntime, Threads>,
+    test: impl FnOnce(RestClient) -> T,
+) {
     let (server_tls, client_tls) = tls();
     smol::block_on(async {
         let server = RestServer::builder()
             .listen("127.0.0.1:0")
             .tls(server_tls)
             .max_request_size(1024)
-            .route(Method::GET, "/own", async |_: sinew_smol::Request| "own")
-            .fallback(handler)
-            .bind()
-            .await
-            .unwrap();
+            .route(Method::GET, "/own", async |_: sinew_smol::Request| "own");
+        let server = policies(server).bind().await.unwrap();
         let address = server.local_addrs()[0];
         let handle = server.handle();
         let client = RestClient::builder(format!("https://{address}"))
@@ -111,6 +122,49 @@ fn the_server_s_limits_hold_and_the_client_s_identity_arrives() {
         assert_eq!(who.text().await.unwrap(), "client.test");
         let large = client.post("/echo").body(vec![b'x'; 1025]).send().await.unwrap();
         assert_eq!(large.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    });
+}
+
+/// A router by template, so that rules and quotas know it: whoever shows a certificate may use it,
+/// three times an hour and for a millisecond at a time.
+#[test]
+fn rules_quotas_and_timers_stand_in_front_of_a_router() {
+    let app = Router::new()
+        .route("/app/who", get(async |Extension(peer): Identity| peer.name().to_owned()))
+        .route("/app/slow", get(async || std::future::pending::<()>().await));
+    let policies = |server: ServerBuilder<SmolRuntime, Threads>| {
+        let rule = Rule {
+            methods: vec![Method::GET],
+            ..Rule::allow("services", Who::Authenticated, Routes::Of(vec!["/app/*".into()]))
+        };
+        let quota = Quota::new(3, Duration::from_secs(3600), 3).unwrap();
+        let limits = RateLimitConfig { client: Some(quota), ..RateLimitConfig::default() };
+        let options =
+            RouteOptions::new().handler_timeout(HandlerTimeout::After(Duration::from_millis(1)));
+        server.security(SecurityPolicy::new().rule(rule)).rate_limit(limits).route_any(
+            "/app/{*path}",
+            options,
+            sinew_tower::handler(app),
+        )
+    };
+    with_policies(policies, |client| async move {
+        let answer = async |call: Call<SmolRuntime>| {
+            let response = call.send().await.unwrap();
+            (response.status().as_u16(), response.text().await.unwrap())
+        };
+        assert_eq!(answer(client.get("/app/who")).await, (200, "client.test".to_owned()));
+        for (call, status, reason) in [
+            (client.post("/app/who"), 403, "forbidden"),
+            (client.get("/own"), 403, "forbidden"),
+            (client.get("/app/slow"), 503, "handler_timeout"),
+            (client.get("/app/nothing"), 404, ""),
+            (client.get("/app/who"), 429, "rate_limited"),
+        ] {
+            let (found, text) = answer(call).await;
+            assert_eq!(found, status, "{text}");
+            let says = format!("\"reason\":\"{reason}\"");
+            assert!(reason.is_empty() || text.contains(&says), "{text}");
+        }
     });
 }
 

@@ -106,7 +106,8 @@ pub enum Transport {
 }
 
 impl Transport {
-    fn connect(&self, address: SocketAddr, patience: Patience) -> io::Result<Line> {
+    /// Connects, and shakes hands where that is due.
+    pub fn connect(&self, address: SocketAddr, patience: Patience) -> io::Result<Line> {
         let socket = TcpStream::connect_timeout(&address, patience.answer)?;
         match self {
             Self::Plain => Line::plain(socket),

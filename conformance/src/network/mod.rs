@@ -4,6 +4,7 @@ pub mod adapter;
 pub mod certificate;
 pub mod client;
 pub mod conversation;
+pub mod cors;
 pub mod foreign;
 pub mod line;
 pub mod ours;

@@ -1,8 +1,10 @@
 //! The suite over the adapters of sinew: every case plain and over TLS, whole and cut.
 
 use sinew_core::http1::ClientConfig;
+use sinew_tls::ServerTls;
 
-use crate::case::{Case, Outcome, ParseCase, Side};
+use crate::case::{Case, CorsCase, Outcome, ParseCase, Side};
+use crate::cors::CorsRequest;
 use crate::deviations::Deviations;
 use crate::feed::Way;
 use crate::judge::{Chosen, judge};
@@ -10,6 +12,7 @@ use crate::network::adapter::Adapter;
 use crate::network::certificate::Secrets;
 use crate::network::client::Called;
 use crate::network::conversation::{Patience, Transport, names_no_path};
+use crate::network::cors::Guarded;
 use crate::network::server::{Served, configurable, has};
 use crate::suite::{CaseResult, Verdict, describe, settle};
 use crate::transcript::Transcript;
@@ -43,27 +46,27 @@ pub struct Ours<'a> {
 impl Ours<'_> {
     /// Runs one case in all its ways.
     pub fn check(&self, case: &Case) -> Verdict {
-        let parse = match playable(case) {
-            Ok(parse) => parse,
-            Err(reason) => {
-                let result = CaseResult::LeftOut { reason: reason.to_owned() };
-                return Verdict {
-                    case: case.clone(),
-                    result,
-                    ways: Vec::new(),
-                    seen: String::new(),
-                };
-            }
-        };
-        let visible = visible(parse);
         let mut verdict = Verdict {
             case: case.clone(),
             result: CaseResult::Passed(Chosen { either: None, status: None }),
             ways: Vec::new(),
             seen: String::new(),
         };
+        let question = match playable(case) {
+            Ok(question) => question,
+            Err(reason) => {
+                verdict.result = CaseResult::LeftOut { reason: reason.to_owned() };
+                return verdict;
+            }
+        };
         for security in self.securities {
-            if let Err((problems, got)) = self.over(&visible, *security, &mut verdict) {
+            let failure = match &question {
+                Question::Parse(case) => self.over(case, *security, &mut verdict),
+                Question::Cors(case, request) => {
+                    self.guarded(case, request, *security, &mut verdict)
+                }
+            };
+            if let Err((problems, got)) = failure {
                 let over = match security {
                     Security::Plain => "plain",
                     Security::Tls => "over TLS",
@@ -76,6 +79,40 @@ impl Ours<'_> {
         }
         verdict.result = settle(verdict.result, self.deviations.reason(case.id()));
         verdict
+    }
+
+    /// Asks a server with the policy of a CORS case.
+    fn guarded(
+        &self,
+        case: &CorsCase,
+        request: &CorsRequest,
+        security: Security,
+        verdict: &mut Verdict,
+    ) -> Result<(), (Vec<String>, String)> {
+        let (transport, tls) = self.ends(security);
+        for way in [Way::Whole, Way::Cuts(self.seed)] {
+            verdict.ways.push(way);
+            let (transport, tls, patience) = (transport.clone(), tls.clone(), self.patience);
+            let asked = Guarded { case, request, way, transport, tls, patience };
+            let answer =
+                self.adapter.run(asked).map_err(|e| e.to_string()).and_then(|answer| answer);
+            let answer = answer.map_err(|why| (vec![why], String::new()))?;
+            verdict.seen = answer.to_string();
+            let problems = answer.judge(&case.expect);
+            if !problems.is_empty() {
+                let problems = problems.iter().map(|p| format!("{}: {p}", way.name())).collect();
+                return Err((problems, answer.to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    /// How a server of ours is reached, and its side of TLS.
+    fn ends(&self, security: Security) -> (Transport, Option<ServerTls>) {
+        match security {
+            Security::Plain => (Transport::Plain, None),
+            Security::Tls => (self.secrets.transport.clone(), Some(self.secrets.server.clone())),
+        }
     }
 
     fn over(
@@ -113,33 +150,39 @@ impl Ours<'_> {
     }
 
     fn run(&self, case: &ParseCase, way: Way, security: Security) -> Result<Transcript, String> {
-        let secure = security == Security::Tls;
+        let patience = self.patience;
         let run = match case.side {
-            Side::Request => self.adapter.run(Served {
-                case,
-                way,
-                transport: if secure { self.secrets.transport.clone() } else { Transport::Plain },
-                tls: secure.then(|| self.secrets.server.clone()),
-                patience: self.patience,
-            }),
-            Side::Response => self.adapter.run(Called {
-                case,
-                way,
-                tls: secure
-                    .then(|| (self.secrets.client.clone(), self.secrets.suite_server.clone())),
-                patience: self.patience,
-            }),
+            Side::Request => {
+                let (transport, tls) = self.ends(security);
+                self.adapter.run(Served { case, way, transport, tls, patience })
+            }
+            Side::Response => {
+                let tls = (self.secrets.client.clone(), self.secrets.suite_server.clone());
+                let tls = (security == Security::Tls).then_some(tls);
+                self.adapter.run(Called { case, way, tls, patience })
+            }
         };
         run.map_err(|e| e.to_string())?
     }
 }
 
+/// A case as these servers and clients are asked it.
+enum Question<'a> {
+    Parse(Box<ParseCase>),
+    Cors(&'a CorsCase, &'a CorsRequest),
+}
+
 /// The cases that these servers and clients can be asked for. `Err`: what they lack.
-fn playable(case: &Case) -> Result<&ParseCase, &'static str> {
+fn playable(case: &Case) -> Result<Question<'_>, &'static str> {
     let case = match case {
         Case::Parse(case) => case,
         Case::Encode(_) => return Err("asks the machine itself"),
-        Case::Cors(_) => return Err("asks the policy itself"),
+        Case::Cors(case) => {
+            let request = case.request.as_ref();
+            return request
+                .map(|request| Question::Cors(case, request))
+                .ok_or("is about a policy that no server is built with");
+        }
     };
     let expect = &case.expect;
     let switches = expect.tunnel == Some(true)
@@ -158,7 +201,7 @@ fn playable(case: &Case) -> Result<&ParseCase, &'static str> {
     } else if !configurable(case.limits) {
         Err("needs limits that no RestServer has")
     } else {
-        Ok(case)
+        Ok(Question::Parse(Box::new(visible(case))))
     }
 }
 

@@ -1,11 +1,8 @@
-//! What a client decides above one connection: which connection carries a call.
+//! What a client decides above one connection: which connection carries a call, which endpoint it goes
+//! to, and whether it is tried again.
 
-mod dispatcher;
+pub mod dispatcher;
 mod pool;
 
-pub use dispatcher::{
-    Action as DispatcherAction, BadPolicy, CallExplanation, CallId, CallSpec, ConnectionId, Covers,
-    Cut, Dispatcher, Endpoint, EndpointExplanation, ExchangeId, Explanation, Failure, HeadFacts,
-    HeadVerdict, Outcome, Policy, PoolPolicy, Refusal, Retire, Reuse,
-};
+pub use dispatcher::Dispatcher;
 pub use pool::{Action, ConnId, Destination, Pool, PoolConfig, Verdict, WaiterId, Want};

@@ -10,6 +10,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::error::{Error, Misuse, Phase};
+use crate::jitter::Jitter;
 use crate::machine::Machine;
 use crate::time::{Deadline, Instant, Timer};
 
@@ -178,7 +179,7 @@ pub struct Pool {
     due: Instant,
     closing: VecDeque<ConnId>,
     expired: VecDeque<WaiterId>,
-    jitter: u64,
+    jitter: Jitter,
 }
 
 impl Pool {
@@ -197,7 +198,7 @@ impl Pool {
             due: Instant::MAX,
             closing: VecDeque::new(),
             expired: VecDeque::new(),
-            jitter: seed,
+            jitter: Jitter::new(seed),
         })
     }
 
@@ -396,13 +397,10 @@ impl Pool {
     /// The configured age, give or take 10 %, so that connections dialled together do not end
     /// together.
     fn spread_age(&mut self) -> Duration {
-        self.jitter = self.jitter.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.jitter ^ (self.jitter >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let nanos = u64::try_from(self.config.max_age.as_nanos()).unwrap_or(u64::MAX);
-        let width = u128::from(nanos / 5) * u128::from(mixed >> 32);
-        let extra = u64::try_from(width >> 32).unwrap_or(u64::MAX);
-        Duration::from_nanos((nanos - nanos / 10).saturating_add(extra))
+        let tenth = self.config.max_age / 10;
+        let (low, high) =
+            (self.config.max_age.saturating_sub(tenth), self.config.max_age.saturating_add(tenth));
+        self.jitter.between(low, high)
     }
 
     /// The idle connections that are due, and the next time one of the others is.

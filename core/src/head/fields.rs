@@ -132,6 +132,13 @@ impl Fields {
         })
     }
 
+    /// Every field line as bytes.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.spans.iter().map(|span| {
+            (self.slice(span.name, span.name_len), self.slice(span.value, span.value_len))
+        })
+    }
+
     /// Builds a [`HeaderMap`]; the values share the block.
     pub fn to_header_map(&self) -> HeaderMap {
         let mut map = HeaderMap::with_capacity(self.len());
@@ -150,6 +157,16 @@ impl Fields {
     fn is_named(&self, span: &Span, wanted: &[u8]) -> bool {
         usize::from(span.name_len) == wanted.len()
             && same_name(self.slice(span.name, span.name_len), wanted)
+    }
+
+    /// Takes every line of this field out, where it no longer says what is.
+    pub fn remove(&mut self, name: &str) {
+        let spans = self.spans.take();
+        for span in spans.iter() {
+            if !self.is_named(span, name.as_bytes()) {
+                self.spans.push(*span);
+            }
+        }
     }
 
     /// Copies the block out, so that the read buffer behind it is released.

@@ -4,6 +4,7 @@
 //! it was read into alive: [`RequestHead::detach`] copies it out for those who keep one for long.
 
 mod fields;
+mod index;
 mod name;
 mod request;
 mod response;
@@ -11,7 +12,8 @@ mod target;
 
 pub use fields::Fields;
 pub(crate) use fields::{Span, SpanTable};
-pub(crate) use name::{is_name, same_name};
+pub(crate) use index::{Index, Place, Single};
+pub(crate) use name::{NameFilter, is_name, same_name};
 pub use request::RequestHead;
 pub use response::ResponseHead;
 pub use target::TargetForm;

@@ -1,6 +1,31 @@
 //! Field names compare without regard to case:
 //! <https://www.rfc-editor.org/rfc/rfc9110#section-5.1>
 
+/// Tells most names that are not in a set by their first letter and length, before one is compared.
+pub(crate) struct NameFilter([u32; 256]);
+
+impl NameFilter {
+    /// For these names, in small letters and shorter than 32 bytes.
+    pub(crate) const fn new(names: &[&[u8]]) -> Self {
+        let mut lengths = [0; 256];
+        let mut i = 0;
+        while i < names.len() {
+            let bit = 1 << names[i].len();
+            lengths[names[i][0] as usize] |= bit;
+            lengths[names[i][0].to_ascii_uppercase() as usize] |= bit;
+            i += 1;
+        }
+        Self(lengths)
+    }
+
+    /// Whether the set may hold this name, in any case; `false` is certain.
+    #[inline]
+    pub(crate) fn may_hold(&self, name: &[u8]) -> bool {
+        let lengths = name.first().map_or(0, |&first| self.0[usize::from(first)]);
+        name.len() < 32 && (lengths >> name.len()) & 1 == 1
+    }
+}
+
 /// Whether a name is `lower`, which consists of small letters and dashes.
 ///
 /// `name` must be free of controls, as every name and value is that was parsed: then only a letter
@@ -22,12 +47,11 @@ pub(crate) fn same_name(a: &[u8], b: &[u8]) -> bool {
     // The last word may overlap the one before it.
     match (a.last_chunk::<8>(), b.last_chunk::<8>()) {
         (Some(a_end), Some(b_end)) => {
-            let starts = a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0);
-            starts.fold(true, |same, (a, b)| same & (folded(*a) == folded(*b)))
-                && folded(*a_end) == folded(*b_end)
+            let mut starts = a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0);
+            starts.all(|(a, b)| same_word(*a, *b)) && same_word(*a_end, *b_end)
         }
         _ => match (halves(a), halves(b)) {
-            (Some(a), Some(b)) => folded(a) == folded(b),
+            (Some(a), Some(b)) => same_word(a, b),
             _ => a.eq_ignore_ascii_case(b),
         },
     }
@@ -42,16 +66,16 @@ fn halves(name: &[u8]) -> Option<[u8; 8]> {
     Some(word)
 }
 
-/// Eight bytes with their ASCII letters in lower case.
+/// Whether eight bytes differ in nothing but the case of ASCII letters.
 #[inline]
-const fn folded(word: [u8; 8]) -> u64 {
+const fn same_word(a: [u8; 8], b: [u8; 8]) -> bool {
     const ONES: u64 = u64::MAX / 255;
     const HIGH: u64 = ONES * 0x80;
-    let word = u64::from_le_bytes(word);
+    let (a, b) = (u64::from_le_bytes(a), u64::from_le_bytes(b));
     // Seven bits a byte: no sum reaches the next byte.
-    let low = word & !HIGH;
-    let upper = (low + ONES * (0x80 - b'A' as u64)) & !(low + ONES * (0x7f - b'Z' as u64)) & !word;
-    word | ((upper & HIGH) >> 2)
+    let low = (a | (ONES * 0x20)) & !HIGH;
+    let letter = (low + ONES * (0x80 - b'a' as u64)) & !(low + ONES * (0x7f - b'z' as u64)) & !a;
+    (a ^ b) & !((letter & HIGH) >> 2) == 0
 }
 
 #[cfg(test)]

@@ -100,6 +100,12 @@ impl RequestHead {
         self.expects_continue
     }
 
+    /// Takes every line of a field out, where it no longer says what is: `content-encoding` of a body
+    /// that was unpacked. What was read from it before stays: host, upgrade, expectation.
+    pub fn remove_field(&mut self, name: &str) {
+        self.fields.remove(name);
+    }
+
     /// Copies the head out of the read buffer that it was parsed in.
     pub fn detach(&mut self) {
         self.fields.detach();

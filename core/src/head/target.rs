@@ -107,31 +107,34 @@ impl<'a> Scanned<'a> {
     /// Takes bytes up to the first that cannot stand in a target.
     #[inline]
     pub(crate) fn prefix(bytes: &'a [u8]) -> Self {
-        let class = |byte: &u8| CLASS[usize::from(*byte)];
         let (mut question, mut percent) = (None, false);
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            // Eight bytes at a time while none of them is remarkable.
-            if let Some((word, behind)) = rest.split_first_chunk::<8>()
-                && word.iter().fold(0, |seen, byte| seen | class(byte)) == 0
-            {
-                rest = behind;
-                continue;
+        let mut at = prefix_len(bytes, &PLAIN);
+        while let Some(&byte) = bytes.get(at) {
+            match byte {
+                b'?' => question = question.or(Some(at)),
+                b'%' => percent = true,
+                _ => break,
             }
-            let (word, behind) = rest.split_at(rest.len().min(8));
-            for (i, byte) in word.iter().enumerate() {
-                let at = bytes.len() - rest.len() + i;
-                match class(byte) {
-                    0 => {}
-                    QUESTION => question = question.or(Some(at)),
-                    PERCENT => percent = true,
-                    _ => return Self { target: &bytes[..at], question, percent },
-                }
-            }
-            rest = behind;
+            at += 1;
+            at += prefix_len(&bytes[at..], &PLAIN);
         }
-        Self { target: bytes, question, percent }
+        Self { target: &bytes[..at], question, percent }
     }
+}
+
+/// Bytes before the first that is not of the class.
+#[inline]
+fn prefix_len(bytes: &[u8], class: &[bool; 256]) -> usize {
+    let is_other = |byte: &u8| !class[usize::from(*byte)];
+    let mut rest = bytes;
+    // Eight bytes at a time, without a look at the length between them.
+    while let Some((word, behind)) = rest.split_first_chunk::<8>() {
+        if let Some(at) = word.iter().position(is_other) {
+            return bytes.len() - rest.len() + at;
+        }
+        rest = behind;
+    }
+    bytes.len() - rest.len() + rest.iter().position(is_other).unwrap_or(rest.len())
 }
 
 /// Whether every `%` of a path starts a `%XX`: decoding it later cannot fail.
@@ -153,18 +156,8 @@ pub(crate) fn is_host(authority: &[u8]) -> bool {
             (address.parse::<core::net::Ipv6Addr>().is_ok(), &bracketed[end + 1..])
         }
         None => {
-            let mut rest = authority;
-            while let Some((word, behind)) = rest.split_first_chunk::<8>()
-                && word.iter().fold(true, |sound, &byte| sound & HOST[usize::from(byte)])
-            {
-                rest = behind;
-            }
-            while let [byte, behind @ ..] = rest
-                && HOST[usize::from(*byte)]
-            {
-                rest = behind;
-            }
-            (rest.len() < authority.len(), rest)
+            let len = prefix_len(authority, &HOST);
+            (len > 0, &authority[len..])
         }
     };
     if !host_ok {
@@ -173,39 +166,31 @@ pub(crate) fn is_host(authority: &[u8]) -> bool {
     match rest {
         [] => true,
         [b':', port @ ..] => {
-            let value = port.iter().try_fold(0u32, |value, digit| {
-                digit.is_ascii_digit().then(|| (value * 10 + u32::from(digit - b'0')).min(65_536))
-            });
-            value.is_some_and(|port| port <= 65_535)
+            let mut value = 0;
+            port.iter().all(|digit| {
+                value = value * 10 + u32::from(digit.wrapping_sub(b'0'));
+                digit.is_ascii_digit() && value <= 65_535
+            })
         }
         _ => false,
     }
 }
 
-const QUESTION: u8 = 1;
-const PERCENT: u8 = 2;
-const REFUSED: u8 = 4;
-
-/// What may stand in a path or query. Beyond the grammar of RFC 3986 the bytes that browsers leave
-/// unescaped are taken (`[ ] { | } ^` and the back tick); what could be read as something else by
-/// the next hop is not (`# \ " < >`, white space, controls, everything above ASCII).
-const CLASS: [u8; 256] = {
-    let mut table = [REFUSED; 256];
+/// What may stand in a path or query, `?` and `%` aside. Beyond the grammar of RFC 3986 the bytes
+/// that browsers leave unescaped are taken (`[ ] { | } ^` and the back tick); what could be read as
+/// something else by the next hop is not (`# \ " < >`, white space, controls, everything above ASCII).
+static PLAIN: [bool; 256] = {
+    let mut table = [false; 256];
     let mut byte = 0x21;
     while byte < 0x7f {
-        table[byte] = match byte as u8 {
-            b'#' | b'\\' | b'"' | b'<' | b'>' => REFUSED,
-            b'?' => QUESTION,
-            b'%' => PERCENT,
-            _ => 0,
-        };
+        table[byte] = !matches!(byte as u8, b'#' | b'\\' | b'"' | b'<' | b'>' | b'?' | b'%');
         byte += 1;
     }
     table
 };
 
 /// `unreserved` and `sub-delims` of RFC 3986 without the comma.
-const HOST: [bool; 256] = {
+static HOST: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;
     while byte < 128 {

@@ -3,6 +3,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::chunked::{Chunked, Piece};
+use super::encode;
 use super::framing::Framing;
 use super::limits::Limits;
 use crate::error::{Kind, Limit, Misuse};
@@ -84,8 +85,13 @@ impl Decoder {
                     return Err(Kind::Limit(Limit::Body));
                 }
                 let here = usize::try_from(*left).unwrap_or(usize::MAX).min(inbox.len());
+                let whole = *announced == 0 && here as u64 == *left;
                 *left -= here as u64;
                 *announced += here as u64;
+                if whole && here > 0 {
+                    // At most one such piece a message, and its head holds the same block as a rule.
+                    return Ok(Some(Decoded::Data(inbox.split_to(here).freeze())));
+                }
                 here
             }
             Coding::Chunked(chunked) => {
@@ -166,12 +172,23 @@ impl Encoder {
         Ok(())
     }
 
-    /// Whether the body may end here.
-    pub(crate) fn check_end(self) -> Result<(), Misuse> {
+    /// Ends the body, where it may end here.
+    pub(crate) fn end<N: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &mut self,
+        outbox: &mut Outbox,
+        trailers: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<(), Misuse> {
         match self {
-            Self::Done => Err(Misuse::NoBodyDue),
-            Self::Length(left) if left > 0 => Err(Misuse::BodyTooShort),
-            _ => Ok(()),
+            Self::Done => return Err(Misuse::NoBodyDue),
+            Self::Length(left) if *left > 0 => return Err(Misuse::BodyTooShort),
+            Self::Chunked => {
+                let mut section = outbox.draft();
+                encode::last_chunk(&mut section, trailers)?;
+                section.finish();
+            }
+            _ => encode::check_trailers(trailers, |_, _| {})?,
         }
+        *self = Self::Done;
+        Ok(())
     }
 }

@@ -6,8 +6,8 @@ use super::framing::is_forbidden_in_trailers;
 use super::grammar::{decimal, is_field_value, is_token, list, trim};
 use super::message::{RequestLine, StatusLine};
 use crate::error::Misuse;
-use crate::head::{is_host, is_name};
-use crate::outbox::Outbox;
+use crate::head::{NameFilter, is_host, is_name};
+use crate::outbox::Draft;
 
 /// What the application's fields said about framing.
 #[derive(Debug, Default)]
@@ -21,9 +21,9 @@ pub(crate) struct Given {
 }
 
 /// `HTTP-version SP status-code SP reason CR LF`
-pub(crate) fn status_line(outbox: &mut Outbox, line: StatusLine<'_>) -> Result<(), Misuse> {
+pub(crate) fn status_line(head: &mut Draft<'_>, line: StatusLine<'_>) -> Result<(), Misuse> {
     if line.status == StatusCode::OK && line.reason.is_none() {
-        outbox.put(b"HTTP/1.1 200 OK\r\n");
+        head.put(b"HTTP/1.1 200 OK\r\n");
         return Ok(());
     }
     let reason = match line.reason {
@@ -31,30 +31,30 @@ pub(crate) fn status_line(outbox: &mut Outbox, line: StatusLine<'_>) -> Result<(
         Some(reason) => reason,
         None => line.status.canonical_reason().unwrap_or_default().as_bytes(),
     };
-    outbox.put(b"HTTP/1.1 ");
-    outbox.put(line.status.as_str().as_bytes());
-    outbox.put(b" ");
-    outbox.put(reason);
-    outbox.put(b"\r\n");
+    head.put(b"HTTP/1.1 ");
+    head.put(line.status.as_str().as_bytes());
+    head.put(b" ");
+    head.put(reason);
+    head.put(b"\r\n");
     Ok(())
 }
 
 /// `method SP request-target SP HTTP-version CR LF`
-pub(crate) fn request_line(outbox: &mut Outbox, line: RequestLine<'_>) -> Result<(), Misuse> {
+pub(crate) fn request_line(head: &mut Draft<'_>, line: RequestLine<'_>) -> Result<(), Misuse> {
     // `Method` is a token by construction.
     if !line.has_sound_target() {
         return Err(Misuse::Target);
     }
-    outbox.put(line.method.as_str().as_bytes());
-    outbox.put(b" ");
-    outbox.put(line.target);
-    outbox.put(b" HTTP/1.1\r\n");
+    head.put(line.method.as_str().as_bytes());
+    head.put(b" ");
+    head.put(line.target);
+    head.put(b" HTTP/1.1\r\n");
     Ok(())
 }
 
 /// The application's fields, except those that the machine writes by itself.
 pub(crate) fn fields<N: AsRef<[u8]>, V: AsRef<[u8]>>(
-    outbox: &mut Outbox,
+    head: &mut Draft<'_>,
     fields: impl IntoIterator<Item = (N, V)>,
 ) -> Result<Given, Misuse> {
     let mut given = Given::default();
@@ -66,20 +66,35 @@ pub(crate) fn fields<N: AsRef<[u8]>, V: AsRef<[u8]>>(
         if !is_field_value(value) {
             return Err(Misuse::FieldValue);
         }
-        if given.take(name, value)? {
-            field(outbox, name, value);
+        if !CONCERNS.may_hold(name) || given.take(name, value)? {
+            field(head, name, value);
         }
     }
     Ok(given)
 }
 
 /// One field line.
-pub(crate) fn field(outbox: &mut Outbox, name: &[u8], value: &[u8]) {
-    outbox.put(name);
-    outbox.put(b": ");
-    outbox.put(value);
-    outbox.put(b"\r\n");
+pub(crate) fn field(head: &mut Draft<'_>, name: &[u8], value: &[u8]) {
+    let line = head.room(name.len() + value.len() + 4);
+    let (name_at, line) = line.split_at_mut(name.len());
+    name_at.copy_from_slice(name);
+    let (colon_at, line) = line.split_at_mut(2);
+    colon_at.copy_from_slice(b": ");
+    let (value_at, end_at) = line.split_at_mut(value.len());
+    value_at.copy_from_slice(value);
+    end_at.copy_from_slice(b"\r\n");
 }
+
+/// Fields that concern the machine.
+static CONCERNS: NameFilter = NameFilter::new(&[
+    b"date",
+    b"host",
+    b"expect",
+    b"upgrade",
+    b"connection",
+    b"content-length",
+    b"transfer-encoding",
+]);
 
 impl Given {
     /// Notes a field that concerns the machine; `false` where the machine writes it itself.
@@ -123,43 +138,42 @@ impl Given {
 }
 
 /// `connection`, as far as it says something that the version does not say already.
-pub(crate) fn connection(outbox: &mut Outbox, keep: bool, version: Version, switch: bool) {
+pub(crate) fn connection(head: &mut Draft<'_>, keep: bool, version: Version, switch: bool) {
     if switch {
-        outbox.put(b"connection: upgrade\r\n");
+        head.put(b"connection: upgrade\r\n");
     } else if !keep {
-        outbox.put(b"connection: close\r\n");
+        head.put(b"connection: close\r\n");
     } else if version == Version::HTTP_10 {
-        outbox.put(b"connection: keep-alive\r\n");
+        head.put(b"connection: keep-alive\r\n");
     }
 }
 
 /// `content-length`
-pub(crate) fn content_length(outbox: &mut Outbox, length: u64) {
-    const NAME: &[u8; 16] = b"content-length: ";
-    // The line is built backwards, from the digits to the name.
-    let mut line = *b"content-length: 00000000000000000000\r\n";
-    let mut at = NAME.len() + 20;
+pub(crate) fn content_length(head: &mut Draft<'_>, length: u64) {
+    // Backwards, from the line's end.
+    let mut digits = *b"00000000000000000000\r\n";
+    let mut at = digits.len() - 2;
     let mut rest = length;
     loop {
         at -= 1;
-        line[at] = b'0' + (rest % 10) as u8;
+        digits[at] = b'0' + (rest % 10) as u8;
         rest /= 10;
         if rest == 0 {
             break;
         }
     }
-    line.copy_within(..NAME.len(), at - NAME.len());
-    outbox.put(&line[at - NAME.len()..]);
+    head.put(b"content-length: ");
+    head.put(&digits[at..]);
 }
 
 /// The last chunk and the trailer section.
 pub(crate) fn last_chunk<N: AsRef<[u8]>, V: AsRef<[u8]>>(
-    outbox: &mut Outbox,
+    head: &mut Draft<'_>,
     trailers: impl IntoIterator<Item = (N, V)>,
 ) -> Result<(), Misuse> {
-    outbox.put(b"0\r\n");
-    check_trailers(trailers, |name, value| field(outbox, name, value))?;
-    outbox.put(b"\r\n");
+    head.put(b"0\r\n");
+    check_trailers(trailers, |name, value| field(head, name, value))?;
+    head.put(b"\r\n");
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use http::{Method, StatusCode, Version};
 
 use super::grammar::{decimal, is_token, list};
 use crate::error::Violation;
-use crate::head::{is_name, same_name};
+use crate::head::{NameFilter, is_name, same_name};
 
 /// What the framing fields of one head say, collected while the head is indexed.
 #[derive(Clone, Default, Debug)]
@@ -24,20 +24,15 @@ pub(crate) struct FramingFields {
     expects_continue: bool,
 }
 
-/// By first letter, one bit for each length that a name which decides framing has.
-const LENGTHS: [u32; 256] = {
-    let mut table = [0; 256];
-    let names: [&[u8]; 6] =
-        [b"host", b"expect", b"upgrade", b"connection", b"content-length", b"transfer-encoding"];
-    let mut i = 0;
-    while i < names.len() {
-        let bit = 1 << names[i].len();
-        table[names[i][0] as usize] |= bit;
-        table[names[i][0].to_ascii_uppercase() as usize] |= bit;
-        i += 1;
-    }
-    table
-};
+/// Names that decide framing.
+static DECIDE: NameFilter = NameFilter::new(&[
+    b"host",
+    b"expect",
+    b"upgrade",
+    b"connection",
+    b"content-length",
+    b"transfer-encoding",
+]);
 
 /// How the body of a message is delimited.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,12 +53,10 @@ pub(crate) enum Side {
 }
 
 impl FramingFields {
-    /// Whether a field of this name may be one of those below: its length and first letter rule
-    /// most out.
+    /// Whether a field of this name may be one of those below.
     #[inline]
     pub(crate) fn may_decide(name: &[u8]) -> bool {
-        let lengths = name.first().map_or(0, |&first| LENGTHS[usize::from(first)]);
-        name.len() < 32 && (lengths >> name.len()) & 1 == 1
+        DECIDE.may_hold(name)
     }
 
     /// Notes one field line. `Ok(true)`: it is one of those that decide framing.
@@ -97,10 +90,11 @@ impl FramingFields {
                 true
             }
             10 if is_name(name, b"connection") => {
-                for option in list(value) {
-                    self.close |= is_name(option, b"close");
-                    self.keep_alive |= is_name(option, b"keep-alive");
-                    self.connection_upgrade |= is_name(option, b"upgrade");
+                // One option, nearly always.
+                if !self.connection(value) {
+                    for option in list(value) {
+                        self.connection(option);
+                    }
                 }
                 true
             }
@@ -125,6 +119,19 @@ impl FramingFields {
         Ok(known)
     }
 
+    /// Notes an option of `Connection`, if it is one that concerns us.
+    /// <https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1>
+    fn connection(&mut self, option: &[u8]) -> bool {
+        let noted = match option.len() {
+            5 if is_name(option, b"close") => &mut self.close,
+            7 if is_name(option, b"upgrade") => &mut self.connection_upgrade,
+            10 if is_name(option, b"keep-alive") => &mut self.keep_alive,
+            _ => return false,
+        };
+        *noted = true;
+        true
+    }
+
     /// How the body of a request is delimited. Never by the end of the connection.
     pub(crate) fn request(&self, version: Version) -> Result<Framing, Violation> {
         if version == Version::HTTP_11 && self.host.is_none() {
@@ -145,11 +152,12 @@ impl FramingFields {
         if status == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(Framing::Tunnel);
         }
-        if has_no_content(status) || *asked == Asked::Head {
-            return Ok(Framing::Empty);
-        }
+        // https://www.rfc-editor.org/rfc/rfc9110#section-9.3.6: any 2xx, so that 204 is no exception.
         if *asked == Asked::Connect && status.is_success() {
             return Ok(Framing::Tunnel);
+        }
+        if has_no_content(status) || *asked == Asked::Head {
+            return Ok(Framing::Empty);
         }
         self.body(version, Framing::UntilClose)
     }

@@ -23,21 +23,36 @@ pub(crate) const TOKEN: [bool; 256] = {
 
 /// Whether these bytes are a `token`.
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
+    // Names are letters and dashes, nearly always. The two words may overlap.
+    if let (Some(start), Some(end)) = (bytes.first_chunk(), bytes.last_chunk())
+        && bytes.len() <= BLOCK
+        && (others(u64::from_le_bytes(*start)) | others(u64::from_le_bytes(*end))) == 0
+    {
+        return true;
+    }
     !bytes.is_empty() && bytes.iter().all(|&b| TOKEN[usize::from(b)])
 }
 
 /// Whether these bytes may stand in a field value: no control but the tab.
 /// <https://www.rfc-editor.org/rfc/rfc9110#section-5.5>
+#[inline]
 pub(crate) fn is_field_value(bytes: &[u8]) -> bool {
-    const fn is_sound(byte: u8) -> bool {
-        !is_control(byte) || byte == b'\t'
+    is_plain(bytes) || value_end(bytes) == bytes.len()
+}
+
+/// Whether there is no control at all.
+#[inline]
+fn is_plain(bytes: &[u8]) -> bool {
+    // The last block may overlap the one before it.
+    if let Some(last) = bytes.last_chunk() {
+        let (blocks, _) = bytes.as_chunks();
+        return !blocks.iter().any(has_control) && !has_control(last);
     }
-    let all_sound =
-        |block: &[u8; BLOCK]| block.iter().fold(true, |all, &byte| all & is_sound(byte));
-    match bytes.last_chunk() {
-        // The last block may overlap the one before it.
-        Some(last) => bytes.as_chunks().0.iter().all(all_sound) && all_sound(last),
-        None => bytes.iter().all(|&byte| is_sound(byte)),
+    match (bytes.first_chunk(), bytes.last_chunk()) {
+        (Some(start), Some(end)) => {
+            controls(u64::from_le_bytes(*start)) | controls(u64::from_le_bytes(*end)) == 0
+        }
+        _ => !bytes.iter().any(|&byte| is_control(byte)),
     }
 }
 
@@ -61,17 +76,27 @@ fn value_end_behind_tab(bytes: &[u8], tab: usize) -> usize {
 
 /// Bytes before the first control.
 #[inline(always)]
-fn plain_prefix(bytes: &[u8]) -> usize {
+pub(crate) fn plain_prefix(bytes: &[u8]) -> usize {
     let mut rest = bytes;
     while let Some((block, behind)) = rest.split_first_chunk() {
-        // Asked without a way out between its bytes, a block is compared as a vector.
-        if block.iter().fold(false, |any, &byte| any | is_control(byte)) {
+        if has_control(block) {
             return bytes.len() - rest.len() + first_mark(block, controls);
         }
         rest = behind;
     }
+    if let Some((word, behind)) = rest.split_first_chunk()
+        && controls(u64::from_le_bytes(*word)) == 0
+    {
+        rest = behind;
+    }
     let plain = rest.iter().take_while(|&&byte| !is_control(byte)).count();
     bytes.len() - rest.len() + plain
+}
+
+/// Asked without a way out between its bytes, a block is compared as a vector.
+#[inline(always)]
+fn has_control(block: &[u8; BLOCK]) -> bool {
+    block.iter().fold(false, |any, &byte| any | is_control(byte))
 }
 
 const fn is_control(byte: u8) -> bool {

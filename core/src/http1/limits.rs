@@ -51,8 +51,11 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Spans of a head are 16 bits wide.
-    const HEAD_MAX: usize = 65_000;
+    /// Bytes of a head or a trailer section, at most: spans are 16 bits wide.
+    pub const HEAD_MAX: usize = 65_000;
+
+    /// Bytes of a chunk-size line, at least: sixteen digits and the end of the line.
+    pub const CHUNK_LINE_MIN: usize = 18;
 
     /// Refuses limits that contradict each other.
     pub fn check(&self) -> Result<(), Error> {
@@ -62,7 +65,7 @@ impl Limits {
             && self.inbox >= self.head
             && self.fields > 0
             && self.pipeline > 0
-            && self.chunk_line >= 18;
+            && self.chunk_line >= Self::CHUNK_LINE_MIN;
         if sane { Ok(()) } else { Err(Error::usage(Misuse::Config, Phase::Idle)) }
     }
 }

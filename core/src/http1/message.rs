@@ -17,6 +17,15 @@ pub enum BodySize {
     Unknown,
 }
 
+/// How much of the bodies of an exchange has passed, in bytes, without what frames them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct BodyBytes {
+    /// Of the request: those that were read or thrown away.
+    pub received: u64,
+    /// Of the response: those that were queued.
+    pub sent: u64,
+}
+
 /// No fields, no trailers: `send_end(now, NO_FIELDS)`.
 pub const NO_FIELDS: [(&str, &str); 0] = [];
 

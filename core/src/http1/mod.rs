@@ -38,6 +38,6 @@ mod upgrade;
 
 pub use client::{Client, ClientEvent, Unanswered};
 pub use limits::{ClientConfig, Limits, ServerConfig};
-pub use message::{BodySize, NO_FIELDS, Rejected, RequestLine, StatusLine};
+pub use message::{BodyBytes, BodySize, NO_FIELDS, Rejected, RequestLine, StatusLine};
 pub use server::{Server, ServerEvent};
 pub use tunnel::{Tunnel, TunnelConfig, TunnelEvent};

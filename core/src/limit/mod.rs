@@ -1,18 +1,27 @@
 //! How much of it: token buckets in integers, for one and for many.
 //!
 //! A [`Quota`] says how fast and in which bursts, a [`TokenBucket`] is what is left of one, and a
-//! [`RateLimiter`] holds the buckets of any number of clients in a fixed number of bytes.
+//! [`RateLimiter`] holds the buckets of any number of clients in a fixed number of bytes. [`Leases`]
+//! are for quotas that several replicas share. How many calls at once a destination bears is found by
+//! [`Concurrency`].
 
+mod concurrency;
+mod key;
+mod lease;
 mod priority;
 mod quota;
 mod rate_limiter;
 mod table;
 mod token_bucket;
 
+pub use concurrency::{BadConcurrency, Concurrency, ConcurrencyConfig, Full, Load, Place};
+pub use key::{KeyHash, KeyHasher};
+pub use lease::{
+    Answer, Ask, AskId, BadLease, Basis, LeaseConfig, LeaseVerdict, Leases, Shortage, WithoutStore,
+};
 pub use priority::{PriorityQueue, Ticket};
 pub use quota::{BadQuota, Quota};
 pub use rate_limiter::{
-    BadLimiter, Charge, KeyHash, KeyHasher, Outcome, QuotaId, RateLimiter, RateLimiterConfig,
-    Verdict,
+    BadLimiter, Charge, Outcome, QuotaId, RateLimiter, RateLimiterConfig, Verdict,
 };
 pub use token_bucket::{TokenBucket, Wait};

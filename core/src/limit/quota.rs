@@ -15,7 +15,7 @@ const MAX_PER_TICK: u64 = 100_000;
 ///
 /// Counted in units: each tick of a microsecond brings `per_tick` of them, and a token is `token` of
 /// them, both integers, so that nothing is ever rounded.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Quota {
     count: u32,
     period: Duration,

@@ -1,18 +1,20 @@
 //! Many quotas, many clients, one check.
 
 use core::fmt;
-use core::hash::{Hash, Hasher};
 use core::time::Duration;
 
-use super::table::{SLOT, Slot, Table};
-use super::{Quota, TokenBucket, Wait};
+use super::table::{Slot, Table};
+use super::{KeyHash, Quota, TokenBucket, Wait};
 use crate::time::Instant;
 
 /// Quotas that one request may meet.
 const CHARGES: usize = 4;
 
-/// Buckets for clients that the table has no room for.
-const SPARE: usize = 1024;
+/// Bytes for a quota whose clients have buckets of their own, at least.
+const LEAST: usize = 16 << 10;
+
+/// One byte in so many is for the buckets that newcomers share.
+const PREFIXES: usize = 64;
 
 /// What a [`RateLimiter`] is built from.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,42 +43,6 @@ pub enum BadLimiter {
 /// A quota of a [`RateLimiter`], by its place.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct QuotaId(pub usize);
-
-/// Who pays, hashed with a secret key: nobody can look for two clients that share a bucket.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct KeyHash(u64);
-
-/// Makes [`KeyHash`]es.
-#[derive(Clone)]
-pub struct KeyHasher {
-    keys: (u64, u64),
-}
-
-impl KeyHasher {
-    /// `seed` is a secret.
-    pub fn new(seed: [u8; 16]) -> Self {
-        let (high, low) = seed.split_at(8);
-        let word = |half: &[u8]| half.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
-        Self { keys: (word(high), word(low)) }
-    }
-
-    /// The hash of a key, whatever it consists of.
-    pub fn hash(&self, key: impl Hash) -> KeyHash {
-        #[expect(
-            deprecated,
-            reason = "the one keyed hash of std that takes its key as an argument"
-        )]
-        let mut hasher = core::hash::SipHasher::new_with_keys(self.keys.0, self.keys.1);
-        key.hash(&mut hasher);
-        KeyHash(hasher.finish())
-    }
-}
-
-impl fmt::Debug for KeyHasher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("KeyHasher(..)")
-    }
-}
 
 /// One of the quotas that a request is held to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -124,27 +90,52 @@ pub struct Outcome {
 ///
 /// A client whose bucket is full again is forgotten, which changes nothing. Where there is no room
 /// for another client, because so many asked lately, new ones share a bucket by
-/// [prefix](Charge::Keyed); those that are known keep theirs.
+/// [prefix](Charge::Keyed); those that are known keep theirs. Where there is no room for another
+/// prefix either, what is new shares one.
 #[derive(Clone, Debug)]
 pub struct RateLimiter {
-    quotas: Box<[Quota]>,
-    shared: Box<[TokenBucket]>,
-    /// For each quota one, so that their units do not mix.
-    tables: Box<[Table]>,
-    spare: Box<[TokenBucket]>,
+    quotas: Box<[Account]>,
 }
 
-/// Where the bucket of a charge is.
+/// A quota and its buckets: they count in its units, and so do not mix with those of another one.
+#[derive(Clone, Debug)]
+struct Account {
+    quota: Quota,
+    /// Of everyone; else of those for whom there is room nowhere.
+    shared: TokenBucket,
+    clients: Table,
+    prefixes: Table,
+    /// When the last one of all buckets is full again.
+    full_at: u64,
+}
+
+/// Where a bucket is.
 #[derive(Clone, Copy, Debug)]
 enum Place {
-    Shared(usize),
-    Own(usize, Slot, u64),
-    Spare(usize),
+    Shared,
+    Own(Slot),
+    Prefix(Slot),
+}
+
+/// A bucket that a request would take from.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    quota: usize,
+    place: Place,
+    bucket: TokenBucket,
+}
+
+impl Found {
+    const NONE: Self = Self { quota: usize::MAX, place: Place::Shared, bucket: TokenBucket::new() };
 }
 
 impl RateLimiter {
-    /// `quotas` with their shares of the memory: those that are only ever [shared](Charge::Shared)
-    /// need none.
+    /// `quotas`, and whether clients have buckets of their own; those that are only ever
+    /// [shared](Charge::Shared) need no memory.
+    ///
+    /// Half of the bytes is split evenly, so that nobody can crowd out the clients of another quota.
+    /// The rest goes where it is needed: to each quota by the time that an empty bucket takes to fill
+    /// up, for as long as that it cannot be forgotten.
     ///
     /// # Errors
     ///
@@ -157,167 +148,149 @@ impl RateLimiter {
         if quotas.is_empty() {
             return Err(BadLimiter::NoQuota);
         }
-        let keyed = quotas.iter().filter(|(_, keyed)| *keyed).count();
-        let spare = keyed * SPARE * size_of::<TokenBucket>();
-        let share = config.bytes.saturating_sub(spare).checked_div(keyed).unwrap_or_default();
-        if keyed > 0 && share < 16 * SLOT {
+        let fill = |quota: &Quota| quota.time(quota.full()).as_micros().max(1);
+        let keyed = || quotas.iter().filter(|(_, keyed)| *keyed).map(|(quota, _)| quota);
+        let (count, fills) = (keyed().count(), keyed().map(fill).sum::<u128>());
+        if config.bytes / LEAST < count {
             return Err(BadLimiter::Bytes);
         }
-        let table = |(_, keyed): &(Quota, bool)| Table::new(if *keyed { share } else { 0 });
-        Ok(Self {
-            shared: vec![TokenBucket::new(); quotas.len()].into(),
-            tables: quotas.iter().map(table).collect(),
-            spare: vec![TokenBucket::new(); quotas.len() * SPARE].into(),
-            quotas: quotas.into_iter().map(|(quota, _)| quota).collect(),
-        })
+        let half = config.bytes / 2;
+        // Clients that are known at once are those that come in a while, times how long the while is.
+        // https://doi.org/10.1287/opre.9.3.383
+        let share = |quota: &Quota| {
+            let needed = half as u128 * fill(quota) / fills;
+            half / count + usize::try_from(needed).unwrap_or(half)
+        };
+        let account = |(quota, keyed): &(Quota, bool)| {
+            let bytes = if *keyed { share(quota) } else { 0 };
+            Account {
+                quota: *quota,
+                shared: TokenBucket::new(),
+                clients: Table::new(bytes - bytes / PREFIXES),
+                prefixes: Table::new(bytes / PREFIXES),
+                full_at: 0,
+            }
+        };
+        Ok(Self { quotas: quotas.iter().map(account).collect() })
     }
 
-    /// Takes `cost` tokens of every quota, or of none. At most four quotas are looked at; one that
-    /// is not there lets through. Allocates nothing.
+    /// Takes `cost` tokens of every quota, or of none. At most four charges are looked at, and of
+    /// several of one quota the first; a quota that is not there lets through. Allocates nothing.
     pub fn check(&mut self, now: Instant, cost: u32, charges: &[Charge]) -> Outcome {
-        self.decide(now, cost, charges, true)
+        self.decide(now, cost, charges, |bucket, now, quota| bucket.charge(now, quota, cost))
     }
 
     /// What [`check`](Self::check) would say. Takes nothing.
     pub fn peek(&mut self, now: Instant, cost: u32, charges: &[Charge]) -> Outcome {
-        self.decide(now, cost, charges, false)
-    }
-
-    fn decide(&mut self, now: Instant, cost: u32, charges: &[Charge], take: bool) -> Outcome {
-        let mut places: [Option<(QuotaId, Place)>; CHARGES] = [None; CHARGES];
-        let mut worst: Option<(Wait, QuotaId, TokenBucket)> = None;
-        for (i, charge) in charges.iter().take(CHARGES).enumerate() {
-            let Some((id, place)) = self.place(now, charge, &places) else { continue };
-            let Some(quota) = self.quotas.get(id.0) else { continue };
-            let bucket = self.bucket(place);
-            if let Some(found) = places.get_mut(i) {
-                *found = Some((id, place));
-            }
-            let wait = bucket.wait(now, quota, cost);
-            let nearer = match worst {
-                None => true,
-                Some((longest, ..)) if wait != longest => wait > longest,
-                Some((_, other, least)) => self
-                    .quotas
-                    .get(other.0)
-                    .is_some_and(|of| bucket.remaining(now, quota) < least.remaining(now, of)),
-            };
-            if nearer {
-                worst = Some((wait, id, bucket));
-            }
-        }
-        let Some((wait, id, mut bucket)) = worst else {
-            let reset = Duration::ZERO;
-            let quota = QuotaId(0);
-            return Outcome { verdict: Verdict::Allowed, quota, remaining: u32::MAX, reset };
-        };
-        let verdict = match wait {
-            Wait::No if !take => Verdict::Allowed,
-            Wait::No => {
-                for (quota, place) in places.into_iter().flatten() {
-                    self.charge(now, quota, place, cost);
-                }
-                Verdict::Allowed
-            }
-            Wait::For(time) => Verdict::Limited { retry_after: Some(time) },
-            Wait::Forever => Verdict::Limited { retry_after: None },
-        };
-        let Some(quota) = self.quotas.get(id.0) else {
-            return Outcome { verdict, quota: id, remaining: 0, reset: Duration::ZERO };
-        };
-        if verdict == Verdict::Allowed && take {
-            bucket.charge(now, quota, cost);
-        }
-        let (remaining, reset) = (bucket.remaining(now, quota), bucket.reset(now, quota));
-        Outcome { verdict, quota: id, remaining, reset }
+        self.decide(now, cost, charges, |_, _, _| {})
     }
 
     /// Gives `cost` tokens back to every quota.
     pub fn refund(&mut self, now: Instant, cost: u32, charges: &[Charge]) {
-        for charge in charges.iter().take(CHARGES) {
-            let Some((id, place)) = self.place(now, charge, &[]) else { continue };
-            let Some(quota) = self.quotas.get(id.0).copied() else { continue };
-            let mut bucket = self.bucket(place);
-            bucket.refund(now, &quota, cost);
-            self.keep(place, bucket);
-        }
+        let _ = self.decide(now, 0, charges, |bucket, now, quota| bucket.refund(now, quota, cost));
     }
 
     /// A quota by its place.
     pub fn quota(&self, id: QuotaId) -> Option<&Quota> {
-        self.quotas.get(id.0)
+        self.quotas.get(id.0).map(|account| &account.quota)
+    }
+
+    /// Whether every bucket is full: nobody owes anything, and whoever asks for no more than a burst
+    /// will get it. Known at once, before anyone hashes a key.
+    pub fn is_idle(&self, now: Instant) -> bool {
+        self.quotas.iter().all(|account| account.full_at <= account.quota.units_at(now))
     }
 
     /// Clients for which there is room.
     pub fn capacity(&self) -> usize {
-        self.tables.iter().map(Table::len).sum()
+        self.quotas.iter().map(|account| account.clients.len()).sum()
     }
 
     /// Clients whose buckets are not full. Looks at all of them.
     pub fn in_use(&self, now: Instant) -> usize {
-        let tables = self.tables.iter().zip(&self.quotas);
-        tables.map(|(table, quota)| table.in_use(quota.units_at(now))).sum()
+        let accounts = self.quotas.iter();
+        accounts.map(|account| account.clients.in_use(account.quota.units_at(now))).sum()
     }
 
-    fn place(
+    /// Looks at every bucket, and changes them if each has as much.
+    #[inline]
+    fn decide(
         &mut self,
         now: Instant,
-        charge: &Charge,
-        taken: &[Option<(QuotaId, Place)>],
-    ) -> Option<(QuotaId, Place)> {
-        match *charge {
-            Charge::Shared(id) => self.quotas.get(id.0).map(|_| (id, Place::Shared(id.0))),
-            Charge::Keyed { quota: id, key, prefix } => {
-                let (quota, table) = (self.quotas.get(id.0)?, self.tables.get_mut(id.0)?);
-                let mut slots = [None; CHARGES];
-                for (slot, place) in slots.iter_mut().zip(taken) {
-                    *slot = match place {
-                        Some((_, Place::Own(of, slot, _))) if *of == id.0 => Some(*slot),
-                        _ => None,
-                    };
-                }
-                let place = match table.find(key.0, quota.units_at(now), &slots) {
-                    Some(slot) => Place::Own(id.0, slot, key.0),
-                    None => Place::Spare(id.0 * SPARE + (prefix.0 % SPARE as u64) as usize),
-                };
-                Some((id, place))
+        cost: u32,
+        charges: &[Charge],
+        change: impl Fn(&mut TokenBucket, Instant, &Quota),
+    ) -> Outcome {
+        let mut all = [Found::NONE; CHARGES];
+        let mut count = 0;
+        // Which says the most: that which refuses for the longest, else that with the least left.
+        let (mut worst, mut longest, mut least) = (0, Wait::No, u32::MAX);
+        for charge in charges.iter().take(CHARGES) {
+            let (Charge::Shared(QuotaId(quota)) | Charge::Keyed { quota: QuotaId(quota), .. }) =
+                *charge;
+            let Some(account) = self.quotas.get_mut(quota) else { continue };
+            if all[..count].iter().any(|found| found.quota == quota) {
+                continue;
             }
-        }
-    }
-
-    fn bucket(&self, place: Place) -> TokenBucket {
-        match place {
-            Place::Shared(at) => self.shared.get(at).copied().unwrap_or_default(),
-            Place::Spare(at) => self.spare.get(at).copied().unwrap_or_default(),
-            Place::Own(table, slot, hash) => self
-                .tables
-                .get(table)
-                .map(|table| TokenBucket::from_full_at(table.get(slot, hash)))
-                .unwrap_or_default(),
-        }
-    }
-
-    fn keep(&mut self, place: Place, bucket: TokenBucket) {
-        let known = match place {
-            Place::Shared(at) => self.shared.get_mut(at),
-            Place::Spare(at) => self.spare.get_mut(at),
-            Place::Own(table, slot, hash) => {
-                if let Some(table) = self.tables.get_mut(table) {
-                    table.set(slot, hash, bucket.full_at());
-                }
-                return;
+            let (place, bucket) = match *charge {
+                Charge::Shared(_) => (Place::Shared, account.shared),
+                Charge::Keyed { key, prefix, .. } => account.find(now, key, prefix),
+            };
+            let wait = bucket.wait(now, &account.quota, cost);
+            let remaining = bucket.remaining(now, &account.quota);
+            if count == 0 || wait > longest || (wait == longest && remaining < least) {
+                (worst, longest, least) = (count, wait, remaining);
             }
+            all[count] = Found { quota, place, bucket };
+            count += 1;
+        }
+        let mut outcome = Outcome {
+            verdict: match longest {
+                Wait::No => Verdict::Allowed,
+                Wait::For(time) => Verdict::Limited { retry_after: Some(time) },
+                Wait::Forever => Verdict::Limited { retry_after: None },
+            },
+            quota: QuotaId(all[worst].quota),
+            remaining: least,
+            reset: Duration::ZERO,
         };
-        if let Some(known) = known {
-            *known = bucket;
+        for (at, found) in all.iter().take(count).enumerate() {
+            let Some(account) = self.quotas.get_mut(found.quota) else { continue };
+            let mut bucket = found.bucket;
+            if longest == Wait::No {
+                change(&mut bucket, now, &account.quota);
+                account.keep(found.place, bucket);
+            }
+            if at == worst {
+                outcome.remaining = bucket.remaining(now, &account.quota);
+                outcome.reset = bucket.reset(now, &account.quota);
+            }
+        }
+        outcome
+    }
+}
+
+impl Account {
+    #[inline]
+    fn find(&mut self, now: Instant, key: KeyHash, prefix: KeyHash) -> (Place, TokenBucket) {
+        let now = self.quota.units_at(now);
+        if let Some((slot, full_at)) = self.clients.find(key.0, now) {
+            return (Place::Own(slot), TokenBucket::from_full_at(full_at));
+        }
+        match self.prefixes.find(prefix.0, now) {
+            Some((slot, full_at)) => (Place::Prefix(slot), TokenBucket::from_full_at(full_at)),
+            None => (Place::Shared, self.shared),
         }
     }
 
-    fn charge(&mut self, now: Instant, id: QuotaId, place: Place, cost: u32) {
-        let Some(quota) = self.quotas.get(id.0).copied() else { return };
-        let mut bucket = self.bucket(place);
-        bucket.charge(now, &quota, cost);
-        self.keep(place, bucket);
+    #[inline]
+    fn keep(&mut self, place: Place, bucket: TokenBucket) {
+        self.full_at = self.full_at.max(bucket.full_at());
+        match place {
+            Place::Shared => self.shared = bucket,
+            Place::Own(slot) => self.clients.set(slot, bucket.full_at()),
+            Place::Prefix(slot) => self.prefixes.set(slot, bucket.full_at()),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use http::StatusCode;
 
-use crate::client::{Endpoint, Outcome};
+use crate::client::dispatcher::{Endpoint, Outcome};
 use crate::error::Error;
 use crate::limit::{QuotaId, Verdict};
 use crate::machine::CloseReason;

@@ -5,11 +5,13 @@ mod event;
 mod log;
 pub mod request_id;
 pub mod trace_context;
+mod verdict;
 
 pub use event::Event;
 pub use log::{CAPACITY, Log};
 pub use request_id::RequestId;
 pub use trace_context::TraceContext;
+pub use verdict::NamedVerdict;
 
 /// Writes bytes as lower-case hexadecimal digits.
 fn hex(to: &mut [u8], bytes: &[u8]) {

@@ -5,7 +5,8 @@ use core::fmt;
 use bytes::Bytes;
 
 use super::hex;
-use crate::head::Fields;
+use crate::class::Class;
+use crate::head::{Fields, Single};
 
 /// The field that carries it.
 pub const FIELD: &str = "x-request-id";
@@ -27,10 +28,13 @@ enum Text {
 impl RequestId {
     /// The id that a request brings, if it is one and safe.
     pub fn from_fields(fields: &Fields) -> Option<Self> {
-        let mut ids = fields.get_all(FIELD);
-        let id = ids.next()?;
-        let sound =
-            ids.next().is_none() && (1..=BYTES).contains(&id.len()) && id.iter().all(is_safe);
+        Self::given(fields, fields.single(FIELD))
+    }
+
+    /// The same, where the field was looked up already.
+    pub(crate) fn given(fields: &Fields, id: Single<'_>) -> Option<Self> {
+        let Single::Once(id) = id else { return None };
+        let sound = (1..=BYTES).contains(&id.len()) && SAFE.has_all_of(id);
         sound.then(|| Self(Text::Given(fields.block().slice_ref(id))))
     }
 
@@ -43,18 +47,21 @@ impl RequestId {
 
     /// The id as text.
     pub fn as_str(&self) -> &str {
-        let id: &[u8] = match &self.0 {
+        // Only ASCII is let in.
+        core::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+
+    /// The same as bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        match &self.0 {
             Text::Given(bytes) => bytes,
             Text::Minted(digits) => digits,
-        };
-        // Only ASCII is let in.
-        core::str::from_utf8(id).unwrap_or_default()
+        }
     }
 }
 
-fn is_safe(byte: &u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~:/+=@".contains(byte)
-}
+/// What is safe to print anywhere.
+const SAFE: Class = Class::alphanumeric_and(b"-._~:/+=@");
 
 impl PartialEq for RequestId {
     fn eq(&self, other: &Self) -> bool {

@@ -8,7 +8,7 @@ use core::num::{NonZeroU64, NonZeroU128};
 use bytes::Bytes;
 
 use super::hex;
-use crate::head::Fields;
+use crate::head::{Fields, Single};
 
 /// Bytes of `tracestate` that are passed on, at most; what is beyond is dropped entry by entry.
 /// <https://www.w3.org/TR/trace-context/#tracestate-limits>
@@ -50,14 +50,15 @@ impl TraceContext {
     /// What a request carries. `None` where it carries no trace or a malformed one: start a new
     /// [`root`](Self::root) then, as the standard asks.
     pub fn from_fields(fields: &Fields) -> Option<Self> {
-        let mut parents = fields.get_all("traceparent");
-        let parent = parents.next()?;
+        Self::given(fields.single("traceparent"), Some(fields))
+    }
+
+    /// The same, where the fields were looked up already. `states`: in which there is a `tracestate`.
+    pub(crate) fn given(parent: Single<'_>, states: Option<&Fields>) -> Option<Self> {
         // https://www.w3.org/TR/trace-context/#a-traceparent-is-received
-        if parents.next().is_some() {
-            return None;
-        }
+        let Single::Once(parent) = parent else { return None };
         let (trace_id, span_id, flags) = parse_parent(parent)?;
-        let state = collect_state(fields).unwrap_or_default();
+        let state = states.and_then(collect_state).unwrap_or_default();
         Some(Self { trace_id, span_id, flags, state })
     }
 
@@ -103,16 +104,37 @@ impl fmt::Debug for TraceContext {
     }
 }
 
-/// Lower-case digits alone, as many as fit `u128`.
-fn unhex(digits: &[u8]) -> Option<u128> {
-    digits.iter().try_fold(0, |value: u128, digit| {
-        let digit = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        Some(value << 4 | u128::from(digit))
-    })
+/// Sixteen lower-case digits.
+#[inline]
+fn unhex16(digits: &[u8]) -> Option<u64> {
+    let ([high, low], []) = digits.as_chunks::<8>() else { return None };
+    Some(unhex8(*high)? << 32 | unhex8(*low)?)
+}
+
+/// Two lower-case digits.
+fn unhex2(digits: [u8; 2]) -> Option<u8> {
+    let [high, low] = digits;
+    unhex8([b'0', b'0', b'0', b'0', b'0', b'0', high, low]).map(|value| value as u8)
+}
+
+/// Eight lower-case digits, all of them at once.
+#[inline]
+const fn unhex8(digits: [u8; 8]) -> Option<u64> {
+    const ONES: u64 = u64::MAX / 255;
+    let text = u64::from_be_bytes(digits);
+    // Letters have this bit, digits have not.
+    let letters = text >> 6 & ONES;
+    let values = (text & (ONES * 0x0f)) + letters * 9;
+    // What they are written as says whether they were it: `0x30 + n`, or `0x57 + n` from ten on.
+    let sound = values + ONES * 0x30 + letters * 0x27 == text
+        && (values + ONES * 0x76) >> 7 & ONES == letters
+        && (values + ONES * 0x70) >> 7 & ONES == 0;
+    if !sound {
+        return None;
+    }
+    let pairs = (values | values >> 4) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs | pairs >> 8) & 0x0000_ffff_0000_ffff;
+    Some((fours | fours >> 16) & 0xffff_ffff)
 }
 
 /// `version "-" trace-id "-" parent-id "-" trace-flags`, and whatever a later version adds.
@@ -122,7 +144,7 @@ fn parse_parent(text: &[u8]) -> Option<(NonZeroU128, NonZeroU64, u8)> {
     if [known[2], known[35], known[52]] != *b"---" {
         return None;
     }
-    let version = unhex(&known[..2])?;
+    let version = unhex2([known[0], known[1]])?;
     // https://www.w3.org/TR/trace-context/#versioning-of-traceparent
     match version {
         0xff => return None,
@@ -130,9 +152,10 @@ fn parse_parent(text: &[u8]) -> Option<(NonZeroU128, NonZeroU64, u8)> {
         _ if more.first().is_some_and(|&byte| byte != b'-') => return None,
         _ => {}
     }
-    let trace_id = NonZeroU128::new(unhex(&known[3..35])?)?;
-    let span_id = NonZeroU64::new(u64::try_from(unhex(&known[36..52])?).ok()?)?;
-    let flags = u8::try_from(unhex(&known[53..])?).ok()?;
+    let (high, low) = (unhex16(&known[3..19])?, unhex16(&known[19..35])?);
+    let trace_id = NonZeroU128::new(u128::from(high) << 64 | u128::from(low))?;
+    let span_id = NonZeroU64::new(unhex16(&known[36..52])?)?;
+    let flags = unhex2([known[53], known[54]])?;
     Some((trace_id, span_id, flags & (SAMPLED | RANDOM)))
 }
 
@@ -187,4 +210,25 @@ fn is_identifier(text: &[u8], most: usize, may_start: impl Fn(&u8) -> bool) -> b
     let inside =
         |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-*/".contains(byte);
     text.len() <= most && text.first().is_some_and(may_start) && text.iter().all(inside)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eight_digits_are_read_as_one_by_one() {
+        for at in 0..8 {
+            for byte in 0..=u8::MAX {
+                let mut digits = *b"09afc3e7";
+                digits[at] = byte;
+                let lower = digits.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+                let text = core::str::from_utf8(&digits).ok().filter(|_| lower);
+                let wanted = text.map(|text| u64::from_str_radix(text, 16).unwrap());
+                assert_eq!(unhex8(digits), wanted, "{byte:#x} at {at}");
+            }
+        }
+        assert_eq!(unhex2(*b"a7"), Some(0xa7));
+        assert_eq!(unhex16(b"0123456789abcdef"), Some(0x0123_4567_89ab_cdef));
+    }
 }

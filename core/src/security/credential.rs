@@ -5,7 +5,8 @@ use core::fmt;
 use http::HeaderName;
 
 use super::{BearerError, is_tchar};
-use crate::head::Fields;
+use crate::class::Class;
+use crate::head::{Fields, Single};
 
 /// Bytes of a token or an API key, at most.
 pub const MAX_CREDENTIAL: usize = 8 * 1024;
@@ -66,13 +67,24 @@ impl<'a> Credential<'a> {
         fields: &'a Fields,
         api_key: Option<&'a HeaderName>,
     ) -> Result<Option<Self>, BadCredential> {
-        let bearer = match single(fields, "authorization")? {
-            Some(value) => bearer(value)?.map(Credential::Bearer),
-            None => None,
+        let api_key = api_key.map_or(Single::Absent, |name| fields.single(name.as_str()));
+        Self::given(fields.single("authorization"), api_key)
+    }
+
+    /// The same, where the fields were looked up already.
+    pub(crate) fn given(
+        authorization: Single<'a>,
+        api_key: Single<'a>,
+    ) -> Result<Option<Self>, BadCredential> {
+        let bearer = match authorization {
+            Single::Absent => None,
+            Single::Once(value) => bearer(value)?.map(Credential::Bearer),
+            Single::Repeated => return Err(BadCredential::Several),
         };
-        let api_key = match api_key.map(|name| single(fields, name.as_str())) {
-            Some(found) => found?.map(key).transpose()?.map(Credential::ApiKey),
-            None => None,
+        let api_key = match api_key {
+            Single::Absent => None,
+            Single::Once(value) => Some(Credential::ApiKey(key(value)?)),
+            Single::Repeated => return Err(BadCredential::Several),
         };
         match (bearer, api_key) {
             // https://www.rfc-editor.org/rfc/rfc6750#section-2
@@ -82,33 +94,26 @@ impl<'a> Credential<'a> {
     }
 }
 
-fn single<'a>(fields: &'a Fields, name: &'a str) -> Result<Option<&'a [u8]>, BadCredential> {
-    let mut lines = fields.get_all(name);
-    match (lines.next(), lines.next()) {
-        (first, None) => Ok(first),
-        (_, Some(_)) => Err(BadCredential::Several),
-    }
-}
-
 /// `credentials = "Bearer" 1*SP b64token`: <https://www.rfc-editor.org/rfc/rfc6750#section-2.1>
 fn bearer(value: &[u8]) -> Result<Option<Secret<'_>>, BadCredential> {
-    let end = value.iter().position(|b| !is_tchar(*b)).unwrap_or(value.len());
-    let (scheme, rest) = value.split_at(end);
+    const SCHEME: &[u8; 6] = b"bearer";
+    let Some((scheme, rest)) = value.split_first_chunk::<6>() else { return Ok(None) };
     // Schemes compare case-insensitively: https://www.rfc-editor.org/rfc/rfc9110#section-11.1
-    if !scheme.eq_ignore_ascii_case(b"bearer") {
+    if !SCHEME.eq_ignore_ascii_case(scheme) || rest.first().is_some_and(|byte| is_tchar(*byte)) {
         return Ok(None);
     }
     let spaces = rest.iter().take_while(|b| **b == b' ').count();
     let token = &rest[spaces..];
     let padding = token.iter().rev().take_while(|b| **b == b'=').count();
     let letters = &token[..token.len() - padding];
-    let in_token =
-        |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
-    if spaces == 0 || letters.is_empty() || !letters.iter().all(in_token) {
+    if spaces == 0 || letters.is_empty() || !TOKEN.has_all_of(letters) {
         return Err(BadCredential::Malformed);
     }
     short(token).map(Some)
 }
+
+/// What a `b64token` consists of, the padding apart.
+const TOKEN: Class = Class::alphanumeric_and(b"-._~+/");
 
 /// Visible ASCII, so that it is the same however it is compared.
 fn key(value: &[u8]) -> Result<Secret<'_>, BadCredential> {

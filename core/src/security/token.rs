@@ -66,7 +66,7 @@ pub enum TokenError {
     TooOld,
     /// It is bound to another certificate than the client's, or should be bound and is not.
     Binding,
-    /// The validator cannot tell now: 503.
+    /// The validator cannot tell now: 503, and it is worth coming back.
     Unavailable,
 }
 

@@ -31,9 +31,10 @@ impl Base {
     /// `https://host[:port][/prefix]`, `http://…`, or `unix:/path/of/socket`; a socket is spoken to
     /// in plaintext unless `secure`.
     pub(super) fn parse(url: &str, secure: bool) -> Result<Self, Error> {
+        let shown = shown(url);
         if let Some(path) = url.strip_prefix("unix:") {
             if !path.starts_with('/') {
-                return Err(Error::config(format!("{url}: a socket needs an absolute path")));
+                return Err(Error::config(format!("{shown}: a socket needs an absolute path")));
             }
             return Ok(Self {
                 secure,
@@ -48,14 +49,14 @@ impl Base {
         } else if let Some(rest) = url.strip_prefix("http://") {
             (false, rest, 80)
         } else {
-            return Err(Error::config(format!("{url}: not https://, http:// or unix:")));
+            return Err(Error::config(format!("{shown}: not https://, http:// or unix:")));
         };
         let (authority, prefix) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         if prefix.contains(['?', '#']) || authority.contains(['?', '#']) {
-            return Err(Error::config(format!("{url}: a base has no query and no fragment")));
+            return Err(Error::config(format!("{shown}: a base has no query and no fragment")));
         }
         let (host, port) = split_port(authority, port)
-            .ok_or_else(|| Error::config(format!("{url}: not a host with an optional port")))?;
+            .ok_or_else(|| Error::config(format!("{shown}: not a host with an optional port")))?;
         // Every target begins with the prefix: what cannot stand in one is refused now.
         let target = if prefix.is_empty() { "/" } else { prefix };
         let line = RequestLine {
@@ -63,7 +64,8 @@ impl Base {
             target: target.as_bytes(),
             authority: authority.as_bytes(),
         };
-        line.check().map_err(|why| Error::config(format!("{url}: not a URL")).with_source(why))?;
+        line.check()
+            .map_err(|why| Error::config(format!("{shown}: not a URL")).with_source(why))?;
         Ok(Self {
             secure,
             place: Place::Tcp { host: host.to_owned(), port },
@@ -76,7 +78,8 @@ impl Base {
     /// The target of a request: <https://www.rfc-editor.org/rfc/rfc9112#section-3.2.1>
     pub(super) fn target(&self, path: &str, query: &str) -> Result<String, Error> {
         if !path.starts_with('/') {
-            return Err(Error::config(format!("{path}: a path starts with a slash")));
+            let shown = shown(path);
+            return Err(Error::config(format!("{shown}: a path starts with a slash")));
         }
         let mut target = String::with_capacity(self.prefix.len() + path.len() + query.len() + 1);
         target.push_str(&self.prefix);
@@ -86,6 +89,21 @@ impl Base {
             target.push_str(query);
         }
         Ok(target)
+    }
+}
+
+/// As much of a URL or a path as may be shown: neither user information nor query, which may hold
+/// secrets.
+pub(super) fn shown(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = match url.find("://") {
+        Some(at) => url.split_at(at + 3),
+        None => ("", url),
+    };
+    let authority = rest.find('/').unwrap_or(rest.len());
+    match rest[..authority].rfind('@') {
+        Some(at) => format!("{scheme}…{}", &rest[at..]),
+        None => url.to_owned(),
     }
 }
 

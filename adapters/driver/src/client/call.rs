@@ -19,9 +19,11 @@ use sinew_core::http1::{
     BodySize, Client, ClientConfig, ClientEvent, NO_FIELDS, Rejected, RequestLine,
 };
 use sinew_core::machine::Layered as _;
+use sinew_core::observe::{TraceContext, request_id};
+use sinew_core::propagation::CallContext;
 use sinew_core::time::Instant;
 
-use super::base::Base;
+use super::base::{Base, shown};
 use super::builder::{ClientBuilder, field};
 use super::config::RestClientConfig;
 use super::conn::{Conn, refused};
@@ -33,7 +35,12 @@ use crate::body::Body;
 use crate::drive;
 use crate::error::{Error, ErrorKind};
 use crate::runtime::Runtime;
+use crate::trace::CallSpan;
 use crate::wire::AnyWire;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static(request_id::FIELD);
 
 /// A client of one service: `client.get("/path").send().await`.
 ///
@@ -61,7 +68,7 @@ impl<R: Runtime> Clone for RestClient<R> {
 impl<R: Runtime> std::fmt::Debug for RestClient<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RestClient")
-            .field("base_url", &self.shared.config.base_url)
+            .field("base_url", &shown(&self.shared.config.base_url))
             .field("connections", &self.shared.connections)
             .finish()
     }
@@ -115,9 +122,14 @@ impl<R: Runtime> RestClient<R> {
             fields: HeaderMap::new(),
             body: Body::empty(),
             timeout: config.timeout,
+            context: CallContext::default(),
             between_bytes: config.between_bytes,
             refused: None,
         }
+    }
+
+    pub(crate) fn runtime(&self) -> &R {
+        &self.shared.connections.runtime
     }
 
     /// Connections that are open: in use, and kept.
@@ -132,7 +144,6 @@ impl<R: Runtime> RestClient<R> {
 }
 
 /// A call that is being put together. Nothing happens before [`send`](Self::send).
-#[derive(Debug)]
 #[must_use = "a call is not made before it is sent"]
 pub struct Call<R: Runtime> {
     pub(super) shared: Arc<Shared<R>>,
@@ -142,14 +153,23 @@ pub struct Call<R: Runtime> {
     pub(super) fields: HeaderMap,
     body: Body,
     timeout: Duration,
+    context: CallContext,
     pub(super) between_bytes: Option<Duration>,
     /// What cannot be sent; told by `send`.
     refused: Option<Error>,
 }
 
-impl<R: Runtime> std::fmt::Debug for Shared<R> {
+impl<R: Runtime> std::fmt::Debug for Call<R> {
+    /// Path without query, names of fields without values: both may hold secrets.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.config.base_url)
+        f.debug_struct("Call")
+            .field("base_url", &shown(&self.shared.config.base_url))
+            .field("method", &self.method)
+            .field("path", &shown(&self.path))
+            .field("fields", &self.fields.keys().collect::<Vec<_>>())
+            .field("timeout", &self.timeout)
+            .field("refused", &self.refused)
+            .finish_non_exhaustive()
     }
 }
 
@@ -219,6 +239,15 @@ impl<R: Runtime> Call<R> {
         self
     }
 
+    /// Makes the call on behalf of a request: what [`Request::context`](crate::Request::context)
+    /// says goes along as `traceparent`, `tracestate` and `x-request-id`, and the call ends no later
+    /// than its deadline. A field that is given as well stands.
+    /// [`Propagation`](sinew_core::propagation::Propagation) leaves parts out.
+    pub fn context(mut self, context: &CallContext) -> Self {
+        self.context.clone_from(context);
+        self
+    }
+
     /// Sends the head alone, and the body when the server asks for it or after a second.
     /// <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>
     pub fn expect_continue(mut self) -> Self {
@@ -257,9 +286,35 @@ impl<R: Runtime> Call<R> {
         if let Some(error) = self.refused.take() {
             return Err(error);
         }
+        let base = &self.shared.base;
+        let (span, trace) =
+            CallSpan::start(&self.method, &base.authority, self.context.trace.take());
+        self.place(trace.as_ref());
+        span.follow(self.answered(), ClientResponse::status).await
+    }
+
+    /// Says to what the call belongs, unless fields that were given say it.
+    fn place(&mut self, trace: Option<&TraceContext>) {
+        let id = self.context.request_id.take();
+        if let Some(id) = id.filter(|_| !self.fields.contains_key(X_REQUEST_ID))
+            && let Ok(id) = HeaderValue::try_from(id.as_str())
+        {
+            self.fields.insert(X_REQUEST_ID, id);
+        }
+        let Some(trace) = trace.filter(|_| !self.fields.contains_key(TRACEPARENT)) else { return };
+        if let Ok(parent) = HeaderValue::from_bytes(&trace.traceparent()) {
+            self.fields.insert(TRACEPARENT, parent);
+        }
+        if let Some(Ok(state)) = trace.tracestate().map(HeaderValue::from_bytes) {
+            self.fields.insert(TRACESTATE, state);
+        }
+    }
+
+    async fn answered(mut self) -> Result<ClientResponse, Error> {
         let shared = Arc::clone(&self.shared);
         let runtime = &shared.connections.runtime;
         let deadline = runtime.now() + self.timeout;
+        let deadline = self.context.deadline.map_or(deadline, |by| deadline.min(by));
         // https://www.rfc-editor.org/rfc/rfc9112#section-3.2.3
         let target = match self.method {
             Method::CONNECT => self.path.clone(),

@@ -1,5 +1,6 @@
 //! What a client can be told.
 
+use std::fmt;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -7,8 +8,10 @@ use sinew_core::client::PoolConfig;
 use sinew_core::http1::ClientConfig;
 use sinew_tls::ClientTls;
 
+use super::base::shown;
+
 /// The configuration of a [`RestClient`](super::RestClient). The builder writes it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RestClientConfig {
     /// `https://host[:port][/prefix]`, `http://…` or `unix:/path`. No default.
     pub base_url: String,
@@ -98,5 +101,27 @@ impl RestClientConfig {
             pipelining: self.pipelining,
             ..ClientConfig::default()
         }
+    }
+}
+
+impl fmt::Debug for RestClientConfig {
+    /// Names of fields without values: they may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RestClientConfig")
+            .field("base_url", &shown(&self.base_url))
+            .field("timeout", &self.timeout)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("between_bytes", &self.between_bytes)
+            .field("max_connections", &self.max_connections)
+            .field("max_connections_per_host", &self.max_connections_per_host)
+            .field("idle_timeout", &self.idle_timeout)
+            .field("max_age", &self.max_age)
+            .field("pipelining", &self.pipelining)
+            .field("max_response_size", &self.max_response_size)
+            .field("default_headers", &self.default_headers.keys().collect::<Vec<_>>())
+            .field("mtls_config", &self.mtls_config)
+            .field("server_name", &self.server_name)
+            .field("allow_plaintext", &self.allow_plaintext)
+            .finish()
     }
 }

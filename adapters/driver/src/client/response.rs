@@ -152,6 +152,12 @@ impl ClientResponse {
         body.collect(self.limit).await
     }
 
+    /// Collects no more than this, nor more than the client allows.
+    pub(crate) fn at_most(mut self, bytes: u64) -> Self {
+        self.limit = self.limit.min(bytes);
+        self
+    }
+
     /// All of the body as text.
     ///
     /// # Errors

@@ -1,16 +1,20 @@
 //! From routes and configuration to a bound server.
 
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
 use sinew_core::policy;
 use sinew_core::security::{Cors, TrustedProxies};
-use sinew_core::server::{Layer, RateLimitConfig, RoutePolicy, RouterBuilder};
+use sinew_core::server::{
+    Compression, Decompression, Layer, RateLimitConfig, RoutePolicy, Router, RouterBuilder,
+};
 use sinew_tls::ServerTls;
 
-use super::config::RestServerConfig;
+use super::admin::Admin;
+use super::config::{RestServerConfig, check_codings};
 use super::control::Control;
 use super::listen::Place;
 use super::mode::{Handler, Mode};
@@ -27,12 +31,21 @@ pub struct ServerBuilder<R, M: Mode> {
     runtime: R,
     config: RestServerConfig,
     places: Vec<Place>,
-    routes: RouterBuilder<Route<M>>,
+    routes: Vec<Added<M>>,
+    admin: Option<Admin<M>>,
     fallback: Option<M::Handler>,
     observer: Option<Observer>,
     policies: Policies,
     /// The first thing that made no sense.
     refused: Option<Error>,
+}
+
+/// A route as it was added.
+pub(super) struct Added<M: Mode> {
+    /// `None`: every method that has no route of its own.
+    pub(super) method: Option<Method>,
+    pub(super) template: String,
+    pub(super) route: Route<M>,
 }
 
 impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
@@ -41,7 +54,8 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             runtime,
             config: RestServerConfig::default(),
             places: Vec::new(),
-            routes: RouterBuilder::new(),
+            routes: Vec::new(),
+            admin: None,
             fallback: None,
             observer: None,
             policies: Policies::default(),
@@ -55,10 +69,21 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         self
     }
 
+    /// The configuration as it is so far.
+    pub fn config_mut(&mut self) -> &mut RestServerConfig {
+        &mut self.config
+    }
+
     /// Listens on `host:port` (`0.0.0.0:8080`, `[::1]:0`) or on `unix:/path`. May be called again
     /// for further places. A host name must have one address.
     pub fn listen(mut self, place: impl Into<String>) -> Self {
         self.places.push(Place::Named(place.into()));
+        self
+    }
+
+    /// Listens on these places instead of those that were asked for before.
+    pub fn listen_only<P: Into<String>>(mut self, places: impl IntoIterator<Item = P>) -> Self {
+        self.places = places.into_iter().map(|place| Place::Named(place.into())).collect();
         self
     }
 
@@ -96,6 +121,19 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         self
     }
 
+    /// Unpacks request bodies that have a content coding: `gzip` and `deflate`.
+    pub fn decompress(mut self, policy: Decompression) -> Self {
+        self.config.decompression = Some(policy);
+        self
+    }
+
+    /// Compresses answers for clients that take them so. Mind
+    /// [what it gives away](sinew_core::server::content_coding).
+    pub fn compress(mut self, policy: Compression) -> Self {
+        self.config.compression = Some(policy);
+        self
+    }
+
     /// Limits the connections at a time.
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.config.max_connections = connections;
@@ -122,11 +160,8 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         options: RouteOptions,
         handler: impl Handler<M>,
     ) -> Self {
-        self.policies.of_route(Some(&method), template, &options);
-        let route = Route { handler: handler.into_handler(), options };
-        if let Err(error) = self.routes.route(method, template, route) {
-            self.refuse(Error::config(error.to_string()));
-        }
+        self.check_codings(&options);
+        self.routes.push(Added::new(Some(method), template, options, handler));
         self
     }
 
@@ -137,12 +172,40 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         options: RouteOptions,
         handler: impl Handler<M>,
     ) -> Self {
-        self.policies.of_route(None, template, &options);
-        let route = Route { handler: handler.into_handler(), options };
-        if let Err(error) = self.routes.any(template, route) {
-            self.refuse(Error::config(error.to_string()));
-        }
+        self.check_codings(&options);
+        self.routes.push(Added::new(None, template, options, handler));
         self
+    }
+
+    /// The routes added so far, by method and template, with their options; the method is `None`
+    /// where a route is for every method. Those of the [admin surface](Self::admin) are among them
+    /// where it is [public](Admin::public).
+    pub fn routes_mut(
+        &mut self,
+    ) -> impl Iterator<Item = (Option<&Method>, &str, &mut RouteOptions)> {
+        let admin = self.admin.as_mut().filter(|admin| admin.is_public);
+        let public = admin.map(|admin| &mut admin.routes);
+        self.routes
+            .iter_mut()
+            .chain(public.into_iter().flatten())
+            .map(|added| (added.method.as_ref(), added.template.as_str(), &mut added.route.options))
+    }
+
+    /// What operators ask, apart from what clients do.
+    pub fn admin(mut self, admin: Admin<M>) -> Self {
+        self.admin = Some(admin);
+        self
+    }
+
+    /// Changes the [admin surface](Self::admin), if there is one.
+    pub fn amend_admin(mut self, change: impl FnOnce(Admin<M>) -> Admin<M>) -> Self {
+        self.admin = self.admin.map(change);
+        self
+    }
+
+    /// Whether there is an [admin surface](Self::admin).
+    pub fn has_admin(&self) -> bool {
+        self.admin.is_some()
     }
 
     /// Answers what no route matches; without it that is 404.
@@ -157,15 +220,32 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         self
     }
 
+    /// Changes what was said with [`security`](Self::security); where nothing was, a policy that
+    /// knows callers by their certificates alone.
+    pub fn amend_security(mut self, change: impl FnOnce(SecurityPolicy) -> SecurityPolicy) -> Self {
+        self.policies.security = Some(change(self.policies.security.unwrap_or_default()));
+        self
+    }
+
     /// Lets pages of other origins read answers.
-    pub fn cors(mut self, cors: Cors) -> Self {
-        self.policies.cors = Some(cors);
+    pub fn cors(self, cors: Cors) -> Self {
+        self.cors_in(policy::Mode::Enforce, cors)
+    }
+
+    /// The same, obeyed or only tried.
+    pub fn cors_in(mut self, mode: policy::Mode, cors: Cors) -> Self {
+        self.policies.cors = Some((mode, cors));
         self
     }
 
     /// Holds clients to quotas; the default is 100 requests a minute, 20 at once.
-    pub fn rate_limit(mut self, limits: RateLimitConfig) -> Self {
-        self.policies.rate_limit = Some(limits);
+    pub fn rate_limit(self, limits: RateLimitConfig) -> Self {
+        self.rate_limit_in(policy::Mode::Enforce, limits)
+    }
+
+    /// The same, obeyed or only tried, those of routes included.
+    pub fn rate_limit_in(mut self, mode: policy::Mode, limits: RateLimitConfig) -> Self {
+        self.policies.rate_limit = Some((mode, limits));
         self
     }
 
@@ -191,6 +271,13 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         self
     }
 
+    /// Runs this beside the connections, in the task that [serves](RestServer::serve): from the start
+    /// of it until the last connection has ended, when it is dropped. It must not block.
+    pub fn background(mut self, task: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.policies.background.push(Box::new(|_| Box::pin(task)));
+        self
+    }
+
     /// Is told what connections decide, and whose they are. It runs on their tasks, so it must be
     /// quick.
     pub fn observe(
@@ -208,13 +295,32 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
     ///
     /// What makes no sense in routes or configuration, and what the sockets say.
     pub async fn bind(self) -> Result<RestServer<R, M>, Error> {
-        let Self { runtime, config, mut places, routes, fallback, observer, policies, refused } =
-            self;
+        let Self {
+            runtime,
+            config,
+            mut places,
+            mut routes,
+            mut admin,
+            fallback,
+            observer,
+            mut policies,
+            refused,
+        } = self;
         if let Some(error) = refused {
             return Err(error);
         }
-        config.check().map_err(Error::config)?;
-        let router = routes.build();
+        let bad: Vec<String> = config.problems().iter().map(ToString::to_string).collect();
+        if !bad.is_empty() {
+            return Err(Error::config(bad.join("; ")));
+        }
+        if let Some(public) = admin.take_if(|admin| admin.is_public) {
+            routes.extend(public.into_public()?);
+        }
+        for added in &routes {
+            policies.of_route(added.method.as_ref(), &added.template, &added.route.options);
+        }
+        let router = router(routes)?;
+        let (background, explain) = (policies.take_background(), policies.explain());
         let stack = policies.build(router.templates())?;
         if places.is_empty() {
             let host = &config.host;
@@ -234,29 +340,28 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             }
             _ => {}
         }
-        let mut ports = Vec::new();
-        let mut addresses = Vec::new();
+        let (mut ports, mut addresses) = (Vec::new(), Vec::new());
         for place in places {
             let tls = tls.clone().filter(|_| place.is_network());
             let bound = place.bind(&runtime).await?;
             addresses.extend(bound.address);
-            let listener = runtime.listen(bound.listener).map_err(|error| {
-                Error::new(
-                    crate::error::ErrorKind::Io(error.kind()),
-                    sinew_core::error::Phase::Idle,
-                    sinew_core::error::Delivery::NotSent,
-                )
-                .with_source(error)
-            })?;
-            ports.push(Port { listener, tls, _file: bound.file });
+            ports.push(Port::new(&runtime, bound, tls)?);
         }
+        let admin = match admin {
+            Some(admin) => Some(admin.bind(&runtime, &config, observer.clone()).await?),
+            None => None,
+        };
         let machine = Arc::new(config.machine(runtime.epoch(), observer.is_some()));
+        let background = background.start(observer.as_ref());
         let service = Service {
             router,
             fallback,
             machine,
             observer,
             stack: Arc::new(stack),
+            decompression: config.decompression,
+            compression: config.compression,
+            explain,
             elsewhere: RoutePolicy::default(),
             numbers: Numbers::default(),
             tls,
@@ -267,12 +372,48 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             addresses,
             service: Arc::new(service),
             control: Arc::new(Control::new(config.max_connections)),
+            admin: admin.map(Box::new),
+            stop_deadline: config.stop_deadline,
+            background,
         })
+    }
+
+    fn check_codings(&mut self, options: &RouteOptions) {
+        let (decompression, compression) =
+            (options.decompression.over(None), options.compression.over(None));
+        if let Some(bad) = check_codings(decompression, compression) {
+            self.refuse(Error::config(bad.to_string()));
+        }
     }
 
     fn refuse(&mut self, error: Error) {
         self.refused.get_or_insert(error);
     }
+}
+
+impl<M: Mode> Added<M> {
+    pub(super) fn new(
+        method: Option<Method>,
+        template: &str,
+        options: RouteOptions,
+        handler: impl Handler<M>,
+    ) -> Self {
+        let route = Route { handler: handler.into_handler(), options };
+        Self { method, template: template.to_owned(), route }
+    }
+}
+
+/// The router of these routes.
+pub(super) fn router<M: Mode>(routes: Vec<Added<M>>) -> Result<Router<Route<M>>, Error> {
+    let mut router = RouterBuilder::new();
+    for Added { method, template, route } in routes {
+        match method {
+            Some(method) => router.route(method, &template, route),
+            None => router.any(&template, route),
+        }
+        .map_err(|error| Error::config(error.to_string()))?;
+    }
+    Ok(router.build())
 }
 
 impl<R, M: Mode> fmt::Debug for ServerBuilder<R, M> {

@@ -1,8 +1,10 @@
 //! The configuration of a server, as plain data.
 
+use std::fmt;
 use std::time::Duration;
 
 use sinew_core::http1::{self, Limits};
+use sinew_core::server::{Compression, Decompression};
 use sinew_core::time::Epoch;
 use sinew_tls::ServerTls;
 
@@ -20,6 +22,12 @@ pub struct RestServerConfig {
     pub allow_plaintext: bool,
     /// Bytes of a request body; a route can differ. Default 1 MiB.
     pub max_request_size: u64,
+    /// Request bodies with a content coding are unpacked; a route can differ. Default: they reach
+    /// the handler as they come.
+    pub decompression: Option<Decompression>,
+    /// Answers are compressed for clients that take them so; a route can differ. Mind
+    /// [what it gives away](sinew_core::server::content_coding). Default: they are not.
+    pub compression: Option<Compression>,
     /// Connections at a time; further ones wait in the listener's backlog. Default 10,000.
     pub max_connections: usize,
     /// Bytes of a request's head. Default 16 KiB, at most 65,000.
@@ -56,6 +64,9 @@ pub struct RestServerConfig {
     /// After the last answer, what the client still sends is read for this time at most, so that it
     /// can read the answer. Default 1 s.
     pub linger: Duration,
+    /// What is left of the exchanges when a server was told to
+    /// [shut down](crate::ServerHandle::shutdown) is dropped after this time. Default 25 s.
+    pub stop_deadline: Duration,
 }
 
 impl Default for RestServerConfig {
@@ -78,6 +89,8 @@ impl Default for RestServerConfig {
             mtls_config: None,
             allow_plaintext: false,
             max_request_size: limits.body,
+            decompression: None,
+            compression: None,
             max_connections: 10_000,
             max_head_size: limits.head,
             max_head_fields: limits.fields,
@@ -95,6 +108,7 @@ impl Default for RestServerConfig {
             min_body_rate: body_rate,
             body_rate_window: body_grace,
             linger,
+            stop_deadline: Duration::from_secs(25),
         }
     }
 }
@@ -129,32 +143,111 @@ impl RestServerConfig {
         }
     }
 
-    /// Says what makes no sense.
-    pub(super) fn check(&self) -> Result<(), String> {
-        if self.max_connections == 0 {
-            return Err("max_connections is 0: nobody could connect".into());
-        }
-        let limits = self.machine(Epoch::new(Duration::ZERO), false).limits;
-        if limits.check().is_err() {
-            return Err(
-                "the limits contradict each other: max_head_size is 1 to 65,000 bytes and at least \
-                 max_target_size, max_trailer_size at most 65,000, max_chunk_line at least 18, \
-                 fields and pipelining at least 1"
-                    .into(),
-            );
-        }
-        for (name, limit) in [
+    /// Says what makes no sense, all of it; [`bind`](crate::ServerBuilder::bind) refuses it.
+    pub fn problems(&self) -> Vec<BadSetting> {
+        const MOST: &str = "is above 65,000 bytes, the most that a head can have";
+        const ZERO: &str = "is 0: nothing could be received";
+        let zero = |limit: Option<Duration>| limit == Some(Duration::ZERO);
+        let times = [
             ("first_byte_timeout", Some(self.first_byte_timeout)),
             ("head_timeout", Some(self.head_timeout)),
             ("idle_timeout", Some(self.idle_timeout)),
             ("handler_timeout", self.handler_timeout),
             ("write_timeout", Some(self.write_timeout)),
             ("body_rate_window", Some(self.body_rate_window)),
-        ] {
-            if limit == Some(Duration::ZERO) {
-                return Err(format!("{name} is zero: nothing could be in time"));
+        ];
+        let limits = [
+            ("max_connections", self.max_connections == 0, "is 0: nobody could connect"),
+            ("max_head_size", self.max_head_size == 0, ZERO),
+            ("max_head_size", self.max_head_size > Limits::HEAD_MAX, MOST),
+            ("max_head_fields", self.max_head_fields == 0, ZERO),
+            (
+                "max_target_size",
+                self.max_target_size > self.max_head_size,
+                "is above max_head_size, and the target is part of the head",
+            ),
+            (
+                "max_chunk_line",
+                self.max_chunk_line < Limits::CHUNK_LINE_MIN,
+                "is below 18 bytes, which the size of a chunk may take",
+            ),
+            ("max_trailer_size", self.max_trailer_size > Limits::HEAD_MAX, MOST),
+            ("max_pipelined", self.max_pipelined == 0, "is 0: nothing could be answered"),
+        ];
+        let times =
+            times.map(|(setting, time)| (setting, zero(time), "is zero: nothing could be in time"));
+        let all = limits.into_iter().chain(times);
+        let bad = all.filter(|(_, is_bad, _)| *is_bad);
+        let bad = bad.map(|(setting, _, why)| BadSetting { setting, why });
+        bad.chain(check_codings(self.decompression, self.compression)).collect()
+    }
+}
+
+/// A setting of a [`RestServerConfig`] that makes no sense.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct BadSetting {
+    /// The name of its field.
+    pub setting: &'static str,
+    /// What is wrong with it, in plain words.
+    pub why: &'static str,
+}
+
+impl fmt::Display for BadSetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.setting, self.why)
+    }
+}
+
+impl std::error::Error for BadSetting {}
+
+/// Says what makes no sense about codings, of the server or of a route.
+pub(super) fn check_codings(
+    decompression: Option<Decompression>,
+    compression: Option<Compression>,
+) -> Option<BadSetting> {
+    let takes_nothing = |policy: Decompression| policy.max_codings == 0 || policy.max_ratio == 0;
+    if decompression.is_some_and(takes_nothing) {
+        let why = "with max_codings or max_ratio 0 takes nothing: leave it off";
+        return Some(BadSetting { setting: "decompression", why });
+    }
+    let no_level = |policy: Compression| !(1..=9).contains(&policy.level);
+    compression
+        .is_some_and(no_level)
+        .then_some(BadSetting { setting: "compression", why: "has a level that is not 1 to 9" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_machine_refuses_is_told_by_name() {
+        for head in [0, 1, 8_192, 65_000, 65_001] {
+            for target in [0, 1, 8_192, 8_193, 70_000] {
+                for trailer in [0, 65_000, 65_001] {
+                    for (chunk_line, fields, pipelined) in
+                        [(18, 1, 1), (17, 1, 1), (18, 0, 1), (18, 1, 0)]
+                    {
+                        let config = RestServerConfig {
+                            max_head_size: head,
+                            max_target_size: target,
+                            max_trailer_size: trailer,
+                            max_chunk_line: chunk_line,
+                            max_head_fields: fields,
+                            max_pipelined: pipelined,
+                            ..RestServerConfig::default()
+                        };
+                        let machine = config.machine(Epoch::new(Duration::ZERO), false);
+                        let problems = config.problems();
+                        assert_eq!(
+                            problems.is_empty(),
+                            machine.limits.check().is_ok(),
+                            "{config:?} {problems:?}"
+                        );
+                    }
+                }
             }
         }
-        Ok(())
     }
 }

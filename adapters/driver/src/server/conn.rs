@@ -15,6 +15,10 @@ use crate::runtime::Runtime;
 /// A named future, so that it is `Send` exactly where its parts are.
 pub struct Conn<W, R: Runtime, M: Mode>(Stage<W, R, M>);
 
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly every connection is the large one for all its life"
+)]
 enum Stage<W, R: Runtime, M: Mode> {
     Http(Http<W, R, M>),
     Upgraded(Session<M>),

@@ -23,6 +23,8 @@ pub(super) enum Ending {
     Idle,
     /// Its exchange was finished.
     Drained,
+    /// Its client left, and its handler was finished all the same.
+    Finished,
     /// It was dropped.
     Aborted,
 }
@@ -52,6 +54,7 @@ struct State {
 pub(super) struct Counts {
     pub(super) idle: usize,
     pub(super) drained: usize,
+    pub(super) finished: usize,
     pub(super) aborted: usize,
 }
 
@@ -215,6 +218,7 @@ impl Drop for Ticket {
             match self.ending {
                 Ending::Idle => state.counts.idle += 1,
                 Ending::Drained => state.counts.drained += 1,
+                Ending::Finished => state.counts.finished += 1,
                 Ending::Aborted => state.counts.aborted += 1,
             }
         }

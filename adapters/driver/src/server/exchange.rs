@@ -15,9 +15,11 @@ use sinew_core::head::RequestHead;
 use sinew_core::http1::{self, BodySize, NO_FIELDS, Rejected, ServerEvent};
 use sinew_core::problem::Ids;
 use sinew_core::reason::Reason;
-use sinew_core::server::{Arrival, Decision, Params};
+use sinew_core::server::{Arrival, Decision, Params, Record, Template};
 use sinew_core::time::{Epoch, Instant};
 
+use super::cancel::Leave;
+use super::coding::{Packing, Unpacking, refused};
 use super::http1::{Http, ServerWire};
 use super::link::{Demand, Slot};
 use super::mode::Mode;
@@ -29,7 +31,9 @@ use super::service::{Destination, HandlerTimeout, Notice, RouteOptions};
 use super::stream::Outgoing;
 use crate::body::Body;
 use crate::drive;
+use crate::io::Peer;
 use crate::runtime::Runtime;
+use crate::trace::{Asked, RequestSpan};
 
 /// What the connection is doing for its client.
 pub(super) enum Exchange<M: Mode> {
@@ -78,12 +82,21 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
 
         let service = Arc::clone(&self.service);
         let destination = service.find(&head);
-        if !service.stack.is_empty() {
+        let (template, compression) = match &destination {
+            Destination::Route { template, route, .. } => {
+                (Some(*template), route.options.compression.over(service.compression))
+            }
+            Destination::Fallback(_) | Destination::Answer(_) => (None, service.compression),
+        };
+        self.packing = compression.map(|policy| Packing::new(policy, &head));
+        if service.stack.is_empty() {
+            self.start_span(&head, template);
+        } else {
             let asked = AssertUnwindSafe(|| self.ask_policies(now, &head, &destination));
             match catch_unwind(asked) {
                 Ok(None) => {}
                 Ok(Some(response)) => return self.respond(now, response),
-                // Nobody knows what it would have said.
+                // The observer did not like what it was told.
                 Err(_) => return self.panicked(now),
             }
         }
@@ -94,11 +107,21 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             }
             Destination::Fallback(handler) => (handler, None, None, Params::default()),
         };
+        let decompression = options.map(|options| options.decompression).unwrap_or_default();
+        let unpacking = match decompression.over(service.decompression) {
+            Some(policy) if self.has_body => match Unpacking::new(policy, &head) {
+                Ok(unpacking) => unpacking,
+                Err(reason) => return self.respond(now, refused(reason)),
+            },
+            _ => None,
+        };
         let mut request = Request::new(head, Arc::clone(&self.link), exchange);
         request.params = params;
         request.template = template.and_then(|template| u32::try_from(template).ok());
         request.record = self.passage.as_ref().map(|passage| Arc::clone(&passage.record));
+        self.leave = None;
         if let Some(options) = options {
+            self.leave = Leave::new(now, options, service.machine.handler);
             self.apply(now, options);
         }
         if self.has_body {
@@ -109,10 +132,14 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                 // The machine has answered: the declared body is too large.
                 return self.end_exchange();
             }
-            request.body = Body::own(self.link.open_body(exchange, size));
+            request.body = Body::of_request(self.link.open_body(exchange, size));
+            if let Some(unpacking) = unpacking {
+                let body = std::mem::take(&mut request.body);
+                request.body = unpacking.apply(&mut request.head, body, request.body_limit);
+            }
             self.feeding = true;
         }
-        match catch_unwind(AssertUnwindSafe(|| handler(request))) {
+        match self.span.run(|| catch_unwind(AssertUnwindSafe(|| handler(request)))) {
             Ok(running) => {
                 self.exchange = Exchange::Handling(running);
                 self.stirred = true;
@@ -135,7 +162,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         };
         let identity = self.link.identity.get().map(|identity| &**identity);
         let peer = self.link.policy_peer.get_or_init(|| {
-            Box::new(policies::peer(&self.link.peer, identity, service.tls.as_ref()))
+            Box::new(policies::peer(&self.link.peer, identity, service.tls.as_ref(), W::SCHEME))
         });
         let arrival = Arrival {
             now,
@@ -148,25 +175,66 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             policy,
             peer,
         };
-        let (decision, record) = service.stack.on_head(&arrival);
+        let asked = catch_unwind(AssertUnwindSafe(|| service.stack.on_head(&arrival)));
+        let Ok((decision, record)) = asked else {
+            // Nobody knows what it would have said; the request counts all the same.
+            let record = Record::new(&arrival);
+            let passage = self.passage.insert(Passage::new(record, Arc::clone(&service.stack)));
+            passage.plain = true;
+            self.notice(&Notice::Panicked);
+            self.wire.top().close(now);
+            return Some(Problem::because(Reason::Internal).into_response());
+        };
         if service.observer.is_some() {
-            for event in record.events(self.wire.top_ref().exchange()) {
+            let exchange = self.wire.top_ref().exchange();
+            for event in record.events(exchange) {
                 self.notice(&Notice::Decided(event));
             }
+            if record.refused.is_some()
+                && let Some(why) = service.stack.explain(&record)
+            {
+                self.notice(&Notice::Explained { exchange, why });
+            }
         }
-        let retry_after = record.retry_after;
+        let (retry_after, refused) = (record.retry_after, record.refused);
+        let explained = record.refused.filter(|refused| service.explain.to_caller(refused));
+        let explanation = explained.and_then(|_| service.stack.explain(&record));
         self.passage = Some(Passage::new(record, Arc::clone(&service.stack)));
+        self.start_span(head, route);
+        if let Some(refused) = refused {
+            self.span.refused(refused);
+        }
         match decision {
             Decision::Continue => None,
             Decision::Answer(status) => Some(Response::new(status)),
             Decision::Refuse(reason) => {
-                let problem = Problem::because(reason);
-                Some(match retry_after {
-                    Some(time) => problem.retry_after(time).into_response(),
-                    None => problem.into_response(),
-                })
+                let mut problem = Problem::because(reason);
+                if let Some(explanation) = explanation {
+                    problem = problem.detail(explanation);
+                }
+                if let Some(time) = retry_after {
+                    problem = problem.retry_after(time);
+                }
+                Some(problem.into_response())
             }
         }
+    }
+
+    /// From here on what happens belongs to the span of the request.
+    fn start_span(&mut self, head: &RequestHead, template: Option<usize>) {
+        let Self { link, passage, service, .. } = self;
+        let record = passage.as_ref().map(|passage| &passage.record);
+        self.span = RequestSpan::start(|| Asked {
+            method: head.method(),
+            route: template
+                .and_then(|template| service.router.templates().get(template))
+                .map(Template::as_str),
+            peer: &link.peer,
+            // Unix sockets go without.
+            secure: service.tls.is_some() && matches!(link.peer, Peer::Tcp(_)),
+            trace: record.and_then(|record| record.context.trace.as_ref()),
+            id: record.and_then(|record| record.request_id.as_ref()),
+        });
     }
 
     /// Tells the machine what belongs on an answer, before it may have to write one by itself.
@@ -202,7 +270,8 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
     pub(super) fn run(&mut self, cx: &mut Context<'_>, now: Instant) {
         self.stirred = false;
         if let Exchange::Handling(running) = &mut self.exchange {
-            match catch_unwind(AssertUnwindSafe(|| Pin::new(running).poll(cx))) {
+            let poll = AssertUnwindSafe(|| Pin::new(running).poll(cx));
+            match self.span.run(|| catch_unwind(poll)) {
                 Ok(Poll::Pending) => {
                     self.describe(now);
                     if self.switchable
@@ -272,8 +341,9 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             };
             let here = self.link.deliver(Slot::Failed(error), cx.waker());
             if let (true, Exchange::Handling(running)) = (here, &mut self.exchange) {
-                let seen = catch_unwind(AssertUnwindSafe(|| Pin::new(running).poll(cx)));
-                if seen.is_err() {
+                let poll = AssertUnwindSafe(|| Pin::new(running).poll(cx));
+                if self.span.run(|| catch_unwind(poll)).is_err() {
+                    self.span.panicked();
                     self.notice(&Notice::Panicked);
                 }
             }
@@ -284,10 +354,18 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
     pub(super) fn end_exchange(&mut self) {
         self.exchange = Exchange::None;
         if let Some(mut passage) = self.passage.take() {
-            let by_the_machine = || self.wire.top_ref().error().and_then(|error| error.status());
-            passage.status = passage.status.or_else(by_the_machine);
+            let top = self.wire.top_ref();
+            if passage.status.is_none()
+                && let Some(error) = top.error()
+                && let Some(status) = error.status()
+            {
+                // The machine has answered by itself.
+                (passage.status, passage.reason) = (Some(status), Some(Reason::of(&error)));
+            }
+            passage.bodies = top.body_bytes();
             passage.seen = self.runtime.now();
         }
+        self.span.end(self.wire.top_ref().error());
         self.seen.producer_waits = false;
         self.stirred = false;
         self.feeding = false;
@@ -300,7 +378,6 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         let mut response = response;
         if let Some(passage) = &mut self.passage {
             self.service.stack.on_response(&passage.record, &mut response);
-            passage.answered(now, response.status);
         }
         let Response { status, fields, body, malformed, .. } = response;
         let leaves = self.leaves_http(status);
@@ -316,10 +393,15 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         } else {
             top.send_response(now, status, lines, BodySize::Empty)
         };
+        if sent.is_ok() {
+            self.span.answered(status, None);
+        }
         if let Err(error) = sent {
             self.link.refuse_switch(top.exchange(), error.into());
             self.stirred = true;
             self.seen.drained = false;
+        } else if let Some(passage) = &mut self.passage {
+            passage.answered(now, status, None);
         }
     }
 
@@ -329,6 +411,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
     }
 
     fn panicked(&mut self, now: Instant) {
+        self.span.panicked();
         self.notice(&Notice::Panicked);
         self.internal_error(now);
     }
@@ -366,15 +449,18 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         if response.malformed {
             return Err(sinew_core::Error::usage(Misuse::FieldValue, Phase::ResponseHead));
         }
-        match &mut self.passage {
+        let reason = response.reason();
+        match &self.passage {
             Some(passage) => {
                 if !passage.plain {
                     self.service.stack.on_response(&passage.record, &mut response);
                 }
                 response.write_problem(&passage.record.ids());
-                passage.answered(now, response.status);
             }
             None => response.write_problem(&Ids::default()),
+        }
+        if let Some(packing) = self.packing {
+            packing.apply(&mut response);
         }
         let Response { status, fields, mut body, trailers, pulse, .. } = response;
         // A connection leaves HTTP only if its handler takes it over: `Request::upgrade`.
@@ -414,6 +500,11 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         drive::lend_write_block(top.outbox());
         let lines = fields.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
         top.send_response(now, status, lines, size)?;
+        self.span.answered(status, reason);
+        if let Some(passage) = &mut self.passage {
+            passage.answered(now, status, reason);
+        }
+        let top = self.wire.top();
         if streamed && top.response_open() {
             let pulse = pulse.map(|pulse| {
                 let at = now + pulse.every;

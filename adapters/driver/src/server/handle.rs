@@ -15,6 +15,7 @@ use crate::runtime::Runtime;
 pub struct ServerHandle<R> {
     runtime: R,
     control: Arc<Control>,
+    stop_deadline: Duration,
 }
 
 /// What became of the connections that were there when a server was told to stop.
@@ -25,6 +26,9 @@ pub struct StopReport {
     pub idle: usize,
     /// Finished their exchange.
     pub drained: usize,
+    /// Lost their client, and finished their handler all the same: see
+    /// [`Cancellation`](super::Cancellation).
+    pub finished: usize,
     /// Were dropped in the middle: at the deadline, or because their client went away.
     pub aborted: usize,
     /// How long it took.
@@ -32,8 +36,8 @@ pub struct StopReport {
 }
 
 impl<R: Runtime> ServerHandle<R> {
-    pub(super) fn new(runtime: R, control: Arc<Control>) -> Self {
-        Self { runtime, control }
+    pub(super) fn new(runtime: R, control: Arc<Control>, stop_deadline: Duration) -> Self {
+        Self { runtime, control, stop_deadline }
     }
 
     /// Connections at this moment.
@@ -45,6 +49,11 @@ impl<R: Runtime> ServerHandle<R> {
     pub async fn stopping(&self) {
         let wait = self.control.wait();
         poll_fn(|cx| wait.poll_stopping(cx)).await;
+    }
+
+    /// [Stops](Self::stop) within the `stop_deadline` of the configuration.
+    pub async fn shutdown(&self) -> StopReport {
+        self.stop(self.stop_deadline).await
     }
 
     /// Stops: no connection is accepted any more, idle ones are closed, running exchanges are
@@ -72,6 +81,7 @@ impl<R: Runtime> ServerHandle<R> {
         StopReport {
             idle: counts.idle,
             drained: counts.drained,
+            finished: counts.finished,
             aborted: counts.aborted,
             took: self.runtime.now() - started,
         }

@@ -7,9 +7,12 @@ use std::task::{Context, Poll};
 
 use sinew_core::http1::{self, ServerEvent};
 use sinew_core::machine::{Layered, Machine, Seen, Status, Step, Wire};
+use sinew_core::server::Scheme;
 use sinew_core::time::{Deadline, Instant};
 use sinew_tls::{PeerIdentity, Tls};
 
+use super::cancel::Leave;
+use super::coding::Packing;
 use super::control::{Ending, Phase, Ticket};
 use super::exchange::Exchange;
 use super::link::{Hold, Link};
@@ -19,6 +22,7 @@ use super::service::{Notice, Service};
 use super::session::Session;
 use crate::drive::{self, Alarm, Pipe};
 use crate::runtime::Runtime;
+use crate::trace::RequestSpan;
 use crate::upgraded::{Carrier, Line, Upgraded};
 use crate::wire::AnyWire;
 
@@ -32,6 +36,9 @@ pub trait ServerWire:
     + Unpin
     + 'static
 {
+    /// What it speaks.
+    const SCHEME: Scheme;
+
     /// Whom the peer's certificate names, once the handshake is complete.
     fn identity(&self) -> Option<Arc<PeerIdentity>>;
 
@@ -45,6 +52,8 @@ pub trait ServerWire:
 }
 
 impl ServerWire for http1::Server {
+    const SCHEME: Scheme = Scheme::Http;
+
     fn identity(&self) -> Option<Arc<PeerIdentity>> {
         None
     }
@@ -59,6 +68,8 @@ impl ServerWire for http1::Server {
 }
 
 impl ServerWire for Tls<http1::Server> {
+    const SCHEME: Scheme = Scheme::Https;
+
     fn identity(&self) -> Option<Arc<PeerIdentity>> {
         self.shared_peer_identity()
     }
@@ -86,11 +97,21 @@ pub(super) struct Http<W, R: Runtime, M: Mode> {
     pub(super) connect: bool,
     /// The request offers to leave HTTP.
     pub(super) switchable: bool,
+    /// The span of the running exchange.
+    pub(super) span: RequestSpan,
+    /// How the answer is compressed.
+    pub(super) packing: Option<Packing>,
+    /// What becomes of the handler when the client goes away, where that is not the default.
+    pub(super) leave: Option<Box<Leave>>,
+    /// The client shut its writing side.
+    pub(super) ended: bool,
+    /// The client is gone, and the handler goes on.
+    pub(super) orphaned: bool,
     /// Why the wire can go no further, as it was first told.
     pub(super) broken: Option<sinew_tls::Error>,
     pipe: Pipe<R::Io>,
     pub(super) runtime: R,
-    alarm: Alarm<R>,
+    pub(super) alarm: Alarm<R>,
     pub(super) ticket: Ticket,
     /// What the report will say, once the server is stopping.
     ending: Option<Ending>,
@@ -118,6 +139,11 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             head_only: false,
             connect: false,
             switchable: false,
+            span: RequestSpan::none(),
+            packing: None,
+            leave: None,
+            ended: false,
+            orphaned: false,
             broken: None,
             pipe: Pipe::new(io),
             runtime,
@@ -131,7 +157,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
     fn wake(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<(), Stop> {
         match self.ticket.phase(cx) {
             Phase::Serving => {}
-            Phase::Aborting => return Err(Stop),
+            Phase::Aborting => return Err(Stop::Aborted),
             Phase::Draining => self.heed_stop(now),
         }
         self.seen.read_blocked = false;
@@ -166,6 +192,9 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         self.seen.drained = true;
         if !matches!(self.exchange, Exchange::None) {
             if self.broken.is_some() || self.wire.top_ref().error().is_some() {
+                if self.outlives() {
+                    return self.orphan();
+                }
                 self.abandon(cx);
             } else {
                 if self.stirred || self.seen.producer_waits {
@@ -232,10 +261,10 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         }
     }
 
-    /// The socket failed: nobody will hear the answer, so the handler ends here.
+    /// The socket failed: nobody will hear the answer.
     fn lost(&self, error: &io::Error) -> Stop {
         self.notice(&Notice::SocketFailed(error.kind()));
-        Stop
+        Stop::Lost
     }
 
     fn laps(&mut self, cx: &mut Context<'_>) -> Result<Poll<Next>, Stop> {
@@ -249,6 +278,9 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                         self.tell();
                         return Ok(Poll::Ready(Next::Upgraded));
                     }
+                    if self.orphaned {
+                        return Err(Stop::Lost);
+                    }
                 }
                 Step::Write => match self.pipe.drain(cx, self.wire.outbox()) {
                     Poll::Ready(Ok(())) => self.seen.drained = self.is_quiet(),
@@ -259,6 +291,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                     Poll::Ready(Ok(0)) => {
                         self.wire.handle_eof(now);
                         self.link.lose();
+                        self.ended = true;
                         self.seen.drained = false;
                     }
                     Poll::Ready(Ok(_)) => self.seen.drained = false,
@@ -266,6 +299,9 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                     Poll::Pending => self.seen.read_blocked = true,
                 },
                 Step::Wait(deadline) => {
+                    if self.ended && self.is_cancelled() {
+                        return Err(Stop::Aborted);
+                    }
                     let deadline = self.deadline(deadline);
                     if self.alarm.arm(cx, &self.runtime, now, deadline).is_pending() {
                         drive::return_write_block(self.wire.top().outbox());
@@ -302,7 +338,12 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
 }
 
 /// The connection ends here and now.
-struct Stop;
+enum Stop {
+    /// The server, or the policy of the route, wants it so.
+    Aborted,
+    /// The client is gone.
+    Lost,
+}
 
 /// What becomes of a connection that no longer speaks HTTP.
 pub(super) enum Next {
@@ -313,11 +354,21 @@ pub(super) enum Next {
 
 impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
-        let ending = match self.laps(cx) {
+        let laps = if self.orphaned { Err(Stop::Lost) } else { self.laps(cx) };
+        let ending = match laps {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(Next::Upgraded)) => return Poll::Ready(Next::Upgraded),
             Ok(Poll::Ready(Next::End)) => self.ending,
-            Err(Stop) => None,
+            Err(Stop::Lost) if self.may_outlive() => {
+                if !self.orphaned {
+                    self.orphan();
+                }
+                match self.poll_orphan(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(ending) => Some(ending),
+                }
+            }
+            Err(Stop::Aborted | Stop::Lost) => None,
         };
         self.ticket.ends(ending.unwrap_or(Ending::Aborted));
         self.tell();
@@ -329,7 +380,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
     /// least, goes along.
     #[expect(clippy::result_large_err, reason = "the connection itself comes back")]
     pub(super) fn into_session(self) -> Option<Session<M>> {
-        let Self { wire, pipe, runtime, exchange, link, service, ticket, ending, .. } = self;
+        let Self { wire, pipe, runtime, exchange, link, service, ticket, ending, span, .. } = self;
         let Exchange::Handling(handler) = exchange else { return None };
         let now = runtime.now();
         let turn = wire.top_ref().exchange();
@@ -337,7 +388,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         let identity = wire.identity();
         let line: Arc<Line> = Arc::new(Line::new(Carrier::new(wire, pipe, runtime, ())));
         link.hand_over(turn, Upgraded::new(Arc::clone(&line), identity));
-        Some(Session { handler: Some(handler), line, link, service, ticket, ending })
+        Some(Session { handler: Some(handler), line, link, service, ticket, ending, span })
     }
 }
 

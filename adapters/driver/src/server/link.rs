@@ -13,7 +13,7 @@ use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use sinew_core::error::{Delivery, Phase};
 use sinew_core::http1::BodySize;
-use sinew_core::server::{self, Template};
+use sinew_core::server::{self, Stack, Template};
 use sinew_tls::PeerIdentity;
 
 use super::switch::Switch;
@@ -28,6 +28,7 @@ pub(crate) struct Link {
     /// The peer, as policies see it; made at the first request.
     pub(super) policy_peer: OnceLock<Box<server::Peer>>,
     pub(super) templates: Arc<[Template]>,
+    pub(super) stack: Arc<Stack>,
     /// The running exchange, shifted left by one, and whether somebody waits for its end. Zero
     /// between exchanges.
     pub(super) running: AtomicU64,
@@ -100,12 +101,13 @@ pub(super) enum Demand {
 }
 
 impl Link {
-    pub(super) fn new(peer: Peer, templates: Arc<[Template]>) -> Self {
+    pub(super) fn new(peer: Peer, templates: Arc<[Template]>, stack: Arc<Stack>) -> Self {
         Self {
             peer,
             identity: OnceLock::new(),
             policy_peer: OnceLock::new(),
             templates,
+            stack,
             running: AtomicU64::new(0),
             state: Mutex::default(),
         }

@@ -77,6 +77,19 @@ impl Place {
     }
 }
 
+/// Whether a [builder](super::ServerBuilder::listen) can listen on a place of this name: `host:port` or
+/// `unix:/path`.
+///
+/// # Errors
+///
+/// When it is neither.
+pub fn check_place(name: &str) -> Result<(), Error> {
+    match name.strip_prefix("unix:") {
+        Some(path) if !path.is_empty() => Ok(()),
+        _ => split(name).map(|_| ()),
+    }
+}
+
 fn split(name: &str) -> Result<(&str, u16), Error> {
     let parts = name.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
     parts.filter(|(host, _)| !host.is_empty()).ok_or_else(|| {

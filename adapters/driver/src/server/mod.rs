@@ -1,6 +1,10 @@
 //! `RestServer`: routes, handlers, listeners, and the loop of a connection.
 
+mod admin;
+mod background;
 mod builder;
+mod cancel;
+mod coding;
 mod config;
 mod conn;
 mod control;
@@ -8,6 +12,7 @@ mod exchange;
 mod extract;
 mod handle;
 mod http1;
+mod jwks;
 mod link;
 mod listen;
 mod mode;
@@ -23,14 +28,19 @@ mod sse;
 mod stream;
 mod switch;
 
+pub use admin::Admin;
 pub use builder::ServerBuilder;
-pub use config::RestServerConfig;
+pub use cancel::Cancellation;
+pub use coding::Override;
+pub use config::{BadSetting, RestServerConfig};
 pub use conn::Conn;
 pub use handle::{ServerHandle, StopReport};
 pub use http1::ServerWire;
+pub use jwks::{JwksEndpoint, KeysError};
 pub use link::Gone;
+pub use listen::check_place;
 pub use mode::{Handler, Local, Mode, Threads};
-pub use policies::SecurityPolicy;
+pub use policies::{Explain, SecurityPolicy};
 pub use problem::Problem;
 pub use request::Request;
 pub use response::{IntoResponse, Json, Response};

@@ -8,22 +8,29 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
+use sinew_auth::JwtVerifier;
+use sinew_core::http1::BodyBytes;
 use sinew_core::limit::{Charge, Outcome, Quota, RateLimiter};
-use sinew_core::policy::Mode;
+use sinew_core::policy::{Mode, Refused, Stage};
+use sinew_core::reason::Reason;
 use sinew_core::security::{
-    Access, Challenge, Cors, Routes, Rule, TokenValidator, TrustedProxies, Who,
+    Access, Challenge, Cors, Credential, Principal, Routes, Rule, Thumbprint, TokenError,
+    TokenValidator, TrustedProxies, Who,
 };
 use sinew_core::server::{
-    self, Authentication, BoxLayer, Buckets, End, Expectation, Identify, RateLimit,
-    RateLimitConfig, Record, ResponseHead, Shield, Stack, Template, Validation,
+    self, Authentication, BadRateLimit, BoxLayer, Buckets, Cost, End, Expectation, Identify,
+    RateLimit, RateLimitConfig, Record, ResponseHead, Scheme, Shield, Stack, Template, Validation,
 };
 use sinew_core::time::Instant;
 use sinew_tls::{PeerIdentity, ServerTls};
 
+use super::background::Background;
+use super::jwks::JwksEndpoint;
 use super::response::Response;
-use super::service::RouteOptions;
+use super::service::{Notice, RouteOptions};
 use crate::error::Error;
 use crate::io;
+use crate::runtime::Runtime;
 
 /// The realm of challenges where no other is given.
 const REALM: &str = "api";
@@ -53,31 +60,88 @@ const SHIELD_BYTES: usize = 1 << 20;
 #[must_use]
 pub struct SecurityPolicy {
     realm: String,
-    validator: Option<BoxValidator>,
+    validators: Validators,
     api_key: Option<HeaderName>,
     rules: Vec<Rule>,
     mode: Mode,
+    explain: Explain,
+    background: Background,
+    /// The first thing that made no sense.
+    refused: Option<Error>,
 }
 
-/// A validator behind a pointer.
-struct BoxValidator(Box<dyn TokenValidator + Send + Sync>);
+/// Who is told which access rule refused a request, and which of its conditions does not hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Explain {
+    /// The observer, by [`Notice::Explained`](crate::Notice).
+    #[default]
+    Observer,
+    /// The caller as well, in the `detail` of the 403: for servers whose callers write their rules.
+    Caller,
+}
+
+impl Explain {
+    /// Only who is known, and may not, learns more: what is wrong with a token is for the log.
+    pub(super) fn to_caller(self, refused: &Refused) -> bool {
+        self == Self::Caller
+            && refused.mode == Mode::Enforce
+            && refused.stage == Stage::Authorise
+            && refused.reason.status() == StatusCode::FORBIDDEN
+    }
+}
+
+/// Those who judge credentials, in the order in which they are asked.
+#[derive(Default)]
+struct Validators(Vec<Box<dyn TokenValidator + Send + Sync>>);
 
 impl SecurityPolicy {
     /// Callers are known by their certificates alone.
     pub fn new() -> Self {
         Self {
             realm: REALM.into(),
-            validator: None,
+            validators: Validators::default(),
             api_key: None,
             rules: Vec::new(),
             mode: Mode::Enforce,
+            explain: Explain::default(),
+            background: Background::default(),
+            refused: None,
         }
     }
 
-    /// Takes tokens, and lets this validator judge them.
+    /// Takes tokens, and lets this validator judge them. Of several, each is asked after those before
+    /// it said [`TokenError::Unknown`].
     pub fn tokens(mut self, validator: impl TokenValidator + Send + Sync + 'static) -> Self {
-        self.validator = Some(BoxValidator(Box::new(validator)));
+        self.validators.0.push(Box::new(validator));
         self
+    }
+
+    /// Takes the JWTs of one issuer, and fetches its keys for as long as the server serves.
+    ///
+    /// ```
+    /// use sinew_auth::JwtVerifier;
+    /// use sinew_driver::{JwksEndpoint, RestClient, Runtime, SecurityPolicy};
+    ///
+    /// fn policy<R: Runtime>(verifier: JwtVerifier, issuer: RestClient<R>) -> SecurityPolicy {
+    ///     SecurityPolicy::new().jwt(verifier, JwksEndpoint::new(issuer, "/.well-known/jwks.json"))
+    /// }
+    /// ```
+    pub fn jwt<R: Runtime>(mut self, verifier: JwtVerifier, keys: JwksEndpoint<R>) -> Self {
+        let (validator, fetcher) = match keys.split(verifier) {
+            Ok(both) => both,
+            Err(why) => {
+                self.refused.get_or_insert_with(|| Error::config(why.to_string()));
+                return self;
+            }
+        };
+        self.background.push(Box::new(move |observer| {
+            Box::pin(fetcher.run(move |fetched| {
+                if let Some(observer) = &observer {
+                    observer(None, &Notice::Keys(fetched));
+                }
+            }))
+        }));
+        self.tokens(validator)
     }
 
     /// Takes API keys in the field of this name; the validator judges them.
@@ -95,6 +159,12 @@ impl SecurityPolicy {
     /// What credentials are for, as people know it: the realm of challenges. Default `api`.
     pub fn realm(mut self, realm: impl Into<String>) -> Self {
         self.realm = realm.into();
+        self
+    }
+
+    /// Who is told which rule refused a request. Default: the observer alone.
+    pub fn explain(mut self, explain: Explain) -> Self {
+        self.explain = explain;
         self
     }
 
@@ -118,20 +188,22 @@ impl<V: TokenValidator + Send + Sync + 'static> From<V> for SecurityPolicy {
     }
 }
 
-impl TokenValidator for BoxValidator {
+impl TokenValidator for Validators {
     fn validate(
         &self,
-        credential: sinew_core::security::Credential<'_>,
-        peer: Option<&sinew_core::security::Thumbprint>,
+        credential: Credential<'_>,
+        peer: Option<&Thumbprint>,
         now: Duration,
-    ) -> Result<Arc<sinew_core::security::Principal>, sinew_core::security::TokenError> {
-        self.0.validate(credential, peer, now)
+    ) -> Result<Arc<Principal>, TokenError> {
+        let verdicts = self.0.iter().map(|validator| validator.validate(credential, peer, now));
+        let mut known = verdicts.filter(|verdict| !matches!(verdict, Err(TokenError::Unknown)));
+        known.next().unwrap_or(Err(TokenError::Unknown))
     }
 }
 
-impl fmt::Debug for BoxValidator {
+impl fmt::Debug for Validators {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TokenValidator(..)")
+        write!(f, "Validators({})", self.0.len())
     }
 }
 
@@ -139,11 +211,11 @@ impl fmt::Debug for BoxValidator {
 #[derive(Default)]
 pub(super) struct Policies {
     pub(super) proxies: Option<TrustedProxies>,
-    pub(super) cors: Option<Cors>,
+    pub(super) cors: Option<(Mode, Cors)>,
     pub(super) security: Option<SecurityPolicy>,
-    pub(super) rate_limit: Option<RateLimitConfig>,
-    /// Quotas that routes bring along.
-    pub(super) quotas: Vec<Quota>,
+    pub(super) rate_limit: Option<(Mode, RateLimitConfig)>,
+    /// What requests to each route cost, and the quota that it brings along.
+    pub(super) limits: Vec<(Cost, Option<Quota>)>,
     /// Every route.
     pub(super) routes: Vec<Guard>,
     /// Rules that routes bring along.
@@ -151,6 +223,7 @@ pub(super) struct Policies {
     /// Some route expects something.
     pub(super) expectations: bool,
     pub(super) own: Vec<(Mode, BoxLayer)>,
+    pub(super) background: Background,
 }
 
 /// A route, and whether it says who may use it.
@@ -188,7 +261,7 @@ impl Policies {
     /// Notes what a route says of itself.
     pub(super) fn of_route(&mut self, method: Option<&Method>, template: &str, of: &RouteOptions) {
         self.expectations |= of.policy.expectation != Expectation::default();
-        self.quotas.extend(of.policy.quota);
+        self.limits.push((of.policy.cost, of.policy.quota));
         let guarded = of.who.is_some();
         self.routes.push(Guard { method: method.cloned(), template: template.to_owned(), guarded });
         if let Some(who) = &of.who {
@@ -200,33 +273,60 @@ impl Policies {
         }
     }
 
+    /// What is to run beside the server.
+    pub(super) fn take_background(&mut self) -> Background {
+        let mut all = std::mem::take(&mut self.background);
+        if let Some(policy) = &mut self.security {
+            all.append(std::mem::take(&mut policy.background));
+        }
+        all
+    }
+
+    /// Who is told why access was refused.
+    pub(super) fn explain(&self) -> Explain {
+        self.security.as_ref().map(|policy| policy.explain).unwrap_or_default()
+    }
+
     /// Puts the layers in order. No policy, no layer.
     pub(super) fn build(self, templates: &[Template]) -> Result<Stack, Error> {
-        let Self { proxies, cors, security, rate_limit, quotas, routes, rules, expectations, own } =
-            self;
+        let Self {
+            proxies,
+            cors,
+            security,
+            rate_limit,
+            limits,
+            routes,
+            rules,
+            expectations,
+            own,
+            background: _,
+        } = self;
         check_guards(&routes)?;
         let mut layers: Vec<(Mode, BoxLayer)> = Vec::new();
         let mut add = |mode, layer: BoxLayer| layers.push((mode, layer));
-        if let Some(cors) = cors {
-            add(Mode::Enforce, Box::new(cors));
+        if let Some((mode, cors)) = cors {
+            add(mode, Box::new(cors));
         }
         if security.is_none() && !rules.is_empty() {
             return Err(Error::config("a route says who may use it: give .security(…), too"));
         }
         if let Some(policy) = security {
-            if policy.validator.is_some() {
+            if let Some(error) = policy.refused {
+                return Err(error);
+            }
+            if !policy.validators.0.is_empty() {
                 add(Mode::Enforce, Box::new(policy.shield()?));
             }
             let (authentication, access) = policy.layers(&routes, rules, templates)?;
             add(Mode::Enforce, Box::new(authentication));
             add(access.0, Box::new(access.1));
         }
-        if !quotas.is_empty() && rate_limit.is_none() {
-            return Err(Error::config("a route has a quota: give .rate_limit(…), too"));
-        }
-        if let Some(limits) = rate_limit {
-            let limit = RateLimit::new(limits, seed(), quotas, Guarded::new);
-            add(Mode::Enforce, Box::new(limit.map_err(|error| Error::config(error.to_string()))?));
+        match rate_limit {
+            Some((mode, config)) => add(mode, Box::new(limit(config, &limits, &routes)?)),
+            None if limits.iter().any(|(_, quota)| quota.is_some()) => {
+                return Err(Error::config("a route has a quota: give .rate_limit(…), too"));
+            }
+            None => {}
         }
         if expectations {
             add(Mode::Enforce, Box::new(Validation));
@@ -242,6 +342,24 @@ impl Policies {
         }
         Stack::new(layers).map_err(|error| Error::config(error.to_string()))
     }
+}
+
+fn limit(
+    config: RateLimitConfig,
+    limits: &[(Cost, Option<Quota>)],
+    routes: &[Guard],
+) -> Result<RateLimit<Guarded>, Error> {
+    RateLimit::new(config, seed(), limits.iter().copied(), Guarded::new).map_err(|error| {
+        let of_route = |wanted| limits.iter().position(|(cost, _)| *cost == wanted);
+        let route = match &error {
+            BadRateLimit::Cost { cost, .. } => of_route(*cost).and_then(|at| routes.get(at)),
+            _ => None,
+        };
+        Error::config(match route {
+            Some(route) => format!("route {}: {error}", route.template),
+            None => error.to_string(),
+        })
+    })
 }
 
 impl SecurityPolicy {
@@ -260,15 +378,15 @@ impl SecurityPolicy {
         of_routes: Vec<Rule>,
         templates: &[Template],
     ) -> Result<(Authentication, (Mode, Access)), Error> {
-        let Self { realm, validator, api_key, mut rules, mode } = self;
-        if api_key.is_some() && validator.is_none() {
+        let Self { realm, validators, api_key, mut rules, mode, .. } = self;
+        if api_key.is_some() && validators.0.is_empty() {
             return Err(Error::config("an API key without a validator: give .tokens(…), too"));
         }
         let config = |error: &dyn fmt::Display| Error::config(error.to_string());
         let challenge = Challenge::new(&realm).map_err(|error| config(&error))?;
         let mut authentication = Authentication::new(challenge);
-        if let Some(validator) = validator {
-            authentication = authentication.validator(validator);
+        if !validators.0.is_empty() {
+            authentication = authentication.validator(validators);
         }
         if let Some(field) = api_key {
             authentication = authentication.api_key(field);
@@ -308,6 +426,10 @@ impl Buckets for Guarded {
     fn peek(&self, now: Instant, cost: u32, charges: &[Charge]) -> Outcome {
         self.lock().peek(now, cost, charges)
     }
+
+    fn is_idle(&self, now: Instant) -> bool {
+        self.lock().is_idle(now)
+    }
 }
 
 /// A secret of this process.
@@ -335,6 +457,7 @@ pub(super) fn peer(
     peer: &io::Peer,
     identity: Option<&PeerIdentity>,
     tls: Option<&ServerTls>,
+    scheme: Scheme,
 ) -> server::Peer {
     server::Peer {
         address: match peer {
@@ -345,6 +468,7 @@ pub(super) fn peer(
         thumbprint: identity
             .zip(tls)
             .and_then(|(identity, tls)| tls.thumbprint(identity.certificate())),
+        scheme,
     }
 }
 
@@ -360,6 +484,10 @@ pub(super) struct Passage {
     pub(super) plain: bool,
     /// What was answered.
     pub(super) status: Option<StatusCode>,
+    /// Why, where the answer says so.
+    pub(super) reason: Option<Reason>,
+    /// How much of the bodies passed.
+    pub(super) bodies: BodyBytes,
     /// When something last happened.
     pub(super) seen: Instant,
 }
@@ -367,17 +495,29 @@ pub(super) struct Passage {
 impl Passage {
     pub(super) fn new(record: Record, stack: Arc<Stack>) -> Self {
         let seen = record.arrived;
-        Self { record: Arc::new(record), stack, described: false, plain: false, status: None, seen }
+        Self {
+            record: Arc::new(record),
+            stack,
+            described: false,
+            plain: false,
+            status: None,
+            reason: None,
+            bodies: BodyBytes::default(),
+            seen,
+        }
     }
 
-    pub(super) fn answered(&mut self, now: Instant, status: StatusCode) {
-        (self.seen, self.status) = (now, Some(status));
+    pub(super) fn answered(&mut self, now: Instant, status: StatusCode, reason: Option<Reason>) {
+        (self.seen, self.status, self.reason) = (now, Some(status), reason);
     }
 }
 
 impl Drop for Passage {
     fn drop(&mut self) {
-        self.stack.on_end(&self.record, &End { now: self.seen, status: self.status });
+        let BodyBytes { received, sent } = self.bodies;
+        let Self { seen, status, reason, .. } = *self;
+        let end = End { now: seen, status, reason, request_body: received, response_body: sent };
+        self.stack.on_end(&self.record, &end);
     }
 }
 
@@ -390,8 +530,12 @@ impl ResponseHead for Response {
         self.fields.iter().any(|(known, _)| known == name)
     }
 
-    fn remove(&mut self, name: &HeaderName) {
-        self.fields.retain(|(known, _)| known != name);
+    fn any(&self, name: &HeaderName, test: &mut dyn FnMut(&HeaderValue) -> bool) -> bool {
+        self.fields.iter().filter(|(known, _)| known == name).any(|(_, value)| test(value))
+    }
+
+    fn retain(&mut self, keep: &dyn Fn(&HeaderName) -> bool) {
+        self.fields.retain(|(name, _)| keep(name));
     }
 
     fn append(&mut self, name: HeaderName, value: HeaderValue) {

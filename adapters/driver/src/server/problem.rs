@@ -1,24 +1,25 @@
 //! Errors as answers: <https://www.rfc-editor.org/rfc/rfc9457>
 
 use std::any::Any;
+use std::error::Error as _;
 use std::fmt;
-
 use std::time::Duration;
 
 use http::header::RETRY_AFTER;
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
-use sinew_core::error::Kind;
+use sinew_core::error::{Delivery, Kind};
 use sinew_core::problem::{Document, Ids};
 use sinew_core::reason::Reason;
 
 use super::response::{IntoResponse, Response};
-use crate::error::{BoxError, Error, ErrorKind};
+use crate::error::{BoxError, Error, ErrorKind, Origin};
 
 /// An answer in `application/problem+json`.
 ///
-/// Any error turns into one by `?`: a [`struct@Error`] of this crate into the status that it
-/// stands for, everything else into a plain 500. What the error says stays on this side (see
+/// Any error turns into one by `?`. A [`struct@Error`] of reading the request is answered with the
+/// status that it stands for, one of a call that the handler made with 502, 503 or 504, everything
+/// else with a plain 500. What the error says stays on this side (see
 /// [`source`](Self::source)); the client gets only what is put into `detail` and `with`.
 ///
 /// ```
@@ -115,6 +116,11 @@ impl Problem {
         self.0.status
     }
 
+    /// Why, for programs, if it is one of the reasons that the server itself knows.
+    pub fn reason(&self) -> Option<Reason> {
+        self.0.reason
+    }
+
     /// The error behind it, which the client does not see.
     pub fn source(&self) -> Option<&(dyn std::error::Error + Send + Sync + 'static)> {
         self.0.source.as_deref()
@@ -130,12 +136,46 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for Problem {
     }
 }
 
-/// The answer to an error that reading a request ended with.
 fn of_own(error: &Error) -> Problem {
+    match error.origin() {
+        Origin::Request => of_request(error),
+        Origin::Call => of_call(error),
+    }
+}
+
+/// The answer where a call failed: the client is told that it is not its fault.
+fn of_call(error: &Error) -> Problem {
+    Problem::because(match error.kind() {
+        // What was sent may be the client's own body, which broke.
+        ErrorKind::Body => match error.source().and_then(|source| source.downcast_ref()) {
+            Some(source) => return of_own(source),
+            None => Reason::Internal,
+        },
+        ErrorKind::Config(_) => Reason::Internal,
+        ErrorKind::Protocol(error) if matches!(error.kind, Kind::Usage(_)) => Reason::Internal,
+        // https://www.rfc-editor.org/rfc/rfc9110#section-15.6
+        ErrorKind::Status(StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) => {
+            Reason::UpstreamUnavailable
+        }
+        ErrorKind::Status(StatusCode::GATEWAY_TIMEOUT) => Reason::GatewayTimeout,
+        ErrorKind::Status(_) => Reason::BadGateway,
+        ErrorKind::Tls(_) if !error.is_timeout() => Reason::BadGateway,
+        _ => match error.delivery() {
+            Delivery::NotSent | Delivery::Refused => Reason::UpstreamUnavailable,
+            _ if error.is_timeout() => Reason::GatewayTimeout,
+            _ => Reason::BadGateway,
+        },
+    })
+}
+
+/// The answer to an error that reading a request ended with.
+fn of_request(error: &Error) -> Problem {
     match error.kind() {
         ErrorKind::TooLarge(limit) => Problem::because(Reason::BodyTooLarge)
             .detail(format!("at most {limit} bytes are taken")),
-        ErrorKind::Decode => Problem::because(Reason::MalformedRequest),
+        ErrorKind::Inflated(ratio) => Problem::because(Reason::BodyTooLarge)
+            .detail(format!("bodies may unpack to {ratio} times their size")),
+        ErrorKind::Coding => Problem::because(Reason::BadEncoding),
         ErrorKind::Protocol(error) => match (error.kind, error.status()) {
             (Kind::Usage(_), _) | (_, None) => Problem::because(Reason::MalformedRequest),
             (_, Some(status)) => {

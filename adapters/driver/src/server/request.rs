@@ -19,7 +19,7 @@ use super::problem::Problem;
 use super::response::IntoResponse;
 use super::switch::Switching;
 use crate::body::Body;
-use crate::error::Error;
+use crate::error::{Error, Origin};
 use crate::io::Peer;
 use crate::upgraded::Upgraded;
 
@@ -136,10 +136,11 @@ impl Request {
         self.record.as_ref().map_or(&NOBODY, |record| &record.security)
     }
 
-    /// What calls made for this request inherit: its trace, its deadline, its priority; no
-    /// credential.
+    /// What calls made for this request inherit, by [`Call::context`](crate::Call::context): its
+    /// trace, its id, its deadline, its priority; no credential.
     pub fn context(&self) -> CallContext {
-        self.record.as_ref().map(|record| record.context.clone()).unwrap_or_default()
+        let Some(record) = &self.record else { return CallContext::default() };
+        CallContext { request_id: record.request_id.clone(), ..record.context.clone() }
     }
 
     /// By what the request is found again; on a server with policies every request has one.
@@ -150,6 +151,12 @@ impl Request {
     /// What the layers found out, those of the application among them.
     pub fn record(&self) -> Option<&Record> {
         self.record.as_deref()
+    }
+
+    /// Which access rule let the request in, in plain words; of one that a policy would have refused,
+    /// had it been enforced, why. `None` without access rules.
+    pub fn explanation(&self) -> Option<String> {
+        self.link.stack.explain(self.record()?)
     }
 
     /// What earlier stages left for later ones, by type.
@@ -197,10 +204,12 @@ impl Request {
     pub async fn upgrade(self, answer: impl IntoResponse) -> Result<Upgraded, Error> {
         if !self.head.offers_switch() {
             // The driver looks for this only where something is offered.
-            return Err(sinew_core::Error::usage(Misuse::Upgrade, Phase::ResponseHead).into());
+            let error = sinew_core::Error::usage(Misuse::Upgrade, Phase::ResponseHead);
+            return Err(Error::from(error).of(Origin::Request));
         }
         let (link, exchange) = (Arc::clone(&self.link), self.exchange);
-        Switching { link, exchange, response: Some(answer.into_response()) }.await
+        let switching = Switching { link, exchange, response: Some(answer.into_response()) };
+        switching.await.map_err(|error| error.of(Origin::Request))
     }
 
     /// The body, to be read piece by piece.

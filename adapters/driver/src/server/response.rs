@@ -1,6 +1,7 @@
 //! What a handler answers.
 
 use std::any::Any;
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,7 +22,6 @@ const INLINE: usize = 1;
 /// An answer: a status, a few fields in order, a body.
 ///
 /// The connection writes `date`, `connection`, `content-length` and `transfer-encoding` by itself.
-#[derive(Debug)]
 pub struct Response {
     pub(super) status: StatusCode,
     pub(super) fields: SmallVec<[(HeaderName, HeaderValue); INLINE]>,
@@ -108,6 +108,11 @@ impl Response {
     pub fn into_body(mut self) -> Body {
         self.write_problem(&Ids::default());
         self.body
+    }
+
+    /// Why it is an error, where that is known.
+    pub(super) fn reason(&self) -> Option<Reason> {
+        self.problem.as_ref().and_then(Problem::reason)
     }
 
     /// Writes the problem document, if the answer is one.
@@ -240,5 +245,17 @@ where
             (None, None) => Body::empty(),
         };
         response
+    }
+}
+
+impl fmt::Debug for Response {
+    /// Names of fields without values: they may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response")
+            .field("status", &self.status)
+            .field("fields", &self.fields.iter().map(|(name, _)| name).collect::<Vec<_>>())
+            .field("body", &self.body)
+            .field("problem", &self.problem)
+            .finish_non_exhaustive()
     }
 }

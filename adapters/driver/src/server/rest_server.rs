@@ -9,18 +9,21 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use sinew_core::error::{self, Delivery};
 use sinew_core::http1;
 use sinew_tls::{ServerTls, Tls};
 
+use super::background::Tasks;
 use super::builder::ServerBuilder;
 use super::conn::Conn;
-use super::control::{Control, Wait};
+use super::control::{Control, Phase, Wait};
 use super::handle::ServerHandle;
 use super::http1::Http;
 use super::link::Link;
-use super::listen::SocketFile;
+use super::listen::{Bound, SocketFile};
 use super::mode::{Mode, Threads};
 use super::service::{Notice, Service};
+use crate::error::{Error, ErrorKind};
 use crate::io::{Listener, Peer};
 use crate::runtime::{Runtime, Spawn};
 
@@ -43,6 +46,10 @@ pub struct RestServer<R: Runtime, M: Mode = Threads> {
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) service: Arc<Service<M>>,
     pub(super) control: Arc<Control>,
+    /// Another server, for operators, which lives as long as this one.
+    pub(super) admin: Option<Box<Self>>,
+    pub(super) stop_deadline: Duration,
+    pub(super) background: Tasks,
 }
 
 /// A listener with what goes over it.
@@ -50,6 +57,17 @@ pub(super) struct Port<R: Runtime> {
     pub(super) listener: R::Listener,
     pub(super) tls: Option<ServerTls>,
     pub(super) _file: Option<SocketFile>,
+}
+
+impl<R: Runtime> Port<R> {
+    /// Registers a socket with the runtime.
+    pub(super) fn new(runtime: &R, bound: Bound, tls: Option<ServerTls>) -> Result<Self, Error> {
+        let listener = runtime.listen(bound.listener).map_err(|error| {
+            Error::new(ErrorKind::Io(error.kind()), error::Phase::Idle, Delivery::NotSent)
+                .with_source(error)
+        })?;
+        Ok(Self { listener, tls, _file: bound.file })
+    }
 }
 
 impl<R: Runtime + Default, M: Mode> RestServer<R, M> {
@@ -70,32 +88,59 @@ impl<R: Runtime, M: Mode> RestServer<R, M> {
         &self.addresses
     }
 
+    /// The addresses of the TCP listeners of the [admin surface](ServerBuilder::admin).
+    pub fn admin_addrs(&self) -> &[SocketAddr] {
+        self.admin.as_ref().map(|admin| &*admin.addresses).unwrap_or_default()
+    }
+
     /// Stops and counts, from anywhere.
     pub fn handle(&self) -> ServerHandle<R> {
-        ServerHandle::new(self.runtime.clone(), Arc::clone(&self.control))
+        ServerHandle::new(self.runtime.clone(), Arc::clone(&self.control), self.stop_deadline)
     }
 
     /// Accepts connections until the server is told to stop, and waits for the last one to end.
+    ///
+    /// The [admin surface](ServerBuilder::admin) is served until then, and cut.
     ///
     /// Dropped earlier, it closes the listeners; connections go on until they end by themselves.
     pub async fn serve(self)
     where
         R: Spawn<Conn<http1::Server, R, M>> + Spawn<Conn<Tls<http1::Server>, R, M>>,
     {
-        let Self { runtime, ports, service, control, .. } = self;
-        let mut accepting = Accepting {
-            runtime,
-            ports,
-            service,
-            wait: control.wait(),
-            control,
-            pause: PAUSE,
-            paused: None,
+        let Self { admin, mut background, .. } = self;
+        let mut admin = admin.map(|server| Accepting::new(*server));
+        let watched = Arc::clone(&self.service);
+        let mut beside = move |cx: &mut Context<'_>| {
+            for _ in 0..background.poll(cx) {
+                watched.notice(None, &Notice::Panicked);
+            }
         };
-        poll_fn(|cx| accepting.poll(cx)).await;
+        let mut accepting =
+            Accepting::new(Self { admin: None, background: Tasks::default(), ..self });
+        poll_fn(|cx| {
+            beside(cx);
+            if let Some(admin) = &mut admin {
+                let _ = admin.poll(cx);
+            }
+            accepting.poll(cx)
+        })
+        .await;
         let Accepting { wait, ports, .. } = accepting;
         drop(ports);
-        poll_fn(|cx| wait.poll_empty(cx)).await;
+        poll_fn(|cx| {
+            // What a server does while it drains is of interest, too.
+            if let Some(admin) = &mut admin {
+                let _ = admin.poll(cx);
+            }
+            beside(cx);
+            wait.poll_empty(cx)
+        })
+        .await;
+        if let Some(Accepting { control, wait, ports, .. }) = admin {
+            drop(ports);
+            control.advance(Phase::Aborting);
+            poll_fn(|cx| wait.poll_empty(cx)).await;
+        }
     }
 }
 
@@ -110,6 +155,12 @@ struct Accepting<R: Runtime, M: Mode> {
 }
 
 impl<R: Runtime, M: Mode> Accepting<R, M> {
+    fn new(server: RestServer<R, M>) -> Self {
+        let RestServer { runtime, ports, service, control, .. } = server;
+        let wait = control.wait();
+        Self { runtime, ports, service, control, wait, pause: PAUSE, paused: None }
+    }
+
     /// Ready when the server is stopping.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()>
     where
@@ -165,7 +216,8 @@ impl<R: Runtime, M: Mode> Accepting<R, M> {
         let now = self.runtime.now();
         let ticket = self.control.admit();
         let wire = http1::Server::new(Arc::clone(&self.service.machine), now);
-        let link = Link::new(peer, Arc::clone(self.service.router.templates()));
+        let templates = Arc::clone(self.service.router.templates());
+        let link = Link::new(peer, templates, Arc::clone(&self.service.stack));
         let runtime = self.runtime.clone();
         let service = Arc::clone(&self.service);
         match self.ports.get(index).and_then(|port| port.tls.as_ref()) {

@@ -13,11 +13,16 @@ use sinew_core::observe;
 use sinew_core::policy::Priority;
 use sinew_core::reason::Reason;
 use sinew_core::security::Who;
-use sinew_core::server::{Cost, Found, MediaRange, Params, RoutePolicy, Router, Stack};
+use sinew_core::server::{
+    Compression, Cost, Decompression, Found, MediaRange, Params, RoutePolicy, Router, Stack,
+};
 use sinew_tls::ServerTls;
 
+use super::cancel::Cancellation;
+use super::coding::Override;
+use super::jwks::KeysError;
 use super::mode::Mode;
-use super::policies::Numbers;
+use super::policies::{Explain, Numbers};
 use super::problem::Problem;
 use super::response::{IntoResponse, Response};
 use crate::io::Peer;
@@ -32,6 +37,12 @@ pub struct RouteOptions {
     pub handler_timeout: HandlerTimeout,
     /// Whether a slow request body is tolerated: no minimum rate is asked of it.
     pub slow_body: bool,
+    /// What becomes of the handler when its client goes away before the answer.
+    pub cancellation: Cancellation,
+    /// How request bodies with a content coding are unpacked.
+    pub decompression: Override<Decompression>,
+    /// How answers are compressed.
+    pub compression: Override<Compression>,
     /// Who may use the route, whatever else they may: an access rule of its own. Needs
     /// [`security`](super::ServerBuilder::security).
     pub who: Option<Who>,
@@ -111,6 +122,25 @@ impl RouteOptions {
         self
     }
 
+    /// Says what becomes of the handler when its client goes away before the answer.
+    pub fn cancellation(mut self, policy: Cancellation) -> Self {
+        self.cancellation = policy;
+        self
+    }
+
+    /// Says whether, and how, request bodies with a content coding are unpacked.
+    pub fn decompress(mut self, policy: Override<Decompression>) -> Self {
+        self.decompression = policy;
+        self
+    }
+
+    /// Says whether, and how, answers are compressed. Mind
+    /// [what it gives away](sinew_core::server::content_coding).
+    pub fn compress(mut self, policy: Override<Compression>) -> Self {
+        self.compression = policy;
+        self
+    }
+
     /// Tolerates a slow request body.
     pub fn slow_body(mut self) -> Self {
         self.slow_body = true;
@@ -124,7 +154,18 @@ impl RouteOptions {
 pub enum Notice {
     /// A decision of the connection's machines.
     Decided(observe::Event),
-    /// A handler, or the producer of a body, panicked; the client got a 500 or a cut body.
+    /// Why a policy refused the request of this exchange, in plain words: which access rule, or what
+    /// is wrong with the token. It follows upon the event that says so, where there is more to say.
+    Explained {
+        /// Counts the exchanges of this connection, from 1.
+        exchange: u64,
+        /// One phrase.
+        why: String,
+    },
+    /// The keys of a token issuer were fetched, and so many can be used; or they were not.
+    Keys(Result<usize, KeysError>),
+    /// A handler, or the producer of a body, panicked; the client got a 500 or a cut body. Of no
+    /// connection: what ran [in the background](super::ServerBuilder::background) did, and has ended.
     Panicked,
     /// An answer could not be sent as it was: a field that cannot stand in a head, a body that does
     /// not have the announced length, a status that is not final.
@@ -148,6 +189,9 @@ pub(super) struct Service<M: Mode> {
     pub(super) machine: Arc<http1::ServerConfig>,
     pub(super) observer: Option<Observer>,
     pub(super) stack: Arc<Stack>,
+    pub(super) decompression: Option<Decompression>,
+    pub(super) compression: Option<Compression>,
+    pub(super) explain: Explain,
     /// The policy of what is no route.
     pub(super) elsewhere: RoutePolicy,
     pub(super) numbers: Numbers,

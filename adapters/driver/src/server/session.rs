@@ -9,6 +9,7 @@ use super::control::{Ending, Phase, Ticket};
 use super::link::Hold;
 use super::mode::Mode;
 use super::service::{Notice, Service};
+use crate::trace::RequestSpan;
 use crate::upgraded::Line;
 
 /// An upgraded connection: its handler goes on, and it is driven until it is over, also when the
@@ -20,6 +21,7 @@ pub(super) struct Session<M: Mode> {
     pub(super) service: Arc<Service<M>>,
     pub(super) ticket: Ticket,
     pub(super) ending: Option<Ending>,
+    pub(super) span: RequestSpan,
 }
 
 impl<M: Mode> Session<M> {
@@ -35,12 +37,14 @@ impl<M: Mode> Session<M> {
             }
         }
         if let Some(handler) = &mut self.handler {
-            match catch_unwind(AssertUnwindSafe(|| Pin::new(handler).poll(cx))) {
+            let poll = AssertUnwindSafe(|| Pin::new(handler).poll(cx));
+            match self.span.run(|| catch_unwind(poll)) {
                 Ok(Poll::Pending) => {}
                 // An answer can no longer be sent.
                 Ok(Poll::Ready(_)) => self.handler = None,
                 Err(_) => {
                     self.handler = None;
+                    self.span.panicked();
                     self.service.notice(Some(&self.link.peer), &Notice::Panicked);
                 }
             }

@@ -58,7 +58,8 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             }
             drive::lend_write_block(top.outbox());
             let body = Pin::new(&mut outgoing.body);
-            let frame = match catch_unwind(AssertUnwindSafe(|| body.poll_frame(cx))) {
+            let poll = AssertUnwindSafe(|| body.poll_frame(cx));
+            let frame = match self.span.run(|| catch_unwind(poll)) {
                 Ok(Poll::Pending) => {
                     if let Some((pulse, at)) = &mut outgoing.pulse
                         && *at <= now

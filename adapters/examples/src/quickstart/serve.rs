@@ -6,14 +6,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::future::join;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use sinew_tls::ServerTls;
-use tokio::sync::oneshot;
 
 use super::sinew::RestServer;
 use crate::certs::Authority;
 use crate::quickstart::app::{self, Door};
+use crate::signals;
 use crate::transcript::Outcome;
 
 const PLACE: &str = "127.0.0.1:8443";
@@ -31,7 +29,7 @@ pub(super) async fn serve(runtime: &str) -> Outcome {
     let door = Door::default();
     let server = app::routes(RestServer::builder(), &door).listen(PLACE).tls(tls).bind().await?;
     let handle = server.handle();
-    let signal = signals()?;
+    let signal = signals::first()?;
 
     // Only this user can enter the folder. It goes when the server has stopped.
     let folder = tempfile::Builder::new().prefix("sinew-quickstart-").tempdir()?;
@@ -63,22 +61,6 @@ fn write(folder: &Path, name: &str, text: &str) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(folder.join(name))?.write_all(text.as_bytes())
-}
-
-/// The name of the first signal that comes.
-fn signals() -> io::Result<oneshot::Receiver<&'static str>> {
-    let (tell, told) = oneshot::channel();
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    std::thread::spawn(move || {
-        let mut signals = signals.forever();
-        if let Some(signal) = signals.next() {
-            let _ = tell.send(if signal == SIGINT { "SIGINT" } else { "SIGTERM" });
-        }
-        if let Some(signal) = signals.next() {
-            std::process::exit(128 + signal);
-        }
-    });
-    Ok(told)
 }
 
 fn explain(runtime: &str, folder: &Path) {

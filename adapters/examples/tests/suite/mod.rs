@@ -9,12 +9,19 @@
     reason = "runtimes differ in that"
 )]
 
+mod access;
+mod admin;
 mod app;
 mod bodies;
 mod calls;
+mod cancel;
+mod clock;
+mod codings;
+mod counted;
 mod drops;
 mod faults;
 mod flow;
+mod issuer;
 mod pipeline;
 mod places;
 mod policies;
@@ -23,6 +30,7 @@ mod site;
 mod sockets;
 mod stop;
 mod tls;
+mod tokens;
 mod upgrade;
 mod wire;
 

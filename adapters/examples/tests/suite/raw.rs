@@ -100,6 +100,16 @@ impl Raw {
         socket.shutdown(Shutdown::Write).unwrap();
     }
 
+    /// Goes away so that the other side is told: a socket that is closed with bytes unread resets
+    /// the connection. Waits for such bytes.
+    pub(crate) fn reset(self) {
+        let socket = match &self.socket {
+            Socket::Plain(socket) => socket,
+            Socket::Tls(socket) => &socket.sock,
+        };
+        assert_eq!(socket.peek(&mut [0]).unwrap(), 1);
+    }
+
     /// Reads one response; `None` where the connection ends instead.
     pub(crate) fn answer(&mut self) -> Option<Answer> {
         let end = loop {

@@ -77,6 +77,7 @@ pub(crate) fn config(change: impl FnOnce(&mut RestServerConfig)) -> RestServerCo
 /// A running server. It goes on until the test ends, or until it is stopped.
 pub(crate) struct Site {
     pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) operators: Vec<SocketAddr>,
     pub(crate) handle: ServerHandle<rt::Runtime>,
     pub(crate) security: Security,
 }
@@ -105,8 +106,12 @@ impl Site {
     /// What was built, with or without TLS already.
     pub(crate) async fn bound(security: Security, builder: Builder) -> Self {
         let server = builder.bind().await.unwrap();
-        let site =
-            Self { addresses: server.local_addrs().to_vec(), handle: server.handle(), security };
+        let site = Self {
+            addresses: server.local_addrs().to_vec(),
+            operators: server.admin_addrs().to_vec(),
+            handle: server.handle(),
+            security,
+        };
         rt::Runtime::default().spawn(server.serve());
         site
     }

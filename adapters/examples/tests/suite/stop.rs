@@ -16,22 +16,26 @@ use crate::rt;
 
 /// Handlers that say that they were entered, and wait to be let go.
 #[derive(Clone)]
-struct Gate {
+pub(crate) struct Gate {
     entered: Arc<Semaphore>,
-    released: Arc<Semaphore>,
+    pub(crate) released: Arc<Semaphore>,
 }
 
 impl Gate {
-    fn closed() -> Self {
+    pub(crate) fn closed() -> Self {
         Self { entered: Arc::new(Semaphore::new(0)), released: Arc::new(Semaphore::new(0)) }
     }
 
-    async fn pass(&self) {
+    pub(crate) fn enter(&self) {
         self.entered.add_permits(1);
+    }
+
+    pub(crate) async fn pass(&self) {
+        self.enter();
         let _ = self.released.acquire().await;
     }
 
-    async fn entered(&self, handlers: u32) {
+    pub(crate) async fn entered(&self, handlers: u32) {
         self.entered.acquire_many(handlers).await.unwrap().forget();
     }
 }

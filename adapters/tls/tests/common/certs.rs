@@ -79,23 +79,17 @@ impl Authority {
         sans: &[&str],
         usage: &[ExtendedKeyUsagePurpose],
     ) -> Identity {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.not_before = date_time_ymd(2026, 1, 1);
-        params.not_after = date_time_ymd(2027, 1, 1);
-        params.serial_number = Some(SerialNumber::from(serial));
-        params.extended_key_usages = usage.to_vec();
-        params.subject_alt_names = sans
-            .iter()
-            .map(|san| match san.parse() {
-                Ok(address) => SanType::IpAddress(address),
-                Err(_) if san.contains("://") => SanType::URI((*san).try_into().unwrap()),
-                Err(_) => SanType::DnsName((*san).try_into().unwrap()),
-            })
-            .collect();
         let key = KeyPair::generate().unwrap();
-        let chain = params.signed_by(&key, &self.issuer).unwrap().pem();
+        let chain = leaf(serial, name, sans, usage).signed_by(&key, &self.issuer).unwrap().pem();
         Identity { chain, key: key.serialize_pem(), serial }
+    }
+
+    /// A client whose key is this one, in PKCS #8.
+    pub fn client_with(&self, key: &[u8], sans: &[&str]) -> Identity {
+        let key = KeyPair::try_from(key).unwrap();
+        let params = leaf(3, "client", sans, &[ExtendedKeyUsagePurpose::ClientAuth]);
+        let chain = params.signed_by(&key, &self.issuer).unwrap().pem();
+        Identity { chain, key: key.serialize_pem(), serial: 3 }
     }
 
     /// A list valid from January to the given month of 2026.
@@ -118,6 +112,37 @@ impl Authority {
         };
         params.signed_by(&self.issuer).unwrap().pem().unwrap()
     }
+}
+
+fn leaf(
+    serial: u64,
+    name: &str,
+    sans: &[&str],
+    usage: &[ExtendedKeyUsagePurpose],
+) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.not_before = date_time_ymd(2026, 1, 1);
+    params.not_after = date_time_ymd(2027, 1, 1);
+    params.serial_number = Some(SerialNumber::from(serial));
+    params.extended_key_usages = usage.to_vec();
+    params.subject_alt_names = sans
+        .iter()
+        .map(|san| match san.parse() {
+            Ok(address) => SanType::IpAddress(address),
+            Err(_) if san.contains("://") => SanType::URI((*san).try_into().unwrap()),
+            Err(_) => SanType::DnsName((*san).try_into().unwrap()),
+        })
+        .collect();
+    params
+}
+
+/// A client that vouches for itself.
+pub fn self_signed(sans: &[&str]) -> Identity {
+    let key = KeyPair::generate().unwrap();
+    let params = leaf(4, "client", sans, &[ExtendedKeyUsagePurpose::ClientAuth]);
+    let chain = params.self_signed(&key).unwrap().pem();
+    Identity { chain, key: key.serialize_pem(), serial: 4 }
 }
 
 /// A mesh of two: one authority, a server and a client with a SPIFFE identity each.

@@ -156,9 +156,10 @@ impl Dispatcher {
         self.handle_timeout(now);
         let ConnectionId(key) = connection;
         let Self { slots, policy, jitter, .. } = self;
-        let Some(permit) = slots.open(now, key, capacity, &policy.pool, jitter) else { return };
-        self.offer(now, key, permit);
-        self.pump(now);
+        if slots.open(now, key, capacity, &policy.pool, jitter) {
+            self.offer(now, key);
+            self.pump(now);
+        }
     }
 
     /// A connection can carry more or fewer exchanges at once from now on. At least 1.

@@ -218,10 +218,10 @@ impl Dispatcher {
         self.failed_attempt(now, call, lane, Attempt::Failed(failure.delivery), failure);
     }
 
-    /// A connection that is open, and the permit it was dialled with: for whoever waits, or for later.
-    pub(super) fn offer(&mut self, now: Instant, connection: Key, permit: Option<Permit>) {
-        let Some(slot) = self.slots.get(connection) else { return };
-        let endpoint = slot.endpoint;
+    /// A connection that is open: for whoever waits, with the permit it was dialled with, or for later.
+    pub(super) fn offer(&mut self, now: Instant, connection: Key) {
+        let Some(slot) = self.slots.get_mut(connection) else { return };
+        let (endpoint, permit) = (slot.endpoint, slot.permit.take());
         if self.queue.is_empty() {
             if let (Some(permit), Some(instance)) = (permit, self.instances.get_mut(endpoint)) {
                 instance.breaker.release(permit);
@@ -343,7 +343,8 @@ impl Dispatcher {
         let Some(exchange) = self.exchanges.get(key) else { return };
         let connection = exchange.connection;
         let token = exchange.call.and_then(|call| self.calls.get(call)).map(|c| c.spec.token);
-        let alone = self.slots.get(connection).is_none_or(|slot| slot.capacity == 1 && slot.used == 1);
+        let alone =
+            self.slots.get(connection).is_none_or(|slot| slot.capacity == 1 && slot.used == 1);
         let id = ConnectionId(connection);
         match token {
             Some(token) if !alone => {

@@ -54,7 +54,7 @@ impl Share {
 
 #[derive(Clone, Debug)]
 pub(super) struct Slots {
-    slots: Slab<Slot>,
+    table: Slab<Slot>,
     /// By place: where it stands in its endpoint's list, and in that of all idle ones.
     available_links: Vec<Link>,
     idle_links: Vec<Link>,
@@ -68,7 +68,7 @@ pub(super) struct Slots {
 impl Slots {
     pub(super) const fn new() -> Self {
         Self {
-            slots: Slab::new(),
+            table: Slab::new(),
             available_links: Vec::new(),
             idle_links: Vec::new(),
             idle: List::EMPTY,
@@ -79,7 +79,7 @@ impl Slots {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.slots.len()
+        self.table.len()
     }
 
     pub(super) fn idle_len(&self) -> usize {
@@ -87,19 +87,19 @@ impl Slots {
     }
 
     pub(super) fn get(&self, key: Key) -> Option<&Slot> {
-        self.slots.get(key)
+        self.table.get(key)
     }
 
     pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut Slot> {
-        self.slots.get_mut(key)
+        self.table.get_mut(key)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &Slot)> + Clone {
-        self.slots.iter()
+        self.table.iter()
     }
 
     pub(super) fn key_at(&self, place: u32) -> Option<Key> {
-        self.slots.key_at(place)
+        self.table.key_at(place)
     }
 
     /// Whether it can carry another exchange.
@@ -109,7 +109,7 @@ impl Slots {
     }
 
     pub(super) fn oldest_idle(&self) -> Option<Key> {
-        self.slots.key_at(self.idle.front()?)
+        self.table.key_at(self.idle.front()?)
     }
 
     pub(super) fn is_idle(&self, key: Key) -> bool {
@@ -125,7 +125,7 @@ impl Slots {
         now: Instant,
         by: Instant,
     ) -> Key {
-        let key = self.slots.insert(Slot {
+        let key = self.table.insert(Slot {
             endpoint,
             state: State::Dialing,
             capacity: 0,
@@ -147,7 +147,7 @@ impl Slots {
         key
     }
 
-    /// It is open; nobody uses it yet. The permit it was dialled with. `None`: it was not expected.
+    /// It is open; nobody uses it yet. Whether it was expected.
     pub(super) fn open(
         &mut self,
         now: Instant,
@@ -155,20 +155,23 @@ impl Slots {
         capacity: u32,
         policy: &PoolPolicy,
         jitter: &mut Jitter,
-    ) -> Option<Option<Permit>> {
-        let slot = self.slots.get_mut(key).filter(|slot| slot.state == State::Dialing)?;
+    ) -> bool {
+        let dialled = self.table.get_mut(key).filter(|slot| slot.state == State::Dialing);
+        let Some(slot) = dialled else { return false };
         slot.state = State::Open;
         slot.capacity = capacity.max(1);
         // Connections dialled together shall not end together.
         let tenth = policy.max_age / 10;
-        slot.retire_at = now + jitter.between(policy.max_age - tenth, policy.max_age + tenth);
+        let (low, high) =
+            (policy.max_age.saturating_sub(tenth), policy.max_age.saturating_add(tenth));
+        slot.retire_at = now + jitter.between(low, high);
         self.dialing -= 1;
-        Some(slot.permit.take())
+        true
     }
 
     /// Gives it one exchange more.
     pub(super) fn occupy(&mut self, key: Key, share: &mut Share) -> Option<&Slot> {
-        let slot = self.slots.get_mut(key)?;
+        let slot = self.table.get_mut(key)?;
         slot.used += 1;
         slot.uses = slot.uses.saturating_add(1);
         if slot.used == 1 && self.idle_links.get(key.index as usize).is_some_and(|l| l.is_listed())
@@ -181,7 +184,7 @@ impl Slots {
         } else {
             share.available.push_back(&mut self.available_links, key.index);
         }
-        self.slots.get(key)
+        self.table.get(key)
     }
 
     /// Takes an exchange from it. Whether it is over then, and to be [removed](Self::remove).
@@ -194,7 +197,7 @@ impl Slots {
         reuse: Reuse,
         policy: &PoolPolicy,
     ) -> bool {
-        let Some(slot) = self.slots.get_mut(key) else { return false };
+        let Some(slot) = self.table.get_mut(key) else { return false };
         slot.used = slot.used.saturating_sub(1);
         let spent = policy.max_requests.is_some_and(|max| slot.uses >= max);
         if reuse == Reuse::Close || spent || slot.retire_at <= now {
@@ -210,7 +213,7 @@ impl Slots {
 
     /// Puts it where it is found, as the one used last.
     pub(super) fn list(&mut self, now: Instant, key: Key, share: &mut Share, policy: &PoolPolicy) {
-        let Some(slot) = self.slots.get_mut(key) else { return };
+        let Some(slot) = self.table.get_mut(key) else { return };
         if slot.state != State::Open || slot.used >= slot.capacity {
             share.available.remove(&mut self.available_links, key.index);
             return;
@@ -228,7 +231,7 @@ impl Slots {
 
     /// It carries nothing new from now on.
     pub(super) fn retire(&mut self, key: Key, share: &mut Share) {
-        if let Some(slot) = self.slots.get_mut(key) {
+        if let Some(slot) = self.table.get_mut(key) {
             slot.state = State::Retiring;
             share.available.remove(&mut self.available_links, key.index);
         }
@@ -236,7 +239,7 @@ impl Slots {
 
     /// It is gone.
     pub(super) fn remove(&mut self, key: Key, share: &mut Share) -> Option<Slot> {
-        let slot = self.slots.remove(key)?;
+        let slot = self.table.remove(key)?;
         share.available.remove(&mut self.available_links, key.index);
         if self.idle_links.get(key.index as usize).is_some_and(|link| link.is_listed()) {
             self.idle.remove(&mut self.idle_links, key.index);
@@ -252,8 +255,8 @@ impl Slots {
     /// What is due at this place: the connection whose time is over, and whether it was still being
     /// dialled.
     pub(super) fn due(&mut self, now: Instant, place: u32) -> Option<(Key, State)> {
-        let key = self.slots.key_at(place)?;
-        let slot = self.slots.get(key)?;
+        let key = self.table.key_at(place)?;
+        let slot = self.table.get(key)?;
         let waits = slot.state == State::Dialing || (slot.state == State::Open && slot.used == 0);
         if !waits {
             return None;

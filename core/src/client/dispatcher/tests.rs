@@ -181,7 +181,7 @@ impl World {
 
     fn endpoints(&mut self) {
         self.version += 1;
-        let all: Vec<Endpoint> = (0..1 + self.random.below(4)).map(Endpoint).collect();
+        let all: Vec<Endpoint> = (0..=self.random.below(4)).map(Endpoint).collect();
         let skip = self.random.below(6) as usize;
         let set: Vec<Endpoint> =
             all.iter().enumerate().filter(|(at, _)| *at != skip).map(|(_, one)| *one).collect();
@@ -191,7 +191,6 @@ impl World {
     /// Does what it is told to, and holds it to its promises.
     fn obey(&mut self) {
         while let Ok(Some(action)) = self.dispatcher.poll_event(self.now) {
-            if std::env::var("V").is_ok() { println!("  {action:?}"); }
             match action {
                 Action::Dial { connection, by, .. } => {
                     assert!(by > self.now);
@@ -275,8 +274,7 @@ impl World {
 
     fn step(&mut self) {
         let exchanges: Vec<ExchangeId> = self.exchanges.keys().copied().collect();
-        let what = self.random.below(24); if std::env::var("V").is_ok() { println!("step {what}"); }
-        match what {
+        match self.random.below(24) {
             0..=4 => self.start(),
             5..=7 => {
                 if let Some(connection) = self.any(&self.dials.clone()) {
@@ -426,10 +424,10 @@ impl World {
 /// `SINEW_WORLDS=N cargo test -p sinew-core --lib random_worlds` searches longer.
 #[test]
 fn random_worlds() {
-    let worlds = std::env::var("SINEW_WORLDS").ok().and_then(|n| n.parse().ok()).unwrap_or(300);
+    let worlds = option_env!("SINEW_WORLDS").and_then(|n| n.parse().ok()).unwrap_or(300);
     let mut completed = 0;
     for seed in 0..worlds {
-        let mut world = World::new(seed); if std::env::var("V").is_ok() { println!("world {seed}"); }
+        let mut world = World::new(seed);
         for _ in 0..400 {
             world.step();
         }

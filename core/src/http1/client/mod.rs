@@ -42,7 +42,8 @@ pub enum ClientEvent {
         /// What follows.
         body: BodySize,
     },
-    /// Bytes of the response body.
+    /// Bytes of the response body. A body that came whole with its head, and any piece of 256 bytes or
+    /// more, is a slice of the read buffer: copy what is kept for long.
     Data(Bytes),
     /// The response body is complete.
     End(Option<Fields>),
@@ -73,9 +74,12 @@ pub struct Client {
     sent_mark: u64,
     interim: u32,
     between_bytes: Option<Duration>,
-    /// Bytes received from the server, ever, and when the body's timer was armed.
-    received: u64,
+    /// Bytes taken out of the inbox, ever.
+    taken: u64,
+    /// Bytes received from the server when the body's timer was armed.
     received_mark: u64,
+    /// Nothing is due before this: at or before the earliest deadline.
+    due: Instant,
     /// The timer of the exchange's phase.
     timer: Option<Deadline>,
     wait_continue: Option<Instant>,
@@ -114,8 +118,9 @@ impl Client {
             verdict: None,
             sent_mark: 0,
             interim: 0,
-            received: 0,
+            taken: 0,
             received_mark: 0,
+            due: Instant::MAX,
             timer: None,
             wait_continue: None,
             stall: WriteStall::new(),
@@ -145,7 +150,7 @@ impl Client {
     /// Replaces the limit on the wait for the response's head, counted from `now`.
     pub fn set_response_head_timeout(&mut self, now: Instant, limit: Option<Duration>) {
         if self.check(now).is_ok() && self.awaits_response() {
-            self.timer = limit.map(|wait| Deadline { at: now + wait, why: Timer::ResponseHead });
+            self.arm(Timer::ResponseHead, limit.map(|wait| now + wait));
         }
     }
 
@@ -270,6 +275,54 @@ impl Client {
 
     fn watch_writes(&mut self, now: Instant) {
         self.stall.observe(&self.outbox, now, self.config.write_stall);
+        if let Some(deadline) = self.stall.deadline(&self.outbox) {
+            self.due = self.due.min(deadline.at);
+        }
+    }
+
+    /// Bytes received from the server, ever.
+    fn received(&self) -> u64 {
+        self.taken.saturating_add(self.inbox.len() as u64)
+    }
+
+    /// The timer of the exchange's phase, from now on.
+    fn arm(&mut self, why: Timer, at: Option<Instant>) {
+        self.timer = at.map(|at| Deadline { at, why });
+        self.due = self.due.min(at.unwrap_or(Instant::MAX));
+    }
+
+    fn arm_continue(&mut self, at: Option<Instant>) {
+        self.wait_continue = at;
+        self.due = self.due.min(at.unwrap_or(Instant::MAX));
+    }
+
+    /// Runs the timers that are due at `now`.
+    fn run_timers(&mut self, now: Instant) {
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if self.stall.expired(&self.outbox, now, self.config.write_stall) {
+            self.fail(Kind::Timeout(Timer::WriteStall), self.phase());
+            return;
+        }
+        if due(self.wait_continue) {
+            // https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1: a client does not wait for ever.
+            self.wait_continue = None;
+            self.waits_continue = false;
+            self.continue_due = true;
+        }
+        let Some(timer) = self.timer.filter(|timer| timer.at <= now) else { return };
+        match timer.why {
+            // What is there already, or is not wanted, is not late.
+            Timer::BodyRead
+                if self.received() > self.received_mark
+                    || !self.inbox.is_empty()
+                    || !self.wants_read() =>
+            {
+                self.await_body(now);
+            }
+            why => {
+                self.fail(Kind::Timeout(why), self.phase());
+            }
+        }
     }
 
     fn keep_no_more(&mut self) {
@@ -329,6 +382,22 @@ impl Client {
     }
 }
 
+/// What is noted when a poll is over. It runs on drop, so that the event is written where the
+/// caller wants it and is not moved there through a variable.
+struct AfterPoll<'a> {
+    client: &'a mut Client,
+    now: Instant,
+}
+
+impl Drop for AfterPoll<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        let client = &mut *self.client;
+        client.guard.remember(&client.inbox);
+        client.watch_writes(self.now);
+    }
+}
+
 impl Machine for Client {
     type Event = ClientEvent;
     type Error = Error;
@@ -338,54 +407,18 @@ impl Machine for Client {
             self.fail(Kind::InboxEdited, self.phase());
         }
         self.handle_timeout(now);
-        let before = self.inbox.len();
-        let polled = match self.error {
-            Some(error) => {
-                self.inbox.clear();
-                Err(error)
-            }
-            None => self.advance(now),
-        };
-        let consumed = before.saturating_sub(self.inbox.len());
-        self.received = self.received.saturating_add(consumed as u64);
-        if matches!(polled, Ok(Some(_))) {
-            // What this event consumed came before its timer was armed.
-            self.received_mark = self.received.saturating_add(self.inbox.len() as u64);
-        }
-        self.guard.remember(&self.inbox);
-        self.watch_writes(now);
-        polled
+        let after = AfterPoll { client: self, now };
+        after.client.advance(now)
     }
 
+    #[inline]
     fn handle_timeout(&mut self, now: Instant) {
-        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        if !due(self.deadline().map(|deadline| deadline.at)) {
-            return;
-        }
-        if self.stall.expired(&self.outbox, now, self.config.write_stall) {
-            self.fail(Kind::Timeout(Timer::WriteStall), self.phase());
-            return;
-        }
-        if due(self.wait_continue) {
-            // https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1: a client does not wait for ever.
-            self.wait_continue = None;
-            self.waits_continue = false;
-            self.continue_due = true;
-        }
-        let Some(timer) = self.timer.filter(|timer| timer.at <= now) else { return };
-        let received = self.received.saturating_add(self.inbox.len() as u64);
-        match timer.why {
-            // What is there already, or is not wanted, is not late.
-            Timer::BodyRead
-                if received > self.received_mark
-                    || !self.inbox.is_empty()
-                    || !self.wants_read() =>
-            {
-                self.await_body(now);
+        // Asked several times a request, and nearly never is anything due.
+        if now >= self.due {
+            if self.deadline().is_some_and(|deadline| deadline.at <= now) {
+                self.run_timers(now);
             }
-            why => {
-                self.fail(Kind::Timeout(why), self.phase());
-            }
+            self.due = self.deadline().map_or(Instant::MAX, |deadline| deadline.at);
         }
     }
 

@@ -3,6 +3,7 @@
 use http::StatusCode;
 
 use crate::error::{Error, Kind, Limit, Phase, Violation};
+use crate::head::Fields;
 use crate::http1::body::{Decoded, Decoder};
 use crate::http1::framing::Framing;
 use crate::http1::message::BodySize;
@@ -11,13 +12,18 @@ use crate::http1::state::{Half, Transition};
 use crate::http1::upgrade;
 use crate::machine::CloseReason;
 use crate::observe::{self};
-use crate::time::{Deadline, Instant, Timer};
+use crate::time::{Instant, Timer};
 
 use super::{Client, ClientEvent};
 
 impl Client {
     /// Parses on demand.
+    #[inline]
     pub(super) fn advance(&mut self, now: Instant) -> Result<Option<ClientEvent>, Error> {
+        if let Some(error) = self.error {
+            self.inbox.clear();
+            return Err(error);
+        }
         if self.closed.is_some() {
             self.inbox.clear();
             return Ok(None);
@@ -37,6 +43,7 @@ impl Client {
                 }
                 Ok(None)
             }
+            (_, Half::Idle) if self.inbox.is_empty() && !self.eof => Ok(None),
             (_, Half::Idle) if self.is_premature() => {
                 // https://www.rfc-editor.org/rfc/rfc9112#section-9.2
                 let unasked = Kind::Peer(Violation::UnexpectedResponse);
@@ -51,7 +58,7 @@ impl Client {
     pub(super) fn next_response(&mut self, now: Instant) -> Result<Option<ClientEvent>, Error> {
         match self.parser.poll(&mut self.inbox, &self.config.limits) {
             Err(kind) => Err(self.fail(kind, Phase::ResponseHead)),
-            Ok(Some(parsed)) => self.accept(now, parsed).map(Some),
+            Ok(Some(parsed)) => self.accept(now, parsed),
             Ok(None) if self.eof => Err(self.fail(Kind::Truncated, Phase::ResponseHead)),
             Ok(None) => Ok(None),
         }
@@ -62,7 +69,7 @@ impl Client {
         &mut self,
         now: Instant,
         parsed: Parsed<ResponseFirst>,
-    ) -> Result<ClientEvent, Error> {
+    ) -> Result<Option<ClientEvent>, Error> {
         let status = parsed.first.status;
         let version = parsed.first.version;
         if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
@@ -71,7 +78,7 @@ impl Client {
         let framing = parsed.framing.response(version, status, &self.asked);
         let keep = parsed.framing.keeps_alive(version);
         let chosen = parsed.framing.upgrade(version);
-        let head = parsed.into_head(self.parser.take_fields(&mut self.inbox));
+        let head = parsed.into_head(self.take_fields());
         let framing = match framing {
             Ok(framing) => framing,
             Err(violation) => return Err(self.fail(Kind::Peer(violation), Phase::ResponseHead)),
@@ -119,13 +126,13 @@ impl Client {
             self.await_body(now);
         }
         self.settle(now);
-        Ok(ClientEvent::Response { head, body })
+        Ok(Some(ClientEvent::Response { head, body }))
     }
 
     pub(super) fn accept_interim(
         &mut self,
         parsed: Parsed<ResponseFirst>,
-    ) -> Result<ClientEvent, Error> {
+    ) -> Result<Option<ClientEvent>, Error> {
         let status = parsed.first.status;
         if self.interim >= self.config.limits.interim {
             return Err(self.fail(Kind::Limit(Limit::Interim), Phase::ResponseHead));
@@ -137,12 +144,20 @@ impl Client {
             self.wait_continue = None;
             self.continue_due = true;
         }
-        Ok(ClientEvent::Informational(parsed.into_head(self.parser.take_fields(&mut self.inbox))))
+        Ok(Some(ClientEvent::Informational(parsed.into_head(self.take_fields()))))
+    }
+
+    fn take_fields(&mut self) -> Fields {
+        let fields = self.parser.take_fields(&mut self.inbox);
+        self.taken = self.taken.saturating_add(fields.block().len() as u64);
+        fields
     }
 
     pub(super) fn next_body(&mut self, now: Instant) -> Result<Option<ClientEvent>, Error> {
         let limits = &self.config.limits;
+        let before = self.inbox.len();
         let polled = self.decoder.poll(&mut self.inbox, limits, limits.body, self.eof);
+        self.taken = self.taken.saturating_add((before - self.inbox.len()) as u64);
         match polled.map_err(|kind| self.fail(kind, Phase::ResponseBody))? {
             None => Ok(None),
             Some(Decoded::Data(data)) => {
@@ -160,8 +175,7 @@ impl Client {
 
     /// The next piece of the body must come within the limit.
     pub(super) fn await_body(&mut self, now: Instant) {
-        self.received_mark = self.received.saturating_add(self.inbox.len() as u64);
-        self.timer =
-            self.between_bytes.map(|limit| Deadline { at: now + limit, why: Timer::BodyRead });
+        self.received_mark = self.received();
+        self.arm(Timer::BodyRead, self.between_bytes.map(|limit| now + limit));
     }
 }

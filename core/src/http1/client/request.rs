@@ -11,7 +11,7 @@ use crate::http1::message::{BodySize, Rejected, RequestLine};
 use crate::http1::state::{Half, Transition};
 use crate::machine::CloseReason;
 use crate::observe::{self};
-use crate::time::{Deadline, Instant, Timer};
+use crate::time::{Instant, Timer};
 
 use super::Client;
 
@@ -43,14 +43,9 @@ impl Client {
             };
             return Err(Error { kind, phase: Phase::Idle, delivery: Delivery::NotSent });
         }
-        let mark = self.outbox.mark();
         let sent_mark = self.outbox.drained() + self.outbox.len() as u64;
-        let written = self.write_request(line, fields, body);
-        let given = self.settled(mark, written)?;
-        if follows && given.upgrade.is_some() {
-            // Nothing can be on its way behind a change of protocol.
-            return self.settled(mark, Err(Misuse::OutOfTurn));
-        }
+        let written = self.write_request(line, fields, body, follows);
+        let given = written.map_err(|misuse| self.misuse(misuse))?;
         if follows {
             self.follow(now, Asked::from(line.method), sent_mark, !given.close);
             return Ok(());
@@ -66,7 +61,7 @@ impl Client {
         };
         self.offered = given.upgrade.unwrap_or_default();
         self.waits_continue = has_body && given.expects_continue;
-        self.wait_continue = self.waits_continue.then_some(now + self.config.continue_wait);
+        self.arm_continue(self.waits_continue.then_some(now + self.config.continue_wait));
         self.continue_due = false;
         if let Some(pipeline) = &mut self.pipeline {
             pipeline.lead(now, !switch && !given.expects_continue && line.method.is_idempotent());
@@ -86,8 +81,7 @@ impl Client {
         self.interim = 0;
         self.between_bytes = self.config.between_bytes;
         self.exchange += 1;
-        let wait = self.config.response_head;
-        self.timer = wait.map(|wait| Deadline { at: now + wait, why: Timer::ResponseHead });
+        self.arm(Timer::ResponseHead, self.config.response_head.map(|wait| now + wait));
     }
 
     pub(super) fn write_request<N: AsRef<[u8]>, V: AsRef<[u8]>>(
@@ -95,36 +89,42 @@ impl Client {
         line: RequestLine<'_>,
         fields: impl IntoIterator<Item = (N, V)>,
         body: BodySize,
+        follows: bool,
     ) -> Result<encode::Given, Misuse> {
-        let outbox = &mut self.outbox;
-        encode::request_line(outbox, line)?;
-        let given = encode::fields(outbox, fields)?;
+        let mut head = self.outbox.draft();
+        encode::request_line(&mut head, line)?;
+        let given = encode::fields(&mut head, fields)?;
+        if follows && given.upgrade.is_some() {
+            // Nothing can be on its way behind a change of protocol.
+            return Err(Misuse::OutOfTurn);
+        }
         if !given.host {
             // https://www.rfc-editor.org/rfc/rfc9112#section-3.2
             if !crate::head::is_host(line.authority) {
                 return Err(Misuse::FramingField);
             }
-            encode::field(outbox, b"host", line.authority);
+            encode::field(&mut head, b"host", line.authority);
         }
         match (body, given.content_length) {
-            (BodySize::Exact(length), None) => encode::content_length(outbox, length),
+            (BodySize::Exact(length), None) => encode::content_length(&mut head, length),
             (BodySize::Exact(length), Some(given)) if given == length => {
-                encode::content_length(outbox, length);
+                encode::content_length(&mut head, length);
             }
-            (BodySize::Unknown, None) => outbox.put(b"transfer-encoding: chunked\r\n"),
+            (BodySize::Unknown, None) => head.put(b"transfer-encoding: chunked\r\n"),
             // https://www.rfc-editor.org/rfc/rfc9110#section-8.6: where a method anticipates
             // content, its absence is said.
             (BodySize::Empty, None | Some(0)) => {
                 let anticipates = [Method::POST, Method::PUT, Method::PATCH];
                 if given.content_length.is_some() || anticipates.contains(line.method) {
-                    encode::content_length(outbox, 0);
+                    encode::content_length(&mut head, 0);
                 }
             }
             _ => return Err(Misuse::FramingField),
         }
         let keep = !given.close && !self.closing;
-        encode::connection(outbox, keep, Version::HTTP_11, given.upgrade.is_some());
-        outbox.put(b"\r\n");
+        encode::connection(&mut head, keep, Version::HTTP_11, given.upgrade.is_some());
+        head.put(b"\r\n");
+        head.finish();
         Ok(given)
     }
 
@@ -149,14 +149,8 @@ impl Client {
         trailers: impl IntoIterator<Item = (N, V)>,
     ) -> Result<(), Error> {
         self.check(now)?;
-        self.encoder.check_end().map_err(|misuse| self.misuse(misuse))?;
-        let mark = self.outbox.mark();
-        let written = match self.encoder {
-            Encoder::Chunked => encode::last_chunk(&mut self.outbox, trailers),
-            _ => encode::check_trailers(trailers, |_, _| {}),
-        };
-        self.settled(mark, written)?;
-        self.encoder = Encoder::Done;
+        let written = self.encoder.end(&mut self.outbox, trailers);
+        written.map_err(|misuse| self.misuse(misuse))?;
         self.wait_continue = None;
         self.waits_continue = false;
         self.state = self.transition(Transition::RequestEnd)?;
@@ -181,17 +175,5 @@ impl Client {
             self.close_with(CloseReason::Done);
         }
         self.settle(now);
-    }
-
-    /// Takes back what a refused command wrote.
-    pub(super) fn settled<T>(
-        &mut self,
-        mark: usize,
-        written: Result<T, Misuse>,
-    ) -> Result<T, Error> {
-        written.map_err(|misuse| {
-            self.outbox.rollback(mark);
-            self.misuse(misuse)
-        })
     }
 }

@@ -81,21 +81,23 @@ impl Server {
             document.ids = &described.ids;
         }
         let body = document.to_json();
-        let outbox = &mut self.outbox;
+        let mut head = self.outbox.draft();
         // A status line without a reason of our own cannot be refused.
-        let _ = encode::status_line(outbox, status.into());
+        let _ = encode::status_line(&mut head, status.into());
         if let Some(epoch) = self.config.epoch {
-            outbox.put(self.date.line(epoch.unix(now)));
+            head.put(self.date.line(epoch.unix(now)));
         }
         if let Some(described) = described {
-            outbox.put(&described.lines);
+            head.put(&described.lines);
         }
-        encode::field(outbox, b"content-type", MEDIA_TYPE.as_bytes());
-        encode::content_length(outbox, body.len() as u64);
-        outbox.put(b"connection: close\r\n\r\n");
+        encode::field(&mut head, b"content-type", MEDIA_TYPE.as_bytes());
+        encode::content_length(&mut head, body.len() as u64);
+        head.put(b"connection: close\r\n\r\n");
         if self.asked != Asked::Head {
-            outbox.put(body.as_bytes());
+            head.put(body.as_bytes());
+            self.bodies.sent += body.len() as u64;
         }
+        head.finish();
         self.log.record(observe::Event::Responded { exchange: self.exchange, status });
     }
 }

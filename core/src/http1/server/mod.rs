@@ -18,7 +18,7 @@ use crate::http1::body::{Decoder, Encoder};
 use crate::http1::date::DateCache;
 use crate::http1::framing::Asked;
 use crate::http1::inbox::InboxGuard;
-use crate::http1::message::BodySize;
+use crate::http1::message::{BodyBytes, BodySize};
 use crate::http1::parse::{HeadParser, RequestFirst};
 use crate::http1::state::{Half, Outcome, State, Transition};
 use crate::http1::tunnel::{Tunnel, TunnelConfig};
@@ -39,7 +39,8 @@ pub enum ServerEvent {
         /// What follows.
         body: BodySize,
     },
-    /// Bytes of the request body.
+    /// Bytes of the request body. A body that came whole with its head, and any piece of 256 bytes or
+    /// more, is a slice of the read buffer: copy what is kept for long.
     Data(Bytes),
     /// The request body is complete.
     End(Option<Fields>),
@@ -82,6 +83,7 @@ pub struct Server {
     eof: bool,
     error: Option<Error>,
     exchange: u64,
+    bodies: BodyBytes,
     /// Answers queued since the outbox was last empty.
     answers: u32,
     description: Option<Box<Description>>,
@@ -143,6 +145,7 @@ impl Server {
             eof: false,
             error: None,
             exchange: 0,
+            bodies: BodyBytes::default(),
             answers: 0,
             description: None,
             date: DateCache::default(),
@@ -216,6 +219,11 @@ impl Server {
     /// Counts the requests of this connection, from 1; 0 before the first.
     pub fn exchange(&self) -> u64 {
         self.exchange
+    }
+
+    /// How much body the current exchange has had, or the last one.
+    pub fn body_bytes(&self) -> BodyBytes {
+        self.bodies
     }
 
     /// Whether the peer shut its writing side.

@@ -3,7 +3,7 @@
 use crate::error::{Error, Kind, Phase};
 use crate::http1::body::{Decoded, Decoder};
 use crate::http1::framing::{Asked, Framing};
-use crate::http1::message::BodySize;
+use crate::http1::message::{BodyBytes, BodySize};
 use crate::http1::parse::{Parsed, RequestFirst};
 use crate::http1::state::{Half, Transition};
 use crate::http1::upgrade;
@@ -107,6 +107,7 @@ impl Server {
             _ => BodySize::Empty,
         };
         self.exchange += 1;
+        self.bodies = BodyBytes::default();
         self.version = version;
         self.asked = Asked::from(&parsed.first.method);
         self.decoder = Decoder::new(framing);
@@ -144,6 +145,7 @@ impl Server {
                 }
                 Some(Decoded::Data(data)) => {
                     self.rate.starved_at = None;
+                    self.bodies.received += data.len() as u64;
                     let Some(left) = &mut self.discarding else {
                         return Ok(Some(ServerEvent::Data(data)));
                     };

@@ -12,6 +12,7 @@ use crate::http1::state::{Half, Switch, Transition};
 use crate::http1::upgrade;
 use crate::machine::CloseReason;
 use crate::observe::{self};
+use crate::outbox::Outbox;
 use crate::time::Instant;
 
 use super::{End, Server};
@@ -31,15 +32,8 @@ impl Server {
             return Err(self.misuse(Misuse::Status));
         }
         let state = self.transition(Transition::Interim)?;
-        let mark = self.outbox.mark();
-        let written = encode::status_line(&mut self.outbox, status.into())
-            .and_then(|()| encode::fields(&mut self.outbox, fields))
-            .and_then(|given| match given.content_length {
-                Some(_) => Err(Misuse::FramingField),
-                None => Ok(()),
-            });
-        self.settled(mark, written)?;
-        self.outbox.put(b"\r\n");
+        let written = Self::write_interim(&mut self.outbox, status, fields);
+        written.map_err(|misuse| self.misuse(misuse))?;
         self.state = state;
         if status == StatusCode::CONTINUE {
             self.waits_continue = false;
@@ -90,9 +84,8 @@ impl Server {
         if body != BodySize::Empty && empty {
             return Err(self.misuse(Misuse::BodyForbidden));
         }
-        let mark = self.outbox.mark();
         let written = self.write_response(now, line, fields, body, switch);
-        let keep = self.settled(mark, written)?;
+        let keep = written.map_err(|misuse| self.misuse(misuse))?;
         self.encoder = match body {
             BodySize::Empty => Encoder::Done,
             _ if self.asked == Asked::Head => Encoder::Swallow,
@@ -115,6 +108,21 @@ impl Server {
         Ok(())
     }
 
+    fn write_interim<N: AsRef<[u8]>, V: AsRef<[u8]>>(
+        outbox: &mut Outbox,
+        status: StatusCode,
+        fields: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<(), Misuse> {
+        let mut head = outbox.draft();
+        encode::status_line(&mut head, status.into())?;
+        if encode::fields(&mut head, fields)?.content_length.is_some() {
+            return Err(Misuse::FramingField);
+        }
+        head.put(b"\r\n");
+        head.finish();
+        Ok(())
+    }
+
     /// Writes the head; whether the connection is kept.
     pub(super) fn write_response<N: AsRef<[u8]>, V: AsRef<[u8]>>(
         &mut self,
@@ -124,10 +132,10 @@ impl Server {
         body: BodySize,
         switch: bool,
     ) -> Result<bool, Misuse> {
-        let outbox = &mut self.outbox;
+        let mut head = self.outbox.draft();
         let status = line.status;
-        encode::status_line(outbox, line)?;
-        let given = encode::fields(outbox, fields)?;
+        encode::status_line(&mut head, line)?;
+        let given = encode::fields(&mut head, fields)?;
         // https://www.rfc-editor.org/rfc/rfc9110#section-7.8: to what was offered, and say to what.
         if status == StatusCode::SWITCHING_PROTOCOLS
             && !given.upgrade.is_some_and(|chosen| upgrade::is_offered(&self.offered, &chosen))
@@ -135,32 +143,33 @@ impl Server {
             return Err(Misuse::Upgrade);
         }
         if let (false, Some(epoch)) = (given.date, self.config.epoch) {
-            outbox.put(self.date.line(epoch.unix(now)));
+            head.put(self.date.line(epoch.unix(now)));
         }
         let to_head = self.asked == Asked::Head;
         let mut keep = self.state.keep && !self.closing && !given.close && !self.waits_continue;
         match (body, given.content_length) {
-            (BodySize::Exact(length), None) => encode::content_length(outbox, length),
+            (BodySize::Exact(length), None) => encode::content_length(&mut head, length),
             (BodySize::Exact(length), Some(given)) if given == length => {
-                encode::content_length(outbox, length);
+                encode::content_length(&mut head, length);
             }
             (BodySize::Unknown, None) if self.version == Version::HTTP_11 => {
-                outbox.put(b"transfer-encoding: chunked\r\n");
+                head.put(b"transfer-encoding: chunked\r\n");
             }
             // https://www.rfc-editor.org/rfc/rfc9112#section-6.1: chunked is not for 1.0.
             (BodySize::Unknown, None) => keep &= to_head,
             // https://www.rfc-editor.org/rfc/rfc9110#section-8.6
             (BodySize::Empty, Some(length)) if to_head || status == StatusCode::NOT_MODIFIED => {
-                encode::content_length(outbox, length);
+                encode::content_length(&mut head, length);
             }
             (BodySize::Empty, None) if to_head || switch || has_no_content(status) => {}
             (BodySize::Empty, None | Some(0)) if !switch && !has_no_content(status) => {
-                outbox.put(b"content-length: 0\r\n");
+                head.put(b"content-length: 0\r\n");
             }
             _ => return Err(Misuse::FramingField),
         }
-        encode::connection(outbox, keep, self.version, switch);
-        outbox.put(b"\r\n");
+        encode::connection(&mut head, keep, self.version, switch);
+        head.put(b"\r\n");
+        head.finish();
         Ok(keep)
     }
 
@@ -170,8 +179,10 @@ impl Server {
         if !self.can_send() {
             return Err(Rejected::Full(data));
         }
+        let bytes = if self.encoder == Encoder::Swallow { 0 } else { data.len() as u64 };
         let queued = self.encoder.data(&mut self.outbox, data);
         queued.map_err(|misuse| self.misuse(misuse))?;
+        self.bodies.sent += bytes;
         self.watch_writes(now);
         Ok(())
     }
@@ -183,14 +194,8 @@ impl Server {
         trailers: impl IntoIterator<Item = (N, V)>,
     ) -> Result<(), Error> {
         self.check(now)?;
-        self.encoder.check_end().map_err(|misuse| self.misuse(misuse))?;
-        let mark = self.outbox.mark();
-        let written = match self.encoder {
-            Encoder::Chunked => encode::last_chunk(&mut self.outbox, trailers),
-            _ => encode::check_trailers(trailers, |_, _| {}),
-        };
-        self.settled(mark, written)?;
-        self.encoder = Encoder::Done;
+        let written = self.encoder.end(&mut self.outbox, trailers);
+        written.map_err(|misuse| self.misuse(misuse))?;
         self.state = self.transition(Transition::ResponseEnd)?;
         self.settle(now);
         self.watch_writes(now);
@@ -236,18 +241,6 @@ impl Server {
         if self.is_idle() && matches!(self.end, End::Open) {
             self.finish(now, CloseReason::Done);
         }
-    }
-
-    /// Takes back what a refused command wrote.
-    pub(super) fn settled<T>(
-        &mut self,
-        mark: usize,
-        written: Result<T, Misuse>,
-    ) -> Result<T, Error> {
-        written.map_err(|misuse| {
-            self.outbox.rollback(mark);
-            self.misuse(misuse)
-        })
     }
 
     /// The rest of the request will not be looked at; nothing can follow it.

@@ -18,7 +18,7 @@ pub use self::config::{CorsConfig, CorsError, CorsList};
 pub use self::origin::BadOrigin;
 use self::origin::{Configured, OriginPattern};
 use super::is_tchar;
-use crate::head::RequestHead;
+use crate::head::{RequestHead, Single};
 
 /// A CORS policy: what a request is, and the fields that belong on its answer, whoever writes it.
 ///
@@ -164,16 +164,18 @@ impl Cors {
 
     /// What this request is, and what it is granted. Allocates nothing.
     pub fn check(&self, head: &RequestHead) -> CorsVerdict {
-        let mut lines = head.fields().get_all("origin");
-        let first = lines.next();
-        let several = lines.next().is_some();
-        let (origin, reason) = match (&self.origins, first) {
+        self.check_origin(head, head.fields().single("origin"))
+    }
+
+    /// The same, where the origin was looked up already.
+    pub(crate) fn check_origin(&self, head: &RequestHead, given: Single<'_>) -> CorsVerdict {
+        let (origin, reason) = match (&self.origins, given) {
             // Sent without an origin too, so that caches hold one answer for all.
-            (Origins::Any, Some(_)) => (Some(STAR), CorsReason::Granted),
-            (Origins::Any, None) => (Some(STAR), CorsReason::NoOrigin),
-            (Origins::Listed { .. }, None) => (None, CorsReason::NoOrigin),
-            (Origins::Listed { .. }, Some(_)) if several => (None, CorsReason::SeveralOrigins),
-            (Origins::Listed { exact, patterns }, Some(value)) => {
+            (Origins::Any, Single::Absent) => (Some(STAR), CorsReason::NoOrigin),
+            (Origins::Any, _) => (Some(STAR), CorsReason::Granted),
+            (Origins::Listed { .. }, Single::Absent) => (None, CorsReason::NoOrigin),
+            (Origins::Listed { .. }, Single::Repeated) => (None, CorsReason::SeveralOrigins),
+            (Origins::Listed { exact, patterns }, Single::Once(value)) => {
                 match granted(exact, patterns, head, value) {
                     Some(origin) => (Some(origin), CorsReason::Granted),
                     None => (None, CorsReason::Origin),
@@ -181,13 +183,11 @@ impl Cors {
             }
         };
         let asks_for_method = || head.header("access-control-request-method").is_some();
-        let kind = match first {
-            None => CorsKind::NotCors,
+        let kind = match given {
+            Single::Absent => CorsKind::NotCors,
             // https://fetch.spec.whatwg.org/#cors-preflight-request
-            Some(_) if *head.method() == Method::OPTIONS && asks_for_method() => {
-                CorsKind::Preflight
-            }
-            Some(_) => CorsKind::Actual,
+            _ if *head.method() == Method::OPTIONS && asks_for_method() => CorsKind::Preflight,
+            _ => CorsKind::Actual,
         };
         let preflight = kind == CorsKind::Preflight;
         let into_private =
@@ -206,13 +206,48 @@ impl Cors {
         &self,
         verdict: &CorsVerdict,
     ) -> impl Iterator<Item = (HeaderName, HeaderValue)> + '_ {
+        let (lines, private, vary) = self.parts(verdict);
+        let origin = verdict.origin.clone().map(|value| (ACCESS_CONTROL_ALLOW_ORIGIN, value));
+        let vary = vary.map(|names| (VARY, HeaderValue::from_static(names)));
+        let private = private
+            .then(|| (ACCESS_CONTROL_ALLOW_PRIVATE_NETWORK, HeaderValue::from_static("true")));
+        origin.into_iter().chain(lines.iter().cloned()).chain(private).chain(vary)
+    }
+
+    /// The same, without the state that an iterator needs.
+    pub(crate) fn put_fields(
+        &self,
+        verdict: &CorsVerdict,
+        mut put: impl FnMut(HeaderName, HeaderValue),
+    ) {
+        let (lines, private, vary) = self.parts(verdict);
+        if let Some(value) = &verdict.origin {
+            put(ACCESS_CONTROL_ALLOW_ORIGIN, value.clone());
+        }
+        for (name, value) in lines {
+            put(name.clone(), value.clone());
+        }
+        if private {
+            put(ACCESS_CONTROL_ALLOW_PRIVATE_NETWORK, HeaderValue::from_static("true"));
+        }
+        if let Some(names) = vary {
+            put(VARY, HeaderValue::from_static(names));
+        }
+    }
+
+    /// What belongs on the answer beside the origin, up to the value of `Vary`.
+    #[inline]
+    fn parts(
+        &self,
+        verdict: &CorsVerdict,
+    ) -> (&[(HeaderName, HeaderValue)], bool, Option<&'static str>) {
         let preflight = verdict.kind == CorsKind::Preflight;
         let lines: &[_] = match (&verdict.origin, preflight) {
             (None, _) => &[],
             (Some(_), true) => &self.on_preflight,
             (Some(_), false) => &self.on_actual,
         };
-        let into_private = verdict.into_private && self.private_network && verdict.origin.is_some();
+        let private = verdict.into_private && self.private_network && verdict.origin.is_some();
         let vary = match (preflight, self.private_network, &self.origins) {
             (true, false, _) => Some(VARY_PREFLIGHT),
             (true, true, _) => Some(VARY_PRIVATE),
@@ -220,16 +255,12 @@ impl Cors {
             // The same for everyone.
             (false, _, Origins::Any) => None,
         };
-        let origin = verdict.origin.clone().map(|value| (ACCESS_CONTROL_ALLOW_ORIGIN, value));
-        let private = into_private
-            .then(|| (ACCESS_CONTROL_ALLOW_PRIVATE_NETWORK, HeaderValue::from_static("true")));
-        let vary = vary.map(|names| (VARY, HeaderValue::from_static(names)));
-        origin.into_iter().chain(lines.iter().cloned()).chain(private).chain(vary)
+        (lines, private, vary)
     }
 
     /// Whether the policy alone may set this field of an answer.
     pub fn owns(name: &HeaderName) -> bool {
-        Self::OWNED.contains(name)
+        name.as_str().starts_with("access-control-") && Self::OWNED.contains(name)
     }
 
     /// What a browser will make of a preflight from an origin that is granted.

@@ -28,4 +28,8 @@ impl Layer for Access {
             },
         }
     }
+
+    fn explain(&self, record: &Record) -> Option<String> {
+        record.access.map(|verdict| Self::explain(self, verdict).to_string())
+    }
 }

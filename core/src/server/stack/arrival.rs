@@ -34,7 +34,7 @@ pub struct Arrival<'a> {
     pub peer: &'a Peer,
 }
 
-/// The other end of a connection, by address and certificate.
+/// The other end of a connection, by address and certificate, and how it is reached.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Peer {
     /// `None` over a Unix socket.
@@ -43,6 +43,28 @@ pub struct Peer {
     pub name: Option<PeerName>,
     /// The same certificate's thumbprint.
     pub thumbprint: Option<Thumbprint>,
+    /// What it speaks.
+    pub scheme: Scheme,
+}
+
+/// HTTP in the clear, or over TLS.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub enum Scheme {
+    /// `http`
+    #[default]
+    Http,
+    /// `https`
+    Https,
+}
+
+impl Scheme {
+    /// As it stands in URLs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
 }
 
 /// What a route does differently.

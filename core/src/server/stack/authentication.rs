@@ -1,16 +1,21 @@
 //! Who asks, by the credential that came along.
 
 use core::fmt;
+use core::time::Duration;
 
 use http::HeaderName;
 use http::header::WWW_AUTHENTICATE;
 
 use super::{Arrival, Decision, Layer, Record, ResponseHead};
+use crate::head::Single;
 use crate::policy::{Mode, Stage};
 use crate::reason::Reason;
 use crate::security::{
     BearerError, Challenge, Credential, CredentialVerdict, TokenError, TokenValidator,
 };
+
+/// When to come back while the validator cannot tell: it may be about to fetch keys.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Looks at the credential of a request, and challenges those who need one and have none.
 ///
@@ -45,7 +50,12 @@ impl Authentication {
 
     fn check(&self, arrival: &Arrival<'_>, record: &mut Record) -> CredentialVerdict {
         let Some(validator) = &self.validator else { return CredentialVerdict::Absent };
-        match Credential::find(arrival.head.fields(), self.api_key.as_ref()) {
+        let fields = arrival.head.fields();
+        let api_key = match &self.api_key {
+            Some(name) => fields.single(name.as_str()),
+            None => Single::Absent,
+        };
+        match Credential::given(record.index.authorization.of(fields), api_key) {
             Err(bad) => CredentialVerdict::Unreadable(bad),
             Ok(None) => CredentialVerdict::Absent,
             Ok(Some(credential)) => {
@@ -74,6 +84,7 @@ impl Layer for Authentication {
             CredentialVerdict::Absent | CredentialVerdict::Good => Decision::Continue,
             CredentialVerdict::Unreadable(_) => Decision::Refuse(Reason::BadCredential),
             CredentialVerdict::Refused(TokenError::Unavailable) => {
+                record.retry_after = Some(RETRY_AFTER);
                 Decision::Refuse(Reason::Unavailable)
             }
             CredentialVerdict::Refused(_) => Decision::Refuse(Reason::InvalidToken),
@@ -93,6 +104,14 @@ impl Layer for Authentication {
             _ => return,
         };
         response.append(WWW_AUTHENTICATE, self.challenge.value(error).clone());
+    }
+
+    fn explain(&self, record: &Record) -> Option<String> {
+        match record.credential? {
+            CredentialVerdict::Unreadable(bad) => Some(bad.name().to_owned()),
+            CredentialVerdict::Refused(error) => Some(error.name().to_owned()),
+            CredentialVerdict::Absent | CredentialVerdict::Good => None,
+        }
     }
 }
 

@@ -10,7 +10,8 @@ impl Layer for Cors {
     }
 
     fn on_head(&self, arrival: &Arrival<'_>, record: &mut Record) -> Decision {
-        let verdict = self.check(arrival.head);
+        let verdict =
+            self.check_origin(arrival.head, record.index.origin.of(arrival.head.fields()));
         let kind = verdict.kind();
         record.cors = Some(verdict);
         match kind {
@@ -21,11 +22,7 @@ impl Layer for Cors {
 
     fn on_response(&self, record: &Record, response: &mut dyn ResponseHead) {
         let Some(verdict) = &record.cors else { return };
-        for name in &Self::OWNED {
-            response.remove(name);
-        }
-        for (name, value) in self.fields(verdict) {
-            response.append(name, value);
-        }
+        response.retain(&|name| !Self::owns(name));
+        self.put_fields(verdict, |name, value| response.append(name, value));
     }
 }

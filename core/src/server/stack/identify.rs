@@ -2,9 +2,10 @@
 
 use core::num::{NonZeroU64, NonZeroU128};
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderName;
 
 use super::{Arrival, Decision, Layer, Record, ResponseHead};
+use crate::head::Place;
 use crate::observe::{RequestId, TraceContext, request_id};
 use crate::policy::Stage;
 use crate::security::TrustedProxies;
@@ -26,10 +27,12 @@ impl Layer for Identify {
 
     fn on_head(&self, arrival: &Arrival<'_>, record: &mut Record) -> Decision {
         let fields = arrival.head.fields();
-        let number = arrival.number;
-        record.request_id =
-            Some(RequestId::from_fields(fields).unwrap_or_else(|| RequestId::mint(number)));
-        record.context.trace = Some(trace(TraceContext::from_fields(fields), number));
+        let (number, index) = (arrival.number, record.index);
+        let given = RequestId::given(fields, index.request_id.of(fields));
+        record.request_id = Some(given.unwrap_or_else(|| RequestId::mint(number)));
+        let states = (index.tracestate != Place::Nowhere).then_some(fields);
+        let caller = TraceContext::given(index.traceparent.of(fields), states);
+        record.context.trace = Some(trace(caller, number));
         let security = &mut record.security;
         security.peer.clone_from(&arrival.peer.name);
         security.peer_address = arrival.peer.address;
@@ -43,10 +46,9 @@ impl Layer for Identify {
 
     fn on_response(&self, record: &Record, response: &mut dyn ResponseHead) {
         if let Some(id) = &record.request_id
-            && let Ok(id) = HeaderValue::try_from(id.as_str())
             && !response.contains(&X_REQUEST_ID)
         {
-            response.append(X_REQUEST_ID, id);
+            response.append_text(X_REQUEST_ID, id.as_bytes());
         }
     }
 }

@@ -21,6 +21,8 @@ mod cors;
 mod identify;
 mod rate_limit;
 mod record;
+mod shield;
+mod text;
 mod validation;
 
 use core::fmt;
@@ -31,13 +33,12 @@ use super::Template;
 use crate::policy::{Mode, Refused, Stage};
 use crate::reason::Reason;
 
-pub use arrival::{Arrival, Cost, Peer, RoutePolicy};
+pub use arrival::{Arrival, Cost, Peer, RoutePolicy, Scheme};
 pub use authentication::Authentication;
 pub use identify::Identify;
-pub use rate_limit::{
-    BadRateLimit, Buckets, ClientClass, LimitFields, RateLimit, RateLimitConfig, Shield,
-};
+pub use rate_limit::{BadRateLimit, Buckets, ClientClass, LimitFields, RateLimit, RateLimitConfig};
 pub use record::{End, Record};
+pub use shield::Shield;
 pub use validation::{BadMediaType, Expectation, MediaRange, Validation};
 
 /// A policy of the server: looks at each request before its handler, and at each answer.
@@ -66,6 +67,13 @@ pub trait Layer {
     fn on_end(&self, record: &Record, end: &End) {
         let _ = (record, end);
     }
+
+    /// What it found, in plain words, where there is more to say than the reason: for logs, and for
+    /// those who write policies. No credential is in it.
+    fn explain(&self, record: &Record) -> Option<String> {
+        let _ = record;
+        None
+    }
 }
 
 /// A layer that connections on several threads share.
@@ -92,11 +100,22 @@ pub trait ResponseHead {
     /// Whether there is such a field.
     fn contains(&self, name: &HeaderName) -> bool;
 
-    /// Removes every field of this name.
-    fn remove(&mut self, name: &HeaderName);
+    /// Whether some value of this field passes a test; it sees the values in order, up to that one.
+    fn any(&self, name: &HeaderName, test: &mut dyn FnMut(&HeaderValue) -> bool) -> bool;
+
+    /// Removes every field whose name is not to be kept.
+    fn retain(&mut self, keep: &dyn Fn(&HeaderName) -> bool);
 
     /// Adds a field line.
     fn append(&mut self, name: HeaderName, value: HeaderValue);
+
+    /// The same with a value that was written for this answer alone. Who can keep a short text
+    /// without an allocation does; what cannot stand in a field is left out.
+    fn append_text(&mut self, name: HeaderName, value: &[u8]) {
+        if let Ok(value) = HeaderValue::from_bytes(value) {
+            self.append(name, value);
+        }
+    }
 }
 
 impl<B> ResponseHead for http::Response<B> {
@@ -108,8 +127,15 @@ impl<B> ResponseHead for http::Response<B> {
         self.headers().contains_key(name)
     }
 
-    fn remove(&mut self, name: &HeaderName) {
-        HeaderMap::remove(self.headers_mut(), name);
+    fn any(&self, name: &HeaderName, test: &mut dyn FnMut(&HeaderValue) -> bool) -> bool {
+        self.headers().get_all(name).iter().any(test)
+    }
+
+    fn retain(&mut self, keep: &dyn Fn(&HeaderName) -> bool) {
+        let fields = self.headers_mut();
+        while let Some(name) = fields.keys().find(|name| !keep(name)).cloned() {
+            fields.remove(name);
+        }
     }
 
     fn append(&mut self, name: HeaderName, value: HeaderValue) {
@@ -166,21 +192,24 @@ impl Stack {
 
     /// Asks the layers in order, until one of them does not let the request go on.
     pub fn on_head(&self, arrival: &Arrival<'_>) -> (Decision, Record) {
-        let mut record = Record::new(arrival);
+        // What is returned is made in its place: a record is large.
+        let mut passed = (Decision::Continue, Record::new(arrival));
+        let record = &mut passed.1;
         for entry in &self.layers {
             let retry_after = record.retry_after;
-            let decision = entry.layer.on_head(arrival, &mut record);
+            let decision = entry.layer.on_head(arrival, record);
             if !entry.mode.obeys() {
                 record.retry_after = retry_after;
             }
             if let Decision::Refuse(reason) = decision {
-                record.refused = Some(Refused { stage: entry.stage, reason, mode: entry.mode });
+                record.refuse(Refused { stage: entry.stage, reason, mode: entry.mode });
             }
             if decision != Decision::Continue && entry.mode.obeys() {
-                return (decision, record);
+                passed.0 = decision;
+                break;
             }
         }
-        (Decision::Continue, record)
+        passed
     }
 
     /// Lets the layers see an answer, and add to it what belongs on it; not those that are only
@@ -196,6 +225,16 @@ impl Stack {
         for entry in self.layers.iter().rev() {
             entry.layer.on_end(record, end);
         }
+    }
+
+    /// Why the request was refused, or would have been, in plain words; of one that was not, which
+    /// rule let it in. `None` where the reason says all there is.
+    ///
+    /// It names rules, and says what is wrong with a token: not for everybody's eyes.
+    pub fn explain(&self, record: &Record) -> Option<String> {
+        let stage = record.refused.map_or(Stage::Authorise, |refused| refused.stage);
+        let mut asked = self.layers.iter().filter(|entry| entry.stage == stage);
+        asked.find_map(|entry| entry.layer.explain(record))
     }
 }
 

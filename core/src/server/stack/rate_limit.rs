@@ -1,19 +1,20 @@
 //! How much each client may ask for.
 
 use core::fmt;
+use core::net::IpAddr;
 use core::time::Duration;
-use std::io::Write as _;
 
 use http::{HeaderName, HeaderValue};
 
-use super::{Arrival, Decision, End, Layer, Record, ResponseHead};
+use super::text::Text;
+use super::{Arrival, Cost, Decision, Layer, Record, ResponseHead};
 use crate::limit::{
     BadLimiter, Charge, KeyHash, KeyHasher, Outcome, Quota, QuotaId, RateLimiter,
     RateLimiterConfig, Verdict,
 };
 use crate::policy::Stage;
 use crate::reason::Reason;
-use crate::security::{ClientKey, Network, SecurityContext, Who};
+use crate::security::{ClientKey, SecurityContext, Who};
 use crate::time::Instant;
 
 /// Bytes of the name of a class, at most.
@@ -87,6 +88,15 @@ pub enum BadRateLimit {
     Limiter(BadLimiter),
     /// A class has a name that cannot stand in a field, or the same as another one.
     Name(String),
+    /// A request to some route costs more than this quota ever holds: it would never get through.
+    Cost {
+        /// What the request takes.
+        cost: Cost,
+        /// The name of the quota: `global`, `client`, `route`, or that of a class.
+        quota: String,
+        /// What it holds.
+        burst: u32,
+    },
 }
 
 /// Who keeps the buckets, for all connections: a [`RateLimiter`] and what guards it.
@@ -96,6 +106,9 @@ pub trait Buckets {
 
     /// See [`RateLimiter::peek`].
     fn peek(&self, now: Instant, cost: u32, charges: &[Charge]) -> Outcome;
+
+    /// See [`RateLimiter::is_idle`].
+    fn is_idle(&self, now: Instant) -> bool;
 }
 
 /// Holds clients to their quotas: by certificate, else by token, else by API key, else by address.
@@ -114,35 +127,36 @@ struct Policy {
     client: Option<QuotaId>,
     classes: Vec<(Who, Vec<String>, Option<QuotaId>)>,
     global: Option<QuotaId>,
-    /// The first of those that routes bring along.
-    routes: usize,
+    /// Those that routes bring along, in order.
+    routes: Vec<(Quota, QuotaId)>,
 }
 
+/// What answers say of a quota, as far as it is known beforehand.
 #[derive(Debug)]
 struct Named {
-    name: String,
-    quota: Quota,
     /// `RateLimit-Policy`, or `X-RateLimit-Limit`.
-    line: Option<HeaderValue>,
+    policy: Option<HeaderValue>,
+    /// `RateLimit`, up to what is left.
+    left: String,
 }
 
 impl Named {
-    fn new(name: String, quota: Quota, fields: LimitFields) -> Self {
+    fn new(name: &str, quota: &Quota, fields: LimitFields) -> Self {
         let (count, window) = (quota.count(), quota.period().as_secs().max(1));
-        let line = match fields {
+        let policy = match fields {
             LimitFields::Draft => {
                 HeaderValue::try_from(format!("\"{name}\";q={count};w={window}")).ok()
             }
             LimitFields::Legacy => Some(HeaderValue::from(count)),
             LimitFields::None => None,
         };
-        Self { name, quota, line }
+        Self { policy, left: format!("\"{name}\";r=") }
     }
 }
 
 impl<B: Buckets> RateLimit<B> {
-    /// `seed` is a secret. `routes`: the quotas that some [`RoutePolicy`](super::RoutePolicy) has.
-    /// `share` makes the limiter one for all connections.
+    /// `seed` is a secret. `routes`: what each [`RoutePolicy`](super::RoutePolicy) says of costs and
+    /// quotas. `share` makes the limiter one for all connections.
     ///
     /// # Errors
     ///
@@ -150,7 +164,7 @@ impl<B: Buckets> RateLimit<B> {
     pub fn new(
         config: RateLimitConfig,
         seed: [u8; 16],
-        routes: impl IntoIterator<Item = Quota>,
+        routes: impl IntoIterator<Item = (Cost, Option<Quota>)>,
         share: impl FnOnce(RateLimiter) -> B,
     ) -> Result<Self, BadRateLimit> {
         let RateLimitConfig { client, classes, global, fields, bytes } = config;
@@ -173,25 +187,34 @@ impl<B: Buckets> RateLimit<B> {
             }
             means.push((class.who, class.roles, add(&class.name, class.quota, true)));
         }
-        let first_of_routes = keyed.len();
-        for quota in routes {
-            if !quotas[first_of_routes..].iter().any(|(_, known)| *known == quota) {
+        for (i, (name, _)) in quotas.iter().enumerate() {
+            if quotas[..i].iter().any(|(other, _)| other == name) {
+                return Err(BadRateLimit::Name(name.clone()));
+            }
+        }
+        let for_all = quotas.len();
+        let mut by_route: Vec<(Quota, QuotaId)> = Vec::new();
+        for (cost, own) in routes {
+            if let Some(quota) = own
+                && let Err(at) = by_route.binary_search_by_key(&quota, |(known, _)| *known)
+            {
+                by_route.insert(at, (quota, QuotaId(quotas.len())));
                 quotas.push(("route".to_owned(), quota));
                 keyed.push((quota, true));
             }
-        }
-        for (i, (name, _)) in quotas[..first_of_routes].iter().enumerate() {
-            if quotas[..i].iter().any(|(other, _)| other == name) {
-                return Err(BadRateLimit::Name(name.clone()));
+            let route = own.map(|quota| ("route", quota));
+            let mut met = quotas[..for_all].iter().map(|(name, q)| (&**name, *q)).chain(route);
+            if let Some((name, quota)) = met.find(|(_, quota)| quota.burst() < cost.0) {
+                let (quota, burst) = (name.to_owned(), quota.burst());
+                return Err(BadRateLimit::Cost { cost, quota, burst });
             }
         }
         let limiter =
             RateLimiter::new(&RateLimiterConfig { bytes }, keyed).map_err(BadRateLimit::Limiter)?;
         let hasher = KeyHasher::new(seed);
-        let named = |(name, quota)| Named::new(name, quota, fields);
-        let quotas = quotas.into_iter().map(named).collect();
-        let routes = first_of_routes;
-        let policy = Policy { hasher, fields, quotas, client, classes: means, global, routes };
+        let quotas = quotas.iter().map(|(name, quota)| Named::new(name, quota, fields)).collect();
+        let (classes, routes) = (means, by_route);
+        let policy = Policy { hasher, fields, quotas, client, classes, global, routes };
         Ok(Self { buckets: share(limiter), policy })
     }
 }
@@ -206,50 +229,62 @@ impl Policy {
         class.map_or(self.client, |(_, _, quota)| *quota)
     }
 
-    /// What a request is held to.
-    fn charges(&self, arrival: &Arrival<'_>, caller: &SecurityContext) -> [Option<Charge>; 3] {
-        let key = caller.client_key();
-        let prefix = |quota| prefix_hash(&self.hasher, quota, &key);
-        let client = self.quota_of(caller).map(|quota| {
-            let hash = self.hasher.hash((quota.0, &key));
-            Charge::Keyed { quota, key: hash, prefix: prefix(quota) }
-        });
-        let route = arrival.policy.quota.and_then(|wanted| {
-            let of_routes = self.quotas.iter().enumerate().skip(self.routes);
-            let (at, _) = of_routes.into_iter().find(|(_, named)| named.quota == wanted)?;
-            let quota = QuotaId(at);
-            // Not by method: whoever asks could invent as many as they like.
-            let hash = self.hasher.hash((quota.0, arrival.route, &key));
-            Some(Charge::Keyed { quota, key: hash, prefix: prefix(quota) })
-        });
-        [self.global.map(Charge::Shared), client, route]
+    /// The quota of a route for each client, and the place of the route.
+    fn of_route(&self, arrival: &Arrival<'_>) -> Option<(QuotaId, u64)> {
+        let wanted = arrival.policy.quota?;
+        let at = self.routes.binary_search_by_key(&wanted, |(quota, _)| *quota).ok()?;
+        let (_, quota) = self.routes.get(at)?;
+        // Not by method: whoever asks could invent as many as they like. 0 is no route.
+        Some((*quota, arrival.route.map_or(0, |route| route as u64 + 1)))
+    }
+
+    /// What a request is held to, and how many charges that are.
+    fn charges(&self, arrival: &Arrival<'_>, caller: &SecurityContext) -> ([Charge; 3], usize) {
+        let mut charges = [Charge::Shared(QuotaId(usize::MAX)); 3];
+        let mut count = 0;
+        let mut add = |charge| {
+            charges[count] = charge;
+            count += 1;
+        };
+        if let Some(global) = self.global {
+            add(Charge::Shared(global));
+        }
+        let (client, route) = (self.quota_of(caller), self.of_route(arrival));
+        if client.is_some() || route.is_some() {
+            let (prefix, key) = hash(&self.hasher, &caller.client_key());
+            if let Some(quota) = client {
+                add(Charge::Keyed { quota, key, prefix });
+            }
+            if let Some((quota, at)) = route {
+                add(Charge::Keyed { quota, key: key.at(at), prefix: prefix.at(at) });
+            }
+        }
+        (charges, count)
     }
 
     /// <https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-10>
     fn write(&self, outcome: &Outcome, response: &mut dyn ResponseHead) {
-        let Some(Named { name, line, .. }) = self.quotas.get(outcome.quota.0) else { return };
-        let (left, reset) = (outcome.remaining, seconds(outcome.reset));
-        let mut put = |name: HeaderName, value: Option<HeaderValue>| {
-            if let Some(value) = value {
-                response.append(name, value);
-            }
+        let Some(Named { policy: Some(policy), left }) = self.quotas.get(outcome.quota.0) else {
+            return;
         };
+        let (remaining, reset) = (outcome.remaining.into(), seconds(outcome.reset));
         match self.fields {
             LimitFields::Draft => {
-                // A string would be moved once more on its way into a value.
-                let mut text = [0; NAME + 64];
-                let mut rest = &mut text[..];
-                let left = match write!(rest, "\"{name}\";r={left};t={reset}") {
-                    Ok(()) => rest.len(),
-                    Err(_) => return,
-                };
-                put(RATELIMIT_POLICY, line.clone());
-                put(RATELIMIT, HeaderValue::from_bytes(&text[..text.len() - left]).ok());
+                response.append(RATELIMIT_POLICY, policy.clone());
+                let mut text = Text::<{ NAME + 64 }>::new();
+                text.put(left.as_bytes());
+                text.number(remaining);
+                text.put(b";t=");
+                text.number(reset);
+                response.append_text(RATELIMIT, text.as_bytes());
             }
             LimitFields::Legacy => {
-                put(X_RATELIMIT_LIMIT, line.clone());
-                put(X_RATELIMIT_REMAINING, Some(HeaderValue::from(left)));
-                put(X_RATELIMIT_RESET, Some(HeaderValue::from(reset)));
+                response.append(X_RATELIMIT_LIMIT, policy.clone());
+                for (name, n) in [(X_RATELIMIT_REMAINING, remaining), (X_RATELIMIT_RESET, reset)] {
+                    let mut text = Text::<20>::new();
+                    text.number(n);
+                    response.append_text(name, text.as_bytes());
+                }
             }
             LimitFields::None => {}
         }
@@ -261,18 +296,24 @@ fn seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
-/// Whom a client shares a bucket with while there is no room for another: the neighbours in its
-/// network, those whom the same issuer vouches for, or else all of its kind.
-fn prefix_hash(hasher: &KeyHasher, quota: QuotaId, key: &ClientKey<'_>) -> KeyHash {
+/// Whom a client shares a bucket with while there is no room for another, and the client itself: the
+/// neighbours in its network, those whom the same issuer vouches for, or else all of its kind.
+pub(super) fn hash(hasher: &KeyHasher, key: &ClientKey<'_>) -> (KeyHash, KeyHash) {
     match key {
-        ClientKey::Network(network) => {
-            let bits = if network.address().is_ipv4() { 24 } else { 48 };
-            hasher.hash((quota.0, Network::around(network.address(), bits)))
-        }
-        ClientKey::Subject { issuer, .. } => hasher.hash((quota.0, 1, issuer)),
-        ClientKey::Peer(_) => hasher.hash((quota.0, 2)),
-        ClientKey::ApiKey(_) => hasher.hash((quota.0, 3)),
-        ClientKey::Nowhere => hasher.hash((quota.0, 4)),
+        ClientKey::Network(network) => match network.address() {
+            IpAddr::V4(v4) => {
+                let bits = v4.to_bits();
+                hasher.hash_within((0u8, bits >> 8), bits as u8)
+            }
+            IpAddr::V6(v6) => {
+                let bits = v6.to_bits();
+                hasher.hash_within((1u8, (bits >> 80) as u64), bits)
+            }
+        },
+        ClientKey::Subject { issuer, subject } => hasher.hash_within((2u8, issuer), subject),
+        ClientKey::Peer(name) => hasher.hash_within(3u8, name),
+        ClientKey::ApiKey(digest) => hasher.hash_within(4u8, digest),
+        ClientKey::Nowhere => hasher.hash_within(5u8, ()),
     }
 }
 
@@ -282,19 +323,11 @@ impl<B: Buckets> Layer for RateLimit<B> {
     }
 
     fn on_head(&self, arrival: &Arrival<'_>, record: &mut Record) -> Decision {
-        let charges = self.policy.charges(arrival, &record.security);
-        let mut all = [Charge::Shared(QuotaId(usize::MAX)); 3];
-        let mut count = 0;
-        for charge in charges.into_iter().flatten() {
-            if let Some(slot) = all.get_mut(count) {
-                *slot = charge;
-                count += 1;
-            }
-        }
+        let (charges, count) = self.policy.charges(arrival, &record.security);
         if count == 0 {
             return Decision::Continue;
         }
-        let outcome = self.buckets.check(arrival.now, arrival.policy.cost.0, &all[..count]);
+        let outcome = self.buckets.check(arrival.now, arrival.policy.cost.0, &charges[..count]);
         record.quota = Some(outcome);
         match outcome.verdict {
             Verdict::Allowed => Decision::Continue,
@@ -312,84 +345,15 @@ impl<B: Buckets> Layer for RateLimit<B> {
     }
 }
 
-/// Turns those away, by address, whose credentials were refused too often of late: before anyone
-/// has to verify another one.
-#[derive(Debug)]
-pub struct Shield<B> {
-    buckets: B,
-    hasher: KeyHasher,
-    api_key: Option<HeaderName>,
-}
-
-impl<B: Buckets> Shield<B> {
-    /// `failures`: how many refused credentials an address has; 50 a minute, say. `seed` is a secret.
-    ///
-    /// # Errors
-    ///
-    /// See [`BadLimiter`].
-    pub fn new(
-        failures: Quota,
-        bytes: usize,
-        seed: [u8; 16],
-        share: impl FnOnce(RateLimiter) -> B,
-    ) -> Result<Self, BadLimiter> {
-        let limiter = RateLimiter::new(&RateLimiterConfig { bytes }, [(failures, true)])?;
-        Ok(Self { buckets: share(limiter), hasher: KeyHasher::new(seed), api_key: None })
-    }
-
-    /// API keys in the field of this name are credentials, too.
-    #[must_use]
-    pub fn api_key(mut self, field: Option<HeaderName>) -> Self {
-        self.api_key = field;
-        self
-    }
-
-    fn charge(&self, caller: &SecurityContext) -> Charge {
-        let (key, quota) = (caller.address_key(), QuotaId(0));
-        Charge::Keyed {
-            quota,
-            key: self.hasher.hash(key),
-            prefix: prefix_hash(&self.hasher, quota, &key),
-        }
-    }
-}
-
-impl<B: Buckets> Layer for Shield<B> {
-    fn stage(&self) -> Stage {
-        Stage::Shield
-    }
-
-    fn on_head(&self, arrival: &Arrival<'_>, record: &mut Record) -> Decision {
-        // Who brings no credential can fail no check.
-        let has = |name: &str| arrival.head.header(name).is_some();
-        if !has("authorization") && !self.api_key.as_ref().is_some_and(|name| has(name.as_str())) {
-            return Decision::Continue;
-        }
-        let charge = self.charge(&record.security);
-        match self.buckets.peek(arrival.now, 1, &[charge]).verdict {
-            Verdict::Allowed => Decision::Continue,
-            Verdict::Limited { retry_after } => {
-                record.retry_after = retry_after;
-                Decision::Refuse(Reason::RateLimited)
-            }
-        }
-    }
-
-    fn on_end(&self, record: &Record, end: &End) {
-        let failed = record.refused.is_some_and(|refused| {
-            matches!(refused.reason, Reason::InvalidToken | Reason::BadCredential)
-        });
-        if failed {
-            let _ = self.buckets.check(end.now, 1, &[self.charge(&record.security)]);
-        }
-    }
-}
-
 impl fmt::Display for BadRateLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Limiter(why) => why.fmt(f),
             Self::Name(name) => write!(f, "{name:?} names no class of clients, or two"),
+            Self::Cost { cost: Cost(cost), quota, burst } => write!(
+                f,
+                "a request that costs {cost} never gets through: the quota {quota:?} holds {burst}"
+            ),
         }
     }
 }

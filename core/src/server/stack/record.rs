@@ -4,12 +4,14 @@ use core::time::Duration;
 
 use http::{Extensions, Method, StatusCode};
 
-use super::Arrival;
+use super::{Arrival, Scheme};
+use crate::head::Index;
 use crate::limit::Outcome;
 use crate::observe::{Event, RequestId, TraceContext};
 use crate::policy::Refused;
 use crate::problem::Ids;
 use crate::propagation::CallContext;
+use crate::reason::Reason;
 use crate::security::{AccessVerdict, CorsVerdict, CredentialVerdict, SecurityContext};
 use crate::time::Instant;
 
@@ -20,6 +22,8 @@ pub struct Record {
     pub arrived: Instant,
     /// The method.
     pub method: Method,
+    /// What the other end speaks.
+    pub scheme: Scheme,
     /// The index of the route's template.
     pub route: Option<usize>,
     /// By what the request is found again.
@@ -40,6 +44,10 @@ pub struct Record {
     pub retry_after: Option<Duration>,
     /// The last refusal, also one that was not enforced.
     pub refused: Option<Refused>,
+    /// Those before it, which were not.
+    noted: Vec<Refused>,
+    /// Where the fields stand that several layers look at.
+    pub(super) index: Index,
     /// What earlier layers left for later ones, and for the handler, by type.
     pub extensions: Extensions,
 }
@@ -51,13 +59,28 @@ pub struct End {
     pub now: Instant,
     /// The status of the answer; `None` if there was none.
     pub status: Option<StatusCode>,
+    /// Why, where the answer is a [problem](crate::problem) that says so.
+    pub reason: Option<Reason>,
+    /// Bytes of the request's body that came, as they were transferred, without framing.
+    pub request_body: u64,
+    /// Bytes of the answer's body that went out, likewise.
+    pub response_body: u64,
+}
+
+impl End {
+    /// An end of which no more is known.
+    pub const fn new(now: Instant, status: Option<StatusCode>) -> Self {
+        Self { now, status, reason: None, request_body: 0, response_body: 0 }
+    }
 }
 
 impl Record {
-    pub(super) fn new(arrival: &Arrival<'_>) -> Self {
+    /// Nothing is known yet but the request itself.
+    pub fn new(arrival: &Arrival<'_>) -> Self {
         Self {
             arrived: arrival.now,
             method: arrival.head.method().clone(),
+            scheme: arrival.peer.scheme,
             route: arrival.route,
             request_id: None,
             context: CallContext { priority: arrival.policy.priority, ..CallContext::default() },
@@ -68,6 +91,8 @@ impl Record {
             quota: None,
             retry_after: None,
             refused: None,
+            noted: Vec::new(),
+            index: Index::new(arrival.head.fields()),
             extensions: Extensions::new(),
         }
     }
@@ -80,21 +105,32 @@ impl Record {
         }
     }
 
+    /// Every refusal, in the order of the stages; only the last one may have been enforced.
+    pub fn refusals(&self) -> impl Iterator<Item = Refused> {
+        self.noted.iter().copied().chain(self.refused)
+    }
+
+    pub(super) fn refuse(&mut self, refused: Refused) {
+        self.noted.extend(self.refused.replace(refused));
+    }
+
     /// Every verdict as an event, in the order of the stages.
     pub fn events(&self, exchange: u64) -> impl Iterator<Item = Event> {
-        let cors = self.cors.as_ref().map(|verdict| Event::Cors {
-            exchange,
-            kind: verdict.kind(),
-            reason: verdict.reason(),
-        });
-        let credential = self.credential.map(|verdict| Event::Credential { exchange, verdict });
-        let access = self.access.map(|verdict| Event::Access { exchange, verdict });
-        let quota = self.quota.map(|outcome| Event::Quota {
-            exchange,
-            quota: outcome.quota,
-            verdict: outcome.verdict,
-        });
-        let refused = self.refused.map(|refused| Event::Refused { exchange, refused });
-        [cors, credential, access, quota, refused].into_iter().flatten()
+        let verdict = move |at| match at {
+            0 => self.cors.as_ref().map(|verdict| Event::Cors {
+                exchange,
+                kind: verdict.kind(),
+                reason: verdict.reason(),
+            }),
+            1 => self.credential.map(|verdict| Event::Credential { exchange, verdict }),
+            2 => self.access.map(|verdict| Event::Access { exchange, verdict }),
+            _ => self.quota.map(|outcome| Event::Quota {
+                exchange,
+                quota: outcome.quota,
+                verdict: outcome.verdict,
+            }),
+        };
+        let refused = move |refused| Event::Refused { exchange, refused };
+        (0..4).filter_map(verdict).chain(self.refusals().map(refused))
     }
 }

@@ -1,0 +1,299 @@
+//! `[authentication]`
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::{env, fmt, fs};
+
+use http::HeaderName;
+use serde::{Deserialize, Serialize, Serializer};
+use sinew_auth::{
+    Algorithm, ApiKeys, BadJwtPolicy, Crypto, JwtPolicy, JwtValidator, JwtVerifier, KeySet,
+};
+use sinew_core::security::{
+    BadClaimConfig, Binding, Challenge, ClaimConfig, KeyDigest, Principal, Subject,
+};
+use sinew_driver::SecurityPolicy;
+
+use crate::credentials::Credentials;
+use crate::document::Document;
+use crate::value::{Parse, Span, Text};
+
+/// Whose credentials are good.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Authentication {
+    realm: Option<String>,
+    api_key_field: Option<Text<HeaderName>>,
+    api_key: Vec<ApiKey>,
+    jwt: Vec<Jwt>,
+}
+
+/// A key, known by its hash; or where it is kept.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct ApiKey {
+    label: String,
+    sha256: Option<Digest>,
+    key_file: Option<PathBuf>,
+    key_env: Option<String>,
+    #[serde(default)]
+    roles: Vec<String>,
+    #[serde(default)]
+    scopes: Vec<String>,
+}
+
+/// An issuer of tokens.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+struct Jwt {
+    issuer: String,
+    audiences: Vec<String>,
+    jwks_file: PathBuf,
+    algorithms: Vec<Text<Algorithm>>,
+    token_type: Option<String>,
+    token_bytes: usize,
+    leeway: Span,
+    max_age: Option<Span>,
+    binding: BindingName,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum BindingName {
+    IfBound,
+    Required,
+}
+
+impl Default for Jwt {
+    fn default() -> Self {
+        let JwtPolicy { claims, algorithms, token_type, token_bytes } = JwtPolicy::new("", "");
+        Self {
+            issuer: String::new(),
+            audiences: Vec::new(),
+            jwks_file: PathBuf::new(),
+            algorithms: algorithms
+                .iter()
+                .filter_map(|algorithm| Text::new(algorithm.name()).ok())
+                .collect(),
+            token_type,
+            token_bytes,
+            leeway: claims.leeway.into(),
+            max_age: claims.max_age.map(Span::from),
+            binding: match claims.binding {
+                Binding::IfBound => BindingName::IfBound,
+                Binding::Required => BindingName::Required,
+            },
+        }
+    }
+}
+
+impl Authentication {
+    /// What a policy is told by this section.
+    pub(crate) fn build(
+        &self,
+        base: &Path,
+        document: &mut Document<'_>,
+    ) -> impl FnOnce(SecurityPolicy) -> SecurityPolicy + use<> {
+        if let Some(realm) = &self.realm
+            && let Err(bad) = Challenge::new(realm)
+        {
+            document.refuse("authentication.realm", bad.to_string());
+        }
+        if self.api_key_field.is_none() && !self.api_key.is_empty() {
+            document.refuse("authentication.api_key", "api_key_field says where keys are found");
+        }
+        if self.api_key_field.is_some() && self.api_key.is_empty() {
+            document.refuse("authentication.api_key_field", "no api_key can be found in it");
+        }
+        let crypto = Crypto::built_in();
+        if let Err(missing) = crypto {
+            document.refuse("authentication", missing.to_string());
+        }
+        let credentials = crypto.ok().map(|crypto| Credentials {
+            keys: self.keys(base, document, &crypto),
+            issuers: self
+                .jwt
+                .iter()
+                .enumerate()
+                .filter_map(|(i, jwt)| {
+                    jwt.build(base, document, &format!("authentication.jwt.{i}"), &crypto)
+                })
+                .collect(),
+        });
+        let any = !self.api_key.is_empty() || !self.jwt.is_empty();
+        let credentials = credentials.filter(|_| any);
+        let field = self.api_key_field.as_ref().map(|field| field.value.clone());
+        let realm = self.realm.clone();
+        move |mut policy| {
+            if let Some(credentials) = credentials {
+                policy = policy.tokens(credentials);
+            }
+            if let Some(field) = field {
+                policy = policy.api_key(field);
+            }
+            match realm {
+                Some(realm) => policy.realm(realm),
+                None => policy,
+            }
+        }
+    }
+
+    fn keys(
+        &self,
+        base: &Path,
+        document: &mut Document<'_>,
+        crypto: &Crypto,
+    ) -> ApiKeys<Arc<Principal>> {
+        let mut keys = ApiKeys::new(crypto.clone());
+        for (i, key) in self.api_key.iter().enumerate() {
+            let table = format!("authentication.api_key.{i}");
+            if key.label.is_empty() {
+                document.refuse(&format!("{table}.label"), "the key has no label");
+            }
+            let digest = match key.digest(base, crypto) {
+                Ok(digest) => digest,
+                Err((setting, why)) => {
+                    document.refuse(&format!("{table}{setting}"), why);
+                    continue;
+                }
+            };
+            let boxed = |list: &[String]| list.iter().map(|text| text.as_str().into()).collect();
+            let owner = Principal {
+                subject: Subject::ApiKey {
+                    label: key.label.as_str().into(),
+                    digest: KeyDigest(digest),
+                },
+                roles: boxed(&key.roles),
+                scopes: boxed(&key.scopes),
+                expires: None,
+            };
+            if let Err(bad) = keys.insert_hash(digest, Arc::new(owner)) {
+                document.refuse(&table, bad.to_string());
+            }
+        }
+        keys
+    }
+}
+
+impl ApiKey {
+    /// The hash of the key. `Err`: the setting that makes no sense, and why.
+    fn digest(&self, base: &Path, crypto: &Crypto) -> Result<[u8; 32], (&'static str, String)> {
+        let (setting, key) = match (&self.sha256, &self.key_file, &self.key_env) {
+            (Some(Digest(digest)), None, None) => return Ok(*digest),
+            (None, Some(path), None) => {
+                let path = base.join(path);
+                let unreadable = |error: std::io::Error| {
+                    (".key_file", format!("cannot read {}: {}", path.display(), error.kind()))
+                };
+                (".key_file", fs::read_to_string(&path).map_err(unreadable)?)
+            }
+            (None, None, Some(name)) => {
+                let unset = |_| (".key_env", format!("{name} is not set to text"));
+                (".key_env", env::var(name).map_err(unset)?)
+            }
+            _ => {
+                let why = "one of sha256, key_file and key_env says what the key is";
+                return Err(("", why.to_owned()));
+            }
+        };
+        // Whoever writes a file ends it with the end of a line.
+        let key = key.trim_end_matches(['\r', '\n']);
+        if key.len() < ApiKeys::<()>::MIN_BYTES {
+            return Err((setting, sinew_auth::BadKey::TooShort.to_string()));
+        }
+        Ok(crypto.sha256(key.as_bytes()))
+    }
+}
+
+impl Jwt {
+    fn build(
+        &self,
+        base: &Path,
+        document: &mut Document<'_>,
+        table: &str,
+        crypto: &Crypto,
+    ) -> Option<JwtValidator> {
+        let mut refuse = |setting: &str, why: String| {
+            document.refuse(&format!("{table}.{setting}"), why);
+        };
+        let claims = ClaimConfig {
+            issuer: self.issuer.clone(),
+            audiences: self.audiences.clone(),
+            leeway: self.leeway.value,
+            max_age: self.max_age.as_ref().map(|span| span.value),
+            binding: match self.binding {
+                BindingName::IfBound => Binding::IfBound,
+                BindingName::Required => Binding::Required,
+            },
+        };
+        let policy = JwtPolicy {
+            claims,
+            algorithms: self.algorithms.iter().map(|algorithm| algorithm.value).collect(),
+            token_type: self.token_type.clone(),
+            token_bytes: self.token_bytes,
+        };
+        let verifier = match JwtVerifier::new(policy, crypto.clone()) {
+            Ok(verifier) => verifier,
+            Err(bad) => {
+                let setting = match bad {
+                    BadJwtPolicy::Claims(BadClaimConfig::Issuer) => "issuer",
+                    BadJwtPolicy::Claims(BadClaimConfig::Audiences) => "audiences",
+                    BadJwtPolicy::Claims(BadClaimConfig::Leeway) => "leeway",
+                    BadJwtPolicy::Claims(_) => "max_age",
+                    _ => "algorithms",
+                };
+                refuse(setting, bad.to_string());
+                return None;
+            }
+        };
+        let path = base.join(&self.jwks_file);
+        let keys = fs::read(&path)
+            .map_err(|error| format!("cannot read {}: {}", path.display(), error.kind()))
+            .and_then(|json| KeySet::from_json(&json).map_err(|bad| bad.to_string()));
+        match keys {
+            Ok(keys) => Some(JwtValidator::new(verifier, keys)),
+            Err(why) => {
+                refuse("jwks_file", why);
+                None
+            }
+        }
+    }
+}
+
+/// The SHA-256 of a key. Not shown: a weak key can be guessed from it.
+#[derive(Clone, Deserialize)]
+#[serde(from = "Text<Digest>")]
+struct Digest([u8; 32]);
+
+impl Parse for Digest {
+    const EXPECTED: &str = "a SHA-256 in 64 hexadecimal digits";
+
+    fn parse(text: &str) -> Result<Self, Option<String>> {
+        let mut digest = [0; 32];
+        let digits: Option<Vec<u8>> =
+            text.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect();
+        let digits = digits.filter(|digits| digits.len() == 64).ok_or(None)?;
+        for (byte, pair) in digest.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = pair.iter().fold(0, |byte, digit| byte << 4 | digit);
+        }
+        Ok(Self(digest))
+    }
+}
+
+impl From<Text<Self>> for Digest {
+    fn from(text: Text<Self>) -> Self {
+        text.value
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Digest(..)")
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("(not shown)")
+    }
+}

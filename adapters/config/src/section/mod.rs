@@ -1,0 +1,60 @@
+//! The sections of a file, each with what it becomes.
+
+mod access;
+mod authentication;
+mod cors;
+mod proxies;
+mod rate_limit;
+mod route;
+mod server;
+mod tls;
+mod who;
+
+use serde::{Deserialize, Serialize};
+use sinew_core::policy::Mode;
+
+pub(crate) use access::Access;
+pub(crate) use authentication::Authentication;
+pub(crate) use cors::Cors;
+pub(crate) use proxies::Proxies;
+pub(crate) use rate_limit::RateLimit;
+pub(crate) use route::{Route, apply_routes};
+pub(crate) use server::{Admin, Limits, Server, Timers};
+pub(crate) use tls::Tls;
+
+/// A whole file. A section that is not there leaves things as the program says.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct File {
+    pub(crate) server: Server,
+    pub(crate) limits: Limits,
+    pub(crate) timers: Timers,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) admin: Option<Admin>,
+    pub(crate) proxies: Option<Proxies>,
+    pub(crate) cors: Option<Cors>,
+    pub(crate) authentication: Option<Authentication>,
+    pub(crate) access: Option<Access>,
+    pub(crate) rate_limit: Option<RateLimit>,
+    pub(crate) route: Vec<Route>,
+}
+
+/// What becomes of the verdicts of a policy.
+#[derive(Clone, Copy, Default, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ModeName {
+    #[default]
+    Enforce,
+    Shadow,
+    Off,
+}
+
+impl From<ModeName> for Mode {
+    fn from(name: ModeName) -> Self {
+        match name {
+            ModeName::Enforce => Self::Enforce,
+            ModeName::Shadow => Self::Shadow,
+            ModeName::Off => Self::Off,
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! How many calls at once, found by trying.
+
+use core::fmt;
+
+/// Thousandths of a call.
+const ONE: u64 = 1_000;
+
+/// Calls after which the limit is looked at, if it is not above them.
+const ROUND: u32 = 10;
+
+/// Between which limits to look for the right one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ConcurrencyConfig {
+    /// The limit to begin with. Default 100.
+    pub initial: u32,
+    /// Never below; at least 1. Default 1.
+    pub min: u32,
+    /// Never above; at most 1,000,000. Default 1,000.
+    pub max: u32,
+}
+
+impl Default for ConcurrencyConfig {
+    fn default() -> Self {
+        Self { initial: 100, min: 1, max: 1_000 }
+    }
+}
+
+/// Why a [`ConcurrencyConfig`] makes no sense.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum BadConcurrency {
+    /// A limit of nothing lets nothing through, and finds nothing out.
+    ZeroMin,
+    /// The first limit is not between the lowest and the highest.
+    Initial,
+    /// More than can be counted.
+    Max,
+}
+
+impl ConcurrencyConfig {
+    /// Refuses what makes no sense.
+    pub fn check(&self) -> Result<(), BadConcurrency> {
+        if self.min == 0 {
+            return Err(BadConcurrency::ZeroMin);
+        }
+        if self.max > 1_000_000 {
+            return Err(BadConcurrency::Max);
+        }
+        if !(self.min..=self.max).contains(&self.initial) {
+            return Err(BadConcurrency::Initial);
+        }
+        Ok(())
+    }
+}
+
+/// The place of one call. Give it back with [`Concurrency::settle`] or [`Concurrency::release`]: a
+/// place that is lost is lost for ever.
+#[derive(Debug, PartialEq, Eq, Hash)]
+#[must_use]
+pub struct Place(());
+
+/// There are as many calls as there may be.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Full {
+    /// So many.
+    pub limit: u32,
+}
+
+/// How the destination bore a call.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Load {
+    /// It was answered, whatever the answer.
+    Borne,
+    /// It was too much: a 429, a 503 that refuses, or no answer in time.
+    Overload,
+}
+
+/// An adaptive limit of calls at once. It has no clock: it counts in rounds, of as many calls as may be
+/// there at once, ten at least.
+///
+/// After a round without overload in which the limit was reached, the limit grows by one. After one
+/// with, it shrinks by half of the share of calls that were too much: by half if all were, and by
+/// little if one was, so that a stray timeout costs nothing.
+/// <https://www.rfc-editor.org/rfc/rfc8257#section-3.3>
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Concurrency {
+    config: ConcurrencyConfig,
+    /// In thousandths.
+    limit: u64,
+    in_flight: u32,
+    /// Calls of this round that are over, and how many of them were too much.
+    settled: u32,
+    overloads: u32,
+    /// Whether the limit was reached in this round.
+    reached: bool,
+}
+
+impl Concurrency {
+    /// Nothing is there yet.
+    ///
+    /// # Errors
+    ///
+    /// See [`BadConcurrency`].
+    pub fn new(config: ConcurrencyConfig) -> Result<Self, BadConcurrency> {
+        config.check()?;
+        let limit = u64::from(config.initial) * ONE;
+        Ok(Self { config, limit, in_flight: 0, settled: 0, overloads: 0, reached: false })
+    }
+
+    /// Asks for a place.
+    ///
+    /// # Errors
+    ///
+    /// There is none.
+    pub fn acquire(&mut self) -> Result<Place, Full> {
+        let limit = self.limit();
+        if self.in_flight >= limit {
+            self.reached = true;
+            return Err(Full { limit });
+        }
+        self.in_flight += 1;
+        self.reached |= self.in_flight >= limit;
+        Ok(Place(()))
+    }
+
+    /// A call is over, and says something.
+    pub fn settle(&mut self, place: Place, load: Load) {
+        self.release(place);
+        self.settled += 1;
+        self.overloads += u32::from(load == Load::Overload);
+        if self.settled >= self.limit().max(ROUND) {
+            self.end_round();
+        }
+    }
+
+    /// A call is over, and says nothing: its caller gave it up, or it was never sent.
+    #[expect(clippy::needless_pass_by_value, reason = "a place is given back once")]
+    pub fn release(&mut self, place: Place) {
+        let Place(()) = place;
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// Calls at once, at most.
+    pub fn limit(&self) -> u32 {
+        u32::try_from(self.limit / ONE).unwrap_or(u32::MAX)
+    }
+
+    /// Calls that are there.
+    pub const fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    fn end_round(&mut self) {
+        let (settled, overloads) = (u64::from(self.settled), u64::from(self.overloads));
+        let limit = if overloads > 0 {
+            self.limit - self.limit * overloads / (2 * settled)
+        } else if self.reached {
+            self.limit + ONE
+        } else {
+            self.limit
+        };
+        let [min, max] = [self.config.min, self.config.max].map(|limit| u64::from(limit) * ONE);
+        self.limit = limit.clamp(min, max);
+        (self.settled, self.overloads, self.reached) = (0, 0, false);
+    }
+}
+
+impl fmt::Display for BadConcurrency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ZeroMin => "a limit of no calls at once lets nothing through",
+            Self::Initial => "the first limit of calls at once lies between the others",
+            Self::Max => "a limit of calls at once is at most 1,000,000",
+        })
+    }
+}
+
+impl core::error::Error for BadConcurrency {}

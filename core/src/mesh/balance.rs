@@ -1,0 +1,198 @@
+//! The less loaded one of two: power of two choices over peak-sensitive averages of latency.
+
+use core::fmt;
+use core::time::Duration;
+
+use crate::jitter::Jitter;
+use crate::time::Instant;
+
+/// Microseconds of an hour: no latency counts for more, and no age matters beyond.
+const HOUR: u64 = 3_600_000_000;
+
+/// How endpoints are compared.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct BalanceConfig {
+    /// After this time an observation counts about a third (1/e): 1 ms to 1 h. Default 10 s.
+    pub decay: Duration,
+    /// A new endpoint gets its full share only after this time; less than an hour. Default 10 s.
+    pub slow_start: Duration,
+    /// A failed attempt counts as one that took at least this long. Default 5 s.
+    pub penalty: Duration,
+    /// What a new endpoint is expected to take; at least 1 us. Default 30 ms.
+    pub expected: Duration,
+}
+
+impl Default for BalanceConfig {
+    fn default() -> Self {
+        Self {
+            decay: Duration::from_secs(10),
+            slow_start: Duration::from_secs(10),
+            penalty: Duration::from_secs(5),
+            expected: Duration::from_millis(30),
+        }
+    }
+}
+
+/// Why a [`BalanceConfig`] makes no sense.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum BadBalance {
+    /// What decays in less than a millisecond, or more than an hour.
+    Decay,
+    /// A start that takes an hour or more.
+    SlowStart,
+    /// An endpoint that takes no time.
+    ZeroExpected,
+}
+
+impl BalanceConfig {
+    /// Refuses what makes no sense.
+    pub fn check(&self) -> Result<(), BadBalance> {
+        let hour = Duration::from_micros(HOUR);
+        if !(Duration::from_millis(1)..=hour).contains(&self.decay) {
+            return Err(BadBalance::Decay);
+        }
+        if self.slow_start >= hour {
+            return Err(BadBalance::SlowStart);
+        }
+        if micros(self.expected) == 0 {
+            return Err(BadBalance::ZeroExpected);
+        }
+        Ok(())
+    }
+}
+
+/// What one endpoint costs: the average of its latencies, which rises to a peak at once and falls with
+/// time, times the attempts it would have.
+///
+/// <https://linkerd.io/2016/03/16/beyond-round-robin-load-balancing-for-latency/>
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PeakEwma {
+    config: BalanceConfig,
+    born: Instant,
+    /// Of the last observation.
+    at: Instant,
+    /// Microseconds, as they were then.
+    average: u64,
+}
+
+impl PeakEwma {
+    /// A new endpoint, with the defaults.
+    pub fn new(now: Instant) -> Self {
+        let config = BalanceConfig::default();
+        Self { config, born: now, at: now, average: micros(config.expected) }
+    }
+
+    /// A new endpoint.
+    ///
+    /// # Errors
+    ///
+    /// See [`BadBalance`].
+    pub fn with_config(now: Instant, config: BalanceConfig) -> Result<Self, BadBalance> {
+        config.check()?;
+        Ok(Self { config, born: now, at: now, average: micros(config.expected) })
+    }
+
+    /// An attempt was answered after this time.
+    pub fn observe(&mut self, now: Instant, latency: Duration) {
+        let sample = micros(latency);
+        self.average = if sample > self.average {
+            sample
+        } else {
+            let kept = self.kept(now);
+            (self.average * kept + sample * (ONE - kept)) / ONE
+        };
+        self.at = self.at.max(now);
+    }
+
+    /// An attempt failed after this time: those that fail fast must not look fast.
+    pub fn penalise(&mut self, now: Instant, latency: Duration) {
+        self.observe(now, latency.max(self.config.penalty));
+    }
+
+    /// The average now; what is not asked is forgotten, so that it is asked again.
+    pub fn latency(&self, now: Instant) -> Duration {
+        Duration::from_micros(self.average * self.kept(now) / ONE)
+    }
+
+    /// What one more attempt costs beside so many.
+    pub fn cost(&self, now: Instant, in_flight: u32) -> u64 {
+        let latency = (self.average * self.kept(now) / ONE).max(1);
+        let cost = latency.saturating_mul(u64::from(in_flight) + 1);
+        let start = micros(self.config.slow_start);
+        // From a tenth of its share to all of it.
+        let age = micros(now - self.born).max(start / 10);
+        if age >= start { cost } else { cost.saturating_mul(start) / age.max(1) }
+    }
+
+    /// What is left of the last observation, in parts of [`ONE`].
+    fn kept(&self, now: Instant) -> u64 {
+        decayed(micros(now - self.at), micros(self.config.decay))
+    }
+}
+
+/// The fixed point: 1.
+const ONE: u64 = 1 << 16;
+
+/// e^(-passed/decay) in parts of [`ONE`], without an exponential function, which differs between
+/// platforms: whole half lives by shifts, the rest by 2^-x = 1 - 0.6713 x + 0.1713 x^2, which is within
+/// 0.4 %.
+fn decayed(passed: u64, decay: u64) -> u64 {
+    // ln 2
+    let half_life = (decay * 45_426 / ONE).max(1);
+    let halves = passed / half_life;
+    if halves >= 32 {
+        return 0;
+    }
+    let x = (passed % half_life) * ONE / half_life;
+    let rest = ONE + 11_226 * x / ONE * x / ONE - 43_994 * x / ONE;
+    rest >> halves
+}
+
+/// At most an hour.
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX).min(HOUR)
+}
+
+/// Two at random, and the cheaper one of them: as good as looking at all, nearly, and no herd.
+///
+/// <https://doi.org/10.1109/71.963420>
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PowerOfTwo;
+
+impl PowerOfTwo {
+    /// Picks one of `len` candidates. Asks for two costs at most. `avoid` is picked only if there is no
+    /// other: the endpoint of an attempt that failed. `None`: there is no candidate.
+    pub fn pick(
+        len: usize,
+        avoid: Option<usize>,
+        cost: impl Fn(usize) -> u64,
+        jitter: &mut Jitter,
+    ) -> Option<usize> {
+        // One fewer to choose from; those from the avoided one on move up by one.
+        let avoid = avoid.filter(|at| *at < len && len > 1);
+        let len = len - usize::from(avoid.is_some());
+        let place = |at: usize| at + usize::from(avoid.is_some_and(|avoid| at >= avoid));
+        if len <= 1 {
+            return (len == 1).then(|| place(0));
+        }
+        let draw = |jitter: &mut Jitter, bound: usize| jitter.below(bound as u64) as usize;
+        let first = draw(jitter, len);
+        let other = draw(jitter, len - 1);
+        let second = other + usize::from(other >= first);
+        let (first, second) = (place(first), place(second));
+        Some(if cost(second) < cost(first) { second } else { first })
+    }
+}
+
+impl fmt::Display for BadBalance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Decay => "latencies decay within 1 ms to 1 h",
+            Self::SlowStart => "a slow start takes less than an hour",
+            Self::ZeroExpected => "a new endpoint is expected to take at least 1 us",
+        })
+    }
+}
+
+impl core::error::Error for BadBalance {}

@@ -1,0 +1,71 @@
+//! Counts of the last while.
+
+use core::time::Duration;
+
+use crate::time::Instant;
+
+/// Buckets of a window: it forgets a tenth at a time.
+pub(super) const BUCKETS: u64 = 10;
+
+/// `N` counters over a sliding window of ten buckets. What it counts is between nine and ten tenths of
+/// the window old at most. A clock that goes back adds to the newest bucket.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Window<const N: usize> {
+    /// Nanoseconds of a bucket, at least 1.
+    width: u64,
+    /// The number of the newest bucket since the origin of time.
+    newest: u64,
+    buckets: [[u32; N]; BUCKETS as usize],
+    sums: [u32; N],
+}
+
+impl<const N: usize> Window<N> {
+    pub(super) fn new(length: Duration) -> Self {
+        let nanos = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
+        Self {
+            width: (nanos / BUCKETS).max(1),
+            newest: 0,
+            buckets: [[0; N]; BUCKETS as usize],
+            sums: [0; N],
+        }
+    }
+
+    /// Adds one to each of these counters.
+    pub(super) fn add(&mut self, now: Instant, ones: [bool; N]) {
+        self.advance(now);
+        let Some(bucket) = self.buckets.get_mut((self.newest % BUCKETS) as usize) else { return };
+        for ((count, sum), one) in bucket.iter_mut().zip(&mut self.sums).zip(ones) {
+            // A sum that cannot grow any more must not lose what its buckets lose.
+            if one && *sum < u32::MAX {
+                *count += 1;
+                *sum += 1;
+            }
+        }
+    }
+
+    /// The counts of the window that ends now.
+    pub(super) fn sums(&mut self, now: Instant) -> [u32; N] {
+        self.advance(now);
+        self.sums
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        self.buckets = [[0; N]; BUCKETS as usize];
+        self.sums = [0; N];
+    }
+
+    fn advance(&mut self, now: Instant) {
+        let current = now.as_nanos() / self.width;
+        let passed = current.saturating_sub(self.newest).min(BUCKETS);
+        self.newest = self.newest.max(current);
+        for back in 0..passed {
+            let at = (self.newest - back) % BUCKETS;
+            let Some(bucket) = self.buckets.get_mut(at as usize) else { continue };
+            for (count, sum) in bucket.iter_mut().zip(&mut self.sums) {
+                *sum -= *count;
+                *count = 0;
+            }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The adaptive limit of calls at once.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use sinew_core::limit::{BadConcurrency, Concurrency, ConcurrencyConfig, Full, Load};
+
+fn limiter(initial: u32) -> Concurrency {
+    Concurrency::new(ConcurrencyConfig { initial, ..ConcurrencyConfig::default() }).unwrap()
+}
+
+/// Calls arrive as long as there are places; a destination bears so many at once.
+fn rounds(limiter: &mut Concurrency, bears: u32, rounds: u32) {
+    for _ in 0..rounds {
+        let places: Vec<_> = std::iter::from_fn(|| limiter.acquire().ok()).collect();
+        for (at, place) in (0..).zip(places) {
+            limiter.settle(place, if at < bears { Load::Borne } else { Load::Overload });
+        }
+    }
+}
+
+#[test]
+fn it_finds_what_a_destination_bears() {
+    for bears in [1, 5, 20, 80, 300] {
+        let mut limiter = limiter(100);
+        rounds(&mut limiter, bears, 2_000);
+        let limit = limiter.limit();
+        assert!((bears..=bears + bears / 10 + 2).contains(&limit), "{limit} for {bears}");
+    }
+}
+
+#[test]
+fn it_shrinks_by_half_of_the_share_that_was_too_much() {
+    for (bears, expected) in [(0, 50), (50, 75), (90, 95), (98, 99), (100, 101)] {
+        let mut limiter = limiter(100);
+        rounds(&mut limiter, bears, 1);
+        assert_eq!(limiter.limit(), expected);
+    }
+}
+
+#[test]
+fn it_never_closes_and_comes_back() {
+    let mut limiter = limiter(100);
+    rounds(&mut limiter, 0, 1_000);
+    assert_eq!(limiter.limit(), 1);
+    rounds(&mut limiter, 1_000, 2_000);
+    assert!(limiter.limit() >= 200, "{}", limiter.limit());
+}
+
+#[test]
+fn a_stray_timeout_costs_little() {
+    let mut limiter = limiter(100);
+    let mut call = 0_u32;
+    for _ in 0..1_000 {
+        let places: Vec<_> = std::iter::from_fn(|| limiter.acquire().ok()).collect();
+        for place in places {
+            call += 1;
+            limiter.settle(
+                place,
+                if call.is_multiple_of(1_000) { Load::Overload } else { Load::Borne },
+            );
+        }
+    }
+    assert!(limiter.limit() > 60, "{}", limiter.limit());
+}
+
+#[test]
+fn it_does_not_grow_unused() {
+    let mut limiter = limiter(100);
+    for _ in 0..100_000 {
+        let place = limiter.acquire().unwrap();
+        limiter.settle(place, Load::Borne);
+    }
+    assert_eq!(limiter.limit(), 100);
+}
+
+#[test]
+fn senseless_limits_are_refused() {
+    let config =
+        |initial, min, max| Concurrency::new(ConcurrencyConfig { initial, min, max }).err();
+    assert_eq!(config(1, 0, 1), Some(BadConcurrency::ZeroMin));
+    assert_eq!(config(1, 2, 3), Some(BadConcurrency::Initial));
+    assert_eq!(config(4, 2, 3), Some(BadConcurrency::Initial));
+    assert_eq!(config(1, 1, 1_000_001), Some(BadConcurrency::Max));
+    assert_eq!(config(1, 1, 1), None);
+}
+
+proptest! {
+    /// Places are counted, the limit stays within its bounds, and nobody is refused below it.
+    #[test]
+    fn places_are_counted(steps in vec(0u8..4, 0..2_000)) {
+        let config = ConcurrencyConfig { initial: 5, min: 2, max: 8 };
+        let mut limiter = Concurrency::new(config).unwrap();
+        let mut places = Vec::new();
+        for step in steps {
+            match (step, places.pop()) {
+                (0, place) => {
+                    places.extend(place);
+                    let limit = limiter.limit();
+                    match limiter.acquire() {
+                        Ok(place) => {
+                            prop_assert!(places.len() < limit as usize);
+                            places.push(place);
+                        }
+                        Err(full) => {
+                            prop_assert_eq!(full, Full { limit });
+                            prop_assert!(places.len() >= limit as usize);
+                        }
+                    }
+                }
+                (1, Some(place)) => limiter.settle(place, Load::Borne),
+                (2, Some(place)) => limiter.settle(place, Load::Overload),
+                (_, Some(place)) => limiter.release(place),
+                (_, None) => {}
+            }
+            prop_assert_eq!(limiter.in_flight() as usize, places.len());
+            prop_assert!((2..=8).contains(&limiter.limit()));
+        }
+    }
+}
