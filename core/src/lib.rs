@@ -12,7 +12,7 @@
 //! | [`error`] | whose fault, which status, how far the request got |
 //! | [`head`] | request and response heads, indexed over one block |
 //! | [`http1`] | HTTP/1.1, both roles |
-//! | [`client`] | what a client decides above one connection: the pool |
+//! | [`client`] | what a client decides above one connection: the pool, the dispatcher |
 //! | [`resilience`] | what a client does when things go wrong: retries, breakers, hedges, deadlines |
 //! | [`mesh`] | which of several endpoints a call is sent to |
 //! | [`jitter`] | spread from a seed |
@@ -128,6 +128,7 @@ pub mod reason;
 pub mod resilience;
 pub mod security;
 pub mod server;
+mod table;
 pub mod time;
 
 pub use error::Error;

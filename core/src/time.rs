@@ -103,6 +103,8 @@ pub enum Timer {
     Handshake,
     /// Client: a call waits for a connection of the pool.
     PoolWait,
+    /// Client: the deadline of a call, its next attempt, or the end of one.
+    Call,
     /// An open breaker lets probes through.
     BreakerOpen,
     /// A probe of a breaker was not settled.
@@ -130,6 +132,7 @@ impl Timer {
             Self::Continue => "100-continue",
             Self::Handshake => "TLS handshake",
             Self::PoolWait => "wait for a connection",
+            Self::Call => "call",
             Self::BreakerOpen => "breaker open",
             Self::ProbeLease => "probe lease",
             Self::KeyRefresh => "key refresh",

@@ -8,6 +8,7 @@
 mod concurrency;
 mod key;
 mod lease;
+mod priority;
 mod quota;
 mod rate_limiter;
 mod table;
@@ -18,6 +19,7 @@ pub use key::{KeyHash, KeyHasher};
 pub use lease::{
     Answer, Ask, AskId, BadLease, Basis, LeaseConfig, LeaseVerdict, Leases, Shortage, WithoutStore,
 };
+pub use priority::{PriorityQueue, Ticket};
 pub use quota::{BadQuota, Quota};
 pub use rate_limiter::{
     BadLimiter, Charge, Outcome, QuotaId, RateLimiter, RateLimiterConfig, Verdict,

@@ -1,11 +1,15 @@
 //! Every event and every reason.
 
+use core::time::Duration;
+
 use http::StatusCode;
 
+use crate::client::dispatcher::{Endpoint, Outcome};
 use crate::error::Error;
 use crate::limit::{QuotaId, Verdict};
 use crate::machine::CloseReason;
 use crate::policy::Refused;
+use crate::resilience::{Change, NoRetry};
 use crate::security::{AccessVerdict, CorsKind, CorsReason, CredentialVerdict};
 
 /// One decision of a machine. No strings: every reason is an enum.
@@ -95,6 +99,47 @@ pub enum Event {
         exchange: u64,
         /// Which one, why, and whether that was enforced.
         refused: Refused,
+    },
+    /// An attempt of a call was sent to an endpoint (client).
+    AttemptSent {
+        /// The call, by the embedder's name.
+        token: u64,
+        /// Which attempt, counted from 1.
+        attempt: u8,
+        /// To whom.
+        endpoint: Endpoint,
+    },
+    /// A call is tried again (client).
+    RetryScheduled {
+        /// The call, by the embedder's name.
+        token: u64,
+        /// Attempts that were made.
+        attempts: u8,
+        /// After this wait.
+        after: Duration,
+    },
+    /// A call is not tried again, although its last attempt failed (client).
+    RetryRefused {
+        /// The call, by the embedder's name.
+        token: u64,
+        /// Why.
+        why: NoRetry,
+    },
+    /// A call is over (client).
+    CallEnded {
+        /// The call, by the embedder's name.
+        token: u64,
+        /// How it ended.
+        outcome: Outcome,
+        /// How many attempts were made.
+        attempts: u8,
+    },
+    /// The breaker of an endpoint changed (client).
+    Breaker {
+        /// Whose.
+        endpoint: Endpoint,
+        /// To what, and why.
+        change: Change,
     },
     /// The log overflowed: this many events were dropped since the last one drained.
     Lost(u64),

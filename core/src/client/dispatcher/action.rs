@@ -1,0 +1,246 @@
+//! What goes into a [`Dispatcher`](super::Dispatcher), and what comes out: plain values, so that a
+//! recording, a replay and a simulation are wrappers and not rewrites.
+
+use core::time::Duration;
+
+use http::StatusCode;
+
+use crate::error::{Delivery, Fault, Phase};
+use crate::policy::Priority;
+use crate::resilience::{NoRetry, OpenReason, Replay, RetryPolicy, Safety};
+use crate::table::Key;
+use crate::time::Instant;
+
+/// A call, from [`start`](super::Dispatcher::start) to its [`Action::Complete`]. Stale afterwards.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct CallId(pub(super) Key);
+
+/// One attempt of a call on one connection: what is sent, cancelled, answered and blamed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ExchangeId(pub(super) Key);
+
+/// A connection, from [`Action::Dial`] to its end.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ConnectionId(pub(super) Key);
+
+impl CallId {
+    /// An id that no call has: every input about it changes nothing.
+    pub const NONE: Self = Self(Key::NOBODY);
+}
+
+impl ConnectionId {
+    /// The place in a table of connections; below the highest number ever open at once.
+    pub fn index(self) -> usize {
+        self.0.index as usize
+    }
+}
+
+/// Where one instance of the destination is: a number that the embedder gives to its address.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Endpoint(pub u64);
+
+/// What is to be known of a call before it starts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct CallSpec {
+    /// The embedder's name for it; comes back in every action about it.
+    pub token: u64,
+    /// Over all attempts.
+    pub deadline: Instant,
+    /// What the deadline covers.
+    pub covers: Covers,
+    /// What happens if it is processed twice.
+    pub safety: Safety,
+    /// Who is served first where not all can be.
+    pub priority: Priority,
+    /// Whether it may be sent twice at a time, where the policy has hedges. Only calls that are
+    /// [repeatable](Safety::is_repeatable) ever are.
+    pub hedge: bool,
+    /// Its own rules, instead of the destination's. The budget is the destination's always.
+    pub retry: Option<RetryPolicy>,
+}
+
+/// How far the deadline of a call reaches.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
+pub enum Covers {
+    /// To the head of the answer; who streams a body has other timers.
+    #[default]
+    Head,
+    /// To the last byte of the answer.
+    Body,
+}
+
+/// What the head of an answer says.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct HeadFacts {
+    /// Its status.
+    pub status: StatusCode,
+    /// What it says about how far the request got.
+    pub delivery: Delivery,
+    /// How long it asks to wait.
+    pub retry_after: Option<Duration>,
+    /// Whether the request could be sent once more.
+    pub replay: Replay,
+}
+
+/// What becomes of an answer.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[must_use]
+pub enum HeadVerdict {
+    /// It is the answer of the call.
+    Deliver,
+    /// Another attempt follows, or another answer was faster. The exchange is still to be ended, with
+    /// [`finished`](super::Dispatcher::finished): drained, if that is cheap, or closed.
+    Discard,
+}
+
+/// Whether a connection can carry another exchange.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Reuse {
+    /// It is clean.
+    Keep,
+    /// It is gone, or to be closed by the embedder.
+    Close,
+}
+
+/// How an attempt failed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Failure {
+    /// How far the request got.
+    pub delivery: Delivery,
+    /// Where it failed.
+    pub phase: Phase,
+    /// Whose fault it was; what is [local](Fault::Local) is not tried again.
+    pub fault: Fault,
+}
+
+/// Why a call was not let through.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// There is no endpoint.
+    NoEndpoint,
+    /// No breaker lets a call through.
+    Breaker {
+        /// Why.
+        why: OpenReason,
+        /// When it is worth asking again, if somebody knows.
+        until: Option<Instant>,
+    },
+    /// As many calls are on their way as the destination has proved to bear.
+    Admission,
+    /// Too many calls wait for a connection.
+    PoolFull,
+    /// Too many calls.
+    TooManyCalls,
+    /// No calls are taken any more.
+    Draining,
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Outcome {
+    /// Its answer was delivered, to the end.
+    Done,
+    /// The last attempt failed, and there is no other.
+    Failed {
+        /// How.
+        failure: Failure,
+        /// Why there is no other.
+        why: NoRetry,
+    },
+    /// It was not let through.
+    Refused(Refusal),
+    /// Its deadline came in this phase.
+    TimedOut(Phase),
+}
+
+/// Why an exchange is given up.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Cut {
+    /// The call's deadline.
+    Deadline,
+    /// The attempt's own.
+    AttemptTimeout,
+    /// Another attempt of the same call was faster.
+    HedgeLost,
+}
+
+/// Why a connection is to be closed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Retire {
+    /// Nobody used it for long enough.
+    Idle,
+    /// It is too old, or was used often enough.
+    Aged,
+    /// Its place is needed for another endpoint.
+    Evicted,
+    /// The breaker of its endpoint opened.
+    BreakerOpened,
+    /// Its endpoint is no more.
+    EndpointRetired,
+    /// It could not be opened in time.
+    ConnectTimeout,
+    /// Its exchange is given up.
+    Cut(Cut),
+    /// No calls are taken any more.
+    Draining,
+}
+
+/// What the embedder is to do, in this order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Open a connection, and say [`connected`](super::Dispatcher::connected) or
+    /// [`dial_failed`](super::Dispatcher::dial_failed).
+    Dial {
+        /// Its name.
+        connection: ConnectionId,
+        /// To whom.
+        endpoint: Endpoint,
+        /// After that it is of no use.
+        by: Instant,
+    },
+    /// Send the request of a call.
+    Send {
+        /// Whose.
+        token: u64,
+        /// The name of this attempt.
+        exchange: ExchangeId,
+        /// On this connection.
+        connection: ConnectionId,
+        /// Which attempt it is, counted from 1.
+        attempt: u8,
+        /// Nothing was sent on the connection yet. Else look for what came while it was idle.
+        first_use: bool,
+    },
+    /// Give up one exchange of a connection that carries several. It is over for the dispatcher.
+    Reset {
+        /// Whose.
+        token: u64,
+        /// Which.
+        exchange: ExchangeId,
+        /// On this connection.
+        connection: ConnectionId,
+        /// Why.
+        why: Cut,
+    },
+    /// Close a connection, or stop opening it. Its place under the caps is given away already: an
+    /// embedder that is slow to close may exceed them for a moment.
+    Close {
+        /// Which.
+        connection: ConnectionId,
+        /// Why.
+        why: Retire,
+    },
+    /// The call is over: exactly once for each call that is not abandoned, and after everything else
+    /// about it.
+    Complete {
+        /// Whose.
+        token: u64,
+        /// How it ended.
+        outcome: Outcome,
+        /// How far the request got, over all attempts.
+        delivery: Delivery,
+        /// How many attempts were made.
+        attempts: u8,
+    },
+}

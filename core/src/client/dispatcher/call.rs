@@ -1,0 +1,132 @@
+//! What is known of a call, of one attempt of it, and of an endpoint.
+
+use super::action::{CallSpec, Covers, Endpoint, Failure};
+use super::slots::Share;
+use crate::error::{Delivery, Phase};
+use crate::limit::Ticket;
+use crate::mesh::PeakEwma;
+use crate::resilience::{Breaker, Epoch, Permit};
+use crate::table::Key;
+use crate::time::Instant;
+
+/// Two attempts of a call may be on their way at once.
+pub(super) const LANES: usize = 2;
+
+/// Where one of the attempts of a call is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Lane {
+    Empty,
+    /// It waits for a connection.
+    Queued(Ticket),
+    /// It is an exchange.
+    Sent(Key),
+    /// It waits until it may try again, and holds nothing.
+    BackOff(Instant),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    pub(super) spec: CallSpec,
+    pub(super) lanes: [Lane; LANES],
+    /// Attempts that were made.
+    pub(super) attempts: u8,
+    /// Kept connections that proved dead before anything was sent on them.
+    pub(super) stale: u8,
+    /// The head was given to the caller.
+    pub(super) delivered: bool,
+    /// When a second attempt is sent beside the first.
+    pub(super) hedge_at: Option<Instant>,
+    /// How far the request got, over all attempts.
+    pub(super) delivery: Delivery,
+    /// The endpoint that failed last: another one is preferred.
+    pub(super) avoid: Option<Key>,
+}
+
+impl Call {
+    pub(super) fn new(spec: CallSpec) -> Self {
+        Self {
+            spec,
+            lanes: [Lane::Empty; LANES],
+            attempts: 0,
+            stale: 0,
+            delivered: false,
+            hedge_at: None,
+            delivery: Delivery::NotSent,
+            avoid: None,
+        }
+    }
+
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.lanes.iter().all(|lane| *lane == Lane::Empty)
+    }
+
+    /// The lane that carries this exchange.
+    pub(super) fn lane_of(&self, exchange: Key) -> Option<usize> {
+        self.lanes.iter().position(|lane| *lane == Lane::Sent(exchange))
+    }
+
+    /// The deadline, while it applies.
+    pub(super) fn deadline(&self) -> Instant {
+        match self.spec.covers {
+            Covers::Head if self.delivered => Instant::MAX,
+            Covers::Head | Covers::Body => self.spec.deadline,
+        }
+    }
+
+    /// Where it is, for whoever asks why it took so long.
+    pub(super) fn phase(&self) -> Phase {
+        let sent = self.lanes.iter().any(|lane| matches!(lane, Lane::Sent(_)));
+        if self.delivered {
+            Phase::ResponseBody
+        } else if sent {
+            Phase::ResponseHead
+        } else {
+            Phase::Pool
+        }
+    }
+
+    pub(super) fn note(&mut self, failure: Failure) {
+        self.delivery = further(self.delivery, failure.delivery);
+    }
+}
+
+/// What two attempts together say: the less harmless of the two.
+pub(super) fn further(a: Delivery, b: Delivery) -> Delivery {
+    let harm = |delivery| match delivery {
+        Delivery::NotSent => 0,
+        Delivery::Refused => 1,
+        Delivery::MaybeProcessed => 2,
+        Delivery::Processed => 3,
+    };
+    if harm(b) > harm(a) { b } else { a }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Exchange {
+    /// `None`: its answer is discarded, nobody waits for it.
+    pub(super) call: Option<Key>,
+    pub(super) connection: Key,
+    pub(super) endpoint: Key,
+    /// Until the head is here; `None` where the breaker is not enforced.
+    pub(super) permit: Option<Permit>,
+    /// That of the permit, for what fails later.
+    pub(super) epoch: Option<Epoch>,
+    pub(super) sent_at: Instant,
+    /// The head must be here by then.
+    pub(super) by: Instant,
+    /// Nothing had been sent on the connection before.
+    pub(super) first_use: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Instance {
+    pub(super) endpoint: Endpoint,
+    pub(super) share: Share,
+    pub(super) in_flight: u32,
+    pub(super) breaker: Breaker,
+    pub(super) latency: PeakEwma,
+    /// Where it stands in the list of those that may be asked.
+    pub(super) ready_at: Option<u32>,
+    /// It is no longer part of the destination, and goes with its last connection.
+    pub(super) retired: bool,
+}

@@ -1,0 +1,494 @@
+//! All calls to one destination, as one machine: which endpoint, which connection, whether again.
+//!
+//! Inputs say what happened; [`poll_event`](Machine::poll_event) says what to [do](Action). Drain it
+//! after every input. Nothing here waits: [`deadline`](Machine::deadline) says when to come back. Ids
+//! that are stale or foreign change nothing, so a driver and its dispatcher can never disagree for
+//! long.
+//!
+//! An exchange that was handed out with [`Action::Send`] is given back once: with
+//! [`finished`](Dispatcher::finished) or [`failed`](Dispatcher::failed), or with its call by
+//! [`abandon`](Dispatcher::abandon), unless [`Action::Reset`] or [`Action::Close`] took it away.
+
+mod action;
+mod call;
+mod explain;
+mod place;
+mod policy;
+mod slots;
+mod verdict;
+
+#[cfg(test)]
+mod tests;
+
+use core::convert::Infallible;
+use std::collections::VecDeque;
+
+use crate::error::{Delivery, Fault, Phase};
+use crate::jitter::Jitter;
+use crate::limit::PriorityQueue;
+use crate::machine::Machine;
+use crate::mesh::PeakEwma;
+use crate::observe::{Event, Log};
+use crate::resilience::{Breaker, Budget, Forced};
+use crate::table::{Key, Slab, Timers};
+use crate::time::{Deadline, Instant, Timer};
+
+use call::{Call, Exchange, Instance, Lane};
+use slots::{Slots, State};
+
+pub use action::{
+    Action, CallId, CallSpec, ConnectionId, Covers, Cut, Endpoint, ExchangeId, Failure, HeadFacts,
+    HeadVerdict, Outcome, Refusal, Retire, Reuse,
+};
+pub use explain::{CallExplanation, EndpointExplanation, Explanation};
+pub use policy::{BadPolicy, Policy, PoolPolicy};
+
+/// All calls to one destination.
+///
+/// Its tables are bounded by the [caps](PoolPolicy) of its policy and by the number of endpoints.
+#[derive(Debug)]
+pub struct Dispatcher {
+    policy: Policy,
+    calls: Slab<Call>,
+    call_timers: Timers,
+    exchanges: Slab<Exchange>,
+    slots: Slots,
+    instances: Slab<Instance>,
+    instance_timers: Timers,
+    /// Those that a call may be sent to.
+    ready: Vec<Key>,
+    /// Calls that wait for a connection, with the lane that does.
+    queue: PriorityQueue<(Key, usize)>,
+    budget: Budget,
+    version: u64,
+    draining: bool,
+    actions: VecDeque<Action>,
+    log: Log,
+    jitter: Jitter,
+}
+
+impl Dispatcher {
+    /// A dispatcher without endpoints. `seed` spreads what must not happen at the same time elsewhere,
+    /// nothing else.
+    ///
+    /// # Errors
+    ///
+    /// See [`BadPolicy`].
+    pub fn new(policy: Policy, seed: u64) -> Result<Self, BadPolicy> {
+        policy.check()?;
+        let budget = Budget::new(policy.budget).map_err(BadPolicy::Budget)?;
+        Ok(Self {
+            policy,
+            calls: Slab::new(),
+            call_timers: Timers::new(),
+            exchanges: Slab::new(),
+            slots: Slots::new(),
+            instances: Slab::new(),
+            instance_timers: Timers::new(),
+            ready: Vec::new(),
+            queue: PriorityQueue::new(policy.pool.max_pending as usize),
+            budget,
+            version: 0,
+            draining: false,
+            actions: VecDeque::new(),
+            log: Log::new(),
+            jitter: Jitter::new(seed),
+        })
+    }
+
+    /// Starts or stops keeping decisions for [`poll_observed`](Machine::poll_observed).
+    pub fn observe(&mut self, enabled: bool) {
+        self.log.enable(enabled);
+    }
+
+    /// Makes a call. It never fails: what is refused is told as [`Action::Complete`].
+    pub fn start(&mut self, now: Instant, spec: CallSpec) -> CallId {
+        self.handle_timeout(now);
+        self.budget.call(now);
+        let refusal = if self.draining {
+            Some(Outcome::Refused(Refusal::Draining))
+        } else if spec.deadline <= now {
+            Some(Outcome::TimedOut(Phase::Pool))
+        } else if self.calls.len() >= self.policy.pool.max_calls as usize {
+            Some(Outcome::Refused(Refusal::TooManyCalls))
+        } else {
+            None
+        };
+        let call = self.calls.insert(Call::new(spec));
+        match refusal {
+            Some(outcome) => self.complete(call, outcome),
+            None => {
+                self.call_timers.arm(call.index, spec.deadline);
+                self.attempt(now, call, 0);
+                self.pump(now);
+            }
+        }
+        CallId(call)
+    }
+
+    /// The caller does not want the answer any more. Its exchanges are over; what becomes of their
+    /// connections says `reuse`: [`Keep`](Reuse::Keep) only where nothing of them was sent.
+    pub fn abandon(&mut self, now: Instant, call: CallId, reuse: Reuse) {
+        self.handle_timeout(now);
+        let CallId(key) = call;
+        let Some(call) = self.calls.remove(key) else { return };
+        for lane in call.lanes {
+            match lane {
+                Lane::Queued(ticket) => {
+                    self.queue.remove(ticket);
+                }
+                Lane::Sent(exchange) => {
+                    let connection = self.exchanges.get(exchange).map(|ended| ended.connection);
+                    self.end_exchange(now, exchange, reuse);
+                    if let Some(connection) = connection {
+                        self.hand_on(now, connection);
+                    }
+                }
+                Lane::Empty | Lane::BackOff(_) => {}
+            }
+        }
+        self.pump(now);
+    }
+
+    /// A connection is open and can carry `capacity` exchanges at once: 1, a pipelining depth, a
+    /// setting of HTTP/2.
+    pub fn connected(&mut self, now: Instant, connection: ConnectionId, capacity: u32) {
+        self.handle_timeout(now);
+        let ConnectionId(key) = connection;
+        let Self { slots, policy, jitter, .. } = self;
+        if slots.open(now, key, capacity, &policy.pool, jitter) {
+            self.offer(now, key);
+            self.pump(now);
+        }
+    }
+
+    /// A connection can carry more or fewer exchanges at once from now on. At least 1.
+    pub fn set_capacity(&mut self, now: Instant, connection: ConnectionId, capacity: u32) {
+        self.handle_timeout(now);
+        let Some(slot) = self.slots.get_mut(connection.0) else { return };
+        if slot.state == State::Dialing {
+            return;
+        }
+        slot.capacity = capacity.max(1);
+        let endpoint = slot.endpoint;
+        if let Some(instance) = self.instances.get_mut(endpoint) {
+            self.slots.list(now, connection.0, &mut instance.share, &self.policy.pool);
+        }
+        self.pump(now);
+    }
+
+    /// A connection could not be opened.
+    pub fn dial_failed(&mut self, now: Instant, connection: ConnectionId, failure: Failure) {
+        self.handle_timeout(now);
+        if self.slots.get(connection.0).is_some_and(|slot| slot.state == State::Dialing) {
+            self.undo_dial(now, connection.0, failure);
+            self.pump(now);
+        }
+    }
+
+    /// A connection is to carry nothing new: its peer said so, or closed it. An idle one is over with
+    /// that; the embedder closes it.
+    pub fn retire(&mut self, now: Instant, connection: ConnectionId) {
+        self.handle_timeout(now);
+        let ConnectionId(key) = connection;
+        let Some(slot) = self.slots.get(key) else { return };
+        let endpoint = slot.endpoint;
+        if slot.state == State::Dialing || slot.used == 0 {
+            self.forget_connection(now, key);
+        } else if let Some(instance) = self.instances.get_mut(endpoint) {
+            self.slots.retire(key, &mut instance.share);
+        }
+        self.pump(now);
+    }
+
+    /// The endpoints of the destination, all of them. Connections to those that are not among them
+    /// any more finish what they carry. A `version` that is not above the last one changes nothing.
+    pub fn update_endpoints(&mut self, now: Instant, version: u64, endpoints: &[Endpoint]) {
+        self.handle_timeout(now);
+        if version <= self.version {
+            return;
+        }
+        self.version = version;
+        let known: Vec<(Key, Endpoint)> = self
+            .instances
+            .iter()
+            .filter(|(_, instance)| !instance.retired)
+            .map(|(key, instance)| (key, instance.endpoint))
+            .collect();
+        for (key, endpoint) in &known {
+            if !endpoints.contains(endpoint) {
+                self.retire_endpoint(now, *key);
+            }
+        }
+        for (at, endpoint) in endpoints.iter().enumerate() {
+            let is_known = known.iter().any(|(_, known)| known == endpoint)
+                || endpoints.iter().take(at).any(|earlier| earlier == endpoint);
+            if !is_known {
+                self.add_endpoint(now, *endpoint);
+            }
+        }
+        self.pump(now);
+    }
+
+    /// Wants the breaker of an endpoint open or closed, whatever it finds; `None` leaves it to itself.
+    pub fn force_breaker(&mut self, now: Instant, endpoint: Endpoint, forced: Option<Forced>) {
+        self.handle_timeout(now);
+        let found = self.instances.iter().find(|(_, instance)| instance.endpoint == endpoint);
+        let Some(key) = found.map(|(key, _)| key) else { return };
+        if let Some(instance) = self.instances.get_mut(key) {
+            instance.breaker.force(forced);
+        }
+        self.refresh(now, key);
+        if forced == Some(Forced::Open) {
+            self.close_idle(now, key, Retire::BreakerOpened);
+        }
+        self.pump(now);
+    }
+
+    /// Takes no more calls. Those that are here go on; connections close as they fall idle.
+    pub fn drain(&mut self, now: Instant) {
+        self.handle_timeout(now);
+        self.draining = true;
+        while let Some(key) = self.slots.oldest_idle() {
+            self.close(now, key, Retire::Draining);
+        }
+    }
+
+    /// Calls that are not over.
+    pub fn calls(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Exchanges that are not over; more than there are calls for while answers are discarded.
+    pub fn exchanges(&self) -> usize {
+        self.exchanges.len()
+    }
+
+    /// Connections, those being dialled included.
+    pub fn connections(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Connections that carry nothing.
+    pub fn idle_connections(&self) -> usize {
+        self.slots.idle_len()
+    }
+
+    /// Calls that wait for a connection.
+    pub fn pending(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// What it was built from.
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    fn add_endpoint(&mut self, now: Instant, endpoint: Endpoint) {
+        let seed = self.jitter.draw();
+        // The configuration was checked when the dispatcher was built.
+        let Ok(breaker) = Breaker::new(self.policy.breaker, seed) else { return };
+        let key = self.instances.insert(Instance {
+            endpoint,
+            share: slots::Share::EMPTY,
+            in_flight: 0,
+            breaker,
+            latency: PeakEwma::new(now),
+            ready_at: None,
+            retired: false,
+        });
+        self.refresh(now, key);
+    }
+
+    fn retire_endpoint(&mut self, now: Instant, key: Key) {
+        if let Some(instance) = self.instances.get_mut(key) {
+            instance.retired = true;
+        }
+        self.refresh(now, key);
+        let theirs: Vec<Key> = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| slot.endpoint == key)
+            .map(|(connection, _)| connection)
+            .collect();
+        for connection in theirs {
+            let Some(slot) = self.slots.get(connection) else { continue };
+            if slot.state == State::Dialing || slot.used == 0 {
+                self.close(now, connection, Retire::EndpointRetired);
+            } else if let Some(instance) = self.instances.get_mut(key) {
+                self.slots.retire(connection, &mut instance.share);
+            }
+        }
+        self.forget_endpoint(key);
+    }
+
+    /// An endpoint that is no longer part of the destination goes with its last connection.
+    fn forget_endpoint(&mut self, key: Key) {
+        let over = |instance: &Instance| instance.retired && instance.share.connections == 0;
+        if self.instances.get(key).is_some_and(over) {
+            self.instances.remove(key);
+        }
+    }
+
+    /// The call is over. Whatever it holds is given back first.
+    fn complete(&mut self, key: Key, outcome: Outcome) {
+        let Some(call) = self.calls.remove(key) else { return };
+        debug_assert!(call.is_at_rest(), "a call that is over holds nothing");
+        let delivery = match outcome {
+            Outcome::Done => Delivery::Processed,
+            Outcome::Failed { .. } | Outcome::Refused(_) | Outcome::TimedOut(_) => call.delivery,
+        };
+        let (token, attempts) = (call.spec.token, call.attempts);
+        self.actions.push_back(Action::Complete { token, outcome, delivery, attempts });
+        self.log.record(Event::CallEnded { token, outcome, attempts });
+    }
+
+    /// What is due for the call at this place.
+    fn call_due(&mut self, now: Instant, place: u32) {
+        let Some(key) = self.calls.key_at(place) else { return };
+        let Some(call) = self.calls.get(key) else { return };
+        if call.deadline() <= now {
+            self.time_out(now, key);
+            return;
+        }
+        for lane in 0..call::LANES {
+            let Some(call) = self.calls.get_mut(key) else { return };
+            match call.lanes.get(lane).copied() {
+                Some(Lane::BackOff(until)) if until <= now => {
+                    self.vacate_lane(key, lane);
+                    self.attempt(now, key, lane);
+                }
+                Some(Lane::Sent(exchange)) => {
+                    let late = |exchange: &Exchange| exchange.by <= now;
+                    if !call.delivered && self.exchanges.get(exchange).is_some_and(late) {
+                        self.cut_late(now, key, lane, exchange);
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.rearm_call(key);
+    }
+
+    /// The call's timer for whatever is due next.
+    fn rearm_call(&mut self, key: Key) {
+        let Some(call) = self.calls.get(key) else { return };
+        let mut next = call.deadline();
+        for lane in call.lanes {
+            match lane {
+                Lane::BackOff(until) => next = next.min(until),
+                Lane::Sent(exchange) if !call.delivered => {
+                    let by = self.exchanges.get(exchange).map_or(Instant::MAX, |e| e.by);
+                    next = next.min(by);
+                }
+                _ => {}
+            }
+        }
+        self.call_timers.arm(key.index, next.min(call.hedge_at.unwrap_or(Instant::MAX)));
+    }
+
+    /// The deadline of the call.
+    fn time_out(&mut self, now: Instant, key: Key) {
+        let Some(call) = self.calls.get(key) else { return };
+        let (phase, lanes, delivered) = (call.phase(), call.lanes, call.delivered);
+        for (at, lane) in lanes.into_iter().enumerate() {
+            self.vacate_lane(key, at);
+            match lane {
+                Lane::Queued(ticket) => {
+                    self.queue.remove(ticket);
+                }
+                Lane::Sent(exchange) => {
+                    if !delivered {
+                        let failure = Failure {
+                            delivery: Delivery::MaybeProcessed,
+                            phase: Phase::ResponseHead,
+                            fault: Fault::Peer,
+                        };
+                        self.blame(now, exchange, failure.fault);
+                        if let Some(call) = self.calls.get_mut(key) {
+                            call.note(failure);
+                        }
+                    }
+                    self.cut(now, exchange, Cut::Deadline);
+                }
+                Lane::Empty | Lane::BackOff(_) => {}
+            }
+        }
+        self.complete(key, Outcome::TimedOut(phase));
+    }
+
+    /// What is due for the connection at this place.
+    fn slot_due(&mut self, now: Instant, place: u32) {
+        match self.slots.due(now, place) {
+            Some((key, State::Dialing)) => {
+                let failure = Failure {
+                    delivery: Delivery::NotSent,
+                    phase: Phase::Connect,
+                    fault: Fault::Network,
+                };
+                self.actions.push_back(Action::Close {
+                    connection: ConnectionId(key),
+                    why: Retire::ConnectTimeout,
+                });
+                self.undo_dial(now, key, failure);
+            }
+            Some((key, _)) => self.close(now, key, Retire::Idle),
+            None => {}
+        }
+    }
+}
+
+impl Machine for Dispatcher {
+    type Event = Action;
+    type Error = Infallible;
+
+    fn poll_event(&mut self, now: Instant) -> Result<Option<Action>, Infallible> {
+        self.handle_timeout(now);
+        while let Some(action) = self.actions.pop_front() {
+            // A call may have ended between the decision and now.
+            let stale = match action {
+                Action::Send { exchange, .. } => self.exchanges.get(exchange.0).is_none(),
+                Action::Dial { connection, .. } => self.slots.get(connection.0).is_none(),
+                _ => false,
+            };
+            if !stale {
+                return Ok(Some(action));
+            }
+        }
+        Ok(None)
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        let due = |timers: &Timers| timers.first().is_some_and(|first| first <= now);
+        if !due(&self.call_timers) && !due(&self.slots.timers) && !due(&self.instance_timers) {
+            return;
+        }
+        loop {
+            if let Some(place) = self.instance_timers.pop_due(now) {
+                if let Some(key) = self.instances.key_at(place) {
+                    self.refresh(now, key);
+                }
+            } else if let Some(place) = self.slots.timers.pop_due(now) {
+                self.slot_due(now, place);
+            } else if let Some(place) = self.call_timers.pop_due(now) {
+                self.call_due(now, place);
+            } else {
+                break;
+            }
+        }
+        self.pump(now);
+    }
+
+    /// Early at times: what was due then may be settled since.
+    fn deadline(&self) -> Option<Deadline> {
+        let timer = |timers: &Timers, why| timers.first().map(|at| Deadline { at, why });
+        let calls = timer(&self.call_timers, Timer::Call);
+        let slots = timer(&self.slots.timers, Timer::Idle);
+        let instances = timer(&self.instance_timers, Timer::BreakerOpen);
+        Deadline::earlier(Deadline::earlier(calls, slots), instances)
+    }
+
+    fn poll_observed(&mut self) -> Option<Event> {
+        self.log.pop()
+    }
+}

@@ -1,0 +1,404 @@
+//! Where attempts go: which endpoint, which connection, or the queue.
+//!
+//! Waiting is late-bound: who waits belongs to no endpoint, and takes the first connection that can
+//! carry it. Connections being dialled are counted, not owned: while as many are coming as calls
+//! wait, nothing else is to be done for them.
+
+use super::Dispatcher;
+use super::action::{
+    Action, ConnectionId, Cut, ExchangeId, Failure, Outcome, Refusal, Retire, Reuse,
+};
+use super::call::{Exchange, Instance, Lane};
+use super::slots::State;
+use crate::mesh::PowerOfTwo;
+use crate::observe::Event;
+use crate::resilience::{Attempt, BreakerState, Change, OpenReason, Permit};
+use crate::table::Key;
+use crate::time::Instant;
+
+impl Dispatcher {
+    /// Makes an attempt of the call, on this lane. Call [`pump`](Self::pump) afterwards.
+    pub(super) fn attempt(&mut self, now: Instant, key: Key, lane: usize) {
+        let Some(call) = self.calls.get(key) else { return };
+        let (avoid, priority) = (call.avoid, call.spec.priority);
+        if self.ready.is_empty() {
+            let refusal = self.nobody_ready();
+            self.unplaced(key, lane, refusal);
+            return;
+        }
+        // Nobody overtakes those who wait.
+        if self.queue.is_empty()
+            && let Some(endpoint) = self.pick(now, avoid)
+            && let Some(connection) = self.available_at(endpoint)
+            && let Some(permit) = self.permit(now, endpoint)
+        {
+            self.bind(now, key, lane, connection, permit);
+            return;
+        }
+        match self.queue.push(priority, (key, lane)) {
+            Ok(ticket) => self.set_lane(key, lane, Lane::Queued(ticket)),
+            Err(_) => self.unplaced(key, lane, Refusal::PoolFull),
+        }
+    }
+
+    /// Serves those who wait, as far as it goes, and dials for those that no connection is coming for.
+    pub(super) fn pump(&mut self, now: Instant) {
+        while self.queue.len() > self.slots.dialing {
+            let avoid = self.queue.peek().and_then(|(key, _)| self.calls.get(*key)?.avoid);
+            let Some(picked) = self.pick(now, avoid) else { break };
+            let serves = |at: &Self, key| at.available_at(key).is_some() || at.can_dial(key);
+            let endpoint = if serves(self, picked) {
+                picked
+            } else {
+                // Rare: the caps are reached. Any endpoint that can take the call is fine then.
+                match self.ready.iter().copied().find(|key| serves(self, *key)) {
+                    Some(other) => other,
+                    None => return,
+                }
+            };
+            // The list of the ready ones is right: whoever is on it lets calls through.
+            let Some(permit) = self.permit(now, endpoint) else { continue };
+            match self.available_at(endpoint) {
+                Some(connection) => self.serve(now, connection, permit),
+                None => self.dial(now, endpoint, permit),
+            }
+        }
+        // Nobody will come for them: no breaker lets anyone through.
+        while self.ready.is_empty() && self.queue.len() > self.slots.dialing {
+            let Some((key, lane)) = self.queue.pop_last() else { break };
+            let refusal = self.nobody_ready();
+            self.unplaced(key, lane, refusal);
+        }
+        self.warm(now);
+    }
+
+    /// Opens what is to be open ahead.
+    fn warm(&mut self, now: Instant) {
+        let warm = self.policy.pool.warm;
+        if warm == 0 || self.draining {
+            return;
+        }
+        for at in 0..self.ready.len() {
+            let Some(endpoint) = self.ready.get(at).copied() else { return };
+            let enough = |at: &Self| {
+                at.instances.get(endpoint).is_none_or(|one| one.share.connections >= warm)
+            };
+            while !enough(self) && self.has_room() && self.can_dial(endpoint) {
+                let Some(permit) = self.permit(now, endpoint) else { break };
+                self.dial(now, endpoint, permit);
+            }
+        }
+    }
+
+    /// The endpoint for the next attempt.
+    fn pick(&mut self, now: Instant, avoid: Option<Key>) -> Option<Key> {
+        let Self { ready, instances, jitter, .. } = self;
+        let cost = |at: usize| {
+            let instance = ready.get(at).and_then(|key| instances.get(*key));
+            instance.map_or(u64::MAX, |one| one.latency.cost(now, one.in_flight))
+        };
+        let avoid = avoid.and_then(|key| instances.get(key)?.ready_at);
+        let at = PowerOfTwo::pick(ready.len(), avoid.map(|at| at as usize), cost, jitter)?;
+        ready.get(at).copied()
+    }
+
+    /// The connection of this endpoint that was used last, of those that have room.
+    fn available_at(&self, endpoint: Key) -> Option<Key> {
+        self.slots.key_at(self.instances.get(endpoint)?.share.available()?)
+    }
+
+    fn has_room(&self) -> bool {
+        self.slots.len() < self.policy.pool.max_connections as usize
+    }
+
+    /// Whether another connection may be opened there, if need be in place of an idle one elsewhere.
+    fn can_dial(&self, endpoint: Key) -> bool {
+        let below = |cap| self.instances.get(endpoint).is_some_and(|i| i.share.connections < cap);
+        below(self.policy.pool.max_per_endpoint)
+            && (self.has_room() || self.slots.oldest_idle().is_some())
+    }
+
+    /// Asks the breaker of an endpoint. `Some(None)`: it is not enforced. `None`: it refuses.
+    #[allow(clippy::option_option, reason = "refused, let through without a permit, and with one")]
+    pub(super) fn permit(&mut self, now: Instant, endpoint: Key) -> Option<Option<Permit>> {
+        let mode = self.policy.breaker.mode;
+        let instance = self.instances.get_mut(endpoint)?;
+        if !mode.asks() {
+            return Some(None);
+        }
+        let asked = instance.breaker.acquire(now);
+        let name = instance.endpoint;
+        if let Ok(permit) = &asked
+            && let Some(change) = permit.change()
+        {
+            self.log.record(Event::Breaker { endpoint: name, change });
+        }
+        self.refresh(now, endpoint);
+        match asked {
+            Ok(permit) => Some(Some(permit)),
+            Err(_) if mode.obeys() => None,
+            Err(_) => Some(None),
+        }
+    }
+
+    /// Puts an endpoint on the list of those that may be asked, or takes it off.
+    pub(super) fn refresh(&mut self, now: Instant, key: Key) {
+        let mode = self.policy.breaker.mode;
+        let Some(instance) = self.instances.get_mut(key) else { return };
+        if mode.asks() {
+            if let Some(change) = instance.breaker.handle_timeout(now) {
+                let endpoint = instance.endpoint;
+                self.log.record(Event::Breaker { endpoint, change });
+            }
+            if let Some(deadline) = instance.breaker.deadline() {
+                self.instance_timers.arm(key.index, deadline.at);
+            }
+        }
+        let lets_through = !mode.obeys() || instance.breaker.is_ready(now);
+        let ready = lets_through && !instance.retired;
+        match (ready, instance.ready_at) {
+            (true, None) => {
+                instance.ready_at = Some(self.ready.len() as u32);
+                self.ready.push(key);
+            }
+            (false, Some(at)) => {
+                instance.ready_at = None;
+                self.ready.swap_remove(at as usize);
+                if let Some(moved) = self.ready.get(at as usize)
+                    && let Some(moved) = self.instances.get_mut(*moved)
+                {
+                    moved.ready_at = Some(at);
+                }
+            }
+            (true, Some(_)) | (false, None) => {}
+        }
+    }
+
+    /// Why nobody is ready: what the endpoint says that is worth asking again first.
+    fn nobody_ready(&self) -> Refusal {
+        let until = |instance: &Instance| instance.breaker.deadline().map(|deadline| deadline.at);
+        let current = self.instances.iter().filter(|(_, instance)| !instance.retired);
+        let soonest = current.min_by_key(|(_, one)| until(one).unwrap_or(Instant::MAX));
+        let Some((_, instance)) = soonest else { return Refusal::NoEndpoint };
+        let why = match instance.breaker.state() {
+            BreakerState::Open { why, .. } => OpenReason::Tripped(why),
+            BreakerState::HalfOpen { .. } => OpenReason::Probing,
+            BreakerState::Closed | BreakerState::Forced(_) => OpenReason::Forced,
+        };
+        Refusal::Breaker { why, until: until(instance) }
+    }
+
+    /// Opens a connection for whoever waits when it is open.
+    fn dial(&mut self, now: Instant, key: Key, permit: Option<Permit>) {
+        if !self.has_room()
+            && let Some(oldest) = self.slots.oldest_idle()
+        {
+            self.close(now, oldest, Retire::Evicted);
+        }
+        let Some(instance) = self.instances.get_mut(key) else { return };
+        let by = now + self.policy.pool.connect;
+        let connection = self.slots.dial(key, &mut instance.share, permit, now, by);
+        let connection = ConnectionId(connection);
+        self.actions.push_back(Action::Dial { connection, endpoint: instance.endpoint, by });
+    }
+
+    /// A connection came to nothing. It is charged to whoever waits for longest, who leaves the queue:
+    /// a burst of failed dials then takes one attempt from each and not all from one.
+    pub(super) fn undo_dial(&mut self, now: Instant, key: Key, failure: Failure) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let (endpoint, permit) = (slot.endpoint, slot.permit.take());
+        let waited = now - slot.dialled_at;
+        self.report(now, endpoint, permit, failure.fault, waited);
+        self.forget_connection(now, key);
+        let Some((call, lane)) = self.queue.pop() else { return };
+        if let Some(call) = self.calls.get_mut(call) {
+            call.attempts = call.attempts.saturating_add(1);
+            call.avoid = Some(endpoint);
+        }
+        self.failed_attempt(now, call, lane, Attempt::Failed(failure.delivery), failure);
+    }
+
+    /// A connection that is open: for whoever waits, with the permit it was dialled with, or for later.
+    pub(super) fn offer(&mut self, now: Instant, connection: Key) {
+        let Some(slot) = self.slots.get_mut(connection) else { return };
+        let (endpoint, permit) = (slot.endpoint, slot.permit.take());
+        if self.queue.is_empty() {
+            if let (Some(permit), Some(instance)) = (permit, self.instances.get_mut(endpoint)) {
+                instance.breaker.release(permit);
+                self.refresh(now, endpoint);
+            }
+            self.put_back(now, connection, endpoint);
+            return;
+        }
+        // A breaker that opened meanwhile makes the permit one of an old epoch, which settles nothing.
+        self.serve(now, connection, permit);
+    }
+
+    fn put_back(&mut self, now: Instant, connection: Key, endpoint: Key) {
+        if self.draining {
+            self.close(now, connection, Retire::Draining);
+        } else if let Some(instance) = self.instances.get_mut(endpoint) {
+            self.slots.list(now, connection, &mut instance.share, &self.policy.pool);
+        }
+    }
+
+    /// Gives a connection to whoever is next.
+    pub(super) fn serve(&mut self, now: Instant, connection: Key, permit: Option<Permit>) {
+        if let Some((call, lane)) = self.queue.pop() {
+            self.bind(now, call, lane, connection, permit);
+        }
+    }
+
+    /// Sends an attempt over a connection.
+    fn bind(
+        &mut self,
+        now: Instant,
+        key: Key,
+        lane: usize,
+        connection: Key,
+        permit: Option<Permit>,
+    ) {
+        let Some(endpoint) = self.slots.get(connection).map(|slot| slot.endpoint) else { return };
+        let Some(instance) = self.instances.get_mut(endpoint) else { return };
+        let Some(slot) = self.slots.occupy(connection, &mut instance.share) else { return };
+        let first_use = slot.uses == 1;
+        instance.in_flight += 1;
+        let by = self.policy.attempt_timeout.map_or(Instant::MAX, |time| now + time);
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let exchange = self.exchanges.insert(Exchange {
+            call: Some(key),
+            connection,
+            endpoint,
+            epoch: permit.as_ref().map(Permit::epoch),
+            permit,
+            sent_at: now,
+            by,
+            first_use,
+        });
+        call.attempts = call.attempts.saturating_add(1);
+        if let Some(place) = call.lanes.get_mut(lane) {
+            *place = Lane::Sent(exchange);
+        }
+        let (token, attempt) = (call.spec.token, call.attempts);
+        self.call_timers.arm(key.index, by);
+        self.actions.push_back(Action::Send {
+            token,
+            exchange: ExchangeId(exchange),
+            connection: ConnectionId(connection),
+            attempt,
+            first_use,
+        });
+        self.log.record(Event::AttemptSent { token, attempt, endpoint: instance.endpoint });
+    }
+
+    /// The lane of a call finds no place. If the other one is on its way, that goes on.
+    fn unplaced(&mut self, key: Key, lane: usize, refusal: Refusal) {
+        self.vacate_lane(key, lane);
+        if self.calls.get(key).is_some_and(super::Call::is_at_rest) {
+            self.complete(key, Outcome::Refused(refusal));
+        }
+    }
+
+    pub(super) fn set_lane(&mut self, key: Key, lane: usize, to: Lane) {
+        if let Some(call) = self.calls.get_mut(key)
+            && let Some(place) = call.lanes.get_mut(lane)
+        {
+            *place = to;
+        }
+    }
+
+    pub(super) fn vacate_lane(&mut self, key: Key, lane: usize) {
+        self.set_lane(key, lane, Lane::Empty);
+    }
+
+    /// The embedder ended an exchange. Everything that it held is given back here, and nowhere else.
+    pub(super) fn end_exchange(&mut self, now: Instant, key: Key, reuse: Reuse) {
+        let Some(exchange) = self.exchanges.remove(key) else { return };
+        let Exchange { connection, endpoint, permit, .. } = exchange;
+        if let Some(instance) = self.instances.get_mut(endpoint) {
+            instance.in_flight -= 1;
+            if let Some(permit) = permit {
+                instance.breaker.release(permit);
+            }
+            let pool = &self.policy.pool;
+            let over = self.slots.vacate(now, connection, &mut instance.share, reuse, pool);
+            if over {
+                self.slots.remove(connection, &mut instance.share);
+                if reuse == Reuse::Keep {
+                    // The embedder thinks that it is kept.
+                    let connection = ConnectionId(connection);
+                    self.actions.push_back(Action::Close { connection, why: Retire::Aged });
+                }
+            }
+        }
+        self.refresh(now, endpoint);
+        self.forget_endpoint(endpoint);
+        if self.draining && self.slots.is_idle(connection) {
+            self.close(now, connection, Retire::Draining);
+        }
+    }
+
+    /// The dispatcher ends an exchange, and says so.
+    pub(super) fn cut(&mut self, now: Instant, key: Key, why: Cut) {
+        let Some(exchange) = self.exchanges.get(key) else { return };
+        let connection = exchange.connection;
+        let token = exchange.call.and_then(|call| self.calls.get(call)).map(|c| c.spec.token);
+        let alone =
+            self.slots.get(connection).is_none_or(|slot| slot.capacity == 1 && slot.used == 1);
+        let id = ConnectionId(connection);
+        match token {
+            Some(token) if !alone => {
+                let exchange = ExchangeId(key);
+                self.actions.push_back(Action::Reset { token, exchange, connection: id, why });
+                self.end_exchange(now, key, Reuse::Keep);
+            }
+            _ => {
+                self.actions.push_back(Action::Close { connection: id, why: Retire::Cut(why) });
+                self.end_exchange(now, key, Reuse::Close);
+            }
+        }
+    }
+
+    /// Closes a connection that carries nothing.
+    pub(super) fn close(&mut self, now: Instant, key: Key, why: Retire) {
+        if self.slots.get(key).is_some() {
+            self.actions.push_back(Action::Close { connection: ConnectionId(key), why });
+            self.forget_connection(now, key);
+        }
+    }
+
+    /// A connection that carries nothing is gone.
+    pub(super) fn forget_connection(&mut self, now: Instant, key: Key) {
+        let Some(endpoint) = self.slots.get(key).map(|slot| slot.endpoint) else { return };
+        if let Some(instance) = self.instances.get_mut(endpoint)
+            && let Some(slot) = self.slots.remove(key, &mut instance.share)
+            && let Some(permit) = slot.permit
+        {
+            instance.breaker.release(permit);
+        }
+        self.refresh(now, endpoint);
+        self.forget_endpoint(endpoint);
+    }
+
+    /// Closes the connections of an endpoint that carry nothing: they would keep others from theirs.
+    pub(super) fn close_idle(&mut self, now: Instant, endpoint: Key, why: Retire) {
+        let idle = |(key, slot): (Key, &super::slots::Slot)| {
+            let theirs = slot.endpoint == endpoint && slot.state == State::Open && slot.used == 0;
+            theirs.then_some(key)
+        };
+        let idle: Vec<Key> = self.slots.iter().filter_map(idle).collect();
+        for key in idle {
+            self.close(now, key, why);
+        }
+    }
+
+    /// What the breaker of an endpoint found.
+    pub(super) fn breaker_changed(&mut self, now: Instant, key: Key, change: Option<Change>) {
+        self.refresh(now, key);
+        let (Some(change), Some(instance)) = (change, self.instances.get(key)) else { return };
+        self.log.record(Event::Breaker { endpoint: instance.endpoint, change });
+        if matches!(change, Change::Opened { .. }) && self.policy.breaker.mode.obeys() {
+            self.close_idle(now, key, Retire::BreakerOpened);
+        }
+    }
+}

@@ -1,0 +1,438 @@
+//! Random worlds: any input, in any order, with ids that are stale; the whole state is recomputed and
+//! compared after each.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::call::Lane;
+use super::slots::State;
+use super::*;
+use crate::policy::Priority;
+use crate::resilience::{
+    Backoff, BreakerConfig, BreakerState, BudgetConfig, Permit, Replay, RetryPolicy, Safety,
+};
+
+impl Dispatcher {
+    /// Recomputes what is kept, and says what does not agree.
+    fn audit(&self, now: Instant) {
+        let pool = &self.policy.pool;
+        let mut queued = 0;
+        for (key, call) in self.calls.iter() {
+            assert!(!call.is_at_rest(), "a call waits for nothing: {call:?}");
+            assert!(call.deadline() > now, "a call is late: {call:?}");
+            if call.delivered {
+                let sent = call.lanes.iter().filter(|lane| matches!(lane, Lane::Sent(_)));
+                assert_eq!(sent.count(), 1, "a delivered call has its exchange: {call:?}");
+            }
+            for lane in call.lanes {
+                match lane {
+                    Lane::Queued(_) => queued += 1,
+                    Lane::Sent(exchange) => {
+                        let exchange =
+                            self.exchanges.get(exchange).expect("a lane without exchange");
+                        assert_eq!(exchange.call, Some(key));
+                    }
+                    Lane::Empty | Lane::BackOff(_) => {}
+                }
+            }
+        }
+        assert_eq!(queued, self.queue.len(), "the queue and the lanes disagree");
+        assert!(self.queue.len() <= pool.max_pending as usize);
+        let mut dialing = 0;
+        for (key, slot) in self.slots.iter() {
+            let used = self.exchanges.iter().filter(|(_, e)| e.connection == key).count();
+            assert_eq!(used, slot.used as usize, "exchanges of {slot:?}");
+            dialing += usize::from(slot.state == State::Dialing);
+            assert!(
+                slot.state != State::Retiring || slot.used > 0,
+                "over, and still here: {slot:?}"
+            );
+            self.slots.audit(key, slot);
+        }
+        assert_eq!(dialing, self.slots.dialing);
+        assert!(self.slots.len() <= pool.max_connections as usize, "over the cap");
+        for (key, instance) in self.instances.iter() {
+            let theirs = self.slots.iter().filter(|(_, slot)| slot.endpoint == key);
+            let held = |permit: &Option<Permit>| permit.as_ref().is_some_and(Permit::is_probe);
+            let dials = theirs.clone().filter(|(_, slot)| held(&slot.permit)).count();
+            assert_eq!(theirs.count(), instance.share.connections as usize);
+            assert!(instance.share.connections <= pool.max_per_endpoint, "over the endpoint's cap");
+            let exchanges = self.exchanges.iter().filter(|(_, e)| e.endpoint == key);
+            let probing = exchanges.clone().filter(|(_, e)| held(&e.permit)).count() + dials;
+            assert_eq!(exchanges.count(), instance.in_flight as usize);
+            if let BreakerState::HalfOpen { probes } = instance.breaker.state() {
+                assert!(probes <= self.policy.breaker.probes);
+                assert!(usize::from(probes) <= probing, "a probe is lost");
+            }
+            let ready = !instance.retired && instance.breaker.is_ready(now);
+            assert_eq!(ready, instance.ready_at.is_some(), "{instance:?}");
+            assert!(!instance.retired || instance.share.connections > 0);
+        }
+        for (at, key) in self.ready.iter().enumerate() {
+            assert_eq!(self.instances.get(*key).unwrap().ready_at, Some(at as u32));
+        }
+        if self.queue.len() > self.slots.dialing {
+            assert!(!self.ready.is_empty(), "calls wait for nobody");
+            let free = self.slots.iter().any(|(_, slot)| {
+                slot.state == State::Open
+                    && slot.used < slot.capacity
+                    && self.instances.get(slot.endpoint).unwrap().ready_at.is_some()
+            });
+            assert!(!free, "a call waits beside a connection with room");
+            let room = self.slots.len() < pool.max_connections as usize
+                && self.ready.iter().any(|key| {
+                    let share = &self.instances.get(*key).unwrap().share;
+                    share.connections < pool.max_per_endpoint
+                });
+            assert!(!room, "a call waits although there is room to dial");
+        }
+        assert!(
+            self.deadline().is_none_or(|deadline| deadline.at > now),
+            "a timer was left behind"
+        );
+    }
+}
+
+/// What the embedder knows.
+struct World {
+    dispatcher: Dispatcher,
+    now: Instant,
+    random: Jitter,
+    dials: Vec<ConnectionId>,
+    open: Vec<ConnectionId>,
+    /// Exchanges that are to be given back: call, connection, and whether the head was told.
+    exchanges: BTreeMap<ExchangeId, (u64, ConnectionId, bool)>,
+    calls: BTreeMap<u64, CallId>,
+    stale: Vec<ExchangeId>,
+    next: u64,
+    version: u64,
+    completed: u64,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut random = Jitter::new(seed);
+        let small = |random: &mut Jitter, bound| 1 + random.below(bound) as u32;
+        let max_connections = small(&mut random, 5);
+        let policy = Policy {
+            pool: PoolPolicy {
+                max_connections,
+                max_per_endpoint: small(&mut random, u64::from(max_connections)),
+                max_pending: random.below(6) as u32,
+                max_calls: 8,
+                idle: Duration::from_millis(1 + random.below(400)),
+                max_age: Duration::from_millis(50 + random.below(2_000)),
+                max_requests: (random.below(3) == 0).then(|| small(&mut random, 4)),
+                connect: Duration::from_millis(1 + random.below(200)),
+                warm: u32::from(random.below(4) == 0),
+            },
+            retry: RetryPolicy {
+                attempts: 1 + random.below(4) as u8,
+                backoff: Backoff { base: Duration::from_millis(1), cap: Duration::from_millis(40) },
+                ..RetryPolicy::default()
+            },
+            budget: BudgetConfig {
+                tokens: 1_000,
+                percent: 100,
+                per_second: 1_000,
+                ..BudgetConfig::default()
+            },
+            breaker: BreakerConfig {
+                consecutive: small(&mut random, 4),
+                open_min: Duration::from_millis(5),
+                open_max: Duration::from_millis(50 + random.below(300)),
+                probes: small(&mut random, 3) as u8,
+                lease: Duration::from_millis(10 + random.below(500)),
+                ..BreakerConfig::default()
+            },
+            attempt_timeout: (random.below(2) == 0)
+                .then(|| Duration::from_millis(1 + random.below(100))),
+        };
+        let mut dispatcher = Dispatcher::new(policy, random.draw()).unwrap();
+        dispatcher.observe(random.below(2) == 0);
+        let mut world = Self {
+            dispatcher,
+            now: Instant::ZERO + Duration::from_secs(1),
+            random,
+            dials: Vec::new(),
+            open: Vec::new(),
+            exchanges: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            stale: Vec::new(),
+            next: 0,
+            version: 0,
+            completed: 0,
+        };
+        world.endpoints();
+        world
+    }
+
+    fn chance(&mut self, of: u64) -> bool {
+        self.random.below(of) == 0
+    }
+
+    fn any<T: Copy>(&mut self, of: &[T]) -> Option<T> {
+        of.get(self.random.below(of.len() as u64) as usize).copied()
+    }
+
+    fn endpoints(&mut self) {
+        self.version += 1;
+        let all: Vec<Endpoint> = (0..=self.random.below(4)).map(Endpoint).collect();
+        let skip = self.random.below(6) as usize;
+        let set: Vec<Endpoint> =
+            all.iter().enumerate().filter(|(at, _)| *at != skip).map(|(_, one)| *one).collect();
+        self.dispatcher.update_endpoints(self.now, self.version, &set);
+    }
+
+    /// Does what it is told to, and holds it to its promises.
+    fn obey(&mut self) {
+        while let Ok(Some(action)) = self.dispatcher.poll_event(self.now) {
+            match action {
+                Action::Dial { connection, by, .. } => {
+                    assert!(by > self.now);
+                    self.dials.push(connection);
+                }
+                Action::Send { token, exchange, connection, .. } => {
+                    assert!(self.calls.contains_key(&token), "sent for a call that is over");
+                    assert!(
+                        self.open.contains(&connection),
+                        "sent on a connection that is not open"
+                    );
+                    self.exchanges.insert(exchange, (token, connection, false));
+                }
+                Action::Reset { exchange, .. } => {
+                    assert!(self.exchanges.remove(&exchange).is_some());
+                    self.stale.push(exchange);
+                }
+                Action::Close { connection, .. } => {
+                    self.gone(connection);
+                }
+                Action::Complete { token, .. } => {
+                    assert!(self.calls.remove(&token).is_some(), "completed twice");
+                    self.completed += 1;
+                }
+            }
+        }
+    }
+
+    fn gone(&mut self, connection: ConnectionId) {
+        self.dials.retain(|one| *one != connection);
+        self.open.retain(|one| *one != connection);
+        let stale = &mut self.stale;
+        self.exchanges.retain(|exchange, (_, on, _)| {
+            if *on == connection {
+                stale.push(*exchange);
+            }
+            *on != connection
+        });
+    }
+
+    fn start(&mut self) {
+        self.next += 1;
+        let token = self.next;
+        let safety = [Safety::Safe, Safety::Idempotent, Safety::Keyed, Safety::Unsafe];
+        let spec = CallSpec {
+            token,
+            deadline: self.now + Duration::from_millis(self.random.below(300)),
+            covers: if self.chance(2) { Covers::Head } else { Covers::Body },
+            safety: self.any(&safety).unwrap(),
+            priority: if self.chance(4) { Priority::High } else { Priority::Normal },
+            hedge: self.chance(2),
+            retry: None,
+        };
+        // It may complete before it is known.
+        self.calls.insert(token, CallId::NONE);
+        let call = self.dispatcher.start(self.now, spec);
+        self.calls.insert(token, call);
+    }
+
+    fn give_back(&mut self, exchange: ExchangeId, reuse: Reuse) {
+        let Some((_, connection, _)) = self.exchanges.remove(&exchange) else { return };
+        self.stale.push(exchange);
+        if reuse == Reuse::Close && !self.exchanges.values().any(|(_, on, _)| *on == connection) {
+            self.gone(connection);
+        }
+    }
+
+    fn reuse(&mut self) -> Reuse {
+        if self.chance(3) { Reuse::Close } else { Reuse::Keep }
+    }
+
+    fn failure(&mut self) -> Failure {
+        let delivery = [Delivery::NotSent, Delivery::Refused, Delivery::MaybeProcessed];
+        let fault = [Fault::Peer, Fault::Network, Fault::Local];
+        Failure {
+            delivery: self.any(&delivery).unwrap(),
+            phase: Phase::ResponseHead,
+            fault: self.any(&fault).unwrap(),
+        }
+    }
+
+    fn step(&mut self) {
+        let exchanges: Vec<ExchangeId> = self.exchanges.keys().copied().collect();
+        match self.random.below(24) {
+            0..=4 => self.start(),
+            5..=7 => {
+                if let Some(connection) = self.any(&self.dials.clone()) {
+                    self.dials.retain(|one| *one != connection);
+                    self.open.push(connection);
+                    let capacity = if self.chance(3) { 1 + self.random.below(4) as u32 } else { 1 };
+                    self.dispatcher.connected(self.now, connection, capacity);
+                }
+            }
+            8 => {
+                if let Some(connection) = self.any(&self.dials.clone()) {
+                    self.dials.retain(|one| *one != connection);
+                    let failure = Failure { delivery: Delivery::NotSent, ..self.failure() };
+                    self.dispatcher.dial_failed(self.now, connection, failure);
+                }
+            }
+            9..=12 => {
+                if let Some(exchange) = self.any(&exchanges) {
+                    let statuses = [200, 200, 200, 404, 429, 500, 503];
+                    let status = StatusCode::from_u16(self.any(&statuses).unwrap()).unwrap();
+                    let delivery =
+                        if status == 503 { Delivery::Refused } else { Delivery::Processed };
+                    let facts =
+                        HeadFacts { status, delivery, retry_after: None, replay: Replay::Possible };
+                    let _ = self.dispatcher.head(self.now, exchange, facts);
+                    if let Some(entry) = self.exchanges.get_mut(&exchange) {
+                        entry.2 = true;
+                    }
+                }
+            }
+            13..=15 => {
+                let answered = |id: &&ExchangeId| self.exchanges.get(*id).is_some_and(|e| e.2);
+                let answered: Vec<ExchangeId> =
+                    exchanges.iter().filter(answered).copied().collect();
+                if let Some(exchange) = self.any(&answered) {
+                    let reuse = self.reuse();
+                    self.give_back(exchange, reuse);
+                    self.dispatcher.finished(self.now, exchange, reuse);
+                }
+            }
+            16 => {
+                if let Some(exchange) = self.any(&exchanges) {
+                    let (failure, reuse) = (self.failure(), self.reuse());
+                    let replay = if self.chance(5) { Replay::Impossible } else { Replay::Possible };
+                    self.give_back(exchange, reuse);
+                    self.dispatcher.failed(self.now, exchange, failure, replay, reuse);
+                }
+            }
+            17 => {
+                let calls: Vec<u64> = self.calls.keys().copied().collect();
+                if let Some(token) = self.any(&calls) {
+                    let call = self.calls.remove(&token).unwrap();
+                    let reuse = self.reuse();
+                    // Answers that are discarded stay with whoever drains them.
+                    let theirs: Vec<ExchangeId> = self
+                        .exchanges
+                        .iter()
+                        .filter(|(id, (of, ..))| {
+                            *of == token
+                                && self
+                                    .dispatcher
+                                    .exchanges
+                                    .get(id.0)
+                                    .is_some_and(|e| e.call.is_some())
+                        })
+                        .map(|(id, _)| *id)
+                        .collect();
+                    for exchange in theirs {
+                        self.give_back(exchange, reuse);
+                    }
+                    self.dispatcher.abandon(self.now, call, reuse);
+                }
+            }
+            18 => {
+                if let Some(connection) = self.any(&self.open.clone()) {
+                    if !self.exchanges.values().any(|(_, on, _)| *on == connection) {
+                        self.gone(connection);
+                    }
+                    self.dispatcher.retire(self.now, connection);
+                }
+            }
+            19 => {
+                if let Some(exchange) = self.any(&self.stale.clone()) {
+                    let failure = self.failure();
+                    self.dispatcher.failed(
+                        self.now,
+                        exchange,
+                        failure,
+                        Replay::Possible,
+                        Reuse::Close,
+                    );
+                    self.dispatcher.finished(self.now, exchange, Reuse::Keep);
+                }
+            }
+            20 if self.chance(8) => self.endpoints(),
+            21 if self.chance(8) => {
+                let endpoint = Endpoint(self.random.below(4));
+                let forced = [None, None, Some(Forced::Open), Some(Forced::Closed)];
+                let forced = self.any(&forced).unwrap();
+                self.dispatcher.force_breaker(self.now, endpoint, forced);
+            }
+            22 => {
+                if let Some(connection) = self.any(&self.open.clone()) {
+                    let capacity = 1 + self.random.below(3) as u32;
+                    self.dispatcher.set_capacity(self.now, connection, capacity);
+                }
+            }
+            _ => {
+                self.now = self.now + Duration::from_micros(self.random.below(20_000));
+                self.dispatcher.handle_timeout(self.now);
+            }
+        }
+        self.obey();
+        self.dispatcher.audit(self.now);
+        while self.dispatcher.poll_observed().is_some() {}
+    }
+
+    /// Everybody goes home.
+    fn end(&mut self) {
+        // One at a time: what one leaves behind may complete another.
+        while let Some((_, call)) = self.calls.pop_first() {
+            self.dispatcher.abandon(self.now, call, Reuse::Close);
+            self.obey();
+        }
+        while let Some((exchange, _)) = self.exchanges.pop_first() {
+            self.dispatcher.finished(self.now, exchange, Reuse::Close);
+            self.obey();
+        }
+        self.dispatcher.drain(self.now);
+        for connection in std::mem::take(&mut self.dials) {
+            let failure = Failure { delivery: Delivery::NotSent, ..self.failure() };
+            self.dispatcher.dial_failed(self.now, connection, failure);
+        }
+        self.obey();
+        self.dispatcher.audit(self.now);
+        let dispatcher = &self.dispatcher;
+        let left = (dispatcher.calls(), dispatcher.exchanges(), dispatcher.connections());
+        assert_eq!((left, dispatcher.pending()), ((0, 0, 0), 0), "something did not come home");
+        for (_, instance) in dispatcher.instances.iter() {
+            if let BreakerState::HalfOpen { probes } = instance.breaker.state() {
+                assert_eq!(probes, 0, "a probe did not come home");
+            }
+        }
+    }
+}
+
+/// `SINEW_WORLDS=N cargo test -p sinew-core --lib random_worlds` searches longer.
+#[test]
+fn random_worlds() {
+    let worlds = option_env!("SINEW_WORLDS").and_then(|n| n.parse().ok()).unwrap_or(300);
+    let mut completed = 0;
+    for seed in 0..worlds {
+        let mut world = World::new(seed);
+        for _ in 0..400 {
+            world.step();
+        }
+        world.end();
+        completed += world.completed;
+    }
+    assert!(completed > worlds * 20, "{completed} calls in {worlds} worlds: they show little");
+}

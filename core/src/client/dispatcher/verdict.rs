@@ -1,0 +1,377 @@
+//! What an attempt came to: what the breaker, the budget and the balancer learn from it, and whether
+//! there is another.
+
+use core::time::Duration;
+
+use super::Dispatcher;
+use super::action::{
+    Cut, ExchangeId, Failure, HeadFacts, HeadVerdict, Outcome as CallOutcome, Reuse,
+};
+use super::call::{Lane, further};
+use crate::error::{Delivery, Fault, Phase};
+use crate::observe::Event;
+use crate::policy::Mode;
+use crate::resilience::{
+    Attempt, NoRetry, Outcome, Permit, Replay, Report, RetryFacts, RetryVerdict,
+};
+use crate::table::Key;
+use crate::time::Instant;
+
+/// Kept connections that may prove dead for one call before that counts as a failure.
+const MAX_STALE: u8 = 3;
+
+impl Dispatcher {
+    /// The head of an answer is here.
+    pub fn head(&mut self, now: Instant, exchange: ExchangeId, facts: HeadFacts) -> HeadVerdict {
+        use crate::machine::Machine as _;
+        self.handle_timeout(now);
+        let ExchangeId(key) = exchange;
+        let Some(call) = self.exchanges.get(key).and_then(|exchange| exchange.call) else {
+            return HeadVerdict::Discard;
+        };
+        if self.calls.get(call).is_none_or(|call| call.delivered) {
+            return HeadVerdict::Discard;
+        }
+        self.learn(now, key, Outcome::of_status(facts.status), facts.retry_after);
+        let Some(lane) = self.calls.get(call).and_then(|call| call.lane_of(key)) else {
+            return HeadVerdict::Discard;
+        };
+        let attempt = Attempt::Answered {
+            status: facts.status,
+            delivery: facts.delivery,
+            retry_after: facts.retry_after,
+        };
+        let delivered = match self.decide(now, call, lane, attempt, facts.replay) {
+            Decided::Retry(until) => {
+                if let Some(call) = self.calls.get_mut(call) {
+                    call.delivery = further(call.delivery, facts.delivery);
+                }
+                self.avoid(call, key);
+                self.detach(key);
+                self.set_lane(call, lane, Lane::BackOff(until));
+                self.call_timers.arm(call.index, until);
+                false
+            }
+            Decided::OtherLane => {
+                self.detach(key);
+                self.vacate_lane(call, lane);
+                false
+            }
+            Decided::GiveUp(_) => {
+                self.deliver(now, call, lane);
+                true
+            }
+        };
+        self.handle_timeout(now);
+        self.pump(now);
+        if delivered { HeadVerdict::Deliver } else { HeadVerdict::Discard }
+    }
+
+    /// Both directions of an exchange are over, or nobody wants the rest.
+    pub fn finished(&mut self, now: Instant, exchange: ExchangeId, reuse: Reuse) {
+        use crate::machine::Machine as _;
+        self.handle_timeout(now);
+        let ExchangeId(key) = exchange;
+        let Some(ended) = self.exchanges.get(key) else { return };
+        let connection = ended.connection;
+        let call = ended.call.filter(|call| self.calls.get(*call).is_some_and(|c| c.delivered));
+        if ended.call.is_some() && call.is_none() {
+            // It cannot be over before its head was here.
+            let failure = Failure {
+                delivery: Delivery::MaybeProcessed,
+                phase: Phase::ResponseHead,
+                fault: Fault::Peer,
+            };
+            self.failed(now, exchange, failure, Replay::Impossible, reuse);
+            return;
+        }
+        self.end_exchange(now, key, reuse);
+        if let Some(call) = call {
+            self.vacate_all(call);
+            self.complete(call, CallOutcome::Done);
+        }
+        self.hand_on(now, connection);
+        self.pump(now);
+    }
+
+    /// An exchange failed. `replay`: whether its request could be sent once more.
+    pub fn failed(
+        &mut self,
+        now: Instant,
+        exchange: ExchangeId,
+        failure: Failure,
+        replay: Replay,
+        reuse: Reuse,
+    ) {
+        use crate::machine::Machine as _;
+        self.handle_timeout(now);
+        let ExchangeId(key) = exchange;
+        let Some(ended) = self.exchanges.get(key) else { return };
+        let (connection, endpoint, epoch) = (ended.connection, ended.endpoint, ended.epoch);
+        let (first_use, call) = (ended.first_use, ended.call);
+        let lane = call.and_then(|call| self.calls.get(call)?.lane_of(key));
+        let (Some(key_of_call), Some(lane)) = (call, lane) else {
+            self.end_exchange(now, key, reuse);
+            self.hand_on(now, connection);
+            self.pump(now);
+            return;
+        };
+        let call = key_of_call;
+        let (delivered, stale) =
+            self.calls.get(call).map_or((false, 0), |c| (c.delivered, c.stale));
+        if delivered {
+            if failure.fault != Fault::Local
+                && let (Some(epoch), Some(instance)) = (epoch, self.instances.get_mut(endpoint))
+            {
+                let change = instance.breaker.late_failure(now, epoch);
+                self.breaker_changed(now, endpoint, change);
+            }
+            self.end_exchange(now, key, reuse);
+            self.vacate_all(call);
+            let why = NoRetry::Delivered;
+            self.complete(call, CallOutcome::Failed { failure, why });
+        } else if !first_use
+            && failure.delivery == Delivery::NotSent
+            && failure.fault != Fault::Local
+            && replay == Replay::Possible
+            && stale < MAX_STALE
+        {
+            // The peer closed the connection while it was idle: nobody's failure. At once again,
+            // without a verdict, a budget or an attempt.
+            self.end_exchange(now, key, reuse);
+            if let Some(call) = self.calls.get_mut(call) {
+                call.stale += 1;
+                call.attempts = call.attempts.saturating_sub(1);
+            }
+            self.vacate_lane(call, lane);
+            self.attempt(now, call, lane);
+        } else {
+            self.blame(now, key, failure.fault);
+            self.avoid(call, key);
+            self.end_exchange(now, key, reuse);
+            let attempt = Attempt::Failed(failure.delivery);
+            self.failed_attempt_with(now, call, lane, attempt, failure, replay);
+        }
+        self.hand_on(now, connection);
+        self.handle_timeout(now);
+        self.pump(now);
+    }
+
+    /// The head of this attempt did not come in the time it had.
+    pub(super) fn cut_late(&mut self, now: Instant, call: Key, lane: usize, exchange: Key) {
+        let failure = Failure {
+            delivery: Delivery::MaybeProcessed,
+            phase: Phase::ResponseHead,
+            fault: Fault::Peer,
+        };
+        self.blame(now, exchange, failure.fault);
+        self.avoid(call, exchange);
+        self.vacate_lane(call, lane);
+        self.cut(now, exchange, Cut::AttemptTimeout);
+        self.failed_attempt(now, call, lane, Attempt::Failed(failure.delivery), failure);
+    }
+
+    /// An attempt failed whose request is still there.
+    pub(super) fn failed_attempt(
+        &mut self,
+        now: Instant,
+        call: Key,
+        lane: usize,
+        attempt: Attempt,
+        failure: Failure,
+    ) {
+        self.failed_attempt_with(now, call, lane, attempt, failure, Replay::Possible);
+    }
+
+    /// An attempt failed, and everything that it held is given back.
+    fn failed_attempt_with(
+        &mut self,
+        now: Instant,
+        key: Key,
+        lane: usize,
+        attempt: Attempt,
+        failure: Failure,
+        replay: Replay,
+    ) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        call.note(failure);
+        let decided = if failure.fault == Fault::Local {
+            Decided::GiveUp(NoRetry::Final)
+        } else {
+            self.decide(now, key, lane, attempt, replay)
+        };
+        match decided {
+            Decided::Retry(until) => {
+                self.set_lane(key, lane, Lane::BackOff(until));
+                self.call_timers.arm(key.index, until);
+            }
+            Decided::OtherLane => self.vacate_lane(key, lane),
+            Decided::GiveUp(why) => {
+                self.vacate_lane(key, lane);
+                let at_rest = self.calls.get(key).is_some_and(super::Call::is_at_rest);
+                if at_rest {
+                    self.complete(key, CallOutcome::Failed { failure, why });
+                }
+            }
+        }
+    }
+
+    /// Whether the call is tried again on this lane.
+    fn decide(
+        &mut self,
+        now: Instant,
+        key: Key,
+        lane: usize,
+        attempt: Attempt,
+        replay: Replay,
+    ) -> Decided {
+        let Some(call) = self.calls.get(key) else { return Decided::GiveUp(NoRetry::Final) };
+        let token = call.spec.token;
+        let policy = call.spec.retry.unwrap_or(self.policy.retry);
+        let facts = RetryFacts {
+            attempts: call.attempts,
+            attempt,
+            safety: call.spec.safety,
+            replay,
+            remaining: call.spec.deadline - now,
+        };
+        if policy.mode == Mode::Off {
+            return Decided::GiveUp(NoRetry::Attempts);
+        }
+        let mut verdict = policy.decide(&facts, &mut self.jitter);
+        let other = (0..).zip(&call.lanes).any(|(at, other)| at != lane && *other != Lane::Empty);
+        if let RetryVerdict::Retry { .. } = verdict {
+            // The other attempt of the call is its next one already.
+            if other {
+                return Decided::OtherLane;
+            }
+            if let Err(reason) = self.budget.withdraw(now)
+                && self.policy.budget.mode.obeys()
+            {
+                verdict = RetryVerdict::GiveUp(NoRetry::Budget(reason));
+            }
+        }
+        match verdict {
+            RetryVerdict::Retry { after } if policy.mode.obeys() => {
+                let attempts = facts.attempts;
+                self.log.record(Event::RetryScheduled { token, attempts, after });
+                Decided::Retry(now + after)
+            }
+            RetryVerdict::Retry { .. } => Decided::GiveUp(NoRetry::Attempts),
+            RetryVerdict::GiveUp(why) => {
+                if why != NoRetry::Final {
+                    self.log.record(Event::RetryRefused { token, why });
+                }
+                Decided::GiveUp(why)
+            }
+        }
+    }
+
+    /// This is the answer of the call.
+    fn deliver(&mut self, now: Instant, key: Key, lane: usize) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        call.delivered = true;
+        call.hedge_at = None;
+        let lanes = call.lanes;
+        for (at, other) in lanes.into_iter().enumerate().filter(|(at, _)| *at != lane) {
+            self.vacate_lane(key, at);
+            match other {
+                Lane::Queued(ticket) => {
+                    self.queue.remove(ticket);
+                }
+                Lane::Sent(exchange) => self.cut(now, exchange, Cut::HedgeLost),
+                Lane::Empty | Lane::BackOff(_) => {}
+            }
+        }
+    }
+
+    /// Nobody waits for this exchange any more.
+    fn detach(&mut self, exchange: Key) {
+        if let Some(exchange) = self.exchanges.get_mut(exchange) {
+            exchange.call = None;
+        }
+    }
+
+    fn vacate_all(&mut self, call: Key) {
+        if let Some(call) = self.calls.get_mut(call) {
+            call.lanes = [Lane::Empty; super::call::LANES];
+        }
+    }
+
+    /// The next attempt of the call had better go elsewhere.
+    fn avoid(&mut self, call: Key, exchange: Key) {
+        let endpoint = self.exchanges.get(exchange).map(|exchange| exchange.endpoint);
+        if let Some(call) = self.calls.get_mut(call) {
+            call.avoid = endpoint;
+        }
+    }
+
+    /// An attempt ended without an answer.
+    pub(super) fn blame(&mut self, now: Instant, exchange: Key, fault: Fault) {
+        if let Some(outcome) = Outcome::of_fault(fault) {
+            self.learn(now, exchange, outcome, None);
+        }
+    }
+
+    /// What an attempt says about its endpoint and about the destination.
+    fn learn(&mut self, now: Instant, key: Key, outcome: Outcome, retry_after: Option<Duration>) {
+        let Some(exchange) = self.exchanges.get_mut(key) else { return };
+        let (endpoint, latency) = (exchange.endpoint, now - exchange.sent_at);
+        let permit = exchange.permit.take();
+        self.tell(now, endpoint, permit, Report { outcome, latency, retry_after });
+    }
+
+    /// A connection could not be opened.
+    pub(super) fn report(
+        &mut self,
+        now: Instant,
+        endpoint: Key,
+        permit: Option<Permit>,
+        fault: Fault,
+        latency: Duration,
+    ) {
+        match Outcome::of_fault(fault) {
+            Some(outcome) => {
+                self.tell(now, endpoint, permit, Report { outcome, latency, retry_after: None });
+            }
+            None => {
+                if let (Some(permit), Some(instance)) = (permit, self.instances.get_mut(endpoint)) {
+                    instance.breaker.release(permit);
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, now: Instant, endpoint: Key, permit: Option<Permit>, report: Report) {
+        self.budget.settle(report.outcome);
+        let Some(instance) = self.instances.get_mut(endpoint) else { return };
+        match report.outcome {
+            Outcome::Success => instance.latency.observe(now, report.latency),
+            Outcome::Failure | Outcome::Limited => instance.latency.penalise(now, report.latency),
+        }
+        let change = permit.and_then(|permit| instance.breaker.settle(now, permit, report));
+        self.breaker_changed(now, endpoint, change);
+    }
+
+    /// A connection has room again: whoever waits for longest takes it, even if another is being
+    /// dialled for them.
+    pub(super) fn hand_on(&mut self, now: Instant, connection: Key) {
+        if self.queue.is_empty() || !self.slots.is_available(connection) {
+            return;
+        }
+        let Some(endpoint) = self.slots.get(connection).map(|slot| slot.endpoint) else { return };
+        let ready = self.instances.get(endpoint).is_some_and(|one| one.ready_at.is_some());
+        if ready && let Some(permit) = self.permit(now, endpoint) {
+            self.serve(now, connection, permit);
+        }
+    }
+}
+
+/// Whether a call is tried again.
+enum Decided {
+    /// At this time.
+    Retry(Instant),
+    /// Another attempt of it is on its way.
+    OtherLane,
+    GiveUp(NoRetry),
+}

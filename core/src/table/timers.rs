@@ -1,0 +1,146 @@
+//! Many timers, one deadline: an indexed binary heap over the places of a table.
+//!
+//! Armed lazily: each place keeps the earliest time that any of its occupants asked for. When it
+//! fires, the owner looks again at what is really due and arms it anew. A call that ends early
+//! therefore touches the heap only when it was the first to use its place.
+
+use crate::time::Instant;
+
+const NOT_ARMED: u32 = u32::MAX;
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    at: Instant,
+    place: u32,
+}
+
+/// At most one time for each place.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Timers {
+    heap: Vec<Entry>,
+    /// Where in the heap a place stands.
+    position: Vec<u32>,
+}
+
+impl Timers {
+    pub(crate) const fn new() -> Self {
+        Self { heap: Vec::new(), position: Vec::new() }
+    }
+
+    /// The earliest time of all.
+    pub(crate) fn first(&self) -> Option<Instant> {
+        self.heap.first().map(|entry| entry.at)
+    }
+
+    /// Makes sure that `place` fires at `at` or earlier.
+    pub(crate) fn arm(&mut self, place: u32, at: Instant) {
+        if at == Instant::MAX {
+            return;
+        }
+        let slot = place as usize;
+        if self.position.len() <= slot {
+            self.position.resize(slot + 1, NOT_ARMED);
+        }
+        let stands = self.position.get(slot).copied().unwrap_or(NOT_ARMED);
+        if let Some(entry) = self.heap.get_mut(stands as usize) {
+            if at < entry.at {
+                entry.at = at;
+                self.rise(stands as usize);
+            }
+            return;
+        }
+        self.heap.push(Entry { at, place });
+        let last = self.heap.len() - 1;
+        self.note(last);
+        self.rise(last);
+    }
+
+    /// A place whose time has come; it is armed no more.
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<u32> {
+        let Entry { at, place } = *self.heap.first()?;
+        if now < at {
+            return None;
+        }
+        self.heap.swap_remove(0);
+        if let Some(position) = self.position.get_mut(place as usize) {
+            *position = NOT_ARMED;
+        }
+        if !self.heap.is_empty() {
+            self.note(0);
+            self.sink(0);
+        }
+        Some(place)
+    }
+
+    fn at(&self, index: usize) -> Instant {
+        self.heap.get(index).map_or(Instant::MAX, |entry| entry.at)
+    }
+
+    /// Writes down where the entry at `index` stands.
+    fn note(&mut self, index: usize) {
+        if let Some(entry) = self.heap.get(index)
+            && let Some(position) = self.position.get_mut(entry.place as usize)
+        {
+            *position = index as u32;
+        }
+    }
+
+    fn swap(&mut self, a: usize, b: usize) {
+        self.heap.swap(a, b);
+        self.note(a);
+        self.note(b);
+    }
+
+    fn rise(&mut self, mut index: usize) {
+        while index > 0 {
+            let parent = (index - 1) / 2;
+            if self.at(parent) <= self.at(index) {
+                return;
+            }
+            self.swap(parent, index);
+            index = parent;
+        }
+    }
+
+    fn sink(&mut self, mut index: usize) {
+        loop {
+            let (left, right) = (2 * index + 1, 2 * index + 2);
+            let child = if self.at(right) < self.at(left) { right } else { left };
+            if child >= self.heap.len() || self.at(index) <= self.at(child) {
+                return;
+            }
+            self.swap(index, child);
+            index = child;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Against the plainest thing that could work: one time per place, the smallest wins.
+        #[test]
+        fn fires_in_order_and_never_late(inputs in prop::collection::vec((0..12u32, 0..40u64, any::<bool>()), 0..200)) {
+            let (mut timers, mut model) = (Timers::new(), std::collections::BTreeMap::new());
+            for (place, at, fire) in inputs {
+                let at = Instant::from_nanos(at);
+                if fire {
+                    while let Some(place) = timers.pop_due(at) {
+                        let earliest = model.values().min().copied();
+                        let armed = model.remove(&place);
+                        prop_assert!(armed.is_some() && armed == earliest);
+                    }
+                    prop_assert!(model.values().all(|armed| *armed > at));
+                } else {
+                    timers.arm(place, at);
+                    model.entry(place).and_modify(|armed| *armed = at.min(*armed)).or_insert(at);
+                }
+                prop_assert_eq!(timers.first(), model.values().min().copied());
+            }
+        }
+    }
+}
