@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn the_built_in_cases_are_sound() {
         let cases = Cases::built_in().unwrap();
-        assert_eq!(cases.len(), 875);
+        assert_eq!(cases.len(), 876);
     }
 
     #[test]

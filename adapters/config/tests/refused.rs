@@ -286,7 +286,7 @@ fn what_makes_no_sense_is_told_at_its_key() {
         (
             "[[authentication.jwt]]\nissuer = \"i\"\naudiences = [\"a\"]\nalgorithms = []",
             "4:1: authentication.jwt.0.algorithms: ",
-            "no signature",
+            "an algorithm that can be checked",
         ),
         (
             "[[authentication.jwt]]\nissuer = \"i\"\naudiences = [\"a\"]\njwks_file = \"short.key\"",

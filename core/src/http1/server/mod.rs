@@ -39,7 +39,7 @@ pub enum ServerEvent {
         /// What follows.
         body: BodySize,
     },
-    /// Bytes of the request body. A body that came whole with its head, and any piece of 256 bytes or
+    /// Bytes of the request body. A body that came in one piece, and any piece of 256 bytes or
     /// more, is a slice of the read buffer: copy what is kept for long.
     Data(Bytes),
     /// The request body is complete.
