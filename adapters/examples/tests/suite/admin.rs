@@ -52,7 +52,7 @@ fn operators_have_a_listener_of_their_own() {
         assert_eq!(answer.field("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
         assert_eq!(answer.field("vary"), Some("accept"));
         let text = String::from_utf8(answer.body).unwrap();
-        assert!(text.contains("# TYPE http_server_active_requests gauge\n"), "{text}");
+        assert!(text.contains("# TYPE sinew_server_lost_events_total counter\n"), "{text}");
 
         let open = asked("GET /metrics HTTP/1.1\r\naccept: application/openmetrics-text").await;
         let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
