@@ -125,6 +125,11 @@ pub enum Event {
         /// Why.
         why: NoRetry,
     },
+    /// A call is sent a second time, as its first attempt takes longer than most do (client).
+    Hedged {
+        /// The call, by the embedder's name.
+        token: u64,
+    },
     /// A call is over (client).
     CallEnded {
         /// The call, by the embedder's name.

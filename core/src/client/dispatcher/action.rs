@@ -52,8 +52,7 @@ pub struct CallSpec {
     pub safety: Safety,
     /// Who is served first where not all can be.
     pub priority: Priority,
-    /// Whether it may be sent twice at a time, where the policy has hedges. Only calls that are
-    /// [repeatable](Safety::is_repeatable) ever are.
+    /// Whether it may be sent twice at a time, where the policy has hedges and its safety allows it.
     pub hedge: bool,
     /// Its own rules, instead of the destination's. The budget is the destination's always.
     pub retry: Option<RetryPolicy>,

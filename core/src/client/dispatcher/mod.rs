@@ -29,7 +29,7 @@ use crate::limit::PriorityQueue;
 use crate::machine::Machine;
 use crate::mesh::PeakEwma;
 use crate::observe::{Event, Log};
-use crate::resilience::{Breaker, Budget, Forced};
+use crate::resilience::{Breaker, Budget, Forced, Hedge};
 use crate::table::{Key, Slab, Timers};
 use crate::time::{Deadline, Instant, Timer};
 
@@ -60,6 +60,7 @@ pub struct Dispatcher {
     /// Calls that wait for a connection, with the lane that does.
     queue: PriorityQueue<(Key, usize)>,
     budget: Budget,
+    hedge: Hedge,
     version: u64,
     draining: bool,
     actions: VecDeque<Action>,
@@ -77,6 +78,7 @@ impl Dispatcher {
     pub fn new(policy: Policy, seed: u64) -> Result<Self, BadPolicy> {
         policy.check()?;
         let budget = Budget::new(policy.budget).map_err(BadPolicy::Budget)?;
+        let hedge = Hedge::new(policy.hedge).map_err(BadPolicy::Hedge)?;
         Ok(Self {
             policy,
             calls: Slab::new(),
@@ -88,6 +90,7 @@ impl Dispatcher {
             ready: Vec::new(),
             queue: PriorityQueue::new(policy.pool.max_pending as usize),
             budget,
+            hedge,
             version: 0,
             draining: false,
             actions: VecDeque::new(),
@@ -105,6 +108,7 @@ impl Dispatcher {
     pub fn start(&mut self, now: Instant, spec: CallSpec) -> CallId {
         self.handle_timeout(now);
         self.budget.call(now);
+        self.hedge.call(now);
         let refusal = if self.draining {
             Some(Outcome::Refused(Refusal::Draining))
         } else if spec.deadline <= now {
@@ -132,19 +136,18 @@ impl Dispatcher {
         self.handle_timeout(now);
         let CallId(key) = call;
         let Some(call) = self.calls.remove(key) else { return };
+        // First out of the queue, or it would be served with what it leaves behind.
         for lane in call.lanes {
-            match lane {
-                Lane::Queued(ticket) => {
-                    self.queue.remove(ticket);
-                }
-                Lane::Sent(exchange) => {
-                    let connection = self.exchanges.get(exchange).map(|ended| ended.connection);
-                    self.end_exchange(now, exchange, reuse);
-                    if let Some(connection) = connection {
-                        self.hand_on(now, connection);
-                    }
-                }
-                Lane::Empty | Lane::BackOff(_) => {}
+            if let Lane::Queued(ticket) = lane {
+                self.queue.remove(ticket);
+            }
+        }
+        for lane in call.lanes {
+            let Lane::Sent(exchange) = lane else { continue };
+            let connection = self.exchanges.get(exchange).map(|ended| ended.connection);
+            self.end_exchange(now, exchange, reuse);
+            if let Some(connection) = connection {
+                self.hand_on(now, connection);
             }
         }
         self.pump(now);
@@ -367,6 +370,7 @@ impl Dispatcher {
                 _ => {}
             }
         }
+        self.send_hedge(now, key);
         self.rearm_call(key);
     }
 

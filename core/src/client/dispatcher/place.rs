@@ -279,8 +279,17 @@ impl Dispatcher {
         if let Some(place) = call.lanes.get_mut(lane) {
             *place = Lane::Sent(exchange);
         }
+        let alone = call.lanes.iter().filter(|lane| **lane != Lane::Empty).count() == 1;
+        if alone
+            && call.spec.hedge
+            && self.policy.hedge.mode.obeys()
+            && let Ok(delay) = self.hedge.delay(call.spec.safety)
+        {
+            call.hedge_at = Some(now + delay);
+        }
+        let next = by.min(call.hedge_at.unwrap_or(Instant::MAX));
         let (token, attempt) = (call.spec.token, call.attempts);
-        self.call_timers.arm(key.index, by);
+        self.call_timers.arm(key.index, next);
         self.actions.push_back(Action::Send {
             token,
             exchange: ExchangeId(exchange),
@@ -289,6 +298,28 @@ impl Dispatcher {
             first_use,
         });
         self.log.record(Event::AttemptSent { token, attempt, endpoint: instance.endpoint });
+    }
+
+    /// Sends a call a second time, where its first attempt takes longer than most do.
+    pub(super) fn send_hedge(&mut self, now: Instant, key: Key) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        if call.hedge_at.is_none_or(|at| now < at) {
+            return;
+        }
+        call.hedge_at = None;
+        let ([Lane::Sent(first), Lane::Empty] | [Lane::Empty, Lane::Sent(first)]) = call.lanes
+        else {
+            return;
+        };
+        // Where much fails already, nothing is sent twice.
+        if call.delivered || self.budget.is_throttled() || self.hedge.withdraw(now).is_err() {
+            return;
+        }
+        call.avoid = self.exchanges.get(first).map(|exchange| exchange.endpoint);
+        let lane = usize::from(call.lanes[0] != Lane::Empty);
+        let token = call.spec.token;
+        self.log.record(Event::Hedged { token });
+        self.attempt(now, key, lane);
     }
 
     /// The lane of a call finds no place. If the other one is on its way, that goes on.

@@ -4,7 +4,8 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::resilience::{
-    BadBreaker, BadBudget, BadRetry, BreakerConfig, BudgetConfig, RetryPolicy,
+    BadBreaker, BadBudget, BadHedge, BadRetry, BreakerConfig, BudgetConfig, HedgeConfig,
+    RetryPolicy,
 };
 
 /// How a client treats one destination. Plain values; [`check`](Self::check) says whether they make
@@ -19,6 +20,8 @@ pub struct Policy {
     pub budget: BudgetConfig,
     /// Which endpoints are left alone.
     pub breaker: BreakerConfig,
+    /// Whether a call that waits for its head is sent a second time. Default: off.
+    pub hedge: HedgeConfig,
     /// How long one attempt has for its head. Default: as long as the call has.
     pub attempt_timeout: Option<Duration>,
 }
@@ -82,6 +85,8 @@ pub enum BadPolicy {
     Budget(BadBudget),
     /// The breaker.
     Breaker(BadBreaker),
+    /// The hedges.
+    Hedge(BadHedge),
 }
 
 impl Policy {
@@ -106,7 +111,8 @@ impl Policy {
         }
         self.retry.check().map_err(BadPolicy::Retry)?;
         self.budget.check().map_err(BadPolicy::Budget)?;
-        self.breaker.check().map_err(BadPolicy::Breaker)
+        self.breaker.check().map_err(BadPolicy::Breaker)?;
+        self.hedge.check().map_err(BadPolicy::Hedge)
     }
 }
 
@@ -123,6 +129,7 @@ impl fmt::Display for BadPolicy {
             Self::Retry(why) => return why.fmt(f),
             Self::Budget(why) => return why.fmt(f),
             Self::Breaker(why) => return why.fmt(f),
+            Self::Hedge(why) => return why.fmt(f),
         })
     }
 }

@@ -11,9 +11,10 @@ use http::StatusCode;
 use super::call::Lane;
 use super::slots::State;
 use super::*;
-use crate::policy::Priority;
+use crate::policy::{Mode, Priority};
 use crate::resilience::{
-    Backoff, BreakerConfig, BreakerState, BudgetConfig, Permit, Replay, RetryPolicy, Safety,
+    Backoff, BreakerConfig, BreakerState, BudgetConfig, HedgeConfig, Permit, Replay, RetryPolicy,
+    Safety,
 };
 
 impl Dispatcher {
@@ -111,6 +112,8 @@ struct World {
     next: u64,
     version: u64,
     completed: u64,
+    /// Calls with two exchanges at once.
+    doubled: u64,
 }
 
 impl World {
@@ -149,6 +152,12 @@ impl World {
                 lease: Duration::from_millis(10 + random.below(500)),
                 ..BreakerConfig::default()
             },
+            hedge: HedgeConfig {
+                mode: if random.below(2) == 0 { Mode::Enforce } else { Mode::Off },
+                percent: 50,
+                minimum_samples: 1,
+                ..HedgeConfig::default()
+            },
             attempt_timeout: (random.below(2) == 0)
                 .then(|| Duration::from_millis(1 + random.below(100))),
         };
@@ -166,6 +175,7 @@ impl World {
             next: 0,
             version: 0,
             completed: 0,
+            doubled: 0,
         };
         world.endpoints();
         world
@@ -202,6 +212,8 @@ impl World {
                         self.open.contains(&connection),
                         "sent on a connection that is not open"
                     );
+                    let twice = self.exchanges.values().any(|(of, _, head)| *of == token && !head);
+                    self.doubled += u64::from(twice);
                     self.exchanges.insert(exchange, (token, connection, false));
                 }
                 Action::Reset { exchange, .. } => {
@@ -424,8 +436,8 @@ impl World {
 /// `SINEW_WORLDS=N cargo test -p sinew-core --lib random_worlds` searches longer.
 #[test]
 fn random_worlds() {
-    let worlds = option_env!("SINEW_WORLDS").and_then(|n| n.parse().ok()).unwrap_or(300);
-    let mut completed = 0;
+    let worlds = option_env!("SINEW_WORLDS").and_then(|n| n.parse().ok()).unwrap_or(3_000);
+    let (mut completed, mut doubled) = (0, 0);
     for seed in 0..worlds {
         let mut world = World::new(seed);
         for _ in 0..400 {
@@ -433,6 +445,8 @@ fn random_worlds() {
         }
         world.end();
         completed += world.completed;
+        doubled += world.doubled;
     }
+    assert!(doubled > worlds / 10, "{doubled} hedges in {worlds} worlds: they show little");
     assert!(completed > worlds * 20, "{completed} calls in {worlds} worlds: they show little");
 }

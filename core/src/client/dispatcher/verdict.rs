@@ -279,7 +279,13 @@ impl Dispatcher {
                 Lane::Queued(ticket) => {
                     self.queue.remove(ticket);
                 }
-                Lane::Sent(exchange) => self.cut(now, exchange, Cut::HedgeLost),
+                Lane::Sent(exchange) => {
+                    // What takes long would be forgotten otherwise, and the delay shrink.
+                    if let Some(loser) = self.exchanges.get(exchange) {
+                        self.hedge.record(now, now - loser.sent_at);
+                    }
+                    self.cut(now, exchange, Cut::HedgeLost);
+                }
                 Lane::Empty | Lane::BackOff(_) => {}
             }
         }
@@ -346,7 +352,10 @@ impl Dispatcher {
         self.budget.settle(report.outcome);
         let Some(instance) = self.instances.get_mut(endpoint) else { return };
         match report.outcome {
-            Outcome::Success => instance.latency.observe(now, report.latency),
+            Outcome::Success => {
+                instance.latency.observe(now, report.latency);
+                self.hedge.record(now, report.latency);
+            }
             Outcome::Failure | Outcome::Limited => instance.latency.penalise(now, report.latency),
         }
         let change = permit.and_then(|permit| instance.breaker.settle(now, permit, report));
