@@ -120,13 +120,32 @@ fn who_came_last_is_turned_away_where_it_is_known_to_be_short() {
         ref other => panic!("{other:?}"),
     };
     assert_eq!(on_their_way(&mut bench, 0..1).len(), 1);
-    // One round of them waits: one.
-    bench.start(1, Sharing::Shared);
-    bench.quiet();
-    bench.start(2, Sharing::Shared);
-    assert_eq!(completes(&mut bench), 2);
+    for token in 1..=10 {
+        bench.start(token, Sharing::Shared);
+        bench.quiet();
+    }
+    bench.start(11, Sharing::Shared);
+    assert_eq!(completes(&mut bench), 11);
     // Unless it matters more than what waits already.
-    let spec = CallSpec::new(3, bench.now + ms(1_000), Safety::Safe);
+    let spec = CallSpec::new(12, bench.now + ms(1_000), Safety::Safe);
     bench.dispatcher.start(bench.now, CallSpec { priority: Priority::High, ..spec });
-    assert_eq!(completes(&mut bench), 1);
+    assert_eq!(completes(&mut bench), 10);
+}
+
+/// What comes after half of the time that it has is a warning.
+#[test]
+fn what_comes_just_in_time_was_too_much() {
+    let admission = ConcurrencyConfig { initial: 20, ..ConcurrencyConfig::default() };
+    let attempt_timeout = Some(ms(1_000));
+    for (takes, limit) in [(400, 21), (600, 10)] {
+        let policy = Policy { admission, attempt_timeout, ..Policy::default() };
+        let mut bench = Bench::new(policy, 1);
+        let sent = on_their_way(&mut bench, 0..20);
+        assert_eq!(sent.len(), 20);
+        bench.now = bench.now + ms(takes);
+        for exchange in sent {
+            assert_eq!(bench.head(exchange, 200), HeadVerdict::Deliver);
+        }
+        assert_eq!(bench.dispatcher.explain(bench.now).limit, limit);
+    }
 }

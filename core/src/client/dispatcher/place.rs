@@ -70,13 +70,13 @@ impl Dispatcher {
                 None => self.dial(now, endpoint, permit),
             }
         }
+        self.warm(now);
         // Nobody will come for them: no breaker lets anyone through.
         while self.ready.is_empty() && self.queue.len() > self.slots.dialing {
             let Some((key, lane)) = self.queue.pop_last() else { break };
             let refusal = self.nobody_ready();
             self.unplaced(key, lane, refusal);
         }
-        self.warm(now);
     }
 
     /// Opens what is to be open ahead.

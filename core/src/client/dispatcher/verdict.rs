@@ -34,7 +34,7 @@ impl Dispatcher {
         if self.calls.get(call).is_none_or(|call| call.delivered) {
             return HeadVerdict::Discard;
         }
-        let load = Some(Load::of_status(facts.status));
+        let load = Some(self.load_of_answer(now, key, facts.status));
         self.learn(now, key, Outcome::of_status(facts.status), facts.retry_after, load);
         let Some(lane) = self.calls.get(call).and_then(|call| call.lane_of(key)) else {
             return HeadVerdict::Discard;
