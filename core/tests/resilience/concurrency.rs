@@ -57,7 +57,7 @@ fn what_is_not_used_goes_first() {
         three(&mut limiter, 3);
     }
     // Down to ten at once, and below in proportion.
-    assert!((5..10).contains(&limiter.limit()), "{}", limiter.limit());
+    assert!((3..10).contains(&limiter.limit()), "{}", limiter.limit());
     for _ in 0..4 {
         three(&mut limiter, 0);
     }
@@ -76,7 +76,7 @@ fn it_grows_gently_while_it_is_known_where_it_hurts() {
     assert_eq!(limiter.limit(), 7);
     // Seven rounds, a sixteenth each.
     rounds(&mut limiter, 1_000, 10);
-    assert!((9..=11).contains(&limiter.limit()), "{}", limiter.limit());
+    assert!((9..=13).contains(&limiter.limit()), "{}", limiter.limit());
 }
 
 #[test]
