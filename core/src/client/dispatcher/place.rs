@@ -28,6 +28,7 @@ impl Dispatcher {
         }
         // Nobody overtakes those who wait.
         if self.queue.is_empty()
+            && self.room() > 0
             && let Some(endpoint) = self.pick(now, avoid)
             && let Some(connection) = self.available_at(endpoint, spec.sharing)
             && let Some(permit) = self.permit(now, endpoint)
@@ -36,14 +37,18 @@ impl Dispatcher {
             return;
         }
         match self.queue.push(spec.priority, (key, lane)) {
-            Ok(ticket) => self.set_lane(key, lane, Lane::Queued(ticket)),
+            Ok(ticket) => {
+                self.set_lane(key, lane, Lane::Queued(ticket));
+                self.hold(spec.token);
+            }
+            Err(_) if self.room() == 0 => self.unplaced(key, lane, Refusal::Admission),
             Err(_) => self.unplaced(key, lane, Refusal::PoolFull),
         }
     }
 
     /// Serves those who wait, as far as it goes, and dials for those that no connection is coming for.
     pub(super) fn pump(&mut self, now: Instant) {
-        while self.queue.len() > self.slots.dialing {
+        while self.queue.len().min(self.room()) > self.slots.dialing {
             let Some(next) = self.next_waiter() else { break };
             let (avoid, sharing) = (next.avoid, next.spec.sharing);
             let Some(picked) = self.pick(now, avoid) else { break };
@@ -65,13 +70,13 @@ impl Dispatcher {
                 None => self.dial(now, endpoint, permit),
             }
         }
+        self.warm(now);
         // Nobody will come for them: no breaker lets anyone through.
         while self.ready.is_empty() && self.queue.len() > self.slots.dialing {
             let Some((key, lane)) = self.queue.pop_last() else { break };
             let refusal = self.nobody_ready();
             self.unplaced(key, lane, refusal);
         }
-        self.warm(now);
     }
 
     /// Opens what is to be open ahead.
@@ -230,7 +235,7 @@ impl Dispatcher {
     pub(super) fn offer(&mut self, now: Instant, connection: Key) {
         let Some(slot) = self.slots.get_mut(connection) else { return };
         let (endpoint, permit) = (slot.endpoint, slot.permit.take());
-        if self.queue.is_empty() {
+        if self.queue.is_empty() || self.room() == 0 {
             if let (Some(permit), Some(instance)) = (permit, self.instances.get_mut(endpoint)) {
                 instance.breaker.release(permit);
                 self.refresh(now, endpoint);
@@ -274,13 +279,18 @@ impl Dispatcher {
         let Some(slot) = slot else { return };
         let first_use = slot.uses == 1;
         instance.in_flight += 1;
+        let name = instance.endpoint;
+        let token = call.spec.token;
+        let place = self.admit(token);
         let by = self.policy.attempt_timeout.map_or(Instant::MAX, |time| now + time);
+        let Some(call) = self.calls.get_mut(key) else { return };
         let exchange = self.exchanges.insert(Exchange {
             call: Some(key),
             connection,
             endpoint,
             epoch: permit.as_ref().map(Permit::epoch),
             permit,
+            place,
             sent_at: now,
             by,
             first_use,
@@ -298,7 +308,7 @@ impl Dispatcher {
             call.hedge_at = Some(now + delay);
         }
         let next = by.min(call.hedge_at.unwrap_or(Instant::MAX));
-        let (token, attempt) = (call.spec.token, call.attempts);
+        let attempt = call.attempts;
         self.call_timers.arm(key.index, next);
         self.actions.push_back(Action::Send {
             token,
@@ -307,7 +317,7 @@ impl Dispatcher {
             attempt,
             first_use,
         });
-        self.log.record(Event::AttemptSent { token, attempt, endpoint: instance.endpoint });
+        self.log.record(Event::AttemptSent { token, attempt, endpoint: name });
     }
 
     /// Sends a call a second time, where its first attempt takes longer than most do.
@@ -333,7 +343,7 @@ impl Dispatcher {
     }
 
     /// The lane of a call finds no place. If the other one is on its way, that goes on.
-    fn unplaced(&mut self, key: Key, lane: usize, refusal: Refusal) {
+    pub(super) fn unplaced(&mut self, key: Key, lane: usize, refusal: Refusal) {
         self.vacate_lane(key, lane);
         if self.calls.get(key).is_some_and(Call::is_at_rest) {
             self.complete(key, Outcome::Refused(refusal));
@@ -355,7 +365,8 @@ impl Dispatcher {
     /// The embedder ended an exchange. Everything that it held is given back here, and nowhere else.
     pub(super) fn end_exchange(&mut self, now: Instant, key: Key, reuse: Reuse) {
         let Some(exchange) = self.exchanges.remove(key) else { return };
-        let Exchange { connection, endpoint, permit, .. } = exchange;
+        let Exchange { connection, endpoint, permit, place, .. } = exchange;
+        self.give_back(place, None);
         if let Some(instance) = self.instances.get_mut(endpoint) {
             instance.in_flight -= 1;
             if let Some(permit) = permit {
