@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use sinew_core::client::Dispatcher;
+use sinew_core::limit::ConcurrencyConfig;
 use sinew_core::resilience::{BreakerConfig, BudgetConfig, HedgeConfig, RetryPolicy};
 use sinew_tls::ClientTls;
 
@@ -90,6 +91,13 @@ impl<R: Runtime> ClientBuilder<R> {
     #[must_use]
     pub fn budget(mut self, budget: BudgetConfig) -> Self {
         self.config.budget = budget;
+        self
+    }
+
+    /// How many calls are on their way at once.
+    #[must_use]
+    pub fn admission(mut self, admission: ConcurrencyConfig) -> Self {
+        self.config.admission = admission;
         self
     }
 

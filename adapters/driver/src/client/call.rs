@@ -43,6 +43,7 @@ pub struct Call<R: Runtime> {
     priority: Option<Priority>,
     hedge: bool,
     retry: Option<RetryPolicy>,
+    attempt_timeout: Option<Duration>,
     /// What cannot be sent; told by `send`.
     refused: Option<Error>,
 }
@@ -77,6 +78,7 @@ impl<R: Runtime> Call<R> {
             priority: None,
             hedge: true,
             retry: None,
+            attempt_timeout: None,
             refused: None,
         }
     }
@@ -169,7 +171,7 @@ impl<R: Runtime> Call<R> {
         self.header(UPGRADE, protocol)
     }
 
-    /// The time of this call: see [`RestClientConfig::timeout`].
+    /// The time of this call: see [`RestClientConfig::timeout`](super::RestClientConfig::timeout).
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -192,6 +194,12 @@ impl<R: Runtime> Call<R> {
     /// client does that. Default: yes.
     pub fn hedge(mut self, allowed: bool) -> Self {
         self.hedge = allowed;
+        self
+    }
+
+    /// The time of one attempt of this call: see [`RestClientConfig::attempt_timeout`](super::RestClientConfig::attempt_timeout).
+    pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.attempt_timeout = Some(timeout);
         self
     }
 
@@ -273,14 +281,15 @@ impl<R: Runtime> Call<R> {
         let hub = &shared.hub;
         let deadline = hub.runtime.now() + self.timeout;
         let deadline = self.context.deadline.map_or(deadline, |by| deadline.min(by));
-        let retry = self.retry;
-        let (priority, hedge) = (self.priority.unwrap_or(self.context.priority), self.hedge);
+        let priority = self.priority.unwrap_or(self.context.priority);
+        let Self { hedge, retry, attempt_timeout, .. } = self;
         let request = self.outgoing()?;
         let spec = CallSpec {
             sharing: request.sharing(),
             priority,
             hedge: hedge && request.can_be_doubled(),
             retry,
+            attempt_timeout,
             ..CallSpec::new(0, deadline, request.safety())
         };
         let Arrived { head, body, held } = Flight::run(hub, spec, request).await?;
@@ -295,6 +304,9 @@ impl<R: Runtime> Call<R> {
     /// The request, as every attempt sends it.
     fn outgoing(mut self) -> Result<Outgoing, Error> {
         let Shared { config, base, .. } = &*self.shared;
+        if self.attempt_timeout.is_some_and(|timeout| timeout.is_zero()) {
+            return Err(Error::config("an attempt of no time"));
+        }
         if let Some(policy) = &self.retry {
             policy.check().map_err(|why| Error::config(why.to_string()).with_source(why))?;
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use sinew_core::client::dispatcher::{Policy, PoolPolicy};
 use sinew_core::http1::ClientConfig;
+use sinew_core::limit::ConcurrencyConfig;
 use sinew_core::resilience::{BreakerConfig, BudgetConfig, HedgeConfig, RetryPolicy};
 use sinew_tls::ClientTls;
 
@@ -46,6 +47,8 @@ pub struct RestClientConfig {
     pub retry_policy: RetryPolicy,
     /// How many calls are tried again in all.
     pub budget: BudgetConfig,
+    /// How many calls are on their way at once: as many as the service proves to bear.
+    pub admission: ConcurrencyConfig,
     /// Which endpoints are left alone for a while.
     pub circuit_breaker: BreakerConfig,
     /// Whether a call that waits for its answer is sent a second time. Default: off.
@@ -69,7 +72,8 @@ pub struct RestClientConfig {
 impl RestClientConfig {
     /// The defaults, for this base URL.
     pub fn new(base_url: impl Into<String>) -> Self {
-        let Policy { pool, retry, budget, breaker, hedge, attempt_timeout, .. } = Policy::default();
+        let Policy { pool, retry, budget, admission, breaker, hedge, attempt_timeout } =
+            Policy::default();
         Self {
             base_url: base_url.into(),
             timeout: Duration::from_secs(30),
@@ -86,6 +90,7 @@ impl RestClientConfig {
             warm: pool.warm as usize,
             retry_policy: retry,
             budget,
+            admission,
             circuit_breaker: breaker,
             hedge,
             pipelining: ClientConfig::default().pipelining,
@@ -105,6 +110,7 @@ impl RestClientConfig {
         for (name, limit) in [
             ("timeout", Some(self.timeout)),
             ("connect_timeout", Some(self.connect_timeout)),
+            ("attempt_timeout", self.attempt_timeout),
             ("between_bytes", self.between_bytes),
         ] {
             if limit == Some(Duration::ZERO) {
@@ -139,6 +145,7 @@ impl RestClientConfig {
             },
             retry: self.retry_policy,
             budget: self.budget,
+            admission: self.admission,
             breaker: self.circuit_breaker,
             hedge: self.hedge,
             attempt_timeout: self.attempt_timeout,
@@ -173,6 +180,7 @@ impl fmt::Debug for RestClientConfig {
             .field("warm", &self.warm)
             .field("retry_policy", &self.retry_policy)
             .field("budget", &self.budget)
+            .field("admission", &self.admission)
             .field("circuit_breaker", &self.circuit_breaker)
             .field("hedge", &self.hedge)
             .field("pipelining", &self.pipelining)

@@ -58,6 +58,8 @@ pub struct CallSpec {
     pub hedge: bool,
     /// Its own rules, instead of the destination's. The budget is the destination's always.
     pub retry: Option<RetryPolicy>,
+    /// How long one attempt has for its head, instead of what the policy says.
+    pub attempt_timeout: Option<Duration>,
 }
 
 impl CallSpec {
@@ -72,6 +74,7 @@ impl CallSpec {
             priority: Priority::default(),
             hedge: true,
             retry: None,
+            attempt_timeout: None,
         }
     }
 }

@@ -275,6 +275,7 @@ impl Dispatcher {
         let Some(instance) = self.instances.get_mut(endpoint) else { return };
         let Some(call) = self.calls.get_mut(key) else { return };
         let sharing = call.spec.sharing;
+        let timeout = call.spec.attempt_timeout.or(self.policy.attempt_timeout);
         let slot = self.slots.occupy(connection, &mut instance.share, sharing);
         let Some(slot) = slot else { return };
         let first_use = slot.uses == 1;
@@ -282,7 +283,7 @@ impl Dispatcher {
         let name = instance.endpoint;
         let token = call.spec.token;
         let place = self.admit(token);
-        let by = self.policy.attempt_timeout.map_or(Instant::MAX, |time| now + time);
+        let by = timeout.map_or(Instant::MAX, |time| now + time);
         let Some(call) = self.calls.get_mut(key) else { return };
         let exchange = self.exchanges.insert(Exchange {
             call: Some(key),
