@@ -23,7 +23,7 @@ use super::coding::{Packing, Unpacking, refused};
 use super::http1::{Http, ServerWire};
 use super::link::{Demand, Slot};
 use super::mode::Mode;
-use super::policies::{self, Passage};
+use super::passage::{self, Passage};
 use super::problem::Problem;
 use super::request::Request;
 use super::response::{IntoResponse as _, Response};
@@ -162,7 +162,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         };
         let identity = self.link.identity.get().map(|identity| &**identity);
         let peer = self.link.policy_peer.get_or_init(|| {
-            Box::new(policies::peer(&self.link.peer, identity, service.tls.as_ref(), W::SCHEME))
+            Box::new(passage::peer(&self.link.peer, identity, service.tls.as_ref(), W::SCHEME))
         });
         let arrival = Arrival {
             now,

@@ -8,6 +8,7 @@
 //! | [`Authenticate`](Stage::Authenticate) | [`Authentication`] | 400, 401, 503 |
 //! | [`Authorise`](Stage::Authorise) | [`Access`](crate::security::Access) | 401, 403 |
 //! | [`Limit`](Stage::Limit) | [`RateLimit`]: quotas by client, route, and for all | 429 |
+//! | | [`SharedLimit`]: a quota by client that replicas share | 429, 503 |
 //! | [`Validate`](Stage::Validate) | [`Validation`]: what the route wants to be sent | 400, 415 |
 //! | [`Application`](Stage::Application) | layers of the application | |
 //!
@@ -21,6 +22,7 @@ mod cors;
 mod identify;
 mod rate_limit;
 mod record;
+mod shared_limit;
 mod shield;
 mod text;
 mod validation;
@@ -38,6 +40,7 @@ pub use authentication::Authentication;
 pub use identify::Identify;
 pub use rate_limit::{BadRateLimit, Buckets, ClientClass, LimitFields, RateLimit, RateLimitConfig};
 pub use record::{End, Record};
+pub use shared_limit::{Lessor, SharedLimit};
 pub use shield::Shield;
 pub use validation::{BadMediaType, Expectation, MediaRange, Validation};
 
