@@ -325,8 +325,9 @@ fn what_came_of_each_ask_is_told_once() {
         }
         told.extend(std::iter::from_fn(|| leases.poll_observed()));
     }
-    use AskOutcome::{Failed, Granted, Short, Unanswered};
-    assert_eq!(told, [Granted, Short, Failed, Unanswered].map(Event::Asked));
+    let outcomes =
+        [AskOutcome::Granted, AskOutcome::Short, AskOutcome::Failed, AskOutcome::Unanswered];
+    assert_eq!(told, outcomes.map(Event::Asked));
 }
 
 #[test]

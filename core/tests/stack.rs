@@ -67,7 +67,7 @@ fn asked(method: &str, fields: &str) -> Asked {
 
 impl Asked {
     fn pass(&self, stack: &Stack) -> (Decision, Record) {
-        stack.on_head(&Arrival {
+        let arrival = Arrival {
             now: Instant::from_nanos(5),
             unix: Duration::from_secs(1_700_000_000),
             number: NUMBER,
@@ -77,7 +77,9 @@ impl Asked {
             fallback: self.fallback,
             policy: &self.policy,
             peer: &self.peer,
-        })
+        };
+        let mut record = Record::new(&arrival);
+        (stack.on_head(&arrival, &mut record), record)
     }
 }
 

@@ -193,11 +193,9 @@ impl Stack {
         self.layers.is_empty()
     }
 
-    /// Asks the layers in order, until one of them does not let the request go on.
-    pub fn on_head(&self, arrival: &Arrival<'_>) -> (Decision, Record) {
-        // What is returned is made in its place: a record is large.
-        let mut passed = (Decision::Continue, Record::new(arrival));
-        let record = &mut passed.1;
+    /// Asks the layers in order, until one of them does not let the request go on. What they found
+    /// is in the record, which was new, even if one of them panics.
+    pub fn on_head(&self, arrival: &Arrival<'_>, record: &mut Record) -> Decision {
         for entry in &self.layers {
             let retry_after = record.retry_after;
             let decision = entry.layer.on_head(arrival, record);
@@ -208,18 +206,31 @@ impl Stack {
                 record.refuse(Refused { stage: entry.stage, reason, mode: entry.mode });
             }
             if decision != Decision::Continue && entry.mode.obeys() {
-                passed.0 = decision;
-                break;
+                return decision;
             }
         }
-        passed
+        Decision::Continue
     }
 
     /// Lets the layers see an answer, and add to it what belongs on it; not those that are only
     /// tried.
     pub fn on_response(&self, record: &Record, response: &mut dyn ResponseHead) {
-        for entry in self.layers.iter().rev().filter(|entry| entry.mode.obeys()) {
-            entry.layer.on_response(record, response);
+        self.resume_response(&mut 0, record, response);
+    }
+
+    /// The same, for whoever catches panics. `asked` counts the layers that were asked, the one that
+    /// panicked among them: called again with it, the next ones have their say.
+    pub fn resume_response(
+        &self,
+        asked: &mut usize,
+        record: &Record,
+        response: &mut dyn ResponseHead,
+    ) {
+        for entry in self.layers.iter().rev().skip(*asked) {
+            *asked += 1;
+            if entry.mode.obeys() {
+                entry.layer.on_response(record, response);
+            }
         }
     }
 

@@ -113,7 +113,8 @@ impl Record {
         self.noted.iter().copied().chain(self.refused)
     }
 
-    pub(super) fn refuse(&mut self, refused: Refused) {
+    /// Notes a refusal, by a layer or by whoever refuses in the place of one.
+    pub fn refuse(&mut self, refused: Refused) {
         self.noted.extend(self.refused.replace(refused));
     }
 
