@@ -14,8 +14,8 @@ use sinew_core::policy::Mode;
 use sinew_core::reason::Reason;
 use sinew_core::security::{Access, Routes, Rule, Who};
 use sinew_core::server::{
-    Arrival, BoxLayer, Decision, End, Layer as _, Peer, Record, RoutePolicy, RouterBuilder, Scheme, Stack,
-    Template,
+    Arrival, BoxLayer, Decision, End, Layer as _, Peer, Record, RoutePolicy, RouterBuilder, Scheme,
+    Stack, Template,
 };
 use sinew_core::time::{Instant, Timer};
 use sinew_core::{Machine, Wire};

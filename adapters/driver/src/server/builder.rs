@@ -73,6 +73,11 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         self
     }
 
+    /// What the server will run on.
+    pub fn runtime(&self) -> &R {
+        &self.runtime
+    }
+
     /// The configuration as it is so far.
     pub fn config_mut(&mut self) -> &mut RestServerConfig {
         &mut self.config

@@ -109,13 +109,14 @@ impl SecurityPolicy {
     }
 
     /// Takes tokens, and lets this validator judge them. Of several, each is asked after those before
-    /// it said [`TokenError::Unknown`].
+    /// it said [`TokenError::Unknown`] or [`TokenError::Issuer`].
     pub fn tokens(mut self, validator: impl TokenValidator + Send + Sync + 'static) -> Self {
         self.validators.0.push(Box::new(validator));
         self
     }
 
-    /// Takes the JWTs of one issuer, and fetches its keys for as long as the server serves.
+    /// Takes the JWTs of one issuer, and fetches its keys for as long as the server serves. May be
+    /// called for several issuers: each judges the tokens that say they are of it.
     ///
     /// ```
     /// use sinew_auth::JwtVerifier;
@@ -219,9 +220,16 @@ impl TokenValidator for Validators {
         peer: Option<&Thumbprint>,
         now: Duration,
     ) -> Result<Arc<Principal>, TokenError> {
-        let verdicts = self.0.iter().map(|validator| validator.validate(credential, peer, now));
-        let mut known = verdicts.filter(|verdict| !matches!(verdict, Err(TokenError::Unknown)));
-        known.next().unwrap_or(Err(TokenError::Unknown))
+        let mut refused = TokenError::Unknown;
+        for validator in &self.0 {
+            match validator.validate(credential, peer, now) {
+                Err(TokenError::Unknown) => {}
+                // It may be that of the next one.
+                Err(TokenError::Issuer) => refused = TokenError::Issuer,
+                verdict => return verdict,
+            }
+        }
+        Err(refused)
     }
 }
 
