@@ -18,7 +18,8 @@ use sinew_core::security::{
 };
 use sinew_core::server::{
     Arrival, Authentication, BoxLayer, Buckets, Decision, End, Found, Identify, Peer, RateLimit,
-    RateLimitConfig, ResponseHead, RoutePolicy, RouterBuilder, Shield, Stack, Template, Validation,
+    RateLimitConfig, Record, ResponseHead, RoutePolicy, RouterBuilder, Shield, Stack, Template,
+    Validation,
 };
 use sinew_core::time::{Epoch, Instant};
 
@@ -178,7 +179,7 @@ pub(crate) fn server(requests: u64) -> Result<()> {
                         else {
                             return Err("no route".into());
                         };
-                        let (decision, record) = stack.on_head(&Arrival {
+                        let arrival = Arrival {
                             now,
                             unix: epoch.unix(now),
                             number: u128::from(answered) << 64 | 7,
@@ -188,7 +189,9 @@ pub(crate) fn server(requests: u64) -> Result<()> {
                             fallback: false,
                             policy: value,
                             peer: &peer,
-                        });
+                        };
+                        let mut record = Record::new(&arrival);
+                        let decision = stack.on_head(&arrival, &mut record);
                         if decision != Decision::Continue {
                             return Err(format!("{decision:?}").into());
                         }

@@ -9,9 +9,10 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use sinew_core::Machine as _;
 use sinew_core::limit::{
-    Answer, Ask, AskId, BadLease, Basis, KeyHash, KeyHasher, LeaseConfig, LeaseVerdict, Leases,
-    Quota, Shortage, TokenBucket, Wait, WithoutStore,
+    Answer, Ask, AskId, AskOutcome, BadLease, Basis, KeyHash, KeyHasher, LeaseConfig, LeaseVerdict,
+    Leases, Quota, Shortage, TokenBucket, Wait, WithoutStore,
 };
+use sinew_core::observe::Event;
 use sinew_core::time::{Instant, Timer};
 
 const MS: u64 = 1_000_000;
@@ -186,8 +187,8 @@ fn closed_without_a_store_only_what_is_on_lease_goes_on() {
 }
 
 #[test]
-fn open_without_a_store_each_replica_has_a_quota_of_its_own() {
-    let without_store = WithoutStore::Open(quota(10, 5));
+fn without_a_store_each_replica_may_have_a_quota_of_its_own() {
+    let without_store = WithoutStore::Local(quota(10, 5));
     let config = LeaseConfig { without_store, ..LeaseConfig::default() };
     let mut mesh = Mesh::new(&config, quota(100, 20));
     mesh.is_up = false;
@@ -204,6 +205,24 @@ fn open_without_a_store_each_replica_has_a_quota_of_its_own() {
     assert!((190..=2 * (100 + 5)).contains(&local), "{local}");
     assert!(allowed <= local + slack(&config), "{allowed} and {local}");
     assert_eq!(refused, Some(Shortage::Local));
+}
+
+#[test]
+fn open_without_a_store_nobody_is_held_up() {
+    let config = LeaseConfig { without_store: WithoutStore::Open, ..LeaseConfig::default() };
+    let mut leases = Leases::new(config.clone()).unwrap();
+    let key = keys().hash("ann");
+    let mut now = Instant::ZERO;
+    let mut check = |now| leases.check(now, 1, key, key);
+    for _ in 0..config.ahead {
+        assert_eq!(check(now), LeaseVerdict::Allowed(Basis::Ahead));
+    }
+    // As long as the store may still answer, it is waited for.
+    assert!(matches!(check(now), LeaseVerdict::Refused { reason: Shortage::Unanswered, .. }));
+    now = now + config.patience;
+    for _ in 0..1_000 {
+        assert_eq!(check(now), LeaseVerdict::Allowed(Basis::Uncounted));
+    }
 }
 
 #[test]
@@ -284,6 +303,31 @@ fn a_late_answer_changes_nothing() {
     }
     assert!(leases.poll_event(after).unwrap().is_some());
     assert_eq!(leases.poll_event(after).unwrap(), None);
+}
+
+#[test]
+fn what_came_of_each_ask_is_told_once() {
+    let config =
+        LeaseConfig { ahead: 0, pause: millis(1), observe: true, ..LeaseConfig::default() };
+    let mut leases = Leases::new(config.clone()).unwrap();
+    let key = keys().hash("ann");
+    let mut now = Instant::ZERO;
+    let mut told = Vec::new();
+    let all = |tokens| Answer::Granted { tokens, retry_after: millis(1) };
+    for answer in [Some(all(10)), Some(all(9)), Some(Answer::Failed), None] {
+        // Whatever was on lease is given up.
+        now = now + config.lifetime;
+        let _ = leases.check(now, 1, key, key);
+        let ask = leases.poll_event(now).unwrap().unwrap();
+        match answer {
+            Some(answer) => leases.handle_answer(now, ask.id, answer),
+            None => leases.handle_timeout(now + config.patience),
+        }
+        told.extend(std::iter::from_fn(|| leases.poll_observed()));
+    }
+    let outcomes =
+        [AskOutcome::Granted, AskOutcome::Short, AskOutcome::Failed, AskOutcome::Unanswered];
+    assert_eq!(told, outcomes.map(Event::Asked));
 }
 
 #[test]

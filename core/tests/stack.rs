@@ -10,7 +10,10 @@ use std::time::Duration;
 use http::{HeaderName, Method, StatusCode};
 use sinew_core::head::RequestHead;
 use sinew_core::http1::{Server, ServerConfig, ServerEvent};
-use sinew_core::limit::{BadLimiter, Charge, Outcome, Quota, QuotaId, RateLimiter};
+use sinew_core::limit::{
+    BadLimiter, Basis, Charge, KeyHash, LeaseVerdict, Outcome, Quota, QuotaId, RateLimiter,
+    Shortage,
+};
 use sinew_core::observe::Event;
 use sinew_core::policy::{Mode, Priority, Refused, Stage};
 use sinew_core::reason::Reason;
@@ -21,8 +24,8 @@ use sinew_core::security::{
 };
 use sinew_core::server::{
     Arrival, Authentication, BadRateLimit, BoxLayer, Buckets, ClientClass, Cost, Decision, End,
-    Expectation, Identify, Layer, LimitFields, MediaRange, OutOfOrder, Peer, RateLimit,
-    RateLimitConfig, Record, ResponseHead, RoutePolicy, Shield, Stack, Validation,
+    Expectation, Identify, Layer, Lessor, LimitFields, MediaRange, OutOfOrder, Peer, RateLimit,
+    RateLimitConfig, Record, ResponseHead, RoutePolicy, SharedLimit, Shield, Stack, Validation,
 };
 use sinew_core::time::Instant;
 use sinew_core::{Machine, Wire};
@@ -64,7 +67,7 @@ fn asked(method: &str, fields: &str) -> Asked {
 
 impl Asked {
     fn pass(&self, stack: &Stack) -> (Decision, Record) {
-        stack.on_head(&Arrival {
+        let arrival = Arrival {
             now: Instant::from_nanos(5),
             unix: Duration::from_secs(1_700_000_000),
             number: NUMBER,
@@ -74,7 +77,9 @@ impl Asked {
             fallback: self.fallback,
             policy: &self.policy,
             peer: &self.peer,
-        })
+        };
+        let mut record = Record::new(&arrival);
+        (stack.on_head(&arrival, &mut record), record)
     }
 }
 
@@ -610,6 +615,52 @@ fn classes_routes_and_costs_have_their_own() {
     }
     let nothing = RateLimitConfig { client: None, global: None, classes: Vec::new(), ..config };
     assert_eq!(limited(nothing, &[]).err(), Some(BadRateLimit::Limiter(BadLimiter::NoQuota)));
+}
+
+/// Says the same to everyone, and notes whom it was asked about.
+struct Says(LeaseVerdict, Arc<Mutex<Vec<(u32, KeyHash)>>>);
+
+impl Lessor for Says {
+    fn check(&self, _: Instant, cost: u32, key: KeyHash, _: KeyHash) -> LeaseVerdict {
+        self.1.lock().unwrap().push((cost, key));
+        self.0
+    }
+}
+
+#[test]
+fn a_shared_quota_refuses_what_is_spent_and_what_nobody_can_count() {
+    let wait = Some(Duration::from_secs(3));
+    let refused = |reason| LeaseVerdict::Refused { reason, retry_after: wait };
+    let (limited, unavailable) = (Reason::RateLimited, Reason::Unavailable);
+    for (verdict, reason) in [
+        (LeaseVerdict::Allowed(Basis::Lease), None),
+        (LeaseVerdict::Allowed(Basis::Uncounted), None),
+        (refused(Shortage::Spent), Some(limited)),
+        (refused(Shortage::Unanswered), Some(limited)),
+        (refused(Shortage::Local), Some(limited)),
+        (refused(Shortage::NoStore), Some(unavailable)),
+        (refused(Shortage::NoRoom), Some(unavailable)),
+    ] {
+        let asked_about = Arc::default();
+        let stack = |secret| {
+            let limit = SharedLimit::new(Says(verdict, Arc::clone(&asked_about)), [secret; 16]);
+            let layers: [BoxLayer; 2] = [Box::new(Identify::default()), Box::new(limit)];
+            Stack::new(layers.map(|layer| (Mode::Enforce, layer))).unwrap()
+        };
+        let mut request = asked("GET", "");
+        request.policy.cost = Cost(2);
+        let (decision, record) = request.pass(&stack(1));
+        assert_eq!(decision, reason.map_or(Decision::Continue, Decision::Refuse));
+        assert_eq!(record.retry_after, reason.and(wait));
+        assert!(record.events(7).any(|event| event == Event::Lease { exchange: 7, verdict }));
+        // Replicas know a client by the same name, if they have the same secret.
+        let _ = (request.pass(&stack(1)), request.pass(&stack(2)));
+        request.policy.cost = Cost(0);
+        assert_eq!(request.pass(&stack(1)).0, Decision::Continue, "nothing is taken");
+        let seen = asked_about.lock().unwrap();
+        assert!(seen.iter().all(|(cost, _)| *cost == 2) && seen.len() == 3, "{seen:?}");
+        assert!(seen[0] == seen[1] && seen[0] != seen[2], "{seen:?}");
+    }
 }
 
 #[test]

@@ -16,6 +16,12 @@ pub(crate) struct Unverified<'a> {
     pub(crate) signature: Vec<u8>,
 }
 
+/// What is read of the payload before the signature was looked at.
+#[derive(Deserialize)]
+struct Claimed {
+    iss: Option<String>,
+}
+
 /// What is read of the header. `jwk`, `jku`, `x5c` and their like are not: a token does not bring the
 /// key that it is checked with.
 #[derive(Deserialize)]
@@ -45,5 +51,11 @@ impl<'a> Unverified<'a> {
             payload: decode(payload)?,
             signature: decode(signature)?,
         })
+    }
+
+    /// Whom the token says it is of, if it says so. Not to be believed: it tells whose keys to look
+    /// for.
+    pub(crate) fn claimed_issuer(&self) -> Option<String> {
+        serde_json::from_slice(&self.payload).ok().and_then(|Claimed { iss }| iss)
     }
 }

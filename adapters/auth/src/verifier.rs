@@ -103,7 +103,8 @@ impl JwtVerifier {
     /// What the token says, if it is good at `now` (since 1970-01-01T00:00:00Z) and belongs to the
     /// bearer of `certificate`, as far as it is bound to one.
     ///
-    /// The signature is checked before anything that it covers is believed.
+    /// The signature is checked before anything that it covers is believed. A token that says it is of
+    /// another issuer is refused before that.
     ///
     /// # Errors
     ///
@@ -129,6 +130,10 @@ impl JwtVerifier {
             return Err(TokenError::TooLong);
         }
         let token = Unverified::parse(token)?;
+        // First of all: another issuer may take what this one does not.
+        if token.claimed_issuer().is_some_and(|issuer| issuer != self.policy.claims.issuer) {
+            return Err(TokenError::Issuer);
+        }
         if !self.policy.algorithms.contains(&token.algorithm) {
             return Err(TokenError::Algorithm);
         }

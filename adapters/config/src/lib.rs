@@ -23,9 +23,10 @@
 //! a builder that has its routes. What the file does not mention stays as it is.
 //!
 //! - `[server]`, `[limits]`, `[timers]`, `[admin]` and `[[route]]`: setting by setting.
-//! - `[tls]`, `[proxies]`, `[cors]`, `[rate_limit]`: a section replaces the policy of the program as a
-//!   whole; its own settings start from their defaults.
-//! - `[authentication]`: its credentials replace those of the program; so does its realm.
+//! - `[tls]`, `[proxies]`, `[cors]`, `[rate_limit]`, `[decompression]`, `[compression]`: a section
+//!   replaces what the program says as a whole; its own settings start from their defaults.
+//! - `[authentication]`: its credentials are asked after those of the program; its realm and its modes
+//!   replace those.
 //! - `[access]`: its rules are added to those of the program. What any rule denies is refused.
 //!
 //! What the program says after `apply` is said last.
@@ -46,7 +47,6 @@
 //!
 //! Every setting, with its default and unit, stands in `adapters/examples/server.toml`.
 
-mod credentials;
 mod document;
 mod problem;
 mod section;
@@ -59,7 +59,7 @@ use sinew_driver::{Mode, RestServerConfig, Runtime, SecurityPolicy, ServerBuilde
 
 use self::document::Document;
 pub use self::problem::{Place, Problem, Problems};
-use self::section::{File, Limits, Timers, apply_routes};
+use self::section::{Compression, Decompression, File, Limits, Timers, apply_routes};
 
 /// A file that could be read. Whether it makes sense turns out when it is [applied](Self::apply) to a
 /// server.
@@ -130,6 +130,13 @@ impl Config {
             builder = builder.listen_only(listen.iter().map(|place| place.value.0.clone()));
         }
         builder = self.apply_settings(builder, &mut document);
+        let config = builder.config_mut();
+        if let Some(section) = &file.decompression {
+            config.decompression = section.build(&mut document);
+        }
+        if let Some(section) = &file.compression {
+            config.compression = section.build(&mut document);
+        }
         if let Some(admin) = &file.admin {
             builder = apply_admin(admin, builder, &mut document);
         }
@@ -144,8 +151,12 @@ impl Config {
             let (mode, limits) = limits.build(&mut document);
             builder = builder.rate_limit_in(mode, limits);
         }
-        if let Some(authentication) = &file.authentication {
-            builder = builder.amend_security(authentication.build(&self.base, &mut document));
+        if let Some(validation) = &file.validation {
+            builder = builder.validation_mode(validation.mode());
+        }
+        if let Some(section) = &file.authentication {
+            let change = section.build(&self.base, &mut document, builder.runtime());
+            builder = builder.amend_security(change);
         }
         if let Some(access) = &file.access {
             let templates: Vec<String> =
@@ -198,6 +209,8 @@ impl Config {
         let mut file = self.file.clone();
         file.limits = Limits::of(config);
         file.timers = Timers::of(config);
+        file.decompression = Some(Decompression::of(config.decompression));
+        file.compression = Some(Compression::of(config.compression));
         file.server.plaintext = Some(config.allow_plaintext);
         // Tables and strings can be written, whatever is in them.
         toml::to_string(&file).unwrap_or_default()

@@ -12,6 +12,7 @@ use sinew_auth::Algorithm;
 use sinew_core::limit::{BadQuota, Quota};
 use sinew_core::security::Network;
 use sinew_core::server::MediaRange;
+use toml::value::{Datetime, Offset};
 
 /// Text that stands for something else.
 #[derive(Clone, PartialEq, Eq)]
@@ -156,6 +157,50 @@ impl Parse for Algorithm {
     fn parse(text: &str) -> Result<Self, Option<String>> {
         Self::from_name(text).ok_or(None)
     }
+}
+
+/// A date and a time of TOML with an offset: a point in time.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(try_from = "Datetime", into = "Datetime")]
+pub(crate) struct Date {
+    written: Datetime,
+    /// Since 1970-01-01T00:00:00Z, which all before it counts as.
+    pub(crate) since_1970: Duration,
+}
+
+impl TryFrom<Datetime> for Date {
+    type Error = &'static str;
+
+    fn try_from(written: Datetime) -> Result<Self, Self::Error> {
+        let (Some(date), Some(time), Some(offset)) = (written.date, written.time, written.offset)
+        else {
+            return Err("expected a date and a time with an offset, such as 2027-01-01T00:00:00Z");
+        };
+        let minutes = match offset {
+            Offset::Z => 0,
+            Offset::Custom { minutes } => i64::from(minutes),
+        };
+        let of_day = (i64::from(time.hour) * 60 + i64::from(time.minute) - minutes) * 60;
+        let seconds = days(date) * 86_400 + of_day + i64::from(time.second);
+        let since_1970 = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
+        Ok(Self { written, since_1970 })
+    }
+}
+
+impl From<Date> for Datetime {
+    fn from(date: Date) -> Self {
+        date.written
+    }
+}
+
+/// Days from 1970-01-01 on, in the proleptic Gregorian calendar: years begin in March, so that what is
+/// uneven comes last. <https://howardhinnant.github.io/date_algorithms.html#days_from_civil>
+fn days(date: toml::value::Date) -> i64 {
+    let (month, day) = (i64::from(date.month), i64::from(date.day));
+    let year = i64::from(date.year) - i64::from(month <= 2);
+    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
 }
 
 /// A setting that may be switched off by the word `none`.

@@ -15,10 +15,11 @@ use rcgen::{
 };
 use sinew_config::Config;
 use sinew_core::observe::Event;
-use sinew_core::policy;
+use sinew_core::policy::{self, Stage};
 use sinew_core::security::{PeerName, Subject};
+use sinew_core::server::{Compression, Decompression};
 use sinew_driver::ServerBuilder;
-use sinew_tls::ClientTls;
+use sinew_tls::{ClientTls, ServerTls};
 use sinew_tokio::{Notice, Request, RestClient, RestServer, RouteOptions, Threads, TokioRuntime};
 
 type Builder = ServerBuilder<TokioRuntime, Threads>;
@@ -73,6 +74,27 @@ fn base64url(bytes: &[u8]) -> String {
     text
 }
 
+/// A certificate authority, in PEM and to sign with.
+fn authority() -> (String, Issuer<'static, KeyPair>) {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let pem = params.self_signed(&key).unwrap().pem();
+    (pem, Issuer::new(params, key))
+}
+
+/// A certificate and its key, in PEM.
+fn leaf(
+    issuer: &Issuer<'_, KeyPair>,
+    name: &str,
+    usage: ExtendedKeyUsagePurpose,
+) -> (String, String) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.extended_key_usages.push(usage);
+    (params.signed_by(&key, issuer).unwrap().pem(), key.serialize_pem())
+}
+
 /// The key set of an issuer with one key, and a token that it signed.
 fn token(issuer: &str, audience: &str) -> (String, String) {
     let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
@@ -101,6 +123,7 @@ async fn credentials_rules_and_routes() {
     fs::write(folder.path().join("ours.json"), ours).unwrap();
     fs::write(folder.path().join("theirs.json"), theirs).unwrap();
     fs::write(folder.path().join("b.key"), "the-key-of-b-in-a-file-1\r\n").unwrap();
+    fs::write(folder.path().join("old.key"), "the-key-of-old-in-a-file").unwrap();
     let text = "
 server.plaintext = true
 [authentication]
@@ -113,6 +136,11 @@ sha256 = \"DIGEST\"
 label = \"b\"
 key_file = \"b.key\"
 roles = [\"writer\"]
+expires = 2999-12-31T23:59:59+01:00
+[[authentication.api_key]]
+label = \"old\"
+key_file = \"old.key\"
+expires = 2001-09-09T01:46:40Z
 [[authentication.jwt]]
 issuer = \"https://ours.test\"
 audiences = [\"orders\"]
@@ -158,6 +186,7 @@ max_request_size = 4
         ("/who", ("x-key", "the-key-of-a-by-its-hash"), 200, "key a"),
         ("/who", ("x-key", "the-key-of-b-in-a-file-1"), 200, "key b"),
         ("/who", ("x-key", "the-key-of-c-that-is-none"), 401, ""),
+        ("/who", ("x-key", "the-key-of-old-in-a-file"), 401, ""),
         ("/who", ("authorization", &bearer(&token_of_ours)), 200, "token https://ours.test ann"),
         (
             "/who",
@@ -220,6 +249,136 @@ async fn a_policy_in_shadow_is_told_and_not_obeyed() {
 }
 
 #[tokio::test]
+async fn credentials_and_what_routes_expect_may_be_tried_in_shadow() {
+    let text = |mode: &str| {
+        format!(
+            "server.plaintext = true\n[authentication]\nmode = \"{mode}\"\nshield = \"{mode}\"\n\
+             api_key_field = \"x-key\"\n[[authentication.api_key]]\nlabel = \"a\"\n\
+             sha256 = \"{}\"\n[[access.rule]]\nname = \"all\"\nwho = \"anyone\"\n\
+             [validation]\nmode = \"{mode}\"\n[[route]]\ntemplate = \"/public\"\n\
+             required_fields = [\"x-tenant\"]\n",
+            "0".repeat(64)
+        )
+    };
+    let stages = [Stage::Authenticate; 50].into_iter().chain([Stage::Shield]);
+    let enforced: Vec<Stage> = stages.chain([Stage::Validate]).collect();
+    // Past the shield, the credential is looked at as well.
+    let mut shadowed = enforced.clone();
+    shadowed.insert(51, Stage::Authenticate);
+    for (mode, statuses, stages) in [
+        ("enforce", [401, 429, 400], enforced),
+        ("shadow", [200, 200, 200], shadowed),
+        ("off", [200, 200, 200], Vec::new()),
+    ] {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&told);
+        let program = program().observe(move |_, notice| {
+            if let Notice::Decided(Event::Refused { refused, .. }) = notice {
+                sink.lock().unwrap().push(refused.stage);
+            }
+        });
+        let client = plain(&serve("http", Path::new(""), &text(mode), program).await);
+        let guess = ("x-key", "a-guess-that-is-long-enough");
+        for _ in 0..50 {
+            assert_eq!(get(&client, "/who", guess).await.0, statuses[0], "{mode}");
+        }
+        assert_eq!(get(&client, "/who", guess).await.0, statuses[1], "{mode}");
+        assert_eq!(get(&client, "/public", ("x-nothing", "")).await.0, statuses[2], "{mode}");
+        assert_eq!(*told.lock().unwrap(), stages, "{mode}");
+    }
+}
+
+#[tokio::test]
+async fn codings_are_on_where_the_file_says_so() {
+    let long = async |_: Request| "a".repeat(2000);
+    let program = || {
+        let options = RouteOptions::new();
+        RestServer::builder()
+            .route(Method::GET, "/long", long)
+            .route(Method::GET, "/secret", long)
+            .route_with(Method::POST, "/body", options, async |request: Request| {
+                request.text().await
+            })
+    };
+    let text = "
+server.plaintext = true
+[decompression]
+[compression]
+min_size = 100
+[[route]]
+template = \"/secret\"
+compress = false
+";
+    let coding = async |client: &RestClient, path: &str| {
+        let answer = client.get(path).header("accept-encoding", "gzip").send().await.unwrap();
+        answer.header("content-encoding")
+    };
+    let unknown = async |client: &RestClient| {
+        let call = client.post("/body").header("content-encoding", "br").body("a");
+        call.send().await.unwrap().status().as_u16()
+    };
+    let client = plain(&serve("http", Path::new(""), text, program()).await);
+    assert_eq!(coding(&client, "/long").await.unwrap(), "gzip");
+    assert_eq!(coding(&client, "/secret").await, None);
+    assert_eq!(unknown(&client).await, 415);
+    // The file has the last word.
+    let text = "server.plaintext = true\n[decompression]\nenabled = false\n[compression]\nenabled = false\n";
+    let on = program().decompress(Decompression::default()).compress(Compression::default());
+    let client = plain(&serve("http", Path::new(""), text, on).await);
+    assert_eq!(coding(&client, "/long").await, None);
+    assert_eq!(unknown(&client).await, 200);
+}
+
+#[tokio::test]
+async fn keys_of_issuers_are_fetched_from_their_urls() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ca, issuer) = authority();
+    let (certificate, key) = leaf(&issuer, "127.0.0.1", ExtendedKeyUsagePurpose::ServerAuth);
+    fs::write(folder.path().join("ca.pem"), &ca).unwrap();
+    let tls = ServerTls::builder().certificate_pem(&certificate, &key).unwrap().build().unwrap();
+    let mut tokens = Vec::new();
+    let mut text = String::from("server.plaintext = true\n");
+    let mut login = RestServer::builder().listen("127.0.0.1:0").tls(tls);
+    for name in ["one", "two"] {
+        let (set, token) = token(&format!("https://{name}.test"), "orders");
+        tokens.push(token);
+        let path = format!("/{name}/keys");
+        login = login.route(Method::GET, &path, move |_: Request| {
+            let set = set.clone();
+            async move { set }
+        });
+    }
+    let login = login.bind().await.unwrap();
+    let address = login.local_addrs()[0];
+    tokio::spawn(login.serve());
+    for name in ["one", "two"] {
+        let _ = write!(
+            text,
+            "[[authentication.jwt]]\nissuer = \"https://{name}.test\"\naudiences = [\"orders\"]\n\
+             jwks_url = \"https://{address}/{name}/keys\"\njwks_ca = [\"ca.pem\"]\n"
+        );
+    }
+    let fetched = Arc::new(tokio::sync::Semaphore::new(0));
+    let told = Arc::clone(&fetched);
+    let program = program().observe(move |_, notice| {
+        if let Notice::Keys(keys) = notice {
+            assert_eq!(*keys, Ok(1));
+            told.add_permits(1);
+        }
+    });
+    let client = plain(&serve("http", folder.path(), &text, program).await);
+    let _ = fetched.acquire_many(2).await.unwrap();
+    for (name, token) in ["one", "two"].into_iter().zip(&tokens) {
+        let bearer = format!("Bearer {token}");
+        let (status, said) = get(&client, "/who", ("authorization", &bearer)).await;
+        assert_eq!((status, &*said), (200, &*format!("token https://{name}.test ann")));
+    }
+    let (_, stranger) = token("https://three.test", "orders");
+    let bearer = format!("Bearer {stranger}");
+    assert_eq!(get(&client, "/who", ("authorization", &bearer)).await.0, 401);
+}
+
+#[tokio::test]
 async fn classes_have_quotas_of_their_own() {
     let text = "
 server.plaintext = true
@@ -249,19 +408,9 @@ quota = { count = 7, period = \"1h\", burst = 1 }
 #[tokio::test]
 async fn mutual_tls_by_paths() {
     let folder = tempfile::tempdir().unwrap();
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate().unwrap();
-    let ca = params.self_signed(&key).unwrap().pem();
-    let issuer = Issuer::new(params, key);
-    let leaf = |name: &str, usage| {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.extended_key_usages.push(usage);
-        (params.signed_by(&key, &issuer).unwrap().pem(), key.serialize_pem())
-    };
-    let (server, server_key) = leaf("127.0.0.1", ExtendedKeyUsagePurpose::ServerAuth);
-    let (shop, shop_key) = leaf("shop.test", ExtendedKeyUsagePurpose::ClientAuth);
+    let (ca, issuer) = authority();
+    let (server, server_key) = leaf(&issuer, "127.0.0.1", ExtendedKeyUsagePurpose::ServerAuth);
+    let (shop, shop_key) = leaf(&issuer, "shop.test", ExtendedKeyUsagePurpose::ClientAuth);
     for (name, text) in [("ca.pem", &ca), ("s.pem", &server), ("s.key", &server_key)] {
         fs::write(folder.path().join(name), text).unwrap();
     }

@@ -262,6 +262,30 @@ fn what_makes_no_sense_is_told_at_its_key() {
             "one of sha256, key_file and key_env",
         ),
         (
+            "[authentication]\napi_key_field = \"k\"\n[[authentication.api_key]]\nlabel = \"a\"\n\
+             key_file = \"good.key\"\nexpires = 2027-01-01",
+            "6:1: authentication.api_key.0.expires: ",
+            "an offset, such as 2027-01-01T00:00:00Z",
+        ),
+        (
+            "[authentication]\napi_key_field = \"k\"\n[[authentication.api_key]]\nlabel = \"a\"\n\
+             key_file = \"good.key\"\nexpires = 2027-01-01T00:00:00",
+            "6:1: authentication.api_key.0.expires: ",
+            "an offset",
+        ),
+        ("[authentication]\nmode = \"on\"", "2:1: authentication.mode: ", "\"off\""),
+        ("[authentication]\nshield = \"dark\"", "2:1: authentication.shield: ", "unknown"),
+        ("[validation]\nmode = \"shadows\"", "2:1: validation.mode: ", "\"shadow\""),
+        ("[decompression]\nmax_codings = 0", "2:1: decompression.max_codings: ", "unpacked"),
+        ("[decompression]\nmax_ratio = 0", "2:1: decompression.max_ratio: ", "let through"),
+        ("[compression]\nlevel = 10", "2:1: compression.level: ", "1 to 9"),
+        ("[compression]\nmin_size = -1", "2:1: compression.min_size: ", "-1"),
+        (
+            "[[route]]\ntemplate = \"/health\"\ncompress = \"no\"",
+            "3:1: route.0.compress: ",
+            "a boolean",
+        ),
+        (
             "[authentication]\napi_key_field = \"x-api-key\"\n[[authentication.api_key]]\nlabel = \"a\"\n\
              key_env = \"SINEW_CONFIG_TEST_UNSET\"",
             "5:1: authentication.api_key.0.key_env: ",
@@ -274,17 +298,19 @@ fn what_makes_no_sense_is_told_at_its_key() {
             "too short",
         ),
         (
-            "[[authentication.jwt]]\naudiences = [\"a\"]",
+            "[[authentication.jwt]]\naudiences = [\"a\"]\njwks_file = \"keys.json\"",
             "1:1: authentication.jwt.0.issuer: ",
             "issuer",
         ),
         (
-            "[[authentication.jwt]]\nissuer = \"i\"\naudiences = [\"a\"]\nleeway = \"10m\"",
+            "[[authentication.jwt]]\nissuer = \"i\"\naudiences = [\"a\"]\nleeway = \"10m\"\n\
+             jwks_file = \"keys.json\"",
             "4:1: authentication.jwt.0.leeway: ",
             "5 minutes",
         ),
         (
-            "[[authentication.jwt]]\nissuer = \"i\"\naudiences = [\"a\"]\nalgorithms = []",
+            "[[authentication.jwt]]\nissuer = \"i\"\naudiences = [\"a\"]\nalgorithms = []\n\
+             jwks_file = \"keys.json\"",
             "4:1: authentication.jwt.0.algorithms: ",
             "an algorithm that can be checked",
         ),
@@ -293,12 +319,67 @@ fn what_makes_no_sense_is_told_at_its_key() {
             "4:1: authentication.jwt.0.jwks_file: ",
             "JSON",
         ),
+        (
+            "[[authentication.jwt]]\nissuer = \"i\"\naudiences = [\"a\"]",
+            "1:1: authentication.jwt.0: ",
+            "one of jwks_file and jwks_url",
+        ),
+        (
+            "[[authentication.jwt]]\nissuer = \"i\"\naudiences = [\"a\"]\n\
+             jwks_url = \"http://login.test/keys\"",
+            "4:1: authentication.jwt.0.jwks_url: ",
+            "https alone",
+        ),
+        (
+            "[[authentication.jwt]]\nissuer = \"i\"\naudiences = [\"a\"]\njwks_url = \"/keys\"",
+            "4:1: authentication.jwt.0.jwks_url: ",
+            "a URL such as",
+        ),
+        (
+            "[[authentication.jwt]]\nissuer = \"i\"\naudiences = [\"a\"]\n\
+             jwks_url = \"https://a:b@login.test/keys\"",
+            "4:1: authentication.jwt.0.jwks_url: ",
+            "no credentials",
+        ),
+        (
+            "[[authentication.jwt]]\nissuer = \"i\"\naudiences = [\"a\"]\n\
+             jwks_url = \"https://login.test/keys\"",
+            "4:1: authentication.jwt.0.jwks_url: ",
+            "jwks_ca says",
+        ),
+        (
+            "[[authentication.jwt]]\nissuer = \"i\"\naudiences = [\"a\"]\n\
+             jwks_url = \"https://login.test/keys\"\njwks_ca = [\"nothing.pem\"]",
+            "5:12: authentication.jwt.0.jwks_ca.0: ",
+            "cannot read tests/data/nothing.pem",
+        ),
+        (
+            "[[authentication.jwt]]\nissuer = \"i\"\naudiences = [\"a\"]\n\
+             jwks_url = \"https://login.test/keys\"\njwks_stale = \"1m\"",
+            "5:1: authentication.jwt.0.jwks_stale: ",
+            "stale before they are fetched",
+        ),
+        (
+            "[[authentication.jwt]]\nissuer = \"i\"\naudiences = [\"a\"]\n\
+             jwks_url = \"https://login.test/keys\"\njwks_refresh = \"0s\"",
+            "5:1: authentication.jwt.0.jwks_refresh: ",
+            "zero",
+        ),
     ] {
         let lines = refused(text);
         let [line] = &lines[..] else { panic!("{text}\n{lines:?}") };
         assert!(line.starts_with(&format!("s.toml:{place}")), "{text}\n{line}");
         assert!(line.contains(words), "{text}\n{line}");
     }
+}
+
+#[test]
+fn an_issuer_has_one_section() {
+    let issuer =
+        "[[authentication.jwt]]\nissuer = \"i\"\naudiences = [\"a\"]\njwks_file = \"keys.json\"\n";
+    assert_eq!(read(issuer), Ok(()));
+    let twice = refused(&issuer.repeat(2));
+    assert_eq!(twice, ["s.toml:6:1: authentication.jwt.1.issuer: the issuer is there already"]);
 }
 
 #[test]

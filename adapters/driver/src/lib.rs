@@ -19,8 +19,8 @@ pub use io::{Io, Listener, Peer};
 pub use runtime::{Runtime, Spawn, StdListener, Task};
 pub use server::{
     Admin, Cancellation, Explain, Handler, HandlerTimeout, IntoResponse, Json, JwksEndpoint,
-    KeysError, Local, Mode, Notice, Override, Problem, Request, Response, RestServer,
-    RestServerConfig, RouteOptions, SecurityPolicy, ServerBuilder, ServerHandle, Sse, SseEvent,
-    StopReport, Threads,
+    KeysError, LeaseStore, Local, MemoryStore, Mode, Notice, Override, Problem, Request, Response,
+    RestServer, RestServerConfig, RouteOptions, SecurityPolicy, ServerBuilder, ServerHandle,
+    SharedQuota, Sse, SseEvent, StopReport, Threads,
 };
 pub use upgraded::Upgraded;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::{Method, StatusCode};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use sinew_core::error::{Error, Kind};
+use sinew_core::limit::AskOutcome;
 use sinew_core::observe::NamedVerdict;
 use sinew_core::policy::{Mode, Refused};
 use sinew_core::reason::Reason;
@@ -87,6 +88,18 @@ pub(crate) struct Decided {
 impl From<NamedVerdict> for Decided {
     fn from(NamedVerdict { policy, verdict }: NamedVerdict) -> Self {
         Self { policy, verdict }
+    }
+}
+
+/// An ask for tokens on lease.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub(crate) struct Asked {
+    outcome: &'static str,
+}
+
+impl From<AskOutcome> for Asked {
+    fn from(outcome: AskOutcome) -> Self {
+        Self { outcome: outcome.name() }
     }
 }
 

@@ -8,6 +8,7 @@
 //! | `http_server_response_body_size_bytes` | of a request | the same, by what went out |
 //! | `http_server_active_requests` | `http_request_method`, `url_scheme` | requests that are being answered |
 //! | `sinew_server_decisions_total` | `policy`, `verdict` | each verdict of a policy |
+//! | `sinew_server_lease_asks_total` | `outcome` | each ask to the store of a quota that replicas share |
 //! | `sinew_server_refusals_total` | `stage`, `reason`, `mode` | each refusal by a layer, enforced or only noted |
 //! | `sinew_server_problems_total` | `reason` | each answer that says why it is an error, whoever wrote it |
 //! | `sinew_server_connection_failures_total` | `reason`, `phase` | each connection that failed |
@@ -65,7 +66,7 @@ use sinew_core::observe::Event;
 
 pub use self::layer::MetricsLayer;
 
-use self::labels::{Active, Answered, Decided, Failure, Problem, Refusal};
+use self::labels::{Active, Answered, Asked, Decided, Failure, Problem, Refusal};
 
 pub use format::Format;
 
@@ -103,6 +104,7 @@ struct Counted {
     response_bodies: Histograms,
     active: Family<Active, Gauge>,
     decisions: Family<Decided, Counter>,
+    lease_asks: Family<Asked, Counter>,
     refusals: Family<Refusal, Counter>,
     problems: Family<Problem, Counter>,
     failures: Family<Failure, Counter>,
@@ -125,6 +127,7 @@ impl Metrics {
             response_bodies: Family::new_with_constructor(sizes),
             active: Family::default(),
             decisions: Family::default(),
+            lease_asks: Family::default(),
             refusals: Family::default(),
             problems: Family::default(),
             failures: Family::default(),
@@ -159,6 +162,11 @@ impl Metrics {
             counted.decisions.clone(),
         );
         registry.register(
+            "sinew_server_lease_asks",
+            "Asks to the store of a quota that replicas share",
+            counted.lease_asks.clone(),
+        );
+        registry.register(
             "sinew_server_refusals",
             "Requests that a layer of the stack refused, or would have",
             counted.refusals.clone(),
@@ -186,12 +194,15 @@ impl Metrics {
         MetricsLayer::new(self.counted.clone())
     }
 
-    /// Counts what becomes of connections: for the observer of a server, of every event. What the
-    /// layer counts is left to it.
+    /// Counts what becomes of connections, and of asks for leases: for the observer of a server, of
+    /// every event. What the layer counts is left to it.
     pub fn observe(&self, event: &Event) {
         match event {
             Event::Failed(error) => {
                 self.counted.failures.get_or_create(&Failure::of(error)).inc();
+            }
+            Event::Asked(outcome) => {
+                self.counted.lease_asks.get_or_create(&Asked::from(*outcome)).inc();
             }
             Event::Lost(events) => {
                 self.counted.lost.inc_by(*events);

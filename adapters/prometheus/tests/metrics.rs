@@ -14,8 +14,8 @@ use sinew_core::policy::Mode;
 use sinew_core::reason::Reason;
 use sinew_core::security::{Access, Routes, Rule, Who};
 use sinew_core::server::{
-    Arrival, BoxLayer, Decision, End, Layer as _, Peer, RoutePolicy, RouterBuilder, Scheme, Stack,
-    Template,
+    Arrival, BoxLayer, Decision, End, Layer as _, Peer, Record, RoutePolicy, RouterBuilder, Scheme,
+    Stack, Template,
 };
 use sinew_core::time::{Instant, Timer};
 use sinew_core::{Machine, Wire};
@@ -65,9 +65,20 @@ fn arrival<'a>(
     }
 }
 
+fn asked(stack: &Stack, head: &RequestHead) -> Record {
+    let policy = RoutePolicy::default();
+    let arrival = arrival(head, Some(0), &policy);
+    let mut record = Record::new(&arrival);
+    let _ = stack.on_head(&arrival, &mut record);
+    record
+}
+
 fn pass(stack: &Stack, method: &str, route: Option<usize>, took: Duration) -> Decision {
     let head = head(method);
-    let (decision, record) = stack.on_head(&arrival(&head, route, &RoutePolicy::default()));
+    let policy = RoutePolicy::default();
+    let arrival = arrival(&head, route, &policy);
+    let mut record = Record::new(&arrival);
+    let decision = stack.on_head(&arrival, &mut record);
     let status = match decision {
         Decision::Refuse(reason) => reason.status(),
         _ => StatusCode::OK,
@@ -163,7 +174,7 @@ fn errors_of_the_server_have_a_type() {
         (Some(404), Some(Reason::NotFound), ""),
         (None, None, "unanswered"),
     ] {
-        let (_, record) = stack.on_head(&arrival(&head, Some(0), &RoutePolicy::default()));
+        let record = asked(&stack, &head);
         let status = status.map(|status| StatusCode::from_u16(status).unwrap());
         stack.on_end(&record, &End { reason, ..End::new(Instant::ZERO, status) });
         let code = status.map_or(String::new(), |status| status.as_u16().to_string());
@@ -202,7 +213,7 @@ fn a_request_is_active_until_its_end() {
     let metrics = Metrics::new();
     let stack = stack(&metrics);
     let active = "http_server_active_requests{http_request_method=\"GET\",url_scheme=\"http\"}";
-    let (_, record) = stack.on_head(&arrival(&head("GET"), Some(0), &RoutePolicy::default()));
+    let record = asked(&stack, &head("GET"));
     assert_eq!(value(&metrics.encode(), active), "1");
     stack.on_end(&record, &End::new(Instant::ZERO, None));
     assert_eq!(value(&metrics.encode(), active), "0");

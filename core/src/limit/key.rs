@@ -8,6 +8,11 @@ use core::hash::{Hash, Hasher};
 pub struct KeyHash(pub(super) u64);
 
 impl KeyHash {
+    /// As a number: the name of the bucket at a store.
+    pub const fn to_bits(self) -> u64 {
+        self.0
+    }
+
     /// The same client at the `n`th of several things, each with buckets of its own: a route, say.
     #[must_use]
     pub const fn at(self, n: u64) -> Self {

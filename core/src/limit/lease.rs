@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{BadLimiter, Charge, KeyHash, Quota, QuotaId, RateLimiter, RateLimiterConfig, Verdict};
 use crate::machine::Machine;
+use crate::observe::{Event, Log};
 use crate::time::{Deadline, Instant, Timer};
 
 /// What [`Leases`] are built from.
@@ -43,6 +44,8 @@ pub struct LeaseConfig {
     /// Where no store answers, or there is no room for another client. Default
     /// [`Closed`](WithoutStore::Closed).
     pub without_store: WithoutStore,
+    /// Keep a log of what came of asks for the driver. Default off.
+    pub observe: bool,
 }
 
 /// What becomes of requests that nobody can count.
@@ -51,7 +54,9 @@ pub enum WithoutStore {
     /// They are refused, once what is on lease is spent.
     Closed,
     /// Each replica holds each client to this quota by itself.
-    Open(Quota),
+    Local(Quota),
+    /// They go on, as many as there are.
+    Open,
 }
 
 impl Default for LeaseConfig {
@@ -65,6 +70,7 @@ impl Default for LeaseConfig {
             asks: 64,
             clients: 10_000,
             without_store: WithoutStore::Closed,
+            observe: false,
         }
     }
 }
@@ -112,6 +118,31 @@ pub enum Answer {
     Failed,
 }
 
+/// What came of an [`Ask`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum AskOutcome {
+    /// All tokens.
+    Granted,
+    /// Fewer than were asked for.
+    Short,
+    /// The store said that it does not know, or whoever carried the ask.
+    Failed,
+    /// There was no answer in time.
+    Unanswered,
+}
+
+impl AskOutcome {
+    /// A fixed, lower-case name, fit for logs and metric labels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Granted => "granted",
+            Self::Short => "short",
+            Self::Failed => "failed",
+            Self::Unanswered => "unanswered",
+        }
+    }
+}
+
 /// Whether a request may go on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
@@ -136,6 +167,8 @@ pub enum Basis {
     Ahead,
     /// Those of this replica alone: there is no store.
     Local,
+    /// None: there is no store, and nobody counts.
+    Uncounted,
 }
 
 /// Why there are no tokens.
@@ -167,6 +200,7 @@ pub struct Leases {
     /// Nobody answered: not to be asked before then.
     down: Option<Instant>,
     asked: u64,
+    log: Log,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -205,12 +239,14 @@ impl Leases {
             return Err(BadLease::Room);
         }
         let local = match config.without_store {
-            WithoutStore::Closed => None,
-            WithoutStore::Open(quota) => {
+            WithoutStore::Closed | WithoutStore::Open => None,
+            WithoutStore::Local(quota) => {
                 let limiter = RateLimiter::new(&RateLimiterConfig::default(), [(quota, true)]);
                 Some(limiter.map_err(BadLease::Limiter)?)
             }
         };
+        let mut log = Log::new();
+        log.enable(config.observe);
         Ok(Self {
             config,
             local,
@@ -220,6 +256,7 @@ impl Leases {
             unsent: VecDeque::new(),
             down: None,
             asked: 0,
+            log,
         })
     }
 
@@ -269,6 +306,11 @@ impl Leases {
     pub fn handle_answer(&mut self, now: Instant, id: AskId, answer: Answer) {
         self.handle_timeout(now);
         let Some(pending) = self.pending.remove(&id) else { return };
+        self.log.record(Event::Asked(match answer {
+            Answer::Granted { tokens, .. } if tokens < pending.tokens => AskOutcome::Short,
+            Answer::Granted { .. } => AskOutcome::Granted,
+            Answer::Failed => AskOutcome::Failed,
+        }));
         match answer {
             Answer::Granted { tokens, retry_after } => {
                 self.down = None;
@@ -291,6 +333,11 @@ impl Leases {
         self.clients.len()
     }
 
+    /// Whether [`poll_event`](Machine::poll_event) has an ask to give.
+    pub fn has_asks(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
     /// Asks without an answer.
     pub fn pending(&self) -> usize {
         self.pending.len()
@@ -304,6 +351,9 @@ impl Leases {
         prefix: KeyHash,
         reason: Shortage,
     ) -> LeaseVerdict {
+        if self.config.without_store == WithoutStore::Open {
+            return LeaseVerdict::Allowed(Basis::Uncounted);
+        }
         let Some(local) = &mut self.local else {
             let wait = self.down.map_or(self.config.patience, |until| until - now);
             return LeaseVerdict::Refused { reason, retry_after: Some(wait) };
@@ -407,6 +457,7 @@ impl Machine for Leases {
             self.pending.remove(&id);
             self.unsent.retain(|ask| ask.id != id);
             self.down = Some(now + self.config.pause);
+            self.log.record(Event::Asked(AskOutcome::Unanswered));
             self.answered(now, key);
         }
         while let Some(&(at, key)) = self.due.first() {
@@ -429,6 +480,10 @@ impl Machine for Leases {
             (answer, due) => answer.or_else(|| due.map(|(at, _)| *at))?,
         };
         Some(Deadline { at, why: Timer::Lease })
+    }
+
+    fn poll_observed(&mut self) -> Option<Event> {
+        self.log.pop()
     }
 }
 

@@ -17,7 +17,8 @@ mod token_bucket;
 pub use concurrency::{BadConcurrency, Concurrency, ConcurrencyConfig, Full, Load, Place};
 pub use key::{KeyHash, KeyHasher};
 pub use lease::{
-    Answer, Ask, AskId, BadLease, Basis, LeaseConfig, LeaseVerdict, Leases, Shortage, WithoutStore,
+    Answer, Ask, AskId, AskOutcome, BadLease, Basis, LeaseConfig, LeaseVerdict, Leases, Shortage,
+    WithoutStore,
 };
 pub use priority::{PriorityQueue, Ticket};
 pub use quota::{BadQuota, Quota};

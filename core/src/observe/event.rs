@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use crate::client::dispatcher::{Endpoint, Outcome};
 use crate::error::Error;
-use crate::limit::{QuotaId, Verdict};
+use crate::limit::{AskOutcome, LeaseVerdict, QuotaId, Verdict};
 use crate::machine::CloseReason;
 use crate::policy::{Mode, Refused};
 use crate::resilience::{Change, NoRetry};
@@ -93,6 +93,15 @@ pub enum Event {
         /// Whether it was.
         verdict: Verdict,
     },
+    /// Whether a request was within a quota that replicas share (server).
+    Lease {
+        /// The exchange.
+        exchange: u64,
+        /// By which tokens it goes on, or why there are none.
+        verdict: LeaseVerdict,
+    },
+    /// What came of an ask to the store of a quota that replicas share (server).
+    Asked(AskOutcome),
     /// A layer of the stack refused a request, or would have (server).
     Refused {
         /// The exchange.

@@ -1,7 +1,7 @@
 //! Verdicts of policies by name, for logs and metric labels.
 
 use super::Event;
-use crate::limit::Verdict;
+use crate::limit::{Basis, LeaseVerdict, Shortage, Verdict};
 use crate::security::{
     AccessReason, AccessVerdict, Condition, CorsKind, CorsReason, CredentialVerdict, Refusal,
     TokenError,
@@ -10,7 +10,7 @@ use crate::security::{
 /// Which policy said what.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct NamedVerdict {
-    /// `cors`, `cors_preflight`, `credential`, `access` or `quota`.
+    /// `cors`, `cors_preflight`, `credential`, `access`, `quota` or `lease`.
     pub policy: &'static str,
     /// A fixed, lower-case name; the same one for the same verdict.
     pub verdict: &'static str,
@@ -29,6 +29,7 @@ impl Event {
             Self::Access { verdict, .. } => ("access", access(verdict)),
             Self::Quota { verdict: Verdict::Allowed, .. } => ("quota", "allowed"),
             Self::Quota { verdict: Verdict::Limited { .. }, .. } => ("quota", "limited"),
+            Self::Lease { verdict, .. } => ("lease", lease(verdict)),
             _ => return None,
         };
         Some(NamedVerdict { policy, verdict })
@@ -85,6 +86,24 @@ const fn access(verdict: AccessVerdict) -> &'static str {
             AccessReason::NotAllowed(_, Condition::Role) => "not_allowed_role",
             AccessReason::NotAllowed(_, Condition::Scope) => "not_allowed_scope",
             AccessReason::NotAllowed(_, Condition::Network) => "not_allowed_network",
+        },
+    }
+}
+
+const fn lease(verdict: LeaseVerdict) -> &'static str {
+    match verdict {
+        LeaseVerdict::Allowed(basis) => match basis {
+            Basis::Lease => "lease",
+            Basis::Ahead => "ahead",
+            Basis::Local => "local",
+            Basis::Uncounted => "uncounted",
+        },
+        LeaseVerdict::Refused { reason, .. } => match reason {
+            Shortage::Spent => "spent",
+            Shortage::Unanswered => "unanswered",
+            Shortage::NoStore => "no_store",
+            Shortage::NoRoom => "no_room",
+            Shortage::Local => "local_spent",
         },
     }
 }

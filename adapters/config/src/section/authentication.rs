@@ -6,22 +6,21 @@ use std::{env, fmt, fs};
 
 use http::HeaderName;
 use serde::{Deserialize, Serialize, Serializer};
-use sinew_auth::{
-    Algorithm, ApiKeys, BadJwtPolicy, Crypto, JwtPolicy, JwtValidator, JwtVerifier, KeySet,
-};
-use sinew_core::security::{
-    BadClaimConfig, Binding, Challenge, ClaimConfig, KeyDigest, Principal, Subject,
-};
-use sinew_driver::SecurityPolicy;
+use sinew_auth::{ApiKeys, Crypto, JwtValidator};
+use sinew_core::security::{Challenge, KeyDigest, Principal, Subject};
+use sinew_driver::{Runtime, SecurityPolicy};
 
-use crate::credentials::Credentials;
+use super::ModeName;
+use super::jwt::{Jwt, Keys};
 use crate::document::Document;
-use crate::value::{Parse, Span, Text};
+use crate::value::{Date, Parse, Text};
 
 /// Whose credentials are good.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Authentication {
+    mode: ModeName,
+    shield: ModeName,
     realm: Option<String>,
     api_key_field: Option<Text<HeaderName>>,
     api_key: Vec<ApiKey>,
@@ -40,60 +39,17 @@ struct ApiKey {
     roles: Vec<String>,
     #[serde(default)]
     scopes: Vec<String>,
-}
-
-/// An issuer of tokens.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-struct Jwt {
-    issuer: String,
-    audiences: Vec<String>,
-    jwks_file: PathBuf,
-    algorithms: Vec<Text<Algorithm>>,
-    token_type: Option<String>,
-    token_bytes: usize,
-    leeway: Span,
-    max_age: Option<Span>,
-    binding: BindingName,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum BindingName {
-    IfBound,
-    Required,
-}
-
-impl Default for Jwt {
-    fn default() -> Self {
-        let JwtPolicy { claims, algorithms, token_type, token_bytes } = JwtPolicy::new("", "");
-        Self {
-            issuer: String::new(),
-            audiences: Vec::new(),
-            jwks_file: PathBuf::new(),
-            algorithms: algorithms
-                .iter()
-                .filter_map(|algorithm| Text::new(algorithm.name()).ok())
-                .collect(),
-            token_type,
-            token_bytes,
-            leeway: claims.leeway.into(),
-            max_age: claims.max_age.map(Span::from),
-            binding: match claims.binding {
-                Binding::IfBound => BindingName::IfBound,
-                Binding::Required => BindingName::Required,
-            },
-        }
-    }
+    expires: Option<Date>,
 }
 
 impl Authentication {
     /// What a policy is told by this section.
-    pub(crate) fn build(
+    pub(crate) fn build<R: Runtime>(
         &self,
         base: &Path,
         document: &mut Document<'_>,
-    ) -> impl FnOnce(SecurityPolicy) -> SecurityPolicy + use<> {
+        runtime: &R,
+    ) -> impl FnOnce(SecurityPolicy) -> SecurityPolicy + use<R> {
         if let Some(realm) = &self.realm
             && let Err(bad) = Challenge::new(realm)
         {
@@ -105,28 +61,36 @@ impl Authentication {
         if self.api_key_field.is_some() && self.api_key.is_empty() {
             document.refuse("authentication.api_key_field", "no api_key can be found in it");
         }
-        let crypto = Crypto::built_in();
-        if let Err(missing) = crypto {
-            document.refuse("authentication", missing.to_string());
+        let mut keys = None;
+        let mut issuers = Vec::new();
+        match Crypto::built_in() {
+            Err(missing) => document.refuse("authentication", missing.to_string()),
+            Ok(crypto) => {
+                if !self.api_key.is_empty() {
+                    keys = Some(self.keys(base, document, &crypto));
+                }
+                for (i, jwt) in self.jwt.iter().enumerate() {
+                    let table = format!("authentication.jwt.{i}");
+                    if self.jwt[..i].iter().any(|other| other.issuer == jwt.issuer) {
+                        document.refuse(&format!("{table}.issuer"), "the issuer is there already");
+                    }
+                    issuers.extend(jwt.build(base, document, &table, &crypto, runtime));
+                }
+            }
         }
-        let credentials = crypto.ok().map(|crypto| Credentials {
-            keys: self.keys(base, document, &crypto),
-            issuers: self
-                .jwt
-                .iter()
-                .enumerate()
-                .filter_map(|(i, jwt)| {
-                    jwt.build(base, document, &format!("authentication.jwt.{i}"), &crypto)
-                })
-                .collect(),
-        });
-        let any = !self.api_key.is_empty() || !self.jwt.is_empty();
-        let credentials = credentials.filter(|_| any);
         let field = self.api_key_field.as_ref().map(|field| field.value.clone());
         let realm = self.realm.clone();
+        let (mode, shield) = (self.mode.into(), self.shield.into());
         move |mut policy| {
-            if let Some(credentials) = credentials {
-                policy = policy.tokens(credentials);
+            policy = policy.authentication_mode(mode).shield_mode(shield);
+            if let Some(keys) = keys {
+                policy = policy.tokens(keys);
+            }
+            for (verifier, keys) in issuers {
+                policy = match keys {
+                    Keys::Given(keys) => policy.tokens(JwtValidator::new(verifier, keys)),
+                    Keys::Fetched(endpoint) => policy.jwt(verifier, endpoint),
+                };
             }
             if let Some(field) = field {
                 policy = policy.api_key(field);
@@ -165,7 +129,7 @@ impl Authentication {
                 },
                 roles: boxed(&key.roles),
                 scopes: boxed(&key.scopes),
-                expires: None,
+                expires: key.expires.map(|date| date.since_1970),
             };
             if let Err(bad) = keys.insert_hash(digest, Arc::new(owner)) {
                 document.refuse(&table, bad.to_string());
@@ -202,61 +166,6 @@ impl ApiKey {
             return Err((setting, sinew_auth::BadKey::TooShort.to_string()));
         }
         Ok(crypto.sha256(key.as_bytes()))
-    }
-}
-
-impl Jwt {
-    fn build(
-        &self,
-        base: &Path,
-        document: &mut Document<'_>,
-        table: &str,
-        crypto: &Crypto,
-    ) -> Option<JwtValidator> {
-        let mut refuse = |setting: &str, why: String| {
-            document.refuse(&format!("{table}.{setting}"), why);
-        };
-        let claims = ClaimConfig {
-            issuer: self.issuer.clone(),
-            audiences: self.audiences.clone(),
-            leeway: self.leeway.value,
-            max_age: self.max_age.as_ref().map(|span| span.value),
-            binding: match self.binding {
-                BindingName::IfBound => Binding::IfBound,
-                BindingName::Required => Binding::Required,
-            },
-        };
-        let policy = JwtPolicy {
-            claims,
-            algorithms: self.algorithms.iter().map(|algorithm| algorithm.value).collect(),
-            token_type: self.token_type.clone(),
-            token_bytes: self.token_bytes,
-        };
-        let verifier = match JwtVerifier::new(policy, crypto.clone()) {
-            Ok(verifier) => verifier,
-            Err(bad) => {
-                let setting = match bad {
-                    BadJwtPolicy::Claims(BadClaimConfig::Issuer) => "issuer",
-                    BadJwtPolicy::Claims(BadClaimConfig::Audiences) => "audiences",
-                    BadJwtPolicy::Claims(BadClaimConfig::Leeway) => "leeway",
-                    BadJwtPolicy::Claims(_) => "max_age",
-                    _ => "algorithms",
-                };
-                refuse(setting, bad.to_string());
-                return None;
-            }
-        };
-        let path = base.join(&self.jwks_file);
-        let keys = fs::read(&path)
-            .map_err(|error| format!("cannot read {}: {}", path.display(), error.kind()))
-            .and_then(|json| KeySet::from_json(&json).map_err(|bad| bad.to_string()));
-        match keys {
-            Ok(keys) => Some(JwtValidator::new(verifier, keys)),
-            Err(why) => {
-                refuse("jwks_file", why);
-                None
-            }
-        }
     }
 }
 

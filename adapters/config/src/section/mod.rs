@@ -2,12 +2,15 @@
 
 mod access;
 mod authentication;
+mod coding;
 mod cors;
+mod jwt;
 mod proxies;
 mod rate_limit;
 mod route;
 mod server;
 mod tls;
+mod validation;
 mod who;
 
 use serde::{Deserialize, Serialize};
@@ -15,12 +18,14 @@ use sinew_core::policy::Mode;
 
 pub(crate) use access::Access;
 pub(crate) use authentication::Authentication;
+pub(crate) use coding::{Compression, Decompression};
 pub(crate) use cors::Cors;
 pub(crate) use proxies::Proxies;
 pub(crate) use rate_limit::RateLimit;
 pub(crate) use route::{Route, apply_routes};
 pub(crate) use server::{Admin, Limits, Server, Timers};
 pub(crate) use tls::Tls;
+pub(crate) use validation::Validation;
 
 /// A whole file. A section that is not there leaves things as the program says.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -36,6 +41,9 @@ pub(crate) struct File {
     pub(crate) authentication: Option<Authentication>,
     pub(crate) access: Option<Access>,
     pub(crate) rate_limit: Option<RateLimit>,
+    pub(crate) validation: Option<Validation>,
+    pub(crate) decompression: Option<Decompression>,
+    pub(crate) compression: Option<Compression>,
     pub(crate) route: Vec<Route>,
 }
 

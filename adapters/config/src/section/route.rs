@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use sinew_core::limit::Quota;
 use sinew_core::policy::Priority;
 use sinew_core::server::{Cost, MediaRange};
-use sinew_driver::{HandlerTimeout, Mode, RouteOptions, Runtime, ServerBuilder};
+use sinew_driver::{HandlerTimeout, Mode, Override, RouteOptions, Runtime, ServerBuilder};
 
 use super::rate_limit::quota;
 use crate::document::{Document, unknown_name};
@@ -25,6 +25,8 @@ pub(crate) struct Route {
     priority: Option<PriorityName>,
     cost: Option<u32>,
     quota: Option<OrNone<QuotaText>>,
+    decompress: Option<bool>,
+    compress: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
@@ -106,6 +108,8 @@ impl<'r> Change<'r> {
             required_fields,
             priority,
             cost,
+            decompress,
+            compress,
             ..
         } = self.route;
         let policy = &mut options.policy;
@@ -121,7 +125,13 @@ impl<'r> Change<'r> {
         set(&mut options.body_limit, max_request_size.map(Some));
         set(&mut options.handler_timeout, self.timeout);
         set(&mut options.slow_body, *slow_body);
+        set(&mut options.decompression, decompress.map(as_the_server_does));
+        set(&mut options.compression, compress.map(as_the_server_does));
     }
+}
+
+fn as_the_server_does<T>(or_not_at_all: bool) -> Override<T> {
+    if or_not_at_all { Override::Inherit } else { Override::Off }
 }
 
 fn set<T>(option: &mut T, said: Option<T>) {

@@ -10,6 +10,7 @@ use sinew_core::policy;
 use sinew_core::security::{Cors, TrustedProxies};
 use sinew_core::server::{
     Compression, Decompression, Layer, RateLimitConfig, RoutePolicy, Router, RouterBuilder,
+    SharedLimit,
 };
 use sinew_tls::ServerTls;
 
@@ -18,9 +19,12 @@ use super::config::{RestServerConfig, check_codings};
 use super::control::Control;
 use super::listen::Place;
 use super::mode::{Handler, Mode};
-use super::policies::{Numbers, Policies, SecurityPolicy};
+use super::numbers::Numbers;
+use super::policies::Policies;
 use super::rest_server::{Port, RestServer};
+use super::security_policy::SecurityPolicy;
 use super::service::{Notice, Observer, Route, RouteOptions, Service};
+use super::shared_quota::{LeaseStore, SharedQuota};
 use crate::error::Error;
 use crate::io::Peer;
 use crate::runtime::{Runtime, StdListener};
@@ -67,6 +71,11 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
     pub fn config(mut self, config: RestServerConfig) -> Self {
         self.config = config;
         self
+    }
+
+    /// What the server will run on.
+    pub fn runtime(&self) -> &R {
+        &self.runtime
     }
 
     /// The configuration as it is so far.
@@ -246,6 +255,43 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
     /// The same, obeyed or only tried, those of routes included.
     pub fn rate_limit_in(mut self, mode: policy::Mode, limits: RateLimitConfig) -> Self {
         self.policies.rate_limit = Some((mode, limits));
+        self
+    }
+
+    /// Holds clients to a quota that replicas share, beside their [quotas here](Self::rate_limit).
+    pub fn shared_quota<S: LeaseStore>(self, quota: SharedQuota<S>) -> Self {
+        self.shared_quota_in(policy::Mode::Enforce, quota)
+    }
+
+    /// The same, obeyed or only tried.
+    pub fn shared_quota_in<S: LeaseStore>(
+        mut self,
+        mode: policy::Mode,
+        shared: SharedQuota<S>,
+    ) -> Self {
+        let (quota, secret) = (shared.quota(), shared.secret());
+        match shared.split(self.runtime.clone()) {
+            Ok((desk, carrier)) => {
+                let layer = Box::new(SharedLimit::new(desk, secret));
+                self.policies.shared_quota = Some((mode, layer, quota));
+                self.policies.carrier = Some(Box::new(move |observer| {
+                    Box::pin(carrier.run(move |event| {
+                        if let Some(observer) = &observer {
+                            observer(None, &Notice::Decided(event));
+                        }
+                    }))
+                }));
+            }
+            Err(why) => self.refuse(Error::config(why.to_string())),
+        }
+        self
+    }
+
+    /// Whether what routes want to be sent, [types](RouteOptions::content_type) and
+    /// [fields](RouteOptions::require), is asked for, or only looked at: in shadow what does not fit is
+    /// told to the observer, and goes on.
+    pub fn validation_mode(mut self, mode: policy::Mode) -> Self {
+        self.policies.validation = mode;
         self
     }
 

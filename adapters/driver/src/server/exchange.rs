@@ -13,17 +13,19 @@ use sinew_core::Wire as _;
 use sinew_core::error::{Misuse, Phase};
 use sinew_core::head::RequestHead;
 use sinew_core::http1::{self, BodySize, NO_FIELDS, Rejected, ServerEvent};
+use sinew_core::observe::Event;
+use sinew_core::policy::{self, Refused, Stage};
 use sinew_core::problem::Ids;
 use sinew_core::reason::Reason;
 use sinew_core::server::{Arrival, Decision, Params, Record, Template};
 use sinew_core::time::{Epoch, Instant};
 
 use super::cancel::Leave;
-use super::coding::{Packing, Unpacking, refused};
+use super::coding::{self, Packing, Unpacking};
 use super::http1::{Http, ServerWire};
 use super::link::{Demand, Slot};
 use super::mode::Mode;
-use super::policies::{self, Passage};
+use super::passage::{self, Passage};
 use super::problem::Problem;
 use super::request::Request;
 use super::response::{IntoResponse as _, Response};
@@ -111,7 +113,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         let unpacking = match decompression.over(service.decompression) {
             Some(policy) if self.has_body => match Unpacking::new(policy, &head) {
                 Ok(unpacking) => unpacking,
-                Err(reason) => return self.respond(now, refused(reason)),
+                Err(reason) => return self.refuse_coding(now, reason),
             },
             _ => None,
         };
@@ -162,7 +164,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         };
         let identity = self.link.identity.get().map(|identity| &**identity);
         let peer = self.link.policy_peer.get_or_init(|| {
-            Box::new(policies::peer(&self.link.peer, identity, service.tls.as_ref(), W::SCHEME))
+            Box::new(passage::peer(&self.link.peer, identity, service.tls.as_ref(), W::SCHEME))
         });
         let arrival = Arrival {
             now,
@@ -175,16 +177,16 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             policy,
             peer,
         };
-        let asked = catch_unwind(AssertUnwindSafe(|| service.stack.on_head(&arrival)));
-        let Ok((decision, record)) = asked else {
-            // Nobody knows what it would have said; the request counts all the same.
-            let record = Record::new(&arrival);
-            let passage = self.passage.insert(Passage::new(record, Arc::clone(&service.stack)));
-            passage.plain = true;
+        let mut record = Record::new(&arrival);
+        let on_head = AssertUnwindSafe(|| service.stack.on_head(&arrival, &mut record));
+        let asked = catch_unwind(on_head);
+        let failed = asked.is_err();
+        if failed {
             self.notice(&Notice::Panicked);
             self.wire.top().close(now);
-            return Some(Problem::because(Reason::Internal).into_response());
-        };
+        }
+        // Nobody knows what it would have said.
+        let decision = asked.unwrap_or(Decision::Refuse(Reason::Internal));
         if service.observer.is_some() {
             let exchange = self.wire.top_ref().exchange();
             for event in record.events(exchange) {
@@ -199,7 +201,9 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         let (retry_after, refused) = (record.retry_after, record.refused);
         let explained = record.refused.filter(|refused| service.explain.to_caller(refused));
         let explanation = explained.and_then(|_| service.stack.explain(&record));
-        self.passage = Some(Passage::new(record, Arc::clone(&service.stack)));
+        let mut passage = Passage::new(record, Arc::clone(&service.stack));
+        passage.failed = failed;
+        self.passage = Some(passage);
         self.start_span(head, route);
         if let Some(refused) = refused {
             self.span.refused(refused);
@@ -218,6 +222,18 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                 Some(problem.into_response())
             }
         }
+    }
+
+    /// The body comes in a coding that is not taken, or in too many. It is refused like by a layer.
+    fn refuse_coding(&mut self, now: Instant, reason: Reason) {
+        let refused = Refused { stage: Stage::Validate, reason, mode: policy::Mode::Enforce };
+        if let Some(passage) = &mut self.passage {
+            passage.refuse(refused);
+        }
+        let exchange = self.wire.top_ref().exchange();
+        self.notice(&Notice::Decided(Event::Refused { exchange, refused }));
+        self.span.refused(refused);
+        self.respond(now, coding::refused(reason));
     }
 
     /// From here on what happens belongs to the span of the request.
@@ -244,13 +260,16 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         };
         passage.described = true;
         let mut fields = Response::new(StatusCode::INTERNAL_SERVER_ERROR);
-        self.service.stack.on_response(&passage.record, &mut fields);
+        let dressed = passage.dress(&mut fields);
         let ids = passage.record.ids();
         let lines = fields.fields().map(|(name, value)| (name.as_str(), value.as_bytes()));
         if let Err(error) = self.wire.top().describe_failure(now, ids, lines)
             && !error.is_fatal()
         {
             self.misused(error);
+        }
+        if dressed.is_err() {
+            self.notice(&Notice::Panicked);
         }
     }
 
@@ -376,8 +395,10 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
     /// The handler takes the connection over, if the machine lets it.
     fn switch(&mut self, now: Instant, response: Response) {
         let mut response = response;
-        if let Some(passage) = &mut self.passage {
-            self.service.stack.on_response(&passage.record, &mut response);
+        if let Some(passage) = &self.passage
+            && passage.dress(&mut response).is_err()
+        {
+            self.notice(&Notice::Panicked);
         }
         let Response { status, fields, body, malformed, .. } = response;
         let leaves = self.leaves_http(status);
@@ -450,10 +471,12 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             return Err(sinew_core::Error::usage(Misuse::FieldValue, Phase::ResponseHead));
         }
         let reason = response.reason();
-        match &self.passage {
+        match &mut self.passage {
             Some(passage) => {
-                if !passage.plain {
-                    self.service.stack.on_response(&passage.record, &mut response);
+                if !passage.plain && passage.dress(&mut response).is_err() && !passage.failed {
+                    passage.failed = true;
+                    self.panicked(now);
+                    return Ok(());
                 }
                 response.write_problem(&passage.record.ids());
             }

@@ -17,7 +17,7 @@ use super::control::{Ending, Phase, Ticket};
 use super::exchange::Exchange;
 use super::link::{Hold, Link};
 use super::mode::Mode;
-use super::policies::Passage;
+use super::passage::Passage;
 use super::service::{Notice, Service};
 use super::session::Session;
 use crate::drive::{self, Alarm, Pipe};

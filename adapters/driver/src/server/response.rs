@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use sinew_core::problem::{Ids, MEDIA_TYPE};
 use sinew_core::reason::Reason;
+use sinew_core::server::ResponseHead;
 use smallvec::SmallVec;
 
 use super::problem::Problem;
@@ -245,6 +246,28 @@ where
             (None, None) => Body::empty(),
         };
         response
+    }
+}
+
+impl ResponseHead for Response {
+    fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    fn contains(&self, name: &HeaderName) -> bool {
+        self.fields.iter().any(|(known, _)| known == name)
+    }
+
+    fn any(&self, name: &HeaderName, test: &mut dyn FnMut(&HeaderValue) -> bool) -> bool {
+        self.fields.iter().filter(|(known, _)| known == name).any(|(_, value)| test(value))
+    }
+
+    fn retain(&mut self, keep: &dyn Fn(&HeaderName) -> bool) {
+        self.fields.retain(|(name, _)| keep(name));
+    }
+
+    fn append(&mut self, name: HeaderName, value: HeaderValue) {
+        self.fields.push((name, value));
     }
 }
 

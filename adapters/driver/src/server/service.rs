@@ -22,9 +22,10 @@ use super::cancel::Cancellation;
 use super::coding::Override;
 use super::jwks::KeysError;
 use super::mode::Mode;
-use super::policies::{Explain, Numbers};
+use super::numbers::Numbers;
 use super::problem::Problem;
 use super::response::{IntoResponse, Response};
+use super::security_policy::Explain;
 use crate::io::Peer;
 
 /// What a route does differently from the server's defaults.

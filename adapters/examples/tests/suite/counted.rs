@@ -1,12 +1,15 @@
 //! Every error is counted once, whoever writes the answer, and all are written alike.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::Method;
 use sinew_core::limit::Quota;
+use sinew_core::observe::Event;
+use sinew_core::policy::Stage;
 use sinew_core::reason::Reason;
 use sinew_core::security::Who;
-use sinew_core::server::RateLimitConfig;
+use sinew_core::server::{Decompression, RateLimitConfig};
 use sinew_driver::{Notice, Request, RouteOptions};
 use sinew_prometheus::Metrics;
 
@@ -20,27 +23,34 @@ const ANN: &str = "authorization: Bearer ann\r\n";
 const OLD: &str = "authorization: Bearer old\r\n";
 
 /// What is asked, and why it is refused. The last two end their connection.
-const ASKED: [(&str, &str, Reason); 7] = [
+const ASKED: [(&str, &str, Reason); 8] = [
     ("GET /who", OLD, Reason::InvalidToken),
     ("GET /admin", ANN, Reason::Forbidden),
     ("GET /few", "", Reason::RateLimited),
+    ("POST /large", "content-encoding: br\r\ncontent-length: 1\r\n", Reason::UnsupportedMediaType),
     ("GET /missing", ANN, Reason::NotFound),
     ("GET /slow", ANN, Reason::HandlerTimeout),
     ("POST /large", "content-length: 5\r\n", Reason::BodyTooLarge),
     ("GET /panic", ANN, Reason::Internal),
 ];
 
-async fn site(security: Security, metrics: &Metrics) -> Site {
+type Refusals = Arc<Mutex<Vec<(Stage, Reason)>>>;
+
+async fn site(security: Security, metrics: &Metrics, refused: &Refusals) -> Site {
     let hour = Duration::from_secs(3600);
     let few = RouteOptions::new().allow(Who::Anyone).quota(Quota::new(1, hour, 1).unwrap());
     let large = RouteOptions::new().allow(Who::Anyone).body_limit(4);
-    let connections = metrics.clone();
+    let (connections, told) = (metrics.clone(), Arc::clone(refused));
     let builder = guarded(rt::RestServer::builder())
+        .decompress(Decompression::default())
         .rate_limit(RateLimitConfig { client: None, ..RateLimitConfig::default() })
         .layer(metrics.layer())
         .observe(move |_, notice| {
             if let Notice::Decided(event) = notice {
                 connections.observe(event);
+                if let Event::Refused { refused, .. } = event {
+                    told.lock().unwrap().push((refused.stage, refused.reason));
+                }
             }
         })
         .route_with(Method::GET, "/few", few, async |_: Request| "few")
@@ -58,7 +68,8 @@ fn sum(text: &str, metric: &str, label: &str) -> u64 {
 fn every_error_is_counted_once() {
     each(async |security| {
         let metrics = Metrics::new();
-        let site = site(security, &metrics).await;
+        let refused = Refusals::default();
+        let site = site(security, &metrics, &refused).await;
         raw(&site, |mut socket| assert_eq!(ask(&mut socket, "GET /few", "", "").status(), 200))
             .await;
         for (line, fields, reason) in ASKED {
@@ -83,7 +94,11 @@ fn every_error_is_counted_once() {
             assert_eq!(sum(&text, requests, &status), 1, "{line}: {text}");
             assert_eq!(sum(&text, "sinew_server_problems_total{", &label), 1, "{line}: {text}");
         }
-        assert_eq!(sum(&text, "sinew_server_refusals_total{", ""), 3, "{text}");
+        assert_eq!(sum(&text, "sinew_server_refusals_total{", ""), 4, "{text}");
+        // As many as the observer was told.
+        let stages = [Stage::Authenticate, Stage::Authorise, Stage::Limit, Stage::Validate];
+        let wanted: Vec<_> = stages.into_iter().zip(ASKED.map(|(_, _, reason)| reason)).collect();
+        assert_eq!(*refused.lock().unwrap(), wanted);
         let failures = |label| sum(&text, "sinew_server_connection_failures_total{", label);
         assert_eq!(failures("reason=\"head_too_large\",phase=\"request head\""), 1, "{text}");
         assert_eq!(failures("phase=\"request head\""), 1, "{text}");

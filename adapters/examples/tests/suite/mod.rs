@@ -27,6 +27,7 @@ mod places;
 mod policies;
 mod raw;
 mod resilience;
+mod replicas;
 mod site;
 mod sockets;
 mod stop;

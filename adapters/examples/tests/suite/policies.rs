@@ -1,6 +1,7 @@
 //! The policies of a server, over sockets: who is refused, why, and how the answer says so.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use sinew_core::security::{
     TokenError, TokenValidator, Who,
 };
 use sinew_core::server::{
-    Arrival, Decision, Layer, MediaRange, RateLimitConfig, Record, ResponseHead,
+    Arrival, Decision, End, Layer, MediaRange, RateLimitConfig, Record, ResponseHead,
 };
 use sinew_driver::{HandlerTimeout, Notice, Problem, Request, RouteOptions, SecurityPolicy};
 
@@ -358,34 +359,70 @@ fn a_fallback_is_no_way_around_the_rules() {
 /// Fails in one of its methods, as the request asks.
 struct Broken;
 
+#[derive(Clone)]
+struct Fails(HeaderValue);
+
 impl Layer for Broken {
     fn stage(&self) -> Stage {
         Stage::Application
     }
 
-    fn on_head(&self, arrival: &Arrival<'_>, _: &mut Record) -> Decision {
-        assert!(arrival.head.header("x-panic").is_none(), "on purpose");
+    fn on_head(&self, arrival: &Arrival<'_>, record: &mut Record) -> Decision {
+        let how = arrival.head.header("x-fail").unwrap_or_default();
+        assert_ne!(how, b"head", "on purpose");
+        record.extensions.insert(Fails(HeaderValue::from_bytes(how).unwrap()));
         Decision::Continue
     }
 
-    fn on_response(&self, _: &Record, response: &mut dyn ResponseHead) {
-        response.append(http::header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    fn on_response(&self, record: &Record, response: &mut dyn ResponseHead) {
+        let how = record.extensions.get().map(|Fails(how)| how.as_bytes());
+        assert_ne!(how, Some(&b"response"[..]), "on purpose");
+        if how == Some(b"field") {
+            response.append(http::header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+    }
+
+    fn on_end(&self, record: &Record, _: &End) {
+        let how = record.extensions.get().map(|Fails(how)| how.as_bytes());
+        assert_ne!(how, Some(&b"end"[..]), "on purpose");
     }
 }
 
 #[test]
 fn a_layer_that_fails_ends_in_a_500() {
-    each(async |security| {
-        let builder = rt::RestServer::builder().layer(Broken).route(Method::GET, "/who", who);
-        let site = Site::run(security, builder.listen("127.0.0.1:0")).await;
-        for fields in ["x-panic: 1\r\n", ""] {
-            let answer =
-                raw(&site, move |mut socket| ask(&mut socket, "GET /who", fields, "")).await;
-            assert_eq!(answer.status(), 500, "{fields}");
-            let document: Value = serde_json::from_slice(&answer.body).unwrap();
-            assert_eq!(document["reason"], "internal");
-        }
-    });
+    for security in BOTH {
+        let panics = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&panics);
+        super::run(async move {
+            let cors = CorsConfig { origins: vec!["*".into()], ..CorsConfig::default() };
+            let builder = rt::RestServer::builder()
+                .layer(Broken)
+                .cors(Cors::new(cors).unwrap())
+                .observe(move |_, notice| {
+                    counter.fetch_add(usize::from(*notice == Notice::Panicked), Relaxed);
+                })
+                .route(Method::GET, "/who", who);
+            let site = Site::run(security, builder.listen("127.0.0.1:0")).await;
+            for (how, status) in [("head", 500), ("response", 500), ("field", 500), ("end", 200)] {
+                let fields = format!("origin: https://app.test\r\nx-fail: {how}\r\n");
+                let answer =
+                    raw(&site, move |mut socket| ask(&mut socket, "GET /who", &fields, "")).await;
+                assert_eq!(answer.status(), status, "{how}");
+                if status == 200 {
+                    continue;
+                }
+                let document: Value = serde_json::from_slice(&answer.body).unwrap();
+                assert_eq!(document["reason"], "internal");
+                // Whose fields are wrong has no say in the answer; who panics leaves it to the others.
+                if how != "field" {
+                    assert_eq!(problem(&answer), (500, "internal".to_owned()), "{how}");
+                    assert_eq!(answer.field("access-control-allow-origin"), Some("*"), "{how}");
+                }
+            }
+            site.stop().await;
+        });
+        assert_eq!(panics.load(Relaxed), 2, "each is told once");
+    }
 }
 
 #[test]

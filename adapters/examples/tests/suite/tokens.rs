@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
-use sinew_auth::{ApiKeys, BadJwks, Crypto, OpaqueTokens};
+use sinew_auth::{ApiKeys, BadJwks, Crypto, JwtPolicy, JwtVerifier, OpaqueTokens};
 use sinew_core::observe::Event;
 use sinew_core::reason::Reason;
 use sinew_core::security::{Claim, CredentialVerdict, Principal, Subject, Thumbprint, TokenError};
@@ -16,7 +16,7 @@ use sinew_tls::rustls::pki_types::CertificateDer;
 use sinew_tls::rustls::pki_types::pem::PemObject as _;
 use sinew_tls::{ClientAuth, ClientTls, Options, ServerTls};
 
-use super::issuer::{Issuer, Key, Rsa, base64url, claims, good, now, signed, verifier};
+use super::issuer::{AUDIENCE, Issuer, Key, Rsa, base64url, claims, good, now, signed, verifier};
 use super::site::{Builder, PATIENCE, Security, Site, client_of, client_with, pki};
 use super::{each, pause};
 use crate::rt;
@@ -442,5 +442,39 @@ fn validators_are_asked_in_turn() {
         server.ask(&key.token(&good())).await.is_good("a JWT");
         let neither = server.ask("opaque-0123456789abcdee").await;
         neither.is_refused(TokenError::Malformed, "neither");
+    });
+}
+
+/// Each token goes to the issuer that it names, and is held to its keys alone, whoever is first.
+#[test]
+fn several_issuers_share_a_server() {
+    const OTHER: &str = "https://other.test";
+    each(async |security| {
+        // Both name their key alike.
+        let (ours, theirs) = (Key::new("1"), Key::new("1"));
+        let issuer = Issuer::start(security, &[ours.jwk()]).await;
+        let other = Issuer::start(security, &[theirs.jwk()]).await;
+        let (builder, notices, metrics) = Protected::builder(&issuer);
+        let of_other = JwtPolicy::new(OTHER, AUDIENCE);
+        let of_other = JwtVerifier::new(of_other, Crypto::built_in().unwrap()).unwrap();
+        let builder = builder.amend_security(|policy| policy.jwt(of_other, other.endpoint()));
+        let site = Site::run(security, builder).await;
+        let protected = Protected { site, notices, metrics };
+        assert_eq!(protected.fetched(2).await, [Ok(1), Ok(1)]);
+        let as_other = claims("iss", json!(OTHER));
+        for token in [ours.token(&good()), theirs.token(&as_other)] {
+            let verdict = protected.ask(&token).await;
+            assert_eq!((verdict.status, &*verdict.text), (StatusCode::OK, "ann"));
+        }
+        for (token, why) in [
+            (ours.token(&as_other), TokenError::Signature),
+            (theirs.token(&good()), TokenError::Signature),
+            (ours.token(&claims("iss", json!("https://third.test"))), TokenError::Issuer),
+            (Key::new("2").token(&as_other), TokenError::UnknownKey),
+        ] {
+            assert_eq!(protected.ask(&token).await.error, Some(why), "{why:?}");
+        }
+        // An unknown key is asked for where the token says that it is from.
+        assert_eq!(issuer.fetches(), 1);
     });
 }

@@ -8,6 +8,7 @@
 //! | [`Authenticate`](Stage::Authenticate) | [`Authentication`] | 400, 401, 503 |
 //! | [`Authorise`](Stage::Authorise) | [`Access`](crate::security::Access) | 401, 403 |
 //! | [`Limit`](Stage::Limit) | [`RateLimit`]: quotas by client, route, and for all | 429 |
+//! | | [`SharedLimit`]: a quota by client that replicas share | 429, 503 |
 //! | [`Validate`](Stage::Validate) | [`Validation`]: what the route wants to be sent | 400, 415 |
 //! | [`Application`](Stage::Application) | layers of the application | |
 //!
@@ -21,6 +22,7 @@ mod cors;
 mod identify;
 mod rate_limit;
 mod record;
+mod shared_limit;
 mod shield;
 mod text;
 mod validation;
@@ -38,6 +40,7 @@ pub use authentication::Authentication;
 pub use identify::Identify;
 pub use rate_limit::{BadRateLimit, Buckets, ClientClass, LimitFields, RateLimit, RateLimitConfig};
 pub use record::{End, Record};
+pub use shared_limit::{Lessor, SharedLimit};
 pub use shield::Shield;
 pub use validation::{BadMediaType, Expectation, MediaRange, Validation};
 
@@ -190,11 +193,9 @@ impl Stack {
         self.layers.is_empty()
     }
 
-    /// Asks the layers in order, until one of them does not let the request go on.
-    pub fn on_head(&self, arrival: &Arrival<'_>) -> (Decision, Record) {
-        // What is returned is made in its place: a record is large.
-        let mut passed = (Decision::Continue, Record::new(arrival));
-        let record = &mut passed.1;
+    /// Asks the layers in order, until one of them does not let the request go on. What they found
+    /// is in the record, which was new, even if one of them panics.
+    pub fn on_head(&self, arrival: &Arrival<'_>, record: &mut Record) -> Decision {
         for entry in &self.layers {
             let retry_after = record.retry_after;
             let decision = entry.layer.on_head(arrival, record);
@@ -205,18 +206,31 @@ impl Stack {
                 record.refuse(Refused { stage: entry.stage, reason, mode: entry.mode });
             }
             if decision != Decision::Continue && entry.mode.obeys() {
-                passed.0 = decision;
-                break;
+                return decision;
             }
         }
-        passed
+        Decision::Continue
     }
 
     /// Lets the layers see an answer, and add to it what belongs on it; not those that are only
     /// tried.
     pub fn on_response(&self, record: &Record, response: &mut dyn ResponseHead) {
-        for entry in self.layers.iter().rev().filter(|entry| entry.mode.obeys()) {
-            entry.layer.on_response(record, response);
+        self.resume_response(&mut 0, record, response);
+    }
+
+    /// The same, for whoever catches panics. `asked` counts the layers that were asked, the one that
+    /// panicked among them: called again with it, the next ones have their say.
+    pub fn resume_response(
+        &self,
+        asked: &mut usize,
+        record: &Record,
+        response: &mut dyn ResponseHead,
+    ) {
+        for entry in self.layers.iter().rev().skip(*asked) {
+            *asked += 1;
+            if entry.mode.obeys() {
+                entry.layer.on_response(record, response);
+            }
         }
     }
 

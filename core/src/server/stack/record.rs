@@ -6,7 +6,7 @@ use http::{Extensions, Method, StatusCode};
 
 use super::{Arrival, Scheme};
 use crate::head::Index;
-use crate::limit::Outcome;
+use crate::limit::{LeaseVerdict, Outcome};
 use crate::observe::{Event, RequestId, TraceContext};
 use crate::policy::Refused;
 use crate::problem::Ids;
@@ -40,6 +40,8 @@ pub struct Record {
     pub access: Option<AccessVerdict>,
     /// What it was held to, and what is left of that.
     pub quota: Option<Outcome>,
+    /// The same, of a quota that replicas share.
+    pub lease: Option<LeaseVerdict>,
     /// When it may be asked again.
     pub retry_after: Option<Duration>,
     /// The last refusal, also one that was not enforced.
@@ -89,6 +91,7 @@ impl Record {
             credential: None,
             access: None,
             quota: None,
+            lease: None,
             retry_after: None,
             refused: None,
             noted: Vec::new(),
@@ -110,7 +113,8 @@ impl Record {
         self.noted.iter().copied().chain(self.refused)
     }
 
-    pub(super) fn refuse(&mut self, refused: Refused) {
+    /// Notes a refusal, by a layer or by whoever refuses in the place of one.
+    pub fn refuse(&mut self, refused: Refused) {
         self.noted.extend(self.refused.replace(refused));
     }
 
@@ -124,13 +128,14 @@ impl Record {
             }),
             1 => self.credential.map(|verdict| Event::Credential { exchange, verdict }),
             2 => self.access.map(|verdict| Event::Access { exchange, verdict }),
-            _ => self.quota.map(|outcome| Event::Quota {
+            3 => self.quota.map(|outcome| Event::Quota {
                 exchange,
                 quota: outcome.quota,
                 verdict: outcome.verdict,
             }),
+            _ => self.lease.map(|verdict| Event::Lease { exchange, verdict }),
         };
         let refused = move |refused| Event::Refused { exchange, refused };
-        (0..4).filter_map(verdict).chain(self.refusals().map(refused))
+        (0..5).filter_map(verdict).chain(self.refusals().map(refused))
     }
 }
