@@ -11,6 +11,7 @@ use crate::machine::CloseReason;
 use crate::policy::Refused;
 use crate::resilience::{Change, NoRetry};
 use crate::security::{AccessVerdict, CorsKind, CorsReason, CredentialVerdict};
+use crate::server::drain::{Ending, Phase};
 
 /// One decision of a machine. No strings: every reason is an enum.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -146,6 +147,10 @@ pub enum Event {
         /// To what, and why.
         change: Change,
     },
+    /// A server that leaves went on, or was told to stay (server).
+    Drain(Phase),
+    /// What became of a connection of a server that leaves (server).
+    Drained(Ending),
     /// The log overflowed: this many events were dropped since the last one drained.
     Lost(u64),
 }
