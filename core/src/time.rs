@@ -115,6 +115,8 @@ pub enum Timer {
     KeyFetch,
     /// A lease of tokens ends, or whoever grants them has not answered.
     Lease,
+    /// A health check is to be run, or takes too long.
+    HealthCheck,
     /// A phase of a server that leaves ends, or a connection is to be told.
     Drain,
 }
@@ -140,6 +142,7 @@ impl Timer {
             Self::KeyRefresh => "key refresh",
             Self::KeyFetch => "key fetch",
             Self::Lease => "lease of tokens",
+            Self::HealthCheck => "health check",
             Self::Drain => "drain",
         }
     }

@@ -12,6 +12,7 @@ use crate::policy::Refused;
 use crate::resilience::{Change, NoRetry};
 use crate::security::{AccessVerdict, CorsKind, CorsReason, CredentialVerdict};
 use crate::server::drain::{Ending, Phase};
+use crate::server::health::{CheckId, CheckState};
 
 /// One decision of a machine. No strings: every reason is an enum.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -151,6 +152,13 @@ pub enum Event {
     Drain(Phase),
     /// What became of a connection of a server that leaves (server).
     Drained(Ending),
+    /// What is known of a health check changed (server).
+    Health {
+        /// Which one.
+        check: CheckId,
+        /// To what.
+        state: CheckState,
+    },
     /// The log overflowed: this many events were dropped since the last one drained.
     Lost(u64),
 }

@@ -3,6 +3,7 @@
 
 pub mod content_coding;
 pub mod drain;
+pub mod health;
 mod params;
 mod path;
 mod route;
@@ -10,6 +11,7 @@ mod stack;
 
 pub use content_coding::{Coding, Compression, Decompression};
 pub use drain::{Drain, DrainConfig, DrainEvent};
+pub use health::{Health, HealthConfig, HealthEvent};
 pub use params::{Params, Template};
 pub use path::BadPath;
 pub use route::{Found, RouteError, Router, RouterBuilder};
