@@ -307,7 +307,10 @@ impl Machine for Health {
                 known.run += 1;
                 known.running = Some(now);
                 let tenth = check.interval / 10;
-                let wait = check.interval - tenth + self.jitter.between(Duration::ZERO, tenth * 2);
+                let wait = self.jitter.between(
+                    check.interval.saturating_sub(tenth),
+                    check.interval.saturating_add(tenth),
+                );
                 known.next = now + wait;
                 return Ok(Some(HealthEvent::Run(Run { check: id, number: known.run })));
             }
