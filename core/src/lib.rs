@@ -116,6 +116,7 @@ pub mod error;
 pub mod head;
 pub mod http1;
 pub mod jitter;
+mod json;
 pub mod limit;
 pub mod machine;
 pub mod mesh;

@@ -93,6 +93,9 @@ pub enum Priority {
 }
 
 impl Priority {
+    /// Every priority, the least first.
+    pub const ALL: [Self; 5] = [Self::Bulk, Self::Low, Self::Normal, Self::High, Self::Critical];
+
     /// A fixed, lower-case name, fit for logs and metric labels.
     pub const fn name(self) -> &'static str {
         match self {

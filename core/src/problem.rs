@@ -3,12 +3,12 @@
 //! Whoever refuses it, a machine, a layer of the [stack](crate::server::Stack) or a handler, the
 //! same document is written; no text from within is in it.
 
-use core::fmt::Write as _;
 use core::num::NonZeroU128;
 use core::time::Duration;
 
 use http::StatusCode;
 
+use crate::json::Object;
 use crate::observe::RequestId;
 use crate::reason::Reason;
 
@@ -81,7 +81,7 @@ impl From<Reason> for Document<'_> {
 impl Document<'_> {
     /// The document as JSON.
     pub fn to_json(&self) -> String {
-        let mut json = Object(String::with_capacity(160));
+        let mut json = Object::with_capacity(160);
         if let Some(kind) = self.kind {
             json.text("type", kind);
         }
@@ -111,47 +111,6 @@ impl Document<'_> {
             json.raw(name, value);
         }
         json.end()
-    }
-}
-
-/// A JSON object as it is written: <https://www.rfc-editor.org/rfc/rfc8259#section-4>
-struct Object(String);
-
-impl Object {
-    fn raw(&mut self, name: &str, value: &str) {
-        self.0.push(if self.0.is_empty() { '{' } else { ',' });
-        self.string(name);
-        self.0.push(':');
-        self.0.push_str(value);
-    }
-
-    fn text(&mut self, name: &str, value: &str) {
-        self.raw(name, "");
-        self.string(value);
-    }
-
-    /// <https://www.rfc-editor.org/rfc/rfc8259#section-7>
-    fn string(&mut self, text: &str) {
-        self.0.push('"');
-        for character in text.chars() {
-            match character {
-                '"' => self.0.push_str("\\\""),
-                '\\' => self.0.push_str("\\\\"),
-                control if u32::from(control) < 0x20 => {
-                    let _ = write!(self.0, "\\u{:04x}", u32::from(control));
-                }
-                other => self.0.push(other),
-            }
-        }
-        self.0.push('"');
-    }
-
-    fn end(mut self) -> String {
-        if self.0.is_empty() {
-            self.0.push('{');
-        }
-        self.0.push('}');
-        self.0
     }
 }
 

@@ -59,6 +59,8 @@ pub enum Reason {
     HandlerTimeout,
     /// Something that is needed to decide cannot be asked now.
     Unavailable,
+    /// More is asked for than can be served; it was not taken up, and may be sent elsewhere.
+    Overloaded,
     /// Whom the handler called could not be reached, or refused to serve now.
     UpstreamUnavailable,
     /// A call that the handler made was not answered in time.
@@ -69,7 +71,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, by status.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::MalformedRequest,
         Self::BadPath,
         Self::BadCredential,
@@ -94,6 +96,7 @@ impl Reason {
         Self::BadGateway,
         Self::HandlerTimeout,
         Self::Unavailable,
+        Self::Overloaded,
         Self::UpstreamUnavailable,
         Self::GatewayTimeout,
         Self::VersionNotSupported,
@@ -122,9 +125,10 @@ impl Reason {
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NotImplemented => StatusCode::NOT_IMPLEMENTED,
             Self::BadGateway => StatusCode::BAD_GATEWAY,
-            Self::HandlerTimeout | Self::Unavailable | Self::UpstreamUnavailable => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::HandlerTimeout
+            | Self::Unavailable
+            | Self::Overloaded
+            | Self::UpstreamUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::GatewayTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::VersionNotSupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
         }
@@ -157,6 +161,7 @@ impl Reason {
             Self::BadGateway => "bad_gateway",
             Self::HandlerTimeout => "handler_timeout",
             Self::Unavailable => "unavailable",
+            Self::Overloaded => "overloaded",
             Self::UpstreamUnavailable => "upstream_unavailable",
             Self::GatewayTimeout => "gateway_timeout",
             Self::VersionNotSupported => "version_not_supported",
@@ -190,6 +195,7 @@ impl Reason {
             Self::HandlerTimeout => "the handler took too long",
             Self::BadGateway => "what the handler called did not answer as it should",
             Self::Unavailable => "what is needed to decide cannot be asked now",
+            Self::Overloaded => "refused before processing, as too much is asked for at once",
             Self::UpstreamUnavailable => "what the handler called cannot serve now",
             Self::GatewayTimeout => "what the handler called did not answer in time",
             Self::VersionNotSupported => "the version of HTTP is not spoken here",

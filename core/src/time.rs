@@ -115,6 +115,12 @@ pub enum Timer {
     KeyFetch,
     /// A lease of tokens ends, or whoever grants them has not answered.
     Lease,
+    /// Server: a request waits to be taken up.
+    Admission,
+    /// A health check is to be run, or takes too long.
+    HealthCheck,
+    /// A phase of a server that leaves ends, or a connection is to be told.
+    Drain,
 }
 
 impl Timer {
@@ -138,6 +144,9 @@ impl Timer {
             Self::KeyRefresh => "key refresh",
             Self::KeyFetch => "key fetch",
             Self::Lease => "lease of tokens",
+            Self::Admission => "admission",
+            Self::HealthCheck => "health check",
+            Self::Drain => "drain",
         }
     }
 }

@@ -3,8 +3,9 @@
 //! A [`Quota`] says how fast and in which bursts, a [`TokenBucket`] is what is left of one, and a
 //! [`RateLimiter`] holds the buckets of any number of clients in a fixed number of bytes. [`Leases`]
 //! are for quotas that several replicas share. How many calls at once a destination bears is found by
-//! [`Concurrency`].
+//! [`Concurrency`]; which of many requests a server takes up is decided by [`Admission`].
 
+mod admission;
 mod concurrency;
 mod key;
 mod lease;
@@ -14,6 +15,9 @@ mod rate_limiter;
 mod table;
 mod token_bucket;
 
+pub use admission::{
+    Admission, AdmissionConfig, AdmissionEvent, BadAdmission, Entry, Permit, Shed,
+};
 pub use concurrency::{BadConcurrency, Concurrency, ConcurrencyConfig, Full, Load, Place};
 pub use key::{KeyHash, KeyHasher};
 pub use lease::{

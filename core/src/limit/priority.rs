@@ -4,7 +4,7 @@ use crate::policy::Priority;
 use crate::table::{Key, Link, List, Slab};
 
 /// One line for each [`Priority`].
-const CLASSES: usize = 5;
+const CLASSES: usize = Priority::ALL.len();
 
 /// A place in a [`PriorityQueue`]; stale once its occupant left.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -77,6 +77,21 @@ impl<T> PriorityQueue<T> {
         self.remove(Ticket(self.waiting.key_at(next)?))
     }
 
+    /// The first in the line of a priority.
+    pub fn first(&self, priority: Priority) -> Option<(Ticket, &T)> {
+        self.at(self.lines[priority as usize].front()?)
+    }
+
+    /// The last in the line of a priority.
+    pub fn last(&self, priority: Priority) -> Option<(Ticket, &T)> {
+        self.at(self.lines[priority as usize].back()?)
+    }
+
+    fn at(&self, index: u32) -> Option<(Ticket, &T)> {
+        let key = self.waiting.key_at(index)?;
+        self.waiting.get(key).map(|(_, occupant)| (Ticket(key), occupant))
+    }
+
     /// Who is to be turned away next: the least important, and among equals the one who came last.
     pub fn pop_last(&mut self) -> Option<T> {
         let last = self.lines.iter().find_map(|line| line.back())?;
@@ -92,8 +107,7 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Priority; CLASSES] =
-        [Priority::Bulk, Priority::Low, Priority::Normal, Priority::High, Priority::Critical];
+    const ALL: [Priority; CLASSES] = Priority::ALL;
 
     proptest! {
         /// Against five plain lists.
@@ -135,6 +149,9 @@ mod tests {
                     prop_assert_eq!(queue.remove(*ticket), None, "a stale ticket moves nobody");
                 }
                 prop_assert_eq!(queue.len(), lists.iter().map(VecDeque::len).sum::<usize>());
+                let ends = |end: Option<(Ticket, &usize)>| end.map(|(ticket, number)| (*number, ticket));
+                prop_assert_eq!(ends(queue.first(ALL[class])), lists[class].front().copied());
+                prop_assert_eq!(ends(queue.last(ALL[class])), lists[class].back().copied());
             }
         }
     }

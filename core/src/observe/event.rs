@@ -11,6 +11,8 @@ use crate::machine::CloseReason;
 use crate::policy::{Mode, Refused};
 use crate::resilience::{Change, NoRetry};
 use crate::security::{AccessVerdict, CorsKind, CorsReason, CredentialVerdict};
+use crate::server::drain::{Ending, Phase};
+use crate::server::health::{CheckId, CheckState};
 
 /// One decision of a machine. No strings: every reason is an enum.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -169,6 +171,17 @@ pub enum Event {
         endpoint: Endpoint,
         /// To what, and why.
         change: Change,
+    },
+    /// A server that leaves went on, or was told to stay (server).
+    Drain(Phase),
+    /// What became of a connection of a server that leaves (server).
+    Drained(Ending),
+    /// What is known of a health check changed (server).
+    Health {
+        /// Which one.
+        check: CheckId,
+        /// To what.
+        state: CheckState,
     },
     /// The log overflowed: this many events were dropped since the last one drained.
     Lost(u64),

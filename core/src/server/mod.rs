@@ -2,12 +2,16 @@
 //! on its way there.
 
 pub mod content_coding;
+pub mod drain;
+pub mod health;
 mod params;
 mod path;
 mod route;
 mod stack;
 
 pub use content_coding::{Coding, Compression, Decompression};
+pub use drain::{Drain, DrainConfig, DrainEvent};
+pub use health::{Health, HealthConfig, HealthEvent};
 pub use params::{Params, Template};
 pub use path::BadPath;
 pub use route::{Found, RouteError, Router, RouterBuilder};
