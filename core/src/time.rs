@@ -115,6 +115,12 @@ pub enum Timer {
     KeyFetch,
     /// A lease of tokens ends, or whoever grants them has not answered.
     Lease,
+    /// WebSocket: the next ping is due.
+    Ping,
+    /// WebSocket: nothing came since a ping.
+    Pong,
+    /// WebSocket: the peer has not answered our close frame.
+    CloseHandshake,
 }
 
 impl Timer {
@@ -138,6 +144,9 @@ impl Timer {
             Self::KeyRefresh => "key refresh",
             Self::KeyFetch => "key fetch",
             Self::Lease => "lease of tokens",
+            Self::Ping => "next ping",
+            Self::Pong => "sign of life",
+            Self::CloseHandshake => "closing handshake",
         }
     }
 }

@@ -11,6 +11,8 @@ use crate::machine::CloseReason;
 use crate::policy::Refused;
 use crate::resilience::{Change, NoRetry};
 use crate::security::{AccessVerdict, CorsKind, CorsReason, CredentialVerdict};
+#[cfg(feature = "websocket")]
+use crate::websocket::{CloseCode, Side};
 
 /// One decision of a machine. No strings: every reason is an enum.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -145,6 +147,20 @@ pub enum Event {
         endpoint: Endpoint,
         /// To what, and why.
         change: Change,
+    },
+    /// A ping of the heartbeat was answered (WebSocket).
+    #[cfg(feature = "websocket")]
+    RoundTrip {
+        /// After this time.
+        rtt: Duration,
+    },
+    /// A connection was closed, in order or by being cut (WebSocket).
+    #[cfg(feature = "websocket")]
+    WebSocketClosed {
+        /// The peer's code, or what stands for the lack of one.
+        code: CloseCode,
+        /// Who closed first.
+        by: Side,
     },
     /// The log overflowed: this many events were dropped since the last one drained.
     Lost(u64),

@@ -1,0 +1,8 @@
+//! WebSocket, rule by rule: handshakes, what the machine tells and writes however its input is cut,
+//! how it ends, and the laws that hold for every script.
+
+#![expect(clippy::unwrap_used, reason = "outside of `#[test]` too, a test stops where it is wrong")]
+
+mod frames;
+mod handshake;
+mod told;
