@@ -18,7 +18,7 @@ const NOW: Instant = Instant::from_nanos(1);
 const SEED: [u8; 32] = [7; 32];
 
 /// The example of section 1.2, and further lines.
-fn request(lines: &str) -> RequestHead {
+pub(crate) fn request(lines: &str) -> RequestHead {
     asked(&format!(
         "GET /chat HTTP/1.1\r\nHost: server.example.com\r\nUpgrade: websocket\r\n\
          Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
@@ -201,12 +201,10 @@ fn keys_are_new_for_every_seed() {
     assert_ne!(key(1), key(2));
 }
 
-/// What a client makes of an answer that has the right proof, unless it is said otherwise.
-fn checked(status: &str, lines: &str) -> Result<Agreed, BadAnswer> {
-    let asks = ClientHandshake { protocols: vec!["a".into()], ..Default::default() };
-    let opening = asks.open(SEED);
+/// What a client makes of an answer; `PROOF` in it is the right one.
+pub(crate) fn checked(opening: &Opening, status: &str, lines: &str) -> Result<Agreed, BadAnswer> {
     let mut client = Client::new(Arc::default());
-    let sent = send(&mut client, &opening);
+    let sent = send(&mut client, opening);
     let offers = ServerHandshake::default();
     let accepted = offers.accept(&asked(&sent)).unwrap();
     let proof = accepted.fields().find(|(name, _)| *name == "sec-websocket-accept").unwrap().1;
@@ -218,6 +216,9 @@ fn checked(status: &str, lines: &str) -> Result<Agreed, BadAnswer> {
 #[test]
 fn an_answer_is_checked_to_the_last_field() {
     const SWITCH: &str = "101 Switching Protocols";
+    let asks = ClientHandshake { protocols: vec!["a".into()], ..Default::default() };
+    let opening = asks.open(SEED);
+    let checked = |status: &str, lines: &str| checked(&opening, status, lines);
     let good = "upgrade: WebSocket\r\nconnection: keep-alive, Upgrade\r\n";
     let proof = "sec-websocket-accept: PROOF\r\n";
     assert_eq!(checked(SWITCH, &format!("{good}{proof}")), Ok(Agreed::default()));

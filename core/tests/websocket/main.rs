@@ -3,6 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "outside of `#[test]` too, a test stops where it is wrong")]
 
+#[cfg(feature = "deflate")]
+mod deflate;
+mod end;
 mod frames;
 mod handshake;
+mod sending;
 mod told;
