@@ -8,5 +8,7 @@ mod deflate;
 mod end;
 mod frames;
 mod handshake;
+mod laws;
+mod oracle;
 mod sending;
 mod told;

@@ -100,10 +100,16 @@ impl Connection {
 
     /// The machine failed: the peer is told why, and what it sends from now on is thrown away.
     pub(super) fn fail(&mut self, kind: Kind) {
-        let error = fatal(kind);
-        if self.error.is_some() {
-            return;
+        match self.stage {
+            Stage::Open | Stage::Closing { .. } => {}
+            // The end was told already: there is only less to wait for.
+            Stage::Draining { .. } => {
+                self.outbox.clear();
+                return self.over(CloseReason::Failed);
+            }
+            Stage::Over(_) => return self.outbox.clear(),
         }
+        let error = fatal(kind);
         self.error = Some(error);
         self.log.record(observe::Event::Failed(error));
         // Nobody takes what is queued; nobody would take more.
@@ -114,19 +120,12 @@ impl Connection {
         };
         if gone {
             self.outbox.clear();
-            self.over(CloseReason::Failed);
-            return;
+            return self.over(CloseReason::Failed);
         }
-        match self.stage {
-            Stage::Open => {
-                let code = CloseCode::of(&error);
-                self.put_close(code, "");
-                self.drain(true, CloseReason::Failed);
-            }
-            Stage::Closing { .. } => self.drain(true, CloseReason::Failed),
-            Stage::Draining { .. } => {}
-            Stage::Over(_) => {}
+        if self.is_open() {
+            self.put_close(CloseCode::of(&error), "");
         }
+        self.drain(true, CloseReason::Failed);
     }
 
     pub(super) fn drain(&mut self, shut: bool, reason: CloseReason) {
