@@ -75,6 +75,8 @@ pub enum Phase {
     ResponseBody,
     /// Behind HTTP: the bytes of another protocol.
     Tunnel,
+    /// Behind HTTP: the frames of WebSocket.
+    WebSocket,
 }
 
 /// How far a request got: what a retry may conclude. The greater, the less harmless it is to send it
@@ -127,6 +129,10 @@ pub enum Misuse {
     Trailer,
     /// A configuration that contradicts itself.
     Config,
+    /// A close code that must not be sent, or a reason for closing that is too long.
+    CloseCode,
+    /// A control frame with more than 125 bytes.
+    ControlTooLong,
 }
 
 /// How the peer broke the protocol.
@@ -179,6 +185,24 @@ pub enum Violation {
     Upgrade,
     /// TLS: the peer's handshake or records are wrong; the layer says how.
     Tls,
+    /// WebSocket: a reserved bit that no extension gives a meaning.
+    ReservedBits,
+    /// WebSocket: an opcode that is reserved.
+    Opcode,
+    /// WebSocket: a frame of a client without a mask, or one of a server with one.
+    Mask,
+    /// WebSocket: a length in more bytes than it needs, or beyond 63 bits.
+    FrameLength,
+    /// WebSocket: a control frame that is fragmented, or longer than 125 bytes.
+    ControlFrame,
+    /// WebSocket: a continuation of nothing, or a new message in the middle of one.
+    Continuation,
+    /// WebSocket: a close frame with a code that must not be sent, or with half a code.
+    CloseFrame,
+    /// WebSocket: a text, or the reason of a close frame, that is not UTF-8.
+    Utf8,
+    /// WebSocket: a compressed message that does not unpack.
+    Deflate,
 }
 
 /// Every limit by name. Its default stands with the configuration of the machine that has it.
@@ -203,6 +227,14 @@ pub enum Limit {
     Trailers,
     /// Interim responses before a final one.
     Interim,
+    /// WebSocket: bytes of a frame's payload.
+    Frame,
+    /// WebSocket: bytes of a message, unpacked.
+    Message,
+    /// WebSocket: frames of one message.
+    Fragments,
+    /// WebSocket: pings in one second.
+    Pings,
 }
 
 impl Error {
@@ -220,7 +252,7 @@ impl Error {
     pub const fn fault(&self) -> Fault {
         match self.kind {
             Kind::Usage(_) | Kind::InboxEdited | Kind::Timeout(Timer::Handler) => Fault::Local,
-            Kind::Truncated | Kind::Closed => Fault::Network,
+            Kind::Truncated | Kind::Closed | Kind::Timeout(Timer::Pong) => Fault::Network,
             Kind::Peer(_) | Kind::Limit(_) | Kind::Timeout(_) => Fault::Peer,
         }
     }
@@ -232,7 +264,16 @@ impl Error {
                 Violation::VersionUnsupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
                 Violation::TransferCoding => StatusCode::NOT_IMPLEMENTED,
                 Violation::Expectation => StatusCode::EXPECTATION_FAILED,
-                Violation::Tls => return None,
+                Violation::Tls
+                | Violation::ReservedBits
+                | Violation::Opcode
+                | Violation::Mask
+                | Violation::FrameLength
+                | Violation::ControlFrame
+                | Violation::Continuation
+                | Violation::CloseFrame
+                | Violation::Utf8
+                | Violation::Deflate => return None,
                 _ => StatusCode::BAD_REQUEST,
             },
             Kind::Limit(limit) => match limit {
@@ -244,6 +285,7 @@ impl Error {
                 Limit::HeadBytes | Limit::Fields | Limit::TrailerBytes | Limit::Trailers => {
                     StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
                 }
+                Limit::Frame | Limit::Message | Limit::Fragments | Limit::Pings => return None,
             },
             Kind::Timeout(Timer::HeaderRead | Timer::BodyRead) => StatusCode::REQUEST_TIMEOUT,
             Kind::Timeout(Timer::Handler) => StatusCode::SERVICE_UNAVAILABLE,
@@ -286,6 +328,7 @@ impl Phase {
             Self::ResponseHead => "response head",
             Self::ResponseBody => "response body",
             Self::Tunnel => "tunnel",
+            Self::WebSocket => "WebSocket connection",
         }
     }
 }
@@ -309,6 +352,8 @@ impl Misuse {
             Self::FramingField => "a framing field contradicts the body",
             Self::Trailer => "this field must not be a trailer",
             Self::Config => "the configuration contradicts itself",
+            Self::CloseCode => "the close code, or its reason, cannot be sent",
+            Self::ControlTooLong => "a control frame has 125 bytes at most",
         }
     }
 }
@@ -340,6 +385,15 @@ impl Violation {
             Self::UnexpectedSwitch => "a switch of protocols that nobody asked for",
             Self::Upgrade => "malformed upgrade handshake",
             Self::Tls => "TLS failed",
+            Self::ReservedBits => "a reserved bit is set",
+            Self::Opcode => "a reserved opcode",
+            Self::Mask => "a mask is missing, or there where none may be",
+            Self::FrameLength => "the length is not in its shortest form",
+            Self::ControlFrame => "a control frame is fragmented or too long",
+            Self::Continuation => "a continuation of nothing, or none where one is due",
+            Self::CloseFrame => "malformed close frame",
+            Self::Utf8 => "a text is not UTF-8",
+            Self::Deflate => "a compressed message does not unpack",
         }
     }
 }
@@ -357,6 +411,10 @@ impl Limit {
             Self::TrailerBytes => "bytes of trailers",
             Self::Trailers => "trailer fields",
             Self::Interim => "interim responses",
+            Self::Frame => "bytes of a frame",
+            Self::Message => "bytes of a message",
+            Self::Fragments => "frames of a message",
+            Self::Pings => "pings in a second",
         }
     }
 }

@@ -115,6 +115,7 @@ mod date;
 pub mod error;
 pub mod head;
 pub mod http1;
+mod inbox;
 pub mod jitter;
 mod json;
 pub mod limit;
@@ -131,6 +132,8 @@ pub mod security;
 pub mod server;
 mod table;
 pub mod time;
+#[cfg(feature = "websocket")]
+pub mod websocket;
 
 pub use error::Error;
 pub use machine::{Layered, Machine, Wire};

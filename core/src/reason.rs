@@ -21,6 +21,8 @@ pub enum Reason {
     MissingField,
     /// Its body does not unpack as its `Content-Encoding` says.
     BadEncoding,
+    /// It asks for another protocol in a way that this protocol forbids.
+    BadUpgrade,
     /// Nobody proved who they are.
     Unauthenticated,
     /// The token or key is not good.
@@ -29,6 +31,8 @@ pub enum Reason {
     Forbidden,
     /// The token is good, and not good enough.
     InsufficientScope,
+    /// A page of another origin asks for what only pages of some origins may have.
+    ForeignOrigin,
     /// No route has this path.
     NotFound,
     /// The path has a route, and not for this method.
@@ -45,6 +49,8 @@ pub enum Reason {
     ExpectationFailed,
     /// The body is well-formed, and not what the route takes.
     InvalidBody,
+    /// Another protocol is spoken there, or another version of it.
+    UpgradeRequired,
     /// The client, or everyone together, asks too often.
     RateLimited,
     /// The head, or the trailers, are too large.
@@ -71,16 +77,18 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, by status.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 31] = [
         Self::MalformedRequest,
         Self::BadPath,
         Self::BadCredential,
         Self::MissingField,
         Self::BadEncoding,
+        Self::BadUpgrade,
         Self::Unauthenticated,
         Self::InvalidToken,
         Self::Forbidden,
         Self::InsufficientScope,
+        Self::ForeignOrigin,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
@@ -89,6 +97,7 @@ impl Reason {
         Self::UnsupportedMediaType,
         Self::ExpectationFailed,
         Self::InvalidBody,
+        Self::UpgradeRequired,
         Self::RateLimited,
         Self::HeadTooLarge,
         Self::Internal,
@@ -109,9 +118,12 @@ impl Reason {
             | Self::BadPath
             | Self::BadCredential
             | Self::MissingField
-            | Self::BadEncoding => StatusCode::BAD_REQUEST,
+            | Self::BadEncoding
+            | Self::BadUpgrade => StatusCode::BAD_REQUEST,
             Self::Unauthenticated | Self::InvalidToken => StatusCode::UNAUTHORIZED,
-            Self::Forbidden | Self::InsufficientScope => StatusCode::FORBIDDEN,
+            Self::Forbidden | Self::InsufficientScope | Self::ForeignOrigin => {
+                StatusCode::FORBIDDEN
+            }
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -120,6 +132,7 @@ impl Reason {
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
             Self::InvalidBody => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -142,10 +155,12 @@ impl Reason {
             Self::BadCredential => "bad_credential",
             Self::MissingField => "missing_field",
             Self::BadEncoding => "bad_encoding",
+            Self::BadUpgrade => "bad_upgrade",
             Self::Unauthenticated => "unauthenticated",
             Self::InvalidToken => "invalid_token",
             Self::Forbidden => "forbidden",
             Self::InsufficientScope => "insufficient_scope",
+            Self::ForeignOrigin => "foreign_origin",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::RequestTimeout => "request_timeout",
@@ -154,6 +169,7 @@ impl Reason {
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::ExpectationFailed => "expectation_failed",
             Self::InvalidBody => "invalid_body",
+            Self::UpgradeRequired => "upgrade_required",
             Self::RateLimited => "rate_limited",
             Self::HeadTooLarge => "head_too_large",
             Self::Internal => "internal",
@@ -176,10 +192,12 @@ impl Reason {
             Self::BadCredential => "the credential cannot be read",
             Self::MissingField => "a field that the route asks for is missing",
             Self::BadEncoding => "the body does not unpack as `Content-Encoding` says",
+            Self::BadUpgrade => "the protocol that is asked for forbids to ask in this way",
             Self::Unauthenticated => "nobody proved who they are",
             Self::InvalidToken => "the token or key is not good",
             Self::Forbidden => "the caller is known, and may not",
             Self::InsufficientScope => "the token is good, and not good enough",
+            Self::ForeignOrigin => "pages of this origin may not have it",
             Self::NotFound => "no route has this path",
             Self::MethodNotAllowed => "the path has no route for this method",
             Self::RequestTimeout => "the request came too slowly",
@@ -188,6 +206,7 @@ impl Reason {
             Self::UnsupportedMediaType => "the route does not take this content type or coding",
             Self::ExpectationFailed => "the expectation is not `100-continue`",
             Self::InvalidBody => "the body is well-formed, and not what the route takes",
+            Self::UpgradeRequired => "another protocol, or another version of it, is spoken there",
             Self::RateLimited => "too many requests; `Retry-After` says when the next one fits",
             Self::HeadTooLarge => "the head or the trailers are too large",
             Self::Internal => "the handler failed",
@@ -214,9 +233,15 @@ impl Reason {
                 Limit::HeadBytes | Limit::Fields | Limit::TrailerBytes | Limit::Trailers,
             ) => Self::HeadTooLarge,
             Kind::Peer(_)
-            | Kind::Limit(Limit::ChunkLine | Limit::ChunkExtensions | Limit::Interim) => {
-                Self::MalformedRequest
-            }
+            | Kind::Limit(
+                Limit::ChunkLine
+                | Limit::ChunkExtensions
+                | Limit::Interim
+                | Limit::Frame
+                | Limit::Message
+                | Limit::Fragments
+                | Limit::Pings,
+            ) => Self::MalformedRequest,
             Kind::Timeout(Timer::Handler) => Self::HandlerTimeout,
             Kind::Timeout(_) => Self::RequestTimeout,
             Kind::Usage(_) | Kind::Truncated | Kind::Closed | Kind::InboxEdited => Self::Internal,

@@ -121,6 +121,12 @@ pub enum Timer {
     HealthCheck,
     /// A phase of a server that leaves ends, or a connection is to be told.
     Drain,
+    /// WebSocket: the next ping is due.
+    Ping,
+    /// WebSocket: nothing came since a ping.
+    Pong,
+    /// WebSocket: the peer has not answered our close frame.
+    CloseHandshake,
 }
 
 impl Timer {
@@ -147,6 +153,9 @@ impl Timer {
             Self::Admission => "admission",
             Self::HealthCheck => "health check",
             Self::Drain => "drain",
+            Self::Ping => "next ping",
+            Self::Pong => "sign of life",
+            Self::CloseHandshake => "closing handshake",
         }
     }
 }

@@ -9,6 +9,7 @@ mod name;
 mod request;
 mod response;
 mod target;
+mod websocket_key;
 
 pub use fields::Fields;
 pub(crate) use fields::{Span, SpanTable};
@@ -18,3 +19,4 @@ pub use request::RequestHead;
 pub use response::ResponseHead;
 pub use target::TargetForm;
 pub(crate) use target::{Scanned, Target, is_host};
+pub(crate) use websocket_key::websocket_key;

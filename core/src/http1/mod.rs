@@ -27,7 +27,6 @@ mod date;
 mod encode;
 mod framing;
 mod grammar;
-mod inbox;
 mod limits;
 mod message;
 mod parse;

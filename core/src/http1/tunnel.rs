@@ -5,10 +5,10 @@ use core::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use super::body::take;
-use super::inbox::InboxGuard;
 use super::message::Rejected;
 use super::{ClientConfig, ServerConfig};
 use crate::error::{Delivery, Error, Kind, Misuse, Phase};
+use crate::inbox::InboxGuard;
 use crate::machine::{CloseReason, Layered, Machine, Status, Wire};
 use crate::observe::{self, Log};
 use crate::outbox::{Outbox, WriteStall};

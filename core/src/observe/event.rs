@@ -13,6 +13,8 @@ use crate::resilience::{Change, NoRetry};
 use crate::security::{AccessVerdict, CorsKind, CorsReason, CredentialVerdict};
 use crate::server::drain::{Ending, Phase};
 use crate::server::health::{CheckId, CheckState};
+#[cfg(feature = "websocket")]
+use crate::websocket::{CloseCode, Side};
 
 /// One decision of a machine. No strings: every reason is an enum.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -182,6 +184,20 @@ pub enum Event {
         check: CheckId,
         /// To what.
         state: CheckState,
+    },
+    /// A ping of the heartbeat was answered (WebSocket).
+    #[cfg(feature = "websocket")]
+    RoundTrip {
+        /// After this time.
+        rtt: Duration,
+    },
+    /// A connection was closed, in order or by being cut (WebSocket).
+    #[cfg(feature = "websocket")]
+    WebSocketClosed {
+        /// The peer's code, or what stands for the lack of one.
+        code: CloseCode,
+        /// Who closed first.
+        by: Side,
     },
     /// The log overflowed: this many events were dropped since the last one drained.
     Lost(u64),

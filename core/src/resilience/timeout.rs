@@ -80,7 +80,7 @@ impl Timeouts {
             Phase::RequestHead | Phase::RequestBody => None,
             // The deadline of the call ends with the head.
             Phase::ResponseBody => return self.body,
-            Phase::Idle | Phase::Tunnel => return None,
+            Phase::Idle | Phase::Tunnel | Phase::WebSocket => return None,
         };
         Some(own.map_or(remaining, |own| own.min(remaining)))
     }

@@ -18,6 +18,12 @@ impl InboxGuard {
         self.len == 0 || inbox.get(..self.len).is_some_and(|old| last(old) == self.last)
     }
 
+    /// How long it was.
+    #[cfg(feature = "websocket")]
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
     /// Remembers the inbox as it is.
     #[inline]
     pub(crate) fn remember(&mut self, inbox: &BytesMut) {

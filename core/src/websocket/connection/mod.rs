@@ -1,0 +1,346 @@
+//! The machine behind the handshake, both roles.
+
+mod end;
+mod receive;
+mod send;
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use core::time::Duration;
+
+use self::end::Stage;
+use self::receive::{Assembly, Open, PingRate};
+use super::close::{Closed, Side};
+use super::config::Config;
+#[cfg(feature = "deflate")]
+use super::deflate::{Codec, Pool};
+use super::handshake::Agreed;
+use super::heartbeat::{Due, Heartbeat};
+use super::mask::{Masks, Purpose};
+use super::message::Message;
+use super::utf8::Utf8;
+use crate::error::{Delivery, Error, Kind, Phase};
+use crate::inbox::InboxGuard;
+use crate::jitter::Jitter;
+use crate::machine::{Layered, Machine, Status, Wire};
+use crate::observe::{self, Log};
+use crate::outbox::{Outbox, WriteStall};
+use crate::time::{Deadline, Instant, Timer};
+
+/// Which of the two ends this is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Role {
+    /// It sent the request. Its frames are masked.
+    Client,
+    /// It answered.
+    Server,
+}
+
+/// What a connection tells the application.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// A message.
+    Message(Message),
+    /// The peer asked for a sign of life; it was answered.
+    Ping(Bytes),
+    /// The peer answered a ping of the application, or says that it is there. Answers to those of
+    /// the heartbeat are not told.
+    Pong(Bytes),
+    /// The connection is over. Comes once, and last, unless an error does.
+    Closed(Closed),
+}
+
+/// Why a message was not taken.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Rejected {
+    /// The queue is full: ask [`Connection::can_send`] before. The message comes back.
+    Full(Message),
+    /// It comes too late, or the machine failed.
+    Error(Error),
+}
+
+impl From<Error> for Rejected {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// A connection that speaks WebSocket.
+///
+/// Pull [events](Event); send [messages](Self::send_message). Pings are answered, silence is noticed
+/// and what breaks the protocol is told to the peer, with a code, by the machine itself.
+#[derive(Debug)]
+pub struct Connection {
+    config: Arc<Config>,
+    /// Of a client; a server masks nothing.
+    masks: Option<Box<Masks>>,
+    inbox: BytesMut,
+    guard: InboxGuard,
+    outbox: Outbox,
+    stall: WriteStall,
+    heartbeat: Option<Heartbeat>,
+    /// The frame of which the header was read.
+    frame: Option<Open>,
+    /// The message that comes in several frames, or compressed.
+    message: Option<Assembly>,
+    /// Of the text that comes.
+    utf8: Utf8,
+    pings: PingRate,
+    #[cfg(feature = "deflate")]
+    codec: Option<Codec>,
+    stage: Stage,
+    /// The end, until it was told.
+    untold: Option<Closed>,
+    /// The peer will send nothing more.
+    eof: bool,
+    /// A ping waits for room in the outbox.
+    paused: bool,
+    /// The last poll gave nothing: whoever reads for us has no reason to wait.
+    drained: bool,
+    error: Option<Error>,
+    log: Log,
+}
+
+impl Connection {
+    /// Takes over what an upgrade handed over: the bytes that are left of the inbox, and the outbox.
+    ///
+    /// [`Config::check`] the configuration before. Masks are drawn from the seed: it has to be
+    /// unpredictable, and new for every connection.
+    pub fn new(
+        role: Role,
+        config: Arc<Config>,
+        agreed: &Agreed,
+        seed: [u8; 32],
+        upgraded: (BytesMut, Outbox),
+        now: Instant,
+    ) -> Self {
+        let (inbox, outbox) = upgraded;
+        let mut log = Log::new();
+        log.enable(config.observe);
+        let heartbeat = config.heartbeat.map(|beat| {
+            let jitter = Jitter::new(Masks::new(seed, Purpose::Jitter).number());
+            Heartbeat::new(beat, jitter, now)
+        });
+        #[cfg(not(feature = "deflate"))]
+        let _ = agreed;
+        let mut connection = Self {
+            masks: (role == Role::Client).then(|| Box::new(Masks::new(seed, Purpose::Masks))),
+            inbox,
+            guard: InboxGuard::default(),
+            outbox,
+            stall: WriteStall::new(),
+            heartbeat,
+            frame: None,
+            message: None,
+            utf8: Utf8::default(),
+            pings: PingRate::new(now),
+            #[cfg(feature = "deflate")]
+            codec: agreed.deflate.clone().map(Codec::new),
+            stage: Stage::Open,
+            untold: None,
+            eof: false,
+            paused: false,
+            drained: false,
+            error: None,
+            log,
+            config,
+        };
+        connection.guard.remember(&connection.inbox);
+        connection.watch(now);
+        connection
+    }
+
+    /// Which of the two ends this is.
+    pub const fn role(&self) -> Role {
+        if self.masks.is_some() { Role::Client } else { Role::Server }
+    }
+
+    /// Whether messages can be sent: neither side has closed.
+    pub const fn is_open(&self) -> bool {
+        matches!(self.stage, Stage::Open)
+    }
+
+    /// Whether a message would be taken now: neither side has closed, and the queue is not full.
+    pub fn can_send(&self) -> bool {
+        self.is_open() && self.outbox.len() < self.config.limits.queued
+    }
+
+    /// The fatal error, once there is one. [`CloseCode::of`](super::CloseCode::of) says which code
+    /// was sent for it.
+    pub const fn error(&self) -> Option<Error> {
+        self.error
+    }
+
+    /// How long the last ping of the heartbeat that was answered took to come back.
+    pub fn rtt(&self) -> Option<Duration> {
+        self.heartbeat.as_ref().and_then(Heartbeat::rtt)
+    }
+
+    /// Lends compressors, at the start of a wake-up. Ignored where windows are kept.
+    #[cfg(feature = "deflate")]
+    pub fn lend(&mut self, pool: &mut Pool) {
+        if let Some(codec) = &mut self.codec {
+            codec.lend(pool);
+        }
+    }
+
+    /// Gives compressors back that hold nothing, at the end of a wake-up.
+    #[cfg(feature = "deflate")]
+    pub fn give_back(&mut self, pool: &mut Pool) {
+        if let Some(codec) = &mut self.codec {
+            codec.give_back(pool);
+        }
+    }
+
+    /// Runs what is due, then lets a verb through or repeats the fatal error.
+    fn check(&mut self, now: Instant) -> Result<(), Error> {
+        self.handle_timeout(now);
+        match (self.error, self.stage) {
+            (Some(error), _) => Err(error),
+            (None, Stage::Open | Stage::Closing { .. }) => Ok(()),
+            (None, Stage::Draining { .. } | Stage::Over(_)) => Err(fatal(Kind::Closed)),
+        }
+    }
+
+    /// Looks at the outbox after anything may have been queued or drained.
+    #[inline]
+    fn watch(&mut self, now: Instant) {
+        self.stall.observe(&self.outbox, now, self.config.write_stall);
+        if let Some(heartbeat) = &mut self.heartbeat {
+            heartbeat.observe(self.outbox.drained(), now);
+        }
+        self.start_timer(now);
+    }
+
+    /// Bytes that came are a sign of life, wherever they are seen first. And who does not listen
+    /// cannot hold silence against the peer.
+    #[inline]
+    fn listen(&mut self) {
+        let heard = self.inbox.len() > self.guard.len() || !self.drained || !self.wants_read();
+        if heard && let Some(heartbeat) = &mut self.heartbeat {
+            heartbeat.heard();
+        }
+    }
+
+    fn beat(&mut self, now: Instant) {
+        let Some(heartbeat) = self.heartbeat.as_ref().filter(|_| self.is_open()) else { return };
+        match heartbeat.due(now) {
+            Due::Nothing => {}
+            Due::Ping(payload) => {
+                self.put_ping(&payload);
+                let position = self.outbox.drained() + self.outbox.len() as u64;
+                if let Some(heartbeat) = &mut self.heartbeat {
+                    heartbeat.sent(position, now);
+                }
+            }
+            Due::Dead => self.fail(Kind::Timeout(Timer::Pong)),
+        }
+    }
+}
+
+const fn fatal(kind: Kind) -> Error {
+    Error { kind, phase: Phase::WebSocket, delivery: Delivery::MaybeProcessed }
+}
+
+impl Machine for Connection {
+    type Event = Event;
+    type Error = Error;
+
+    fn poll_event(&mut self, now: Instant) -> Result<Option<Event>, Error> {
+        if self.error.is_none() && !self.guard.holds(&self.inbox) {
+            self.fail(Kind::InboxEdited);
+        }
+        self.handle_timeout(now);
+        let event = self.next_event(now);
+        self.guard.remember(&self.inbox);
+        self.drained = !matches!(event, Ok(Some(_)));
+        self.watch(now);
+        event
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.watch(now);
+        self.listen();
+        if self.stall.expired(&self.outbox, now, self.config.write_stall) {
+            self.fail(Kind::Timeout(Timer::WriteStall));
+        }
+        if self.stage.deadline().is_some_and(|deadline| deadline.at <= now) {
+            self.run_out();
+        }
+        self.beat(now);
+        self.watch(now);
+    }
+
+    fn deadline(&self) -> Option<Deadline> {
+        let heartbeat = self.heartbeat.as_ref().filter(|_| self.is_open());
+        let beat = heartbeat.and_then(Heartbeat::deadline);
+        let end = Deadline::earlier(beat, self.stage.deadline());
+        Deadline::earlier(end, self.stall.deadline(&self.outbox))
+    }
+
+    fn poll_observed(&mut self) -> Option<observe::Event> {
+        self.log.pop()
+    }
+}
+
+impl Wire for Connection {
+    fn inbox(&mut self) -> &mut BytesMut {
+        &mut self.inbox
+    }
+
+    fn wants_read(&self) -> bool {
+        let wanted = self.frame.as_ref().map_or(0, Open::wanted).max(self.config.limits.inbox);
+        !self.eof && !matches!(self.stage, Stage::Over(_)) && self.inbox.len() < wanted
+    }
+
+    fn handle_eof(&mut self, now: Instant) {
+        self.handle_timeout(now);
+        self.eof = true;
+    }
+
+    /// The end of a message is never that of the connection.
+    fn is_self_delimited(&self) -> bool {
+        true
+    }
+
+    fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
+    }
+
+    fn has_room(&mut self) -> bool {
+        self.outbox.len() < self.config.limits.queued
+    }
+
+    fn status(&self) -> Status {
+        match self.stage {
+            _ if !self.outbox.is_empty() => Status::Open,
+            Stage::Over(reason) => Status::Close(reason),
+            Stage::Draining { shut: true, .. } => Status::HalfClose,
+            Stage::Draining { .. } | Stage::Open | Stage::Closing { .. } => Status::Open,
+        }
+    }
+
+    fn rest(&mut self) {
+        if self.inbox.is_empty() {
+            self.inbox = BytesMut::new();
+        }
+        self.outbox.rest();
+        #[cfg(feature = "deflate")]
+        if let Some(codec) = &mut self.codec {
+            codec.rest();
+        }
+    }
+}
+
+impl Layered for Connection {
+    type Top = Self;
+
+    fn top(&mut self) -> &mut Self {
+        self
+    }
+
+    fn top_ref(&self) -> &Self {
+        self
+    }
+}
