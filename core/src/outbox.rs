@@ -22,8 +22,12 @@ pub const HIGH_WATER: usize = 64 * 1024;
 #[derive(Debug, Default)]
 pub struct Outbox {
     queue: VecDeque<Bytes>,
-    /// Bytes behind the queue that are still being appended to.
-    tail: BytesMut,
+    /// The block for small pieces. What lies beyond `end` is left of earlier ones: room to be written
+    /// to, without zeros first.
+    block: BytesMut,
+    /// The bytes of the block that stand behind the queue.
+    start: usize,
+    end: usize,
     len: usize,
     drained: u64,
 }
@@ -31,7 +35,7 @@ pub struct Outbox {
 impl Outbox {
     /// An empty outbox. Allocates nothing.
     pub fn new() -> Self {
-        Self { queue: VecDeque::new(), tail: BytesMut::new(), len: 0, drained: 0 }
+        Self::default()
     }
 
     /// Bytes queued.
@@ -56,8 +60,9 @@ impl Outbox {
 
     /// Queues a copy of `bytes`.
     pub fn put(&mut self, bytes: &[u8]) {
-        self.tail.extend_from_slice(bytes);
-        self.len += bytes.len();
+        let mut piece = self.draft();
+        piece.put(bytes);
+        piece.finish();
     }
 
     /// Queues `bytes`: by reference if big, as a copy if small.
@@ -66,9 +71,11 @@ impl Outbox {
             self.put(&bytes);
             return;
         }
-        if !self.tail.is_empty() {
-            let tail = self.tail.split().freeze();
+        if !self.tail().is_empty() {
+            let mut tail = self.block.split_to(self.end).freeze();
+            tail.advance(self.start);
             self.queue.push_back(tail);
+            (self.start, self.end) = (0, 0);
         }
         self.len += bytes.len();
         self.queue.push_back(bytes);
@@ -94,8 +101,7 @@ impl Outbox {
 
     /// Starts a head, of which nothing is queued until it is [finished](Draft::finish).
     pub(crate) fn draft(&mut self) -> Draft<'_> {
-        let start = self.tail.len();
-        Draft { outbox: self, start, end: start }
+        Draft { end: self.end, outbox: self }
     }
 
     /// Moves everything that `other` holds behind what is queued here.
@@ -103,44 +109,47 @@ impl Outbox {
         while let Some(piece) = other.queue.pop_front() {
             self.push(piece);
         }
-        self.put(&other.tail);
+        self.put(other.tail());
         other.drained = other.drained.saturating_add(other.len as u64);
-        other.tail.clear();
-        other.len = 0;
+        other.clear();
     }
 
     /// Drops what is queued: nobody will take it. [`drained`](Self::drained) stays true.
     pub fn clear(&mut self) {
         self.queue.clear();
-        self.tail.clear();
+        (self.start, self.end) = (0, 0);
         self.len = 0;
     }
 
     /// Whether the next small piece would have to be put into fresh memory.
     pub fn lacks_block(&self) -> bool {
-        self.tail.capacity() == 0
+        self.block.capacity() == 0
     }
 
-    /// Lends memory for the small pieces, such as a block that a worker's connections share.
-    /// Ignored while there is some.
+    /// Lends memory for the small pieces, such as a block that a worker's connections share; what it
+    /// holds is written over. Ignored while there is some.
     pub fn lend_block(&mut self, block: BytesMut) {
-        if self.lacks_block() && block.is_empty() {
-            self.tail = block;
+        if self.lacks_block() {
+            self.block = block;
         }
     }
 
     /// Takes the memory for small pieces away, when nothing is queued.
     pub fn take_block(&mut self) -> Option<BytesMut> {
         let spare = self.is_empty() && !self.lacks_block();
-        spare.then(|| core::mem::take(&mut self.tail))
+        spare.then(|| core::mem::take(&mut self.block))
     }
 
     /// Gives spare memory back; called when the connection goes to sleep with nothing queued.
     pub fn rest(&mut self) {
         if self.is_empty() {
-            self.tail = BytesMut::new();
+            self.block = BytesMut::new();
             self.queue = VecDeque::new();
         }
+    }
+
+    fn tail(&self) -> &[u8] {
+        &self.block[self.start..self.end]
     }
 }
 
@@ -150,12 +159,12 @@ impl Buf for Outbox {
     }
 
     fn chunk(&self) -> &[u8] {
-        self.queue.front().map_or(&self.tail[..], |piece| &piece[..])
+        self.queue.front().map_or(self.tail(), |piece| &piece[..])
     }
 
     fn chunks_vectored<'a>(&'a self, dst: &mut [IoSlice<'a>]) -> usize {
         let pieces = self.queue.iter().map(|piece| &piece[..]);
-        let tail = (!self.tail.is_empty()).then_some(&self.tail[..]);
+        let tail = Some(self.tail()).filter(|tail| !tail.is_empty());
         let mut filled = 0;
         for (slot, piece) in dst.iter_mut().zip(pieces.chain(tail)) {
             *slot = IoSlice::new(piece);
@@ -180,27 +189,22 @@ impl Buf for Outbox {
             left -= front.len();
             self.queue.pop_front();
         }
-        if left == self.tail.len() {
-            // Empties it and, unlike `advance`, lets the block be used again from its start.
-            self.tail.clear();
-        } else {
-            self.tail.advance(left);
+        self.start += left;
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
         }
     }
 }
 
 /// A head in the making, behind what an outbox has queued. Dropped unfinished, it leaves no trace.
-///
-/// Room is made in steps and filled in place: a head has twenty pieces, and to append each by itself
-/// costs more than the zeros that the room is made of.
 #[derive(Debug)]
 pub(crate) struct Draft<'a> {
     outbox: &'a mut Outbox,
-    start: usize,
+    /// Where it ends in the block.
     end: usize,
 }
 
-/// What room for a head is made of, a step at a time.
+/// What new room is made of, a step at a time.
 static ROOM: [u8; 384] = [0; 384];
 
 impl Draft<'_> {
@@ -213,31 +217,30 @@ impl Draft<'_> {
     /// Appends `n` bytes, for the caller to fill.
     #[inline]
     pub(crate) fn room(&mut self, n: usize) -> &mut [u8] {
+        if self.end + n > self.outbox.block.len() {
+            self.grow(n);
+        }
         let start = self.end;
         self.end += n;
-        if self.end > self.outbox.tail.len() {
-            self.grow();
-        }
-        &mut self.outbox.tail[start..self.end]
+        &mut self.outbox.block[start..self.end]
     }
 
     #[cold]
-    fn grow(&mut self) {
-        while self.outbox.tail.len() < self.end {
-            self.outbox.tail.extend_from_slice(&ROOM);
+    fn grow(&mut self, n: usize) {
+        let Outbox { block, start, end, .. } = &mut *self.outbox;
+        // What the peer took from the front can be used again.
+        block.advance(*start);
+        *end -= *start;
+        self.end -= core::mem::take(start);
+        while block.len() < self.end + n {
+            block.extend_from_slice(&ROOM);
         }
     }
 
     /// Queues the head.
-    pub(crate) fn finish(mut self) {
-        self.outbox.len += self.end - self.start;
-        self.start = self.end;
-    }
-}
-
-impl Drop for Draft<'_> {
-    fn drop(&mut self) {
-        self.outbox.tail.truncate(self.start);
+    pub(crate) fn finish(self) {
+        self.outbox.len += self.end - self.outbox.end;
+        self.outbox.end = self.end;
     }
 }
 
@@ -334,6 +337,38 @@ mod tests {
         outbox.put(b" after");
         let all = format!("before {} after", "abc".repeat(703));
         assert_eq!(collect(&mut outbox), all.as_bytes());
+    }
+
+    #[test]
+    fn a_block_that_is_used_again_shows_nothing_of_what_it_held() {
+        let mut outbox = Outbox::new();
+        let (mut sent, mut drained) = (Vec::new(), Vec::new());
+        for step in 0..600usize {
+            match step % 40 {
+                0 | 7 => outbox.draft().put(b"given up"),
+                1 => {
+                    let big = vec![7; COALESCE + 1];
+                    sent.extend_from_slice(&big);
+                    outbox.push(Bytes::from(big));
+                }
+                9 => outbox.take_block().into_iter().for_each(|block| outbox.lend_block(block)),
+                _ => {}
+            }
+            let piece = vec![(step % 251) as u8; step * 37 % 150];
+            sent.extend_from_slice(&piece);
+            outbox.put(&piece);
+            // Sometimes all, mostly a part.
+            for _ in 0..if step % 40 == 8 { usize::MAX } else { 2 } {
+                let some = outbox.chunk().len().min(step * 13 % 90 + 1);
+                drained.extend_from_slice(&outbox.chunk()[..some]);
+                outbox.advance(some);
+                if outbox.is_empty() {
+                    break;
+                }
+            }
+        }
+        drained.extend(collect(&mut outbox));
+        assert!(sent == drained);
     }
 
     #[test]

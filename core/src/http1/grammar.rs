@@ -80,7 +80,7 @@ pub(crate) fn plain_prefix(bytes: &[u8]) -> usize {
     let mut rest = bytes;
     while let Some((block, behind)) = rest.split_first_chunk() {
         if has_control(block) {
-            return bytes.len() - rest.len() + first_mark(block, controls);
+            return bytes.len() - rest.len() + first(block, is_control);
         }
         rest = behind;
     }
@@ -107,7 +107,10 @@ const fn is_control(byte: u8) -> bool {
 #[inline(always)]
 pub(crate) fn token_prefix(bytes: &[u8]) -> usize {
     // Names are letters and dashes, nearly always.
-    let mut at = bytes.first_chunk().map_or(0, |block| first_mark(block, others));
+    let mut at = match bytes.first_chunk() {
+        Some(block) => first(block, is_other),
+        None => 0,
+    };
     while bytes.get(at).is_some_and(|&b| TOKEN[usize::from(b)]) {
         at += 1;
     }
@@ -117,16 +120,19 @@ pub(crate) fn token_prefix(bytes: &[u8]) -> usize {
 /// Bytes that are looked at together: two words.
 const BLOCK: usize = 16;
 
-/// Where the first byte stands that is marked; `BLOCK` if none is.
+/// Where the first byte stands that is of a class; `BLOCK` if none is.
 #[inline(always)]
-fn first_mark(block: &[u8; BLOCK], marks: impl Fn(u64) -> u64) -> usize {
-    let word = |half: &[u8]| half.first_chunk().map_or(0, |word| u64::from_le_bytes(*word));
-    let (low, high) = block.split_at(BLOCK / 2);
-    let first = |marks: u64| (marks.trailing_zeros() / 8) as usize;
-    match marks(word(low)) {
-        0 => BLOCK / 2 + first(marks(word(high))),
-        low => first(low),
+fn first(block: &[u8; BLOCK], class: impl Fn(u8) -> bool) -> usize {
+    let mut marks = [0; BLOCK];
+    for (mark, byte) in marks.iter_mut().zip(block) {
+        *mark = if class(*byte) { 0xff } else { 0 };
     }
+    (u128::from_le_bytes(marks).trailing_zeros() / 8) as usize
+}
+
+/// Neither a letter nor a dash.
+const fn is_other(byte: u8) -> bool {
+    (byte | 0x20).wrapping_sub(b'a') >= 26 && byte != b'-'
 }
 
 const ONES: u64 = u64::MAX / 255;
