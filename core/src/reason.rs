@@ -63,13 +63,15 @@ pub enum Reason {
     UpstreamUnavailable,
     /// A call that the handler made was not answered in time.
     GatewayTimeout,
+    /// Whoever asked had stopped waiting when it came.
+    Expired,
     /// It speaks a version of HTTP that is not spoken here.
     VersionNotSupported,
 }
 
 impl Reason {
     /// Every reason, by status.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::MalformedRequest,
         Self::BadPath,
         Self::BadCredential,
@@ -96,6 +98,7 @@ impl Reason {
         Self::Unavailable,
         Self::UpstreamUnavailable,
         Self::GatewayTimeout,
+        Self::Expired,
         Self::VersionNotSupported,
     ];
 
@@ -125,7 +128,7 @@ impl Reason {
             Self::HandlerTimeout | Self::Unavailable | Self::UpstreamUnavailable => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::GatewayTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::GatewayTimeout | Self::Expired => StatusCode::GATEWAY_TIMEOUT,
             Self::VersionNotSupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
         }
     }
@@ -159,6 +162,7 @@ impl Reason {
             Self::Unavailable => "unavailable",
             Self::UpstreamUnavailable => "upstream_unavailable",
             Self::GatewayTimeout => "gateway_timeout",
+            Self::Expired => "expired",
             Self::VersionNotSupported => "version_not_supported",
         }
     }
@@ -192,6 +196,7 @@ impl Reason {
             Self::Unavailable => "what is needed to decide cannot be asked now",
             Self::UpstreamUnavailable => "what the handler called cannot serve now",
             Self::GatewayTimeout => "what the handler called did not answer in time",
+            Self::Expired => "the caller had stopped waiting when the request came",
             Self::VersionNotSupported => "the version of HTTP is not spoken here",
         }
     }

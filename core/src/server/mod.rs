@@ -13,7 +13,7 @@ pub use path::BadPath;
 pub use route::{Found, RouteError, Router, RouterBuilder};
 pub use stack::{
     Arrival, Authentication, BadMediaType, BadRateLimit, BoxLayer, Buckets, ClientClass, Cost,
-    Decision, End, Expectation, Identify, Layer, LimitFields, MediaRange, OutOfOrder, Peer,
-    RateLimit, RateLimitConfig, Record, ResponseHead, RoutePolicy, Scheme, Shield, Stack,
+    Deadlines, Decision, End, Expectation, Identify, Layer, LimitFields, MediaRange, OutOfOrder,
+    Peer, RateLimit, RateLimitConfig, Record, ResponseHead, RoutePolicy, Scheme, Shield, Stack,
     Validation,
 };

@@ -18,8 +18,9 @@ use sinew_core::security::{
     TokenValidator, TrustedProxies, Who,
 };
 use sinew_core::server::{
-    self, Authentication, BadRateLimit, BoxLayer, Buckets, Cost, End, Expectation, Identify,
-    RateLimit, RateLimitConfig, Record, ResponseHead, Scheme, Shield, Stack, Template, Validation,
+    self, Authentication, BadRateLimit, BoxLayer, Buckets, Cost, Deadlines, End, Expectation,
+    Identify, RateLimit, RateLimitConfig, Record, ResponseHead, Scheme, Shield, Stack, Template,
+    Validation,
 };
 use sinew_core::time::Instant;
 use sinew_tls::{PeerIdentity, ServerTls};
@@ -211,6 +212,7 @@ impl fmt::Debug for Validators {
 #[derive(Default)]
 pub(super) struct Policies {
     pub(super) proxies: Option<TrustedProxies>,
+    pub(super) deadlines: Option<(Mode, Deadlines)>,
     pub(super) cors: Option<(Mode, Cors)>,
     pub(super) security: Option<SecurityPolicy>,
     pub(super) rate_limit: Option<(Mode, RateLimitConfig)>,
@@ -282,6 +284,12 @@ impl Policies {
         all
     }
 
+    /// Callers may prove who they are: unless something else was said, they are believed how long they
+    /// wait.
+    pub(super) fn believe_callers(&mut self) {
+        self.deadlines.get_or_insert_with(|| (Mode::Enforce, Deadlines::default()));
+    }
+
     /// Who is told why access was refused.
     pub(super) fn explain(&self) -> Explain {
         self.security.as_ref().map(|policy| policy.explain).unwrap_or_default()
@@ -291,6 +299,7 @@ impl Policies {
     pub(super) fn build(self, templates: &[Template]) -> Result<Stack, Error> {
         let Self {
             proxies,
+            deadlines,
             cors,
             security,
             rate_limit,
@@ -332,6 +341,10 @@ impl Policies {
             add(Mode::Enforce, Box::new(Validation));
         }
         layers.extend(own);
+        if let Some((mode, deadlines)) = deadlines {
+            deadlines.config.check().map_err(|error| Error::config(error.to_string()))?;
+            layers.push((mode, Box::new(deadlines)));
+        }
         for (_, layer) in &mut layers {
             layer.prepare(templates);
         }
