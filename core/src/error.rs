@@ -202,6 +202,10 @@ pub enum Limit {
     Trailers,
     /// Interim responses before a final one.
     Interim,
+    /// Bytes of one line of an event stream.
+    EventLine,
+    /// Bytes of the data of one event.
+    Event,
 }
 
 impl Error {
@@ -237,9 +241,11 @@ impl Error {
             Kind::Limit(limit) => match limit {
                 Limit::Target => StatusCode::URI_TOO_LONG,
                 Limit::Body => StatusCode::PAYLOAD_TOO_LARGE,
-                Limit::ChunkLine | Limit::ChunkExtensions | Limit::Interim => {
-                    StatusCode::BAD_REQUEST
-                }
+                Limit::ChunkLine
+                | Limit::ChunkExtensions
+                | Limit::Interim
+                | Limit::EventLine
+                | Limit::Event => StatusCode::BAD_REQUEST,
                 Limit::HeadBytes | Limit::Fields | Limit::TrailerBytes | Limit::Trailers => {
                     StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
                 }
@@ -356,6 +362,8 @@ impl Limit {
             Self::TrailerBytes => "bytes of trailers",
             Self::Trailers => "trailer fields",
             Self::Interim => "interim responses",
+            Self::EventLine => "bytes of a line of an event stream",
+            Self::Event => "bytes of an event",
         }
     }
 }

@@ -12,6 +12,7 @@
 //! | [`error`] | whose fault, which status, how far the request got |
 //! | [`head`] | request and response heads, indexed over one block |
 //! | [`http1`] | HTTP/1.1, both roles |
+//! | [`event_stream`] | server-sent events, as they are read |
 //! | [`client`] | what a client decides above one connection: the pool, the dispatcher |
 //! | [`resilience`] | what a client does when things go wrong: retries, breakers, hedges, deadlines |
 //! | [`mesh`] | which of several endpoints a call is sent to |
@@ -113,6 +114,7 @@ mod class;
 pub mod client;
 mod date;
 pub mod error;
+pub mod event_stream;
 pub mod head;
 pub mod http1;
 pub mod jitter;

@@ -213,9 +213,13 @@ impl Reason {
                 Limit::HeadBytes | Limit::Fields | Limit::TrailerBytes | Limit::Trailers,
             ) => Self::HeadTooLarge,
             Kind::Peer(_)
-            | Kind::Limit(Limit::ChunkLine | Limit::ChunkExtensions | Limit::Interim) => {
-                Self::MalformedRequest
-            }
+            | Kind::Limit(
+                Limit::ChunkLine
+                | Limit::ChunkExtensions
+                | Limit::Interim
+                | Limit::EventLine
+                | Limit::Event,
+            ) => Self::MalformedRequest,
             Kind::Timeout(Timer::Handler) => Self::HandlerTimeout,
             Kind::Timeout(_) => Self::RequestTimeout,
             Kind::Usage(_) | Kind::Truncated | Kind::Closed | Kind::InboxEdited => Self::Internal,
