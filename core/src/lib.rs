@@ -9,6 +9,7 @@
 //! | [`machine`] | [`Machine`], [`Wire`], [`Layered`], and the rule that says when to sleep |
 //! | [`time`] | instants, deadlines, the names of all timers |
 //! | [`outbox`] | outgoing bytes |
+//! | [`origin`] | whom a request goes to: scheme, host and port |
 //! | [`error`] | whose fault, which status, how far the request got |
 //! | [`head`] | request and response heads, indexed over one block |
 //! | [`http1`] | HTTP/1.1, both roles |
@@ -122,6 +123,7 @@ pub mod limit;
 pub mod machine;
 pub mod mesh;
 pub mod observe;
+pub mod origin;
 pub mod outbox;
 pub mod policy;
 pub mod problem;

@@ -1,7 +1,6 @@
 //! Event streams, as the standard says they are read.
 //! <https://html.spec.whatwg.org/multipage/server-sent-events.html>
 
-
 use bytes::Bytes;
 use proptest::prelude::*;
 use sinew_core::error::{Error, Kind, Limit};

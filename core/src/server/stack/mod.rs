@@ -35,7 +35,8 @@ use super::Template;
 use crate::policy::{Mode, Refused, Stage};
 use crate::reason::Reason;
 
-pub use arrival::{Arrival, Cost, Peer, RoutePolicy, Scheme};
+pub use crate::origin::Scheme;
+pub use arrival::{Arrival, Cost, Peer, RoutePolicy};
 pub use authentication::Authentication;
 pub use deadlines::Deadlines;
 pub use identify::Identify;
