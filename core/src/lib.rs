@@ -14,6 +14,7 @@
 //! | [`head`] | request and response heads, indexed over one block |
 //! | [`http1`] | HTTP/1.1, both roles |
 //! | [`event_stream`] | server-sent events, as they are read |
+//! | [`content_coding`] | what is done to bodies that are packed, and which ones are |
 //! | [`client`] | what a client decides above one connection: the pool, the dispatcher |
 //! | [`resilience`] | what a client does when things go wrong: retries, breakers, hedges, deadlines |
 //! | [`mesh`] | which of several endpoints a call is sent to |
@@ -113,6 +114,7 @@
 
 mod class;
 pub mod client;
+pub mod content_coding;
 mod date;
 pub mod error;
 pub mod event_stream;

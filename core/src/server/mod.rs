@@ -1,13 +1,11 @@
 //! The server's side above the connection: which handler a request belongs to, and what it passes
 //! on its way there.
 
-pub mod content_coding;
 mod params;
 mod path;
 mod route;
 mod stack;
 
-pub use content_coding::{Coding, Compression, Decompression};
 pub use params::{Params, Template};
 pub use path::BadPath;
 pub use route::{Found, RouteError, Router, RouterBuilder};

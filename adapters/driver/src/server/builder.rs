@@ -6,12 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
+use sinew_core::content_coding::{Compression, Decompression};
 use sinew_core::policy;
 use sinew_core::security::{Cors, TrustedProxies};
-use sinew_core::server::{
-    Compression, Deadlines, Decompression, Layer, RateLimitConfig, RoutePolicy, Router,
-    RouterBuilder,
-};
+use sinew_core::server::{Deadlines, Layer, RateLimitConfig, RoutePolicy, Router, RouterBuilder};
 use sinew_tls::{ClientAuth, ServerTls};
 
 use super::admin::Admin;
@@ -129,7 +127,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
     }
 
     /// Compresses answers for clients that take them so. Mind
-    /// [what it gives away](sinew_core::server::content_coding).
+    /// [what it gives away](sinew_core::content_coding).
     pub fn compress(mut self, policy: Compression) -> Self {
         self.config.compression = Some(policy);
         self
