@@ -2,9 +2,7 @@
 //! to, whether it is tried again, with which token, and where an answer sends it next.
 
 pub mod dispatcher;
-mod pool;
 pub mod redirect;
 pub mod refresh;
 
 pub use dispatcher::Dispatcher;
-pub use pool::{Action, ConnId, Destination, Pool, PoolConfig, Verdict, WaiterId, Want};
