@@ -235,6 +235,10 @@ pub enum Limit {
     Fragments,
     /// WebSocket: pings in one second.
     Pings,
+    /// Bytes of one line of an event stream.
+    EventLine,
+    /// Bytes of the data of one event.
+    Event,
 }
 
 impl Error {
@@ -279,9 +283,11 @@ impl Error {
             Kind::Limit(limit) => match limit {
                 Limit::Target => StatusCode::URI_TOO_LONG,
                 Limit::Body => StatusCode::PAYLOAD_TOO_LARGE,
-                Limit::ChunkLine | Limit::ChunkExtensions | Limit::Interim => {
-                    StatusCode::BAD_REQUEST
-                }
+                Limit::ChunkLine
+                | Limit::ChunkExtensions
+                | Limit::Interim
+                | Limit::EventLine
+                | Limit::Event => StatusCode::BAD_REQUEST,
                 Limit::HeadBytes | Limit::Fields | Limit::TrailerBytes | Limit::Trailers => {
                     StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
                 }
@@ -415,6 +421,8 @@ impl Limit {
             Self::Message => "bytes of a message",
             Self::Fragments => "frames of a message",
             Self::Pings => "pings in a second",
+            Self::EventLine => "bytes of a line of an event stream",
+            Self::Event => "bytes of an event",
         }
     }
 }

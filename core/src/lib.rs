@@ -9,9 +9,12 @@
 //! | [`machine`] | [`Machine`], [`Wire`], [`Layered`], and the rule that says when to sleep |
 //! | [`time`] | instants, deadlines, the names of all timers |
 //! | [`outbox`] | outgoing bytes |
+//! | [`origin`] | whom a request goes to: scheme, host and port |
 //! | [`error`] | whose fault, which status, how far the request got |
 //! | [`head`] | request and response heads, indexed over one block |
 //! | [`http1`] | HTTP/1.1, both roles |
+//! | [`event_stream`] | server-sent events, as they are read |
+//! | [`content_coding`] | what is done to bodies that are packed, and which ones are |
 //! | [`client`] | what a client decides above one connection: the pool, the dispatcher |
 //! | [`resilience`] | what a client does when things go wrong: retries, breakers, hedges, deadlines |
 //! | [`mesh`] | which of several endpoints a call is sent to |
@@ -111,8 +114,10 @@
 
 mod class;
 pub mod client;
+pub mod content_coding;
 mod date;
 pub mod error;
+pub mod event_stream;
 pub mod head;
 pub mod http1;
 mod inbox;
@@ -122,6 +127,7 @@ pub mod limit;
 pub mod machine;
 pub mod mesh;
 pub mod observe;
+pub mod origin;
 pub mod outbox;
 pub mod policy;
 pub mod problem;

@@ -35,6 +35,8 @@ pub enum Stage {
     Identify,
     /// What is answered before anyone has to prove anything: preflights carry no credentials.
     Preflight,
+    /// Does anybody still wait? Work that is late is refused before anything is done for it.
+    Deadline,
     /// Cheap limits by address, so that floods of bad tokens cost no signatures.
     Shield,
     /// Who asks?
@@ -55,6 +57,7 @@ impl Stage {
         match self {
             Self::Identify => "identify",
             Self::Preflight => "preflight",
+            Self::Deadline => "deadline",
             Self::Shield => "shield",
             Self::Authenticate => "authenticate",
             Self::Authorise => "authorise",

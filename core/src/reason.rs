@@ -71,13 +71,15 @@ pub enum Reason {
     UpstreamUnavailable,
     /// A call that the handler made was not answered in time.
     GatewayTimeout,
+    /// Whoever asked had stopped waiting when it came.
+    Expired,
     /// It speaks a version of HTTP that is not spoken here.
     VersionNotSupported,
 }
 
 impl Reason {
     /// Every reason, by status.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::MalformedRequest,
         Self::BadPath,
         Self::BadCredential,
@@ -108,6 +110,7 @@ impl Reason {
         Self::Overloaded,
         Self::UpstreamUnavailable,
         Self::GatewayTimeout,
+        Self::Expired,
         Self::VersionNotSupported,
     ];
 
@@ -142,7 +145,7 @@ impl Reason {
             | Self::Unavailable
             | Self::Overloaded
             | Self::UpstreamUnavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Self::GatewayTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::GatewayTimeout | Self::Expired => StatusCode::GATEWAY_TIMEOUT,
             Self::VersionNotSupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
         }
     }
@@ -180,6 +183,7 @@ impl Reason {
             Self::Overloaded => "overloaded",
             Self::UpstreamUnavailable => "upstream_unavailable",
             Self::GatewayTimeout => "gateway_timeout",
+            Self::Expired => "expired",
             Self::VersionNotSupported => "version_not_supported",
         }
     }
@@ -217,6 +221,7 @@ impl Reason {
             Self::Overloaded => "refused before processing, as too much is asked for at once",
             Self::UpstreamUnavailable => "what the handler called cannot serve now",
             Self::GatewayTimeout => "what the handler called did not answer in time",
+            Self::Expired => "the caller had stopped waiting when the request came",
             Self::VersionNotSupported => "the version of HTTP is not spoken here",
         }
     }
@@ -240,7 +245,9 @@ impl Reason {
                 | Limit::Frame
                 | Limit::Message
                 | Limit::Fragments
-                | Limit::Pings,
+                | Limit::Pings
+                | Limit::EventLine
+                | Limit::Event,
             ) => Self::MalformedRequest,
             Kind::Timeout(Timer::Handler) => Self::HandlerTimeout,
             Kind::Timeout(_) => Self::RequestTimeout,

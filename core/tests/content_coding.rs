@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use http::Response;
 use http::header::{CONTENT_ENCODING, ETAG, VARY};
+use sinew_core::content_coding::{Coding, Compression, Decompression, FREE, Preference};
 use sinew_core::head::RequestHead;
 use sinew_core::http1::{Server, ServerConfig, ServerEvent};
 use sinew_core::reason::Reason;
-use sinew_core::server::content_coding::{FREE, Preference};
-use sinew_core::server::{Coding, Compression, Decompression};
 use sinew_core::time::Instant;
 use sinew_core::{Machine, Wire};
 

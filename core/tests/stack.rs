@@ -23,9 +23,10 @@ use sinew_core::security::{
     TokenValidator, TrustedProxies, Who,
 };
 use sinew_core::server::{
-    Arrival, Authentication, BadRateLimit, BoxLayer, Buckets, ClientClass, Cost, Decision, End,
-    Expectation, Identify, Layer, Lessor, LimitFields, MediaRange, OutOfOrder, Peer, RateLimit,
-    RateLimitConfig, Record, ResponseHead, RoutePolicy, SharedLimit, Shield, Stack, Validation,
+    Arrival, Authentication, BadRateLimit, BoxLayer, Buckets, ClientClass, Cost, Deadlines,
+    Decision, End, Expectation, Identify, Layer, Lessor, LimitFields, MediaRange, OutOfOrder, Peer,
+    RateLimit, RateLimitConfig, Record, ResponseHead, RoutePolicy, SharedLimit, Shield, Stack,
+    Validation,
 };
 use sinew_core::time::Instant;
 use sinew_core::{Machine, Wire};
@@ -746,4 +747,47 @@ fn secrets_do_not_show() {
     let (_, record) = asked("GET", "authorization: Bearer good\r\n").pass(&whole());
     let shown = format!("{record:?} {:?} {:?}", whole(), authentication());
     assert!(!shown.contains("good"), "{shown}");
+}
+
+#[test]
+fn callers_that_are_known_say_how_long_they_wait() {
+    let deadlines = Deadlines {
+        networks: Box::new(["198.51.100.0/24".parse().unwrap()]),
+        ..Deadlines::default()
+    };
+    let layers: [BoxLayer; 2] = [Box::new(Identify::default()), Box::new(deadlines)];
+    let stack = Stack::new(layers.map(|layer| (Mode::Enforce, layer))).unwrap();
+    let cart = Some(PeerName::Spiffe("spiffe://acme.test/cart".into()));
+    let certified = Peer { name: cart, ..Peer::default() };
+    let address = Some(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7)));
+    let near = Peer { address, ..Peer::default() };
+    let arrived = Instant::from_nanos(5);
+    let until = |millis| (Decision::Continue, Some(arrived + Duration::from_millis(millis)));
+    let refused = |reason| (Decision::Refuse(reason), None);
+    for (fields, known) in [
+        ("", (Decision::Continue, None)),
+        ("sinew-timeout-ms: 300\r\n", until(300)),
+        ("Grpc-Timeout: 2S\r\n", until(2_000)),
+        ("x-envoy-expected-rq-timeout-ms: 40\r\nsinew-timeout-ms: 50\r\n", until(40)),
+        ("sinew-timeout-ms: 9999999999\r\n", until(300_000)),
+        ("sinew-timeout-ms: 0\r\n", refused(Reason::Expired)),
+        ("sinew-timeout-ms: soon\r\n", refused(Reason::MalformedRequest)),
+        ("grpc-timeout: 1S\r\ngrpc-timeout: 1S\r\n", refused(Reason::MalformedRequest)),
+    ] {
+        let pass = |peer: Option<&Peer>| {
+            let mut asked = asked("GET", fields);
+            asked.peer = peer.cloned().unwrap_or(asked.peer);
+            let (decision, record) = asked.pass(&stack);
+            if let Decision::Refuse(reason) = decision {
+                let refused = enforced(Stage::Deadline, reason);
+                assert_eq!(record.refused, Some(refused), "{fields}");
+                assert_eq!(record.events(1).last(), Some(Event::Refused { exchange: 1, refused }));
+                assert!(stack.explain(&record).is_some(), "{fields}");
+            }
+            (decision, record.context.deadline)
+        };
+        assert_eq!(pass(Some(&certified)), known, "{fields}");
+        assert_eq!(pass(Some(&near)), known, "{fields}");
+        assert_eq!(pass(None), (Decision::Continue, None), "a stranger says {fields}");
+    }
 }

@@ -12,8 +12,7 @@ use flate2::read::{GzDecoder, ZlibDecoder};
 use flate2::write::{GzEncoder, ZlibEncoder};
 use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use sinew_core::server::content_coding::{FREE, MEMBERS};
-use sinew_core::server::{Coding, Compression, Decompression};
+use sinew_core::content_coding::{Coding, Compression, Decompression, FREE, MEMBERS};
 use sinew_driver::{Body, Override, Problem, Request, Response, RouteOptions, Sse, SseEvent};
 use support::running::{Running, get, seconds, serve, sleep};
 

@@ -7,7 +7,7 @@ use core::task::Poll;
 use sinew_async_std::AsyncStdRuntime;
 use sinew_core::http1;
 use sinew_driver::server::Conn;
-use sinew_driver::{Runtime, Spawn, Threads};
+use sinew_driver::{Runtime, Spawn, Task, Threads};
 use sinew_smol::SmolRuntime;
 use sinew_tls::Tls;
 use sinew_tokio::TokioRuntime;
@@ -32,6 +32,7 @@ pub trait Work {
     fn on<R>(self, runtime: R) -> impl Future<Output = Self::Outcome>
     where
         R: Runtime
+            + Spawn<Task>
             + Spawn<Conn<http1::Server, R, Threads>>
             + Spawn<Conn<Tls<http1::Server>, R, Threads>>;
 }

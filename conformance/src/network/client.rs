@@ -12,7 +12,7 @@ use sinew_core::http1;
 use sinew_core::machine::CloseReason;
 use sinew_driver::server::Conn;
 use sinew_driver::{
-    ClientResponse, ErrorKind, RestClient, RestClientConfig, Runtime, Spawn, Threads,
+    ClientResponse, ErrorKind, RestClient, RestClientConfig, Runtime, Spawn, Task, Threads,
 };
 use sinew_tls::rustls::ServerConfig;
 use sinew_tls::{ClientTls, Tls};
@@ -67,6 +67,7 @@ impl Work for Called<'_> {
     async fn on<R>(self, runtime: R) -> Self::Outcome
     where
         R: Runtime
+            + Spawn<Task>
             + Spawn<Conn<http1::Server, R, Threads>>
             + Spawn<Conn<Tls<http1::Server>, R, Threads>>,
     {
@@ -104,7 +105,7 @@ impl Work for Called<'_> {
     }
 }
 
-fn client<R: Runtime>(
+fn client<R: Runtime + Spawn<Task>>(
     runtime: R,
     address: SocketAddr,
     tls: Option<ClientTls>,

@@ -12,7 +12,7 @@ use sinew_core::http1;
 use sinew_driver::server::Conn;
 use sinew_driver::{
     IntoResponse as _, Request, Response, RestServer, RouteOptions, Runtime, SecurityPolicy, Spawn,
-    Threads,
+    Task, Threads,
 };
 use sinew_tls::{ServerTls, Tls};
 use tokio::sync::oneshot;
@@ -48,6 +48,7 @@ impl Work for Guarded<'_> {
     async fn on<R>(self, runtime: R) -> Self::Outcome
     where
         R: Runtime
+            + Spawn<Task>
             + Spawn<Conn<http1::Server, R, Threads>>
             + Spawn<Conn<Tls<http1::Server>, R, Threads>>,
     {

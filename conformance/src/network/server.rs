@@ -13,7 +13,7 @@ use sinew_core::observe::Event;
 use sinew_driver::server::Conn;
 use sinew_driver::{
     IntoResponse as _, Notice, Request, Response, RestServer, RestServerConfig, Runtime, Spawn,
-    Threads,
+    Task, Threads,
 };
 use sinew_tls::{ServerTls, Tls};
 use tokio::sync::oneshot;
@@ -62,6 +62,7 @@ impl Work for Served<'_> {
     async fn on<R>(self, runtime: R) -> Self::Outcome
     where
         R: Runtime
+            + Spawn<Task>
             + Spawn<Conn<http1::Server, R, Threads>>
             + Spawn<Conn<Tls<http1::Server>, R, Threads>>,
     {

@@ -57,6 +57,12 @@ impl ResponseHead {
         &self.fields
     }
 
+    /// Takes every line of a field out, where it no longer says what is: `content-encoding` of a body
+    /// that was unpacked.
+    pub fn remove_field(&mut self, name: &str) {
+        self.fields.remove(name);
+    }
+
     /// Copies the head out of the read buffer that it was parsed in.
     pub fn detach(&mut self) {
         self.fields.detach();

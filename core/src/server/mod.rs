@@ -1,7 +1,6 @@
 //! The server's side above the connection: which handler a request belongs to, and what it passes
 //! on its way there.
 
-pub mod content_coding;
 pub mod drain;
 pub mod health;
 mod params;
@@ -9,7 +8,6 @@ mod path;
 mod route;
 mod stack;
 
-pub use content_coding::{Coding, Compression, Decompression};
 pub use drain::{Drain, DrainConfig, DrainEvent};
 pub use health::{Health, HealthConfig, HealthEvent};
 pub use params::{Params, Template};
@@ -17,7 +15,7 @@ pub use path::BadPath;
 pub use route::{Found, RouteError, Router, RouterBuilder};
 pub use stack::{
     Arrival, Authentication, BadMediaType, BadRateLimit, BoxLayer, Buckets, ClientClass, Cost,
-    Decision, End, Expectation, Identify, Layer, Lessor, LimitFields, MediaRange, OutOfOrder, Peer,
-    RateLimit, RateLimitConfig, Record, ResponseHead, RoutePolicy, Scheme, SharedLimit, Shield,
-    Stack, Validation,
+    Deadlines, Decision, End, Expectation, Identify, Layer, Lessor, LimitFields, MediaRange,
+    OutOfOrder, Peer, RateLimit, RateLimitConfig, Record, ResponseHead, RoutePolicy, Scheme,
+    SharedLimit, Shield, Stack, Validation,
 };

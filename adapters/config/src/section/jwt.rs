@@ -8,7 +8,7 @@ use http::uri::Scheme;
 use serde::{Deserialize, Serialize};
 use sinew_auth::{Algorithm, BadJwtPolicy, Crypto, JwksPolicy, JwtPolicy, JwtVerifier, KeySet};
 use sinew_core::security::{BadClaimConfig, Binding, ClaimConfig};
-use sinew_driver::{JwksEndpoint, RestClient, Runtime};
+use sinew_driver::{JwksEndpoint, RestClient, Runtime, Spawn, Task};
 use sinew_tls::ClientTls;
 
 use crate::document::Document;
@@ -77,7 +77,7 @@ pub(super) enum Keys<R: Runtime> {
 }
 
 impl Jwt {
-    pub(super) fn build<R: Runtime>(
+    pub(super) fn build<R: Runtime + Spawn<Task>>(
         &self,
         base: &Path,
         document: &mut Document<'_>,
@@ -139,7 +139,7 @@ impl Jwt {
         JwtVerifier::new(policy, crypto.clone()).map_err(refused).ok()
     }
 
-    fn fetched<R: Runtime>(
+    fn fetched<R: Runtime + Spawn<Task>>(
         &self,
         url: &Url,
         base: &Path,

@@ -9,10 +9,12 @@ use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use http_body::{Frame, SizeHint};
 use serde::de::DeserializeOwned;
 use sinew_core::error::{Delivery, Phase};
+use sinew_core::event_stream::EventStreamLimits;
 use sinew_core::head::ResponseHead;
 use sinew_core::http1::{BodySize, ClientEvent};
 use sinew_tls::PeerIdentity;
 
+use super::events::Events;
 use crate::body::Body;
 use crate::error::{Error, ErrorKind};
 use crate::upgraded::{Line, Upgraded};
@@ -173,6 +175,25 @@ impl ClientResponse {
     pub async fn json<T: DeserializeOwned>(self) -> Result<T, Error> {
         let bytes = self.bytes().await?;
         serde_json::from_slice(&bytes).map_err(undecodable)
+    }
+
+    /// The events of an event stream, within the [default limits](EventStreamLimits).
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Status`] where the answer is not a 200, [`ErrorKind::Decode`] where it is no
+    /// `text/event-stream`.
+    pub fn events(self) -> Result<Events, Error> {
+        self.events_within(EventStreamLimits::default())
+    }
+
+    /// The same, within these limits.
+    ///
+    /// # Errors
+    ///
+    /// As with [`events`](Self::events).
+    pub fn events_within(self, limits: EventStreamLimits) -> Result<Events, Error> {
+        Events::of(self, limits)
     }
 
     fn streamed(&mut self) -> &mut Body {

@@ -5,7 +5,7 @@ mod pack;
 mod unpack;
 
 pub(crate) use pack::{Packed, pack};
-pub(crate) use unpack::Unpacked;
+pub(crate) use unpack::Unpacking;
 
 /// Bytes that one step makes.
 const PIECE: usize = 8 * 1024;

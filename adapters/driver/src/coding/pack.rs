@@ -8,8 +8,8 @@ use bytes::{Buf as _, Bytes};
 use flate2::{Compress, FlushCompress, Status};
 use http::HeaderMap;
 use http_body::Frame;
+use sinew_core::content_coding::Coding;
 use sinew_core::error::{Delivery, Phase};
-use sinew_core::server::Coding;
 
 use super::{PIECE, WINDOW};
 use crate::body::Body;

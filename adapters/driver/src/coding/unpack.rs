@@ -1,4 +1,4 @@
-//! The body of a request on its way out of a coding.
+//! A body on its way out of its codings.
 
 use std::fmt;
 use std::pin::Pin;
@@ -8,23 +8,53 @@ use bytes::{Buf as _, Bytes};
 use flate2::{Decompress, FlushDecompress, Status};
 use http::HeaderMap;
 use http_body::{Body as _, Frame};
+use sinew_core::content_coding::{Coding, Decompression, MEMBERS};
 use sinew_core::error::{Delivery, Phase};
-use sinew_core::server::content_coding::MEMBERS;
-use sinew_core::server::{Coding, Decompression};
+use sinew_core::head::Fields;
+use sinew_core::reason::Reason;
 
 use super::{PIECE, WINDOW};
 use crate::body::Body;
 use crate::error::{Error, ErrorKind, Origin};
 
+/// How a body is unpacked.
+#[derive(Debug)]
+pub(crate) struct Unpacking {
+    policy: Decompression,
+    codings: Vec<Coding>,
+}
+
+impl Unpacking {
+    /// What the fields of its message say. `None`: the body has no coding.
+    pub(crate) fn of(policy: Decompression, fields: &Fields) -> Result<Option<Self>, Reason> {
+        let codings = policy.admit(fields)?;
+        Ok((!codings.is_empty()).then_some(Self { policy, codings }))
+    }
+
+    /// Unpacks a body to so many bytes at most. `Content-Encoding` and `Content-Length` no longer
+    /// hold then.
+    pub(crate) fn apply(self, body: Body, limit: u64, origin: Origin) -> Body {
+        // https://www.rfc-editor.org/rfc/rfc9110#section-8.4: in the order in which they were applied.
+        self.codings.into_iter().rev().fold(body, |body, coding| {
+            let unpacked = Unpacked::new(body, coding, self.policy, limit, origin);
+            match origin {
+                Origin::Request => Body::of_request(unpacked),
+                Origin::Call => Body::own(unpacked),
+            }
+        })
+    }
+}
+
 /// A body that is unpacked as it is read. It holds some 50 KiB of window and tables, one piece of
 /// what came, and makes pieces of [`PIECE`] bytes; nothing is unpacked before somebody asks for it.
-pub(crate) struct Unpacked {
+struct Unpacked {
     body: Body,
     codec: Decompress,
     coding: Coding,
     policy: Decompression,
     /// Bytes that may come out.
     limit: u64,
+    origin: Origin,
     input: Bytes,
     /// The last piece was full: there may be more where it came from.
     full: bool,
@@ -48,13 +78,14 @@ enum Stage {
 }
 
 impl Unpacked {
-    pub(crate) fn new(body: Body, coding: Coding, policy: Decompression, limit: u64) -> Self {
+    fn new(body: Body, coding: Coding, policy: Decompression, limit: u64, origin: Origin) -> Self {
         Self {
             body,
             codec: codec(coding),
             coding,
             policy,
             limit,
+            origin,
             input: Bytes::new(),
             full: false,
             taken: 0,
@@ -107,8 +138,12 @@ impl Unpacked {
     fn fail(&mut self, kind: ErrorKind) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         self.stage = Stage::Done;
         self.trailers = None;
-        let error = Error::new(kind, Phase::RequestBody, Delivery::Processed);
-        Poll::Ready(Some(Err(error.of(Origin::Request))))
+        let phase = match self.origin {
+            Origin::Request => Phase::RequestBody,
+            Origin::Call => Phase::ResponseBody,
+        };
+        let error = Error::new(kind, phase, Delivery::Processed);
+        Poll::Ready(Some(Err(error.of(self.origin))))
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {

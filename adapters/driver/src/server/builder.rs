@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
+use sinew_core::content_coding::{Compression, Decompression};
 use sinew_core::policy;
 use sinew_core::security::{Cors, TrustedProxies};
 use sinew_core::server::{
-    Compression, Decompression, Layer, RateLimitConfig, RoutePolicy, Router, RouterBuilder,
-    SharedLimit,
+    Deadlines, Layer, RateLimitConfig, RoutePolicy, Router, RouterBuilder, SharedLimit,
 };
-use sinew_tls::ServerTls;
+use sinew_tls::{ClientAuth, ServerTls};
 
 use super::admin::Admin;
 use super::config::{RestServerConfig, check_codings};
@@ -137,7 +137,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
     }
 
     /// Compresses answers for clients that take them so. Mind
-    /// [what it gives away](sinew_core::server::content_coding).
+    /// [what it gives away](sinew_core::content_coding).
     pub fn compress(mut self, policy: Compression) -> Self {
         self.config.compression = Some(policy);
         self
@@ -302,6 +302,22 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         self
     }
 
+    /// Says whose requests may say how long they matter, and how long that is at most. Without it
+    /// those of clients with a certificate may, up to 5 minutes.
+    ///
+    /// Such a request names the time in `sinew-timeout-ms`, `grpc-timeout` or
+    /// `x-envoy-expected-rq-timeout-ms`; [`Request::context`](crate::Request::context) passes on what
+    /// is left of it. One that comes too late is refused, with 504, before anything is done for it.
+    pub fn deadlines(self, deadlines: Deadlines) -> Self {
+        self.deadlines_in(policy::Mode::Enforce, deadlines)
+    }
+
+    /// The same, obeyed, only tried, or off.
+    pub fn deadlines_in(mut self, mode: policy::Mode, deadlines: Deadlines) -> Self {
+        self.policies.deadlines = Some((mode, deadlines));
+        self
+    }
+
     /// Adds a layer of the application; it stands behind those of the server in its stage.
     pub fn layer(self, layer: impl Layer + Send + Sync + 'static) -> Self {
         self.layer_in(policy::Mode::Enforce, layer)
@@ -367,6 +383,10 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         }
         let router = router(routes)?;
         let (background, explain) = (policies.take_background(), policies.explain());
+        let tls = config.mtls_config.as_ref();
+        if tls.is_some_and(|tls| tls.client_auth() != Some(ClientAuth::Off)) {
+            policies.believe_callers();
+        }
         let stack = policies.build(router.templates())?;
         if places.is_empty() {
             let host = &config.host;

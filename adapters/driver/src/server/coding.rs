@@ -2,15 +2,14 @@
 
 use http::header::ACCEPT_ENCODING;
 use http_body::Body as _;
+use sinew_core::content_coding::{Compression, KNOWN, Preference};
 use sinew_core::head::RequestHead;
 use sinew_core::reason::Reason;
-use sinew_core::server::content_coding::{KNOWN, Preference};
-use sinew_core::server::{Coding, Compression, Decompression};
 
 use super::problem::Problem;
 use super::response::{IntoResponse as _, Response};
 use crate::body::Body;
-use crate::coding::{Packed, Unpacked, pack};
+use crate::coding::{Packed, pack};
 
 /// Bodies that are packed at once, so that their length is known: bytes at most.
 const AT_ONCE: usize = 16 * 1024;
@@ -66,32 +65,6 @@ impl Packing {
             Ok(packed) => packed.into(),
             Err(body) => Body::own(Packed::new(body, coding, level)),
         };
-    }
-}
-
-/// How the body of a request is unpacked.
-#[derive(Debug)]
-pub(super) struct Unpacking {
-    policy: Decompression,
-    codings: Vec<Coding>,
-}
-
-impl Unpacking {
-    /// `None`: the body has no coding.
-    pub(super) fn new(policy: Decompression, head: &RequestHead) -> Result<Option<Self>, Reason> {
-        let codings = policy.admit(head.fields())?;
-        Ok((!codings.is_empty()).then_some(Self { policy, codings }))
-    }
-
-    /// Unpacks a body to so many bytes at most, and takes out of the head what no longer holds.
-    pub(super) fn apply(self, head: &mut RequestHead, body: Body, limit: u64) -> Body {
-        head.remove_field("content-encoding");
-        head.remove_field("content-length");
-        // https://www.rfc-editor.org/rfc/rfc9110#section-8.4: in the order in which they were applied.
-        let layers = self.codings.into_iter().rev();
-        layers.fold(body, |body, coding| {
-            Body::of_request(Unpacked::new(body, coding, self.policy, limit))
-        })
     }
 }
 

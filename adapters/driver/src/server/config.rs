@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use sinew_core::content_coding::{Compression, Decompression};
 use sinew_core::http1::{self, Limits};
-use sinew_core::server::{Compression, Decompression};
 use sinew_core::time::Epoch;
 use sinew_tls::ServerTls;
 
@@ -26,7 +26,7 @@ pub struct RestServerConfig {
     /// the handler as they come.
     pub decompression: Option<Decompression>,
     /// Answers are compressed for clients that take them so; a route can differ. Mind
-    /// [what it gives away](sinew_core::server::content_coding). Default: they are not.
+    /// [what it gives away](sinew_core::content_coding). Default: they are not.
     pub compression: Option<Compression>,
     /// Connections at a time; further ones wait in the listener's backlog. Default 10,000.
     pub max_connections: usize,

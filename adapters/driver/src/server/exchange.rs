@@ -21,7 +21,7 @@ use sinew_core::server::{Arrival, Decision, Params, Record, Template};
 use sinew_core::time::{Epoch, Instant};
 
 use super::cancel::Leave;
-use super::coding::{self, Packing, Unpacking};
+use super::coding::{self, Packing};
 use super::http1::{Http, ServerWire};
 use super::link::{Demand, Slot};
 use super::mode::Mode;
@@ -32,7 +32,9 @@ use super::response::{IntoResponse as _, Response};
 use super::service::{Destination, HandlerTimeout, Notice, RouteOptions};
 use super::stream::Outgoing;
 use crate::body::Body;
+use crate::coding::Unpacking;
 use crate::drive;
+use crate::error::Origin;
 use crate::io::Peer;
 use crate::runtime::Runtime;
 use crate::trace::{Asked, RequestSpan};
@@ -111,7 +113,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         };
         let decompression = options.map(|options| options.decompression).unwrap_or_default();
         let unpacking = match decompression.over(service.decompression) {
-            Some(policy) if self.has_body => match Unpacking::new(policy, &head) {
+            Some(policy) if self.has_body => match Unpacking::of(policy, head.fields()) {
                 Ok(unpacking) => unpacking,
                 Err(reason) => return self.refuse_coding(now, reason),
             },
@@ -136,8 +138,10 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             }
             request.body = Body::of_request(self.link.open_body(exchange, size));
             if let Some(unpacking) = unpacking {
+                request.head.remove_field("content-encoding");
+                request.head.remove_field("content-length");
                 let body = std::mem::take(&mut request.body);
-                request.body = unpacking.apply(&mut request.head, body, request.body_limit);
+                request.body = unpacking.apply(body, request.body_limit, Origin::Request);
             }
             self.feeding = true;
         }

@@ -5,8 +5,8 @@ use sinew_core::limit::Quota;
 use sinew_core::policy::Mode;
 use sinew_core::security::{Cors, Routes, Rule, TrustedProxies};
 use sinew_core::server::{
-    BadRateLimit, BoxLayer, Cost, Expectation, Identify, RateLimit, RateLimitConfig, Stack,
-    Template, Validation,
+    BadRateLimit, BoxLayer, Cost, Deadlines, Expectation, Identify, RateLimit, RateLimitConfig,
+    Stack, Template, Validation,
 };
 
 use super::background::{Background, Start};
@@ -20,6 +20,7 @@ use crate::error::Error;
 #[derive(Default)]
 pub(super) struct Policies {
     pub(super) proxies: Option<TrustedProxies>,
+    pub(super) deadlines: Option<(Mode, Deadlines)>,
     pub(super) cors: Option<(Mode, Cors)>,
     pub(super) security: Option<SecurityPolicy>,
     pub(super) rate_limit: Option<(Mode, RateLimitConfig)>,
@@ -100,6 +101,12 @@ impl Policies {
         all
     }
 
+    /// Callers may prove who they are: unless something else was said, they are believed how long they
+    /// wait.
+    pub(super) fn believe_callers(&mut self) {
+        self.deadlines.get_or_insert_with(|| (Mode::Enforce, Deadlines::default()));
+    }
+
     /// Who is told why access was refused.
     pub(super) fn explain(&self) -> Explain {
         self.security.as_ref().map(SecurityPolicy::explains_to).unwrap_or_default()
@@ -109,6 +116,7 @@ impl Policies {
     pub(super) fn build(self, templates: &[Template]) -> Result<Stack, Error> {
         let Self {
             proxies,
+            deadlines,
             cors,
             security,
             rate_limit,
@@ -150,6 +158,10 @@ impl Policies {
             layers.push((validation, Box::new(Validation)));
         }
         layers.extend(own);
+        if let Some((mode, deadlines)) = deadlines {
+            deadlines.config.check().map_err(|error| Error::config(error.to_string()))?;
+            layers.push((mode, Box::new(deadlines)));
+        }
         for (_, layer) in &mut layers {
             layer.prepare(templates);
         }

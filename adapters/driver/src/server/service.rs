@@ -7,15 +7,14 @@ use std::time::Duration;
 
 use http::header::ALLOW;
 use http::{HeaderName, HeaderValue, StatusCode};
+use sinew_core::content_coding::{Compression, Decompression};
 use sinew_core::http1;
 use sinew_core::limit::Quota;
 use sinew_core::observe;
 use sinew_core::policy::Priority;
 use sinew_core::reason::Reason;
 use sinew_core::security::Who;
-use sinew_core::server::{
-    Compression, Cost, Decompression, Found, MediaRange, Params, RoutePolicy, Router, Stack,
-};
+use sinew_core::server::{Cost, Found, MediaRange, Params, RoutePolicy, Router, Stack};
 use sinew_tls::ServerTls;
 
 use super::cancel::Cancellation;
@@ -136,7 +135,7 @@ impl RouteOptions {
     }
 
     /// Says whether, and how, answers are compressed. Mind
-    /// [what it gives away](sinew_core::server::content_coding).
+    /// [what it gives away](sinew_core::content_coding).
     pub fn compress(mut self, policy: Override<Compression>) -> Self {
         self.compression = policy;
         self

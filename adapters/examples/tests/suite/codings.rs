@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use http::Method;
-use sinew_core::server::{Compression, Decompression};
+use sinew_core::content_coding::{Compression, Decompression};
 use sinew_driver::{Body, Problem, Request, Response, RouteOptions};
 
 use super::app::{is_pattern, pattern, pieces};

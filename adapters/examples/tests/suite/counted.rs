@@ -4,12 +4,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::Method;
+use sinew_core::content_coding::Decompression;
 use sinew_core::limit::Quota;
 use sinew_core::observe::Event;
 use sinew_core::policy::Stage;
 use sinew_core::reason::Reason;
 use sinew_core::security::Who;
-use sinew_core::server::{Decompression, RateLimitConfig};
+use sinew_core::server::RateLimitConfig;
 use sinew_driver::{Notice, Request, RouteOptions};
 use sinew_prometheus::Metrics;
 

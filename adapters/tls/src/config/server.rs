@@ -21,6 +21,7 @@ use crate::{Options, Tls};
 #[derive(Clone, Debug)]
 pub struct ServerTls {
     config: Arc<ServerConfig>,
+    client_auth: Option<ClientAuth>,
     options: Options,
 }
 
@@ -45,7 +46,7 @@ impl ServerTls {
 
     /// Takes a configuration of rustls as it is, versions, ALPN and resumption included.
     pub fn from_config(config: Arc<ServerConfig>, options: Options) -> Self {
-        Self { config, options }
+        Self { config, client_auth: None, options }
     }
 
     /// The configuration of rustls.
@@ -63,6 +64,12 @@ impl ServerTls {
             .map(|suite| suite.common.hash_provider)
             .find(|hash| hash.algorithm() == HashAlgorithm::SHA256)?;
         sha256.hash(certificate).as_ref().try_into().ok().map(Thumbprint)
+    }
+
+    /// Whether clients are asked for certificates; `None`: the configuration was given as it is, and
+    /// does not tell.
+    pub fn client_auth(&self) -> Option<ClientAuth> {
+        self.client_auth
     }
 
     /// The time limits of every connection.
@@ -222,6 +229,7 @@ impl ServerTlsBuilder {
             config.session_storage = Arc::new(NoServerSessionStorage {});
             config.send_tls13_tickets = 0;
         }
-        Ok(ServerTls { config: Arc::new(config), options: common.options })
+        let client_auth = Some(client_auth);
+        Ok(ServerTls { config: Arc::new(config), client_auth, options: common.options })
     }
 }

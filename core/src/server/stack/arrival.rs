@@ -6,6 +6,7 @@ use core::time::Duration;
 use super::Expectation;
 use crate::head::RequestHead;
 use crate::limit::Quota;
+use crate::origin::Scheme;
 use crate::policy::Priority;
 use crate::security::{PeerName, Thumbprint};
 use crate::time::Instant;
@@ -45,26 +46,6 @@ pub struct Peer {
     pub thumbprint: Option<Thumbprint>,
     /// What it speaks.
     pub scheme: Scheme,
-}
-
-/// HTTP in the clear, or over TLS.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub enum Scheme {
-    /// `http`
-    #[default]
-    Http,
-    /// `https`
-    Https,
-}
-
-impl Scheme {
-    /// As it stands in URLs.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
-        }
-    }
 }
 
 /// What a route does differently.

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`Identify`](Stage::Identify) | [`Identify`]: names, trace, address | |
 //! | [`Preflight`](Stage::Preflight) | [`Cors`](crate::security::Cors) | |
+//! | [`Deadline`](Stage::Deadline) | [`Deadlines`]: who waits, and until when | 400, 504 |
 //! | [`Shield`](Stage::Shield) | [`Shield`]: failed credentials by address | 429 |
 //! | [`Authenticate`](Stage::Authenticate) | [`Authentication`] | 400, 401, 503 |
 //! | [`Authorise`](Stage::Authorise) | [`Access`](crate::security::Access) | 401, 403 |
@@ -19,6 +20,7 @@ mod access;
 mod arrival;
 mod authentication;
 mod cors;
+mod deadlines;
 mod identify;
 mod rate_limit;
 mod record;
@@ -35,8 +37,10 @@ use super::Template;
 use crate::policy::{Mode, Refused, Stage};
 use crate::reason::Reason;
 
-pub use arrival::{Arrival, Cost, Peer, RoutePolicy, Scheme};
+pub use crate::origin::Scheme;
+pub use arrival::{Arrival, Cost, Peer, RoutePolicy};
 pub use authentication::Authentication;
+pub use deadlines::Deadlines;
 pub use identify::Identify;
 pub use rate_limit::{BadRateLimit, Buckets, ClientClass, LimitFields, RateLimit, RateLimitConfig};
 pub use record::{End, Record};

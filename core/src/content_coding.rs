@@ -1,5 +1,4 @@
-//! Content codings: what is done to the body of a request that has some, and which one an answer
-//! gets. <https://www.rfc-editor.org/rfc/rfc9110#section-8.4>
+//! Content codings: what is done to a body that came with some, and which one an answer gets. <https://www.rfc-editor.org/rfc/rfc9110#section-8.4>
 //!
 //! What is decided here, whoever moves the bytes carries out: no codec is in this crate.
 //!
@@ -15,9 +14,9 @@ use http::header::{
 };
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::ResponseHead;
 use crate::head::Fields;
 use crate::reason::Reason;
+use crate::server::ResponseHead;
 
 /// A content coding. In the order in which they are preferred where a client has no preference.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -54,7 +53,8 @@ impl Coding {
     }
 }
 
-/// How request bodies are unpacked. The body limit of the route holds for what comes out.
+/// How bodies are unpacked: those of requests, where the body limit of the route holds for what comes
+/// out, and those of answers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Decompression {
     /// Codings on top of one another, at most: each multiplies what a small body can grow to.
