@@ -14,10 +14,10 @@ use rcgen::{
     PKCS_ED25519, SigningKey,
 };
 use sinew_config::Config;
+use sinew_core::content_coding::{Compression, Decompression};
 use sinew_core::observe::Event;
 use sinew_core::policy::{self, Stage};
 use sinew_core::security::{PeerName, Subject};
-use sinew_core::server::{Compression, Decompression};
 use sinew_driver::ServerBuilder;
 use sinew_tls::{ClientTls, ServerTls};
 use sinew_tokio::{Notice, Request, RestClient, RestServer, RouteOptions, Threads, TokioRuntime};
