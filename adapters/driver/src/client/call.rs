@@ -292,13 +292,15 @@ impl<R: Runtime> Call<R> {
             attempt_timeout,
             ..CallSpec::new(0, deadline, request.safety())
         };
-        let Arrived { head, body, held } = Flight::run(hub, spec, request).await?;
+        let Arrived { head, body, held, attempts } = Flight::run(hub, spec, request).await?;
         let identity = held.identity();
         if held.is_upgraded() {
-            return Ok(ClientResponse::switched(head, identity, held.upgrade()));
+            let switched = ClientResponse::switched(head, identity, held.upgrade());
+            return Ok(switched.after(attempts));
         }
         let limit = shared.config.max_response_size;
-        Ok(ClientResponse::new(head, identity, Incoming::new(held, body), limit))
+        let response = ClientResponse::new(head, identity, Incoming::new(held, body), limit);
+        Ok(response.after(attempts))
     }
 
     /// The request, as every attempt sends it.

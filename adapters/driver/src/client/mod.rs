@@ -32,4 +32,4 @@ pub use builder::ClientBuilder;
 pub use call::Call;
 pub use config::RestClientConfig;
 pub use response::ClientResponse;
-pub use rest_client::RestClient;
+pub use rest_client::{CloseReport, Health, RestClient};
