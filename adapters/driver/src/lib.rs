@@ -13,7 +13,9 @@ mod upgraded;
 mod wire;
 
 pub use body::Body;
-pub use client::{Call, ClientBuilder, ClientResponse, Events, RestClient, RestClientConfig};
+pub use client::{
+    Call, ClientBuilder, ClientResponse, CloseReport, Events, Health, RestClient, RestClientConfig,
+};
 pub use error::{BoxError, Error, ErrorKind};
 pub use io::{Io, Listener, Peer};
 pub use runtime::{Runtime, Spawn, StdListener, Task};

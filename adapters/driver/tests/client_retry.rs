@@ -4,14 +4,16 @@
 
 mod support;
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sinew_core::client::dispatcher::Refusal;
 use sinew_core::error::{Delivery, Phase};
+use sinew_core::observe::Event;
 use sinew_core::policy::Mode;
-use sinew_core::resilience::{BreakerConfig, BreakerState, HedgeConfig, RetryPolicy};
+use sinew_core::resilience::{BreakerConfig, BreakerState, HedgeConfig, NoRetry, RetryPolicy};
 use sinew_driver::client::ClientBuilder;
-use sinew_driver::{Body, ErrorKind};
+use sinew_driver::{Body, CloseReport, ErrorKind};
 use support::calling::{Answer, Calling, OK, calling, failed, millis};
 use support::{Client, Outcome, Sim, Site};
 
@@ -349,4 +351,88 @@ fn nothing_outlives_the_client() {
     drop(client);
     sim.run();
     assert_eq!(sim.tasks(), 0);
+}
+
+#[test]
+fn a_client_that_is_closed_lets_calls_end_and_takes_no_others() {
+    let world = retrying();
+    let (slow, late) = (world.get(), world.get());
+    let servers = [world.sim.accepted(), world.sim.accepted()];
+    let client = world.client.clone();
+    let closed = world.sim.start(async move { client.close(Duration::from_secs(5)).await });
+    world.sim.run();
+    let error = failed(&world.get());
+    assert_eq!(*error.kind(), ErrorKind::Refused(Refusal::Draining));
+    answered(&world, &servers[0], OK);
+    let response = slow.take().unwrap().unwrap();
+    world.bytes(response).unwrap();
+    assert!(servers[0].is_closed(), "nobody needs it any more");
+    world.sim.advance(millis(4999));
+    assert!(closed.take().is_none());
+    world.sim.advance(millis(1));
+    assert_eq!(closed.take(), Some(CloseReport { stopped: 1, unread: 0 }));
+    let error = failed(&late);
+    assert_eq!(*error.kind(), ErrorKind::Stopped);
+    assert_eq!(error.delivery(), Delivery::MaybeProcessed);
+    assert_eq!(world.counts(), (0, 0));
+    at_rest(&world);
+    let client = world.client.clone();
+    let again = world.sim.block_on(async move { client.close(Duration::ZERO).await });
+    assert_eq!(again, CloseReport { stopped: 0, unread: 0 });
+}
+
+#[test]
+fn whoever_watches_is_told_everything_once() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&told);
+    let world = calling(|builder| {
+        let observed = builder.observe(move |event| sink.lock().unwrap().push(*event));
+        observed.retry(RetryPolicy::default())
+    });
+    let outcome = world.get();
+    let server = world.sim.accepted();
+    answered(&world, &server, BUSY);
+    let explained = world.client.explain_calls();
+    assert_eq!((explained.len(), explained[0].attempts), (1, 1));
+    world.sim.advance(Duration::from_secs(2));
+    answered(&world, &server, OK);
+    let response = outcome.take().unwrap().unwrap();
+    assert_eq!(response.attempts(), 2);
+    world.bytes(response).unwrap();
+    assert!(world.client.explain_calls().is_empty());
+    let told = told.lock().unwrap();
+    let told = told.iter().map(|event| match event {
+        Event::AttemptSent { attempt, .. } => format!("sent {attempt}"),
+        Event::RetryScheduled { attempts, after, .. } => {
+            format!("again after {attempts}, {after:?}")
+        }
+        Event::CallEnded { outcome, attempts, .. } => format!("{outcome:?} after {attempts}"),
+        other => format!("{other:?}"),
+    });
+    assert_eq!(told.collect::<Vec<_>>(), ["sent 1", "again after 1, 2s", "sent 2", "Done after 2"]);
+}
+
+#[test]
+fn a_call_that_is_not_made_again_says_why() {
+    let world = retrying();
+    let outcome = world.start(world.client.post("/"));
+    world.sim.accepted().reset();
+    world.sim.run();
+    assert_eq!(failed(&outcome).no_retry(), Some(NoRetry::NotRepeatable));
+}
+
+#[test]
+fn a_service_says_how_it_is() {
+    let world = retrying();
+    for (answer, healthy) in [(OK, true), (BROKEN, false)] {
+        let client = world.client.clone();
+        let health = world.sim.start(async move { client.health_check().await });
+        world.sim.run();
+        let server = world.sim.accepted();
+        let asked = answered(&world, &server, answer);
+        assert!(asked.starts_with("GET /health "), "{asked}");
+        assert_eq!(health.take().unwrap().unwrap().is_healthy(), healthy);
+        server.shut();
+        world.sim.run();
+    }
 }

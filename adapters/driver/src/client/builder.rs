@@ -7,28 +7,29 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 use sinew_core::client::Dispatcher;
 use sinew_core::limit::ConcurrencyConfig;
+use sinew_core::observe::Event;
 use sinew_core::resilience::{BreakerConfig, BudgetConfig, HedgeConfig, RetryPolicy};
 use sinew_tls::ClientTls;
 
 use super::base::{Base, Site};
 use super::config::RestClientConfig;
 use super::dial::Plan;
-use super::hub::Hub;
+use super::hub::{Hub, Observer};
 use super::rest_client::{RestClient, Shared};
 use crate::error::Error;
 use crate::runtime::{Runtime, Spawn, Task};
 
 /// Builds a [`RestClient`].
-#[derive(Debug)]
 pub struct ClientBuilder<R> {
     config: RestClientConfig,
+    observer: Option<Observer>,
     refused: Option<Error>,
     runtime: PhantomData<fn() -> R>,
 }
 
 impl<R: Runtime> ClientBuilder<R> {
     pub(super) fn new(config: RestClientConfig) -> Self {
-        Self { config, refused: None, runtime: PhantomData }
+        Self { config, observer: None, refused: None, runtime: PhantomData }
     }
 
     /// Whom to trust and what to show.
@@ -159,6 +160,14 @@ impl<R: Runtime> ClientBuilder<R> {
         self
     }
 
+    /// Tells `observer` what is decided about calls: attempts, retries and why there is none, hedges,
+    /// breakers, how calls end. It is called by whoever makes a call, and should be quick.
+    #[must_use]
+    pub fn observe(mut self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.observer = Some(Box::new(observer));
+        self
+    }
+
     /// Checks the configuration. Connects to nobody yet.
     ///
     /// # Errors
@@ -209,8 +218,18 @@ impl<R: Runtime> ClientBuilder<R> {
         let machine = Arc::new(config.machine());
         let plan = Plan { limit: config.connect_timeout, tls, machine };
         let spawn = |runtime: &R, task| runtime.spawn(task);
-        let hub = Hub::new(runtime, spawn, plan, dispatcher, &sites);
+        let hub = Hub::new(runtime, spawn, plan, self.observer, dispatcher, &sites);
         Ok(RestClient { shared: Arc::new(Shared { config, base, hub }) })
+    }
+}
+
+impl<R> std::fmt::Debug for ClientBuilder<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientBuilder")
+            .field("config", &self.config)
+            .field("observed", &self.observer.is_some())
+            .field("refused", &self.refused)
+            .finish()
     }
 }
 

@@ -16,7 +16,7 @@ use super::base::shown;
 use super::builder::field;
 use super::conn::refused;
 use super::flight::{Arrived, Flight};
-use super::outgoing::{IDEMPOTENCY_KEY, Outgoing};
+use super::outgoing::{IDEMPOTENCY_KEY, Outgoing, TRACEPARENT};
 use super::response::{ClientResponse, Incoming};
 use super::rest_client::Shared;
 use crate::body::Body;
@@ -24,7 +24,6 @@ use crate::error::Error;
 use crate::runtime::Runtime;
 use crate::trace::CallSpan;
 
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static(request_id::FIELD);
 
@@ -39,6 +38,8 @@ pub struct Call<R: Runtime> {
     body: Body,
     timeout: Duration,
     context: CallContext,
+    /// Its own place in its trace.
+    trace: Option<TraceContext>,
     between_bytes: Option<Duration>,
     priority: Option<Priority>,
     hedge: bool,
@@ -74,6 +75,7 @@ impl<R: Runtime> Call<R> {
             body: Body::empty(),
             timeout: config.timeout,
             context: CallContext::default(),
+            trace: None,
             between_bytes: config.between_bytes,
             priority: None,
             hedge: true,
@@ -255,23 +257,21 @@ impl<R: Runtime> Call<R> {
         let base = &self.shared.base;
         let (span, trace) =
             CallSpan::start(&self.method, &base.authority, self.context.trace.take());
-        self.place(trace.as_ref());
+        self.place(trace);
         span.follow(self.answered(), ClientResponse::status).await
     }
 
     /// Says to what the call belongs, unless fields that were given say it.
-    fn place(&mut self, trace: Option<&TraceContext>) {
+    fn place(&mut self, trace: Option<TraceContext>) {
         let id = self.context.request_id.take();
         if let Some(id) = id.filter(|_| !self.fields.contains_key(X_REQUEST_ID))
             && let Ok(id) = HeaderValue::try_from(id.as_str())
         {
             self.fields.insert(X_REQUEST_ID, id);
         }
-        let Some(trace) = trace.filter(|_| !self.fields.contains_key(TRACEPARENT)) else { return };
-        if let Ok(parent) = HeaderValue::from_bytes(&trace.traceparent()) {
-            self.fields.insert(TRACEPARENT, parent);
-        }
-        if let Some(Ok(state)) = trace.tracestate().map(HeaderValue::from_bytes) {
+        self.trace = trace.filter(|_| !self.fields.contains_key(TRACEPARENT));
+        let state = self.trace.as_ref().and_then(TraceContext::tracestate);
+        if let Some(Ok(state)) = state.map(HeaderValue::from_bytes) {
             self.fields.insert(TRACESTATE, state);
         }
     }
@@ -292,13 +292,15 @@ impl<R: Runtime> Call<R> {
             attempt_timeout,
             ..CallSpec::new(0, deadline, request.safety())
         };
-        let Arrived { head, body, held } = Flight::run(hub, spec, request).await?;
+        let Arrived { head, body, held, attempts } = Flight::run(hub, spec, request).await?;
         let identity = held.identity();
         if held.is_upgraded() {
-            return Ok(ClientResponse::switched(head, identity, held.upgrade()));
+            let switched = ClientResponse::switched(head, identity, held.upgrade());
+            return Ok(switched.after(attempts));
         }
         let limit = shared.config.max_response_size;
-        Ok(ClientResponse::new(head, identity, Incoming::new(held, body), limit))
+        let response = ClientResponse::new(head, identity, Incoming::new(held, body), limit);
+        Ok(response.after(attempts))
     }
 
     /// The request, as every attempt sends it.
@@ -325,6 +327,7 @@ impl<R: Runtime> Call<R> {
             target,
             authority: base.authority.clone(),
             fields: self.fields,
+            trace: self.trace,
             payload: self.body.into(),
             between_bytes: self.between_bytes,
         };

@@ -36,7 +36,7 @@ impl<R: Runtime> Carrier<R> {
             let closed = ErrorKind::Io(std::io::ErrorKind::NotConnected);
             return Err(Error::new(closed, Phase::RequestHead, Delivery::NotSent));
         }
-        request.send(&mut conn, ticket.attempt)?;
+        request.send(&mut conn)?;
         Ok(Self::Conn(conn))
     }
 
@@ -45,7 +45,7 @@ impl<R: Runtime> Carrier<R> {
         hub: &Arc<Hub<R>>,
         lane: Arc<Lane<R>>,
         ticket: Ticket,
-        request: &mut Outgoing,
+        request: &Outgoing,
     ) -> Result<Self, Error> {
         Seat::board(hub, lane, ticket, request).map(Self::Seat)
     }

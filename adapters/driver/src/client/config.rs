@@ -57,6 +57,8 @@ pub struct RestClientConfig {
     /// of them do depends on how fast answers come. Only idempotent ones without a body share; an
     /// answer that is not read holds up those behind it. Default 1: none.
     pub pipelining: u32,
+    /// What [`health_check`](super::RestClient::health_check) asks for. Default `/health`.
+    pub health_path: String,
     /// Bytes of an answer that is collected. Default 8 MiB.
     pub max_response_size: u64,
     /// Fields of every call; a call's own of the same name take their place.
@@ -94,6 +96,7 @@ impl RestClientConfig {
             circuit_breaker: breaker,
             hedge,
             pipelining: ClientConfig::default().pipelining,
+            health_path: "/health".to_owned(),
             max_response_size: 8 * 1024 * 1024,
             default_headers: HeaderMap::new(),
             mtls_config: None,
@@ -184,6 +187,7 @@ impl fmt::Debug for RestClientConfig {
             .field("circuit_breaker", &self.circuit_breaker)
             .field("hedge", &self.hedge)
             .field("pipelining", &self.pipelining)
+            .field("health_path", &self.health_path)
             .field("max_response_size", &self.max_response_size)
             .field("default_headers", &self.default_headers.keys().collect::<Vec<_>>())
             .field("mtls_config", &self.mtls_config)

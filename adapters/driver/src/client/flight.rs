@@ -23,12 +23,14 @@ use super::seats::{Letter, Over, Ticket};
 use super::table::Ride;
 use crate::error::{Error, ErrorKind};
 use crate::runtime::Runtime;
+use crate::trace::AttemptSpan;
 
 /// The head of an answer, and who has the rest of it.
 pub(super) struct Arrived<R: Runtime> {
     pub(super) head: ResponseHead,
     pub(super) body: BodySize,
     pub(super) held: Held<R>,
+    pub(super) attempts: u8,
 }
 
 /// A call on its way. Dropped, it gives up.
@@ -51,6 +53,7 @@ pub(super) struct Flight<R: Runtime> {
 struct Attempt<R: Runtime> {
     ticket: Ticket,
     carrier: Carrier<R>,
+    span: AttemptSpan,
 }
 
 impl<R: Runtime> Flight<R> {
@@ -107,7 +110,7 @@ impl<R: Runtime> Flight<R> {
                     Poll::Ready(Err(error)) => {
                         let mut attempt = self.attempts.swap_remove(at);
                         attempt.carrier.recover(request);
-                        self.fail(attempt.ticket, error, request);
+                        self.fail(attempt.ticket, &attempt.span, error, request);
                     }
                 }
             }
@@ -127,13 +130,14 @@ impl<R: Runtime> Flight<R> {
     ) -> Option<Error> {
         match letter {
             Letter::Send(ticket, ride) => {
+                let span = request.begin(ticket.attempt);
                 let sent = match ride {
                     Ride::Alone(conn) => Carrier::send(cx, conn, ticket, request),
                     Ride::Shared(lane) => Carrier::board(&self.hub, lane, ticket, request),
                 };
                 match sent {
-                    Ok(carrier) => self.attempts.push(Attempt { ticket, carrier }),
-                    Err(error) => self.fail(ticket, error, request),
+                    Ok(carrier) => self.attempts.push(Attempt { ticket, carrier, span }),
+                    Err(error) => self.fail(ticket, &span, error, request),
                 }
             }
             Letter::Cut(connection, why) => self.cut(connection, why),
@@ -141,6 +145,12 @@ impl<R: Runtime> Flight<R> {
                 self.over = true;
                 self.hub.leave(self.token);
                 return Some(self.ended(over));
+            }
+            Letter::Stop => {
+                let stopped = Error::new(ErrorKind::Stopped, Phase::Idle, Delivery::NotSent);
+                let reached = self.attempts.iter().map(|attempt| attempt.carrier.timed_out());
+                let reached = reached.map(|late| late.delivery()).max();
+                return Some(stopped.after(self.earlier.max(reached.unwrap_or(Delivery::NotSent))));
             }
         }
         None
@@ -155,6 +165,7 @@ impl<R: Runtime> Flight<R> {
         request: &mut Outgoing,
     ) -> Option<Arrived<R>> {
         attempt.carrier.recover(request);
+        attempt.span.answered(head.status());
         let ticket = attempt.ticket;
         let facts = HeadFacts {
             status: head.status(),
@@ -168,7 +179,7 @@ impl<R: Runtime> Flight<R> {
             HeadVerdict::Deliver => {
                 self.over = true;
                 held.delivered(self.deadline);
-                Some(Arrived { head, body, held })
+                Some(Arrived { head, body, held, attempts: ticket.attempt })
             }
             HeadVerdict::Discard => {
                 self.earlier = self.earlier.max(facts.delivery);
@@ -187,7 +198,8 @@ impl<R: Runtime> Flight<R> {
         Some(RetryAfter::parse(value, now, &epoch)?.wait(now, &epoch))
     }
 
-    fn fail(&mut self, ticket: Ticket, error: Error, request: &Outgoing) {
+    fn fail(&mut self, ticket: Ticket, span: &AttemptSpan, error: Error, request: &Outgoing) {
+        span.failed(&error);
         self.hub.failed(ticket, error.failure(), request.replay());
         self.note(error);
     }
@@ -198,8 +210,12 @@ impl<R: Runtime> Flight<R> {
         let Some(at) = self.attempts.iter().position(cut) else { return };
         let attempt = self.attempts.swap_remove(at);
         match why {
-            Cut::Deadline | Cut::AttemptTimeout => self.note(attempt.carrier.timed_out()),
-            Cut::HedgeLost => {}
+            Cut::Deadline | Cut::AttemptTimeout => {
+                let late = attempt.carrier.timed_out();
+                attempt.span.failed(&late);
+                self.note(late);
+            }
+            Cut::HedgeLost => attempt.span.overtaken(),
         }
     }
 
@@ -232,7 +248,11 @@ impl<R: Runtime> Flight<R> {
             }
             (Outcome::Done, ..) => Error::new(ErrorKind::Gone, Phase::ResponseHead, delivery),
         };
-        error.with_attempts(attempts)
+        let why = match outcome {
+            Outcome::Failed { why, .. } => Some(why),
+            _ => None,
+        };
+        error.of_call(attempts, why)
     }
 }
 

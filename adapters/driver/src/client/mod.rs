@@ -34,4 +34,4 @@ pub use call::Call;
 pub use config::RestClientConfig;
 pub use events::Events;
 pub use response::ClientResponse;
-pub use rest_client::RestClient;
+pub use rest_client::{CloseReport, Health, RestClient};

@@ -10,6 +10,7 @@ use sinew_core::Wire as _;
 use sinew_core::client::dispatcher::Sharing;
 use sinew_core::http1::{BodySize, NO_FIELDS, Rejected, RequestLine};
 use sinew_core::machine::Layered as _;
+use sinew_core::observe::TraceContext;
 use sinew_core::resilience::{Replay, Safety};
 
 use super::conn::{Conn, refused};
@@ -17,9 +18,13 @@ use crate::body::{Body, Factory};
 use crate::drive;
 use crate::error::Error;
 use crate::runtime::Runtime;
+use crate::trace::AttemptSpan;
 
 /// Which attempt of its call a request is; from the second on.
 pub(super) const ATTEMPT: HeaderName = HeaderName::from_static("sinew-attempt");
+
+/// <https://www.w3.org/TR/trace-context/#traceparent-header>
+pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// <https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-idempotency-key-header>
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -30,6 +35,8 @@ pub(super) struct Outgoing {
     pub(super) target: String,
     pub(super) authority: String,
     pub(super) fields: HeaderMap,
+    /// The place of the call in its trace.
+    pub(super) trace: Option<TraceContext>,
     pub(super) payload: Payload,
     pub(super) between_bytes: Option<Duration>,
 }
@@ -92,12 +99,7 @@ impl Outgoing {
     }
 
     /// Sends the head of an attempt, and the body as far as it is here.
-    pub(super) fn send<R: Runtime>(
-        &mut self,
-        conn: &mut Conn<R>,
-        attempt: u8,
-    ) -> Result<(), Error> {
-        self.mark(attempt);
+    pub(super) fn send<R: Runtime>(&mut self, conn: &mut Conn<R>) -> Result<(), Error> {
         let now = conn.runtime.now();
         let body = match &mut self.payload {
             Payload::Full(bytes) => Err(bytes.clone()),
@@ -144,10 +146,16 @@ impl Outgoing {
         }
     }
 
-    /// What an attempt says of itself.
-    pub(super) fn mark(&mut self, attempt: u8) {
+    /// What an attempt says of itself: its place in the trace, and which attempt it is. In nothing else
+    /// do the attempts of a call differ.
+    pub(super) fn begin(&mut self, attempt: u8) -> AttemptSpan {
+        let (span, parent) = AttemptSpan::start(attempt, self.trace.as_ref());
+        if let Some(Ok(parent)) = parent.map(|parent| HeaderValue::from_bytes(&parent)) {
+            self.fields.insert(TRACEPARENT, parent);
+        }
         if attempt > 1 {
             self.fields.insert(ATTEMPT, HeaderValue::from(u16::from(attempt)));
         }
+        span
     }
 }

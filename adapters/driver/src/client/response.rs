@@ -30,6 +30,7 @@ pub struct ClientResponse {
     body: Body,
     limit: u64,
     upgraded: Option<Upgraded>,
+    attempts: u8,
 }
 
 /// A body that can be told that it is streamed: the call's time ended with the head then.
@@ -46,7 +47,8 @@ impl ClientResponse {
     ) -> Self {
         let fresh = body.map(|body| -> Pin<Box<dyn Arriving>> { Box::pin(body) });
         let body = Body::empty();
-        Self { head, fields: OnceLock::new(), identity, fresh, body, limit, upgraded: None }
+        let (fields, upgraded) = (OnceLock::new(), None);
+        Self { head, fields, identity, fresh, body, limit, upgraded, attempts: 1 }
     }
 
     /// The answer with which the connection left HTTP.
@@ -64,7 +66,19 @@ impl ClientResponse {
             body: Body::empty(),
             limit: 0,
             upgraded,
+            attempts: 1,
         }
+    }
+
+    /// The same answer, to this attempt.
+    pub(super) fn after(mut self, attempts: u8) -> Self {
+        self.attempts = attempts;
+        self
+    }
+
+    /// How many attempts it took, this one included.
+    pub fn attempts(&self) -> u8 {
+        self.attempts
     }
 
     /// The status.

@@ -1,15 +1,20 @@
 //! A client of one service.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
-use http::Method;
-use sinew_core::client::dispatcher::Explanation;
+use http::{Method, StatusCode};
+use sinew_core::client::dispatcher::{CallExplanation, Explanation};
+use sinew_core::policy::Priority;
 
 use super::base::{Base, shown};
 use super::builder::ClientBuilder;
 use super::call::Call;
 use super::config::RestClientConfig;
 use super::hub::Hub;
+use crate::drive::Alarm;
 use crate::error::Error;
 use crate::runtime::Runtime;
 
@@ -115,8 +120,75 @@ impl<R: Runtime> RestClient<R> {
     }
 
     /// What there is, and what has been learnt: calls, connections, budget, the breaker of each
-    /// endpoint.
+    /// endpoint. An endpoint's number is its place in the order in which addresses came.
     pub fn explain(&self) -> Explanation {
         self.shared.hub.explain()
     }
+
+    /// Each call whose answer is not complete: where it is, what it reached, what is left of its time.
+    pub fn explain_calls(&self) -> Vec<CallExplanation> {
+        self.shared.hub.explain_calls()
+    }
+
+    /// Asks the service how it is, by a GET of [`health_path`](RestClientConfig::health_path), once and
+    /// for 5 s at most.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be asked; among others, as its breaker is open.
+    pub async fn health_check(&self) -> Result<Health, Error> {
+        let began = self.runtime().now();
+        let call = self.get(&self.shared.config.health_path).timeout(HEALTH_TIMEOUT).no_retry();
+        let status = call.hedge(false).priority(Priority::Critical).send().await?.status();
+        Ok(Health { status, took: self.runtime().now() - began })
+    }
+
+    /// Takes no more calls, and waits until those on their way are over, their answers read to the end,
+    /// for `patience` at most. Then calls whose answer has not begun fail as
+    /// [stopped](crate::ErrorKind::Stopped); an answer is left to whoever reads it.
+    pub async fn close(&self, patience: Duration) -> CloseReport {
+        let hub = &self.shared.hub;
+        hub.drain();
+        let until = hub.runtime.now() + patience;
+        let mut alarm = Alarm::<R>::new();
+        let over = poll_fn(|cx| {
+            if hub.poll_drained(cx).is_ready() {
+                return Poll::Ready(true);
+            }
+            let now = hub.runtime.now();
+            let late = until <= now || alarm.arm(cx, &hub.runtime, now, Some(until)).is_ready();
+            if late { Poll::Ready(false) } else { Poll::Pending }
+        })
+        .await;
+        let stopped = if over { 0 } else { hub.stop() };
+        CloseReport { stopped, unread: hub.explain().calls.saturating_sub(stopped) }
+    }
+}
+
+/// How long a service has to say how it is.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How a service is, as it says itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Health {
+    /// What it answered.
+    pub status: StatusCode,
+    /// How long that took.
+    pub took: Duration,
+}
+
+impl Health {
+    /// Whether it can be asked for more.
+    pub fn is_healthy(&self) -> bool {
+        self.status.is_success()
+    }
+}
+
+/// What was left when a client was closed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CloseReport {
+    /// Calls that were given up.
+    pub stopped: usize,
+    /// Answers that somebody still reads.
+    pub unread: usize,
 }
