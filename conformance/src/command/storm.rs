@@ -12,10 +12,10 @@ use super::Problem;
 /// Arguments of `sinew storm`.
 #[derive(clap::Args)]
 pub(crate) struct Storm {
-    /// What to show: refuse, stall, portions, dip, recovery, partial, hedging; all of it, if unsaid
+    /// What to show: refuse, stall, rates, dip, recovery, partial, hedging; all of it, if unsaid
     #[arg(value_parser = show)]
     shows: Vec<Show>,
-    /// Clients that make 10 calls a second each
+    /// Clients; each makes 10 calls a second, where nothing else is said
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(10..=100_000))]
     clients: u32,
     /// The same seed gives the same decisions
@@ -94,6 +94,6 @@ fn cells(scenario: &Scenario) -> Result<[String; COLUMNS.len()], Problem> {
 fn show(text: &str) -> Result<Show, String> {
     let found = Show::ALL.into_iter().find(|show| show.name() == text);
     found.ok_or_else(|| {
-        "neither refuse, stall, portions, dip, recovery, partial nor hedging".to_owned()
+        "neither refuse, stall, rates, dip, recovery, partial nor hedging".to_owned()
     })
 }

@@ -64,8 +64,8 @@ pub enum Show {
     Refuse,
     /// All backends take requests, and do not answer for half a minute.
     Stall,
-    /// The same calls in other portions: from few busy clients and from many quiet ones.
-    Portions,
+    /// The same from clients that are quiet, or busy.
+    Rates,
     /// All backends do nothing for three seconds, and then all that they were asked for.
     Dip,
     /// All backends are gone for two minutes, and come back.
@@ -90,7 +90,7 @@ impl Show {
     pub const ALL: [Self; 7] = [
         Self::Refuse,
         Self::Stall,
-        Self::Portions,
+        Self::Rates,
         Self::Dip,
         Self::Recovery,
         Self::Partial,
@@ -102,7 +102,7 @@ impl Show {
         match self {
             Self::Refuse => "refuse",
             Self::Stall => "stall",
-            Self::Portions => "portions",
+            Self::Rates => "rates",
             Self::Dip => "dip",
             Self::Recovery => "recovery",
             Self::Partial => "partial",
@@ -115,7 +115,7 @@ impl Show {
         match self {
             Self::Refuse => "5 of 5 backends refuse connections for 30 s",
             Self::Stall => "5 of 5 backends take requests and answer none for 30 s",
-            Self::Portions => "the same calls in other portions; 5 of 5 backends refuse for 30 s",
+            Self::Rates => "1, 10 and 100 calls a second a client; 5 of 5 backends refuse for 30 s",
             Self::Dip => "5 of 5 backends do nothing for 3 s, then all that they were asked for",
             Self::Recovery => "5 of 5 backends refuse connections for 120 s",
             Self::Partial => "2 of 5 backends are dead for 30 s, the others at 111 %",
@@ -123,8 +123,7 @@ impl Show {
         }
     }
 
-    /// What is run for it, with `clients` clients that make 10 calls a second each, or as many calls
-    /// in other portions.
+    /// What is run for it, with so many clients.
     pub fn runs(self, clients: u32) -> Vec<Run> {
         match self {
             Self::Refuse => each_rule(clients, &outage(Fault::Refuse, 5, 30)),
@@ -141,14 +140,14 @@ impl Show {
                 }
                 runs
             }
-            Self::Portions => {
+            Self::Rates => {
                 let mut runs = Vec::new();
                 for (clients, per_second) in [(clients / 10, 100), (clients, 10), (clients * 10, 1)]
                 {
                     for rules in Rules::ALL {
                         let outage = outage(Fault::Refuse, 5, 30);
                         let scenario = fleet(rules, clients, per_second, outage);
-                        let name = format!("{clients} x {per_second}/s: {}", rules.name());
+                        let name = format!("{per_second}/s: {}", rules.name());
                         runs.push(Run { name, scenario });
                     }
                 }
