@@ -3,7 +3,7 @@
 use super::action::{CallSpec, Covers, Endpoint, Failure};
 use super::slots::Share;
 use crate::error::{Delivery, Phase};
-use crate::limit::Ticket;
+use crate::limit::{Place, Ticket};
 use crate::mesh::PeakEwma;
 use crate::resilience::{Breaker, Epoch, Permit};
 use crate::table::Key;
@@ -109,6 +109,8 @@ pub(super) struct Exchange {
     pub(super) endpoint: Key,
     /// Until the head is here; `None` where the breaker is not enforced.
     pub(super) permit: Option<Permit>,
+    /// Until the head is here: its place among those that the destination bears.
+    pub(super) place: Option<Place>,
     /// That of the permit, for what fails later.
     pub(super) epoch: Option<Epoch>,
     pub(super) sent_at: Instant,

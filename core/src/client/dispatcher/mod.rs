@@ -6,10 +6,12 @@
 //! long.
 //!
 //! An exchange that was handed out with [`Action::Send`] is given back once: with
-//! [`finished`](Dispatcher::finished) or [`failed`](Dispatcher::failed), or with its call by
-//! [`abandon`](Dispatcher::abandon), unless [`Action::Reset`] or [`Action::Close`] took it away.
+//! [`finished`](Dispatcher::finished), [`upgraded`](Dispatcher::upgraded) or
+//! [`failed`](Dispatcher::failed), or with its call by [`abandon`](Dispatcher::abandon), unless
+//! [`Action::Reset`] or [`Action::Close`] took it away.
 
 mod action;
+mod admission;
 mod call;
 mod explain;
 mod place;
@@ -25,7 +27,7 @@ use std::collections::VecDeque;
 
 use crate::error::{Delivery, Fault, Phase};
 use crate::jitter::Jitter;
-use crate::limit::PriorityQueue;
+use crate::limit::{Concurrency, PriorityQueue};
 use crate::machine::Machine;
 use crate::mesh::PeakEwma;
 use crate::observe::{Event, Log};
@@ -38,7 +40,7 @@ use slots::{Slots, State};
 
 pub use action::{
     Action, CallId, CallSpec, ConnectionId, Covers, Cut, Endpoint, ExchangeId, Failure, HeadFacts,
-    HeadVerdict, Outcome, Refusal, Retire, Reuse,
+    HeadVerdict, Outcome, Refusal, Retire, Reuse, Sharing,
 };
 pub use explain::{CallExplanation, EndpointExplanation, Explanation};
 pub use policy::{BadPolicy, Policy, PoolPolicy};
@@ -59,6 +61,7 @@ pub struct Dispatcher {
     ready: Vec<Key>,
     /// Calls that wait for a connection, with the lane that does.
     queue: PriorityQueue<(Key, usize)>,
+    admission: Concurrency,
     budget: Budget,
     hedge: Hedge,
     version: u64,
@@ -77,6 +80,7 @@ impl Dispatcher {
     /// See [`BadPolicy`].
     pub fn new(policy: Policy, seed: u64) -> Result<Self, BadPolicy> {
         policy.check()?;
+        let admission = Concurrency::new(policy.admission).map_err(BadPolicy::Admission)?;
         let budget = Budget::new(policy.budget).map_err(BadPolicy::Budget)?;
         let hedge = Hedge::new(policy.hedge).map_err(BadPolicy::Hedge)?;
         Ok(Self {
@@ -89,6 +93,7 @@ impl Dispatcher {
             instance_timers: Timers::new(),
             ready: Vec::new(),
             queue: PriorityQueue::new(policy.pool.max_pending as usize),
+            admission,
             budget,
             hedge,
             version: 0,
@@ -189,8 +194,8 @@ impl Dispatcher {
         }
     }
 
-    /// A connection is to carry nothing new: its peer said so, or closed it. An idle one is over with
-    /// that; the embedder closes it.
+    /// A connection is to carry nothing new: its peer said so, or closed it. One that carries nothing,
+    /// or left HTTP, is over with that; the embedder closes it.
     pub fn retire(&mut self, now: Instant, connection: ConnectionId) {
         self.handle_timeout(now);
         let ConnectionId(key) = connection;
@@ -316,7 +321,9 @@ impl Dispatcher {
             .collect();
         for connection in theirs {
             let Some(slot) = self.slots.get(connection) else { continue };
-            if slot.state == State::Dialing || slot.used == 0 {
+            if slot.state == State::Tunnel {
+                continue;
+            } else if slot.state == State::Dialing || slot.used == 0 {
                 self.close(now, connection, Retire::EndpointRetired);
             } else if let Some(instance) = self.instances.get_mut(key) {
                 self.slots.retire(connection, &mut instance.share);
@@ -408,7 +415,7 @@ impl Dispatcher {
                             phase: Phase::ResponseHead,
                             fault: Fault::Peer,
                         };
-                        self.blame(now, exchange, failure.fault);
+                        self.blame(now, exchange, failure);
                         if let Some(call) = self.calls.get_mut(key) {
                             call.note(failure);
                         }
