@@ -4,13 +4,12 @@ use core::time::Duration;
 
 use http::StatusCode;
 use sinew_core::client::dispatcher::{
-    Action, CallSpec, ConnectionId, Covers, Dispatcher, Endpoint, ExchangeId, Failure, HeadFacts,
+    Action, CallSpec, ConnectionId, Dispatcher, Endpoint, ExchangeId, Failure, HeadFacts,
     HeadVerdict, Outcome, Reuse,
 };
 use sinew_core::error::{Delivery, Fault, Phase};
 use sinew_core::jitter::Jitter;
 use sinew_core::machine::Machine as _;
-use sinew_core::policy::Priority;
 use sinew_core::resilience::{Replay, Safety};
 use sinew_core::time::Instant;
 
@@ -74,19 +73,10 @@ impl Client {
     pub(super) fn call(&mut self, now: Instant, outside: &mut Outside) {
         outside.figures.called(now);
         let safe = self.jitter.below(100) < u64::from(self.load.safe_percent);
-        self.dispatcher.start(
-            now,
-            CallSpec {
-                // Its start is all that is to be known of it.
-                token: now.as_nanos(),
-                deadline: now + self.load.deadline,
-                covers: Covers::Head,
-                safety: if safe { Safety::Safe } else { Safety::Unsafe },
-                priority: Priority::Normal,
-                hedge: true,
-                retry: None,
-            },
-        );
+        let safety = if safe { Safety::Safe } else { Safety::Unsafe };
+        // Its start is all that is to be known of it.
+        let token = now.as_nanos();
+        self.dispatcher.start(now, CallSpec::new(token, now + self.load.deadline, safety));
         self.obey(now, outside);
     }
 
