@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use sinew_core::client::dispatcher::Policy;
 use sinew_core::policy::Mode;
-use sinew_core::resilience::{BreakerConfig, BudgetConfig, HedgeConfig, RetryPolicy};
+use sinew_core::resilience::HedgeConfig;
 
 use super::Load;
 use super::backend::{Fault, Latency};
@@ -13,47 +13,62 @@ use super::scenario::{Outage, Scenario};
 /// How long one attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(1);
 
-/// What a client does when a call fails.
+/// What a client does when calls fail.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rules {
     /// Nothing.
     NoRetry,
     /// What most do: three attempts each, after a wait.
     ThreeAttempts,
-    /// Three attempts, and the budget: the defaults, without breakers.
+    /// Three attempts, and a budget for all of them.
     Budget,
-    /// The defaults.
+    /// A budget and breakers.
+    Breaker,
+    /// A budget, and no more at once than the destination bears: the defaults without breakers.
+    Admission,
+    /// All of this: the defaults.
     Default,
 }
 
 impl Rules {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::NoRetry, Self::ThreeAttempts, Self::Budget, Self::Default];
+    pub const ALL: [Self; 6] = [
+        Self::NoRetry,
+        Self::ThreeAttempts,
+        Self::Budget,
+        Self::Breaker,
+        Self::Admission,
+        Self::Default,
+    ];
 
     /// Its name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::NoRetry => "no retry",
             Self::ThreeAttempts => "three attempts",
-            Self::Budget => "without breaker",
+            Self::Budget => "budget",
+            Self::Breaker => "budget, breaker",
+            Self::Admission => "budget, admission",
             Self::Default => "default",
         }
     }
 
     /// It, as a policy.
     pub fn policy(self) -> Policy {
-        let all = Policy { attempt_timeout: Some(ATTEMPT), ..Policy::default() };
-        let breaker = BreakerConfig { mode: Mode::Off, ..BreakerConfig::default() };
-        let budget = BudgetConfig { mode: Mode::Off, ..BudgetConfig::default() };
-        match self {
-            Self::NoRetry => {
-                let retry = RetryPolicy { attempts: 1, ..RetryPolicy::default() };
-                Policy { retry, breaker, budget, ..all }
-            }
-            Self::ThreeAttempts => Policy { breaker, budget, ..all },
-            Self::Budget => Policy { breaker, ..all },
-            Self::Default => all,
+        let mut policy = Policy { attempt_timeout: Some(ATTEMPT), ..Policy::default() };
+        if self == Self::NoRetry {
+            policy.retry.attempts = 1;
         }
+        if matches!(self, Self::NoRetry | Self::ThreeAttempts) {
+            policy.budget.mode = Mode::Off;
+        }
+        if !matches!(self, Self::Breaker | Self::Default) {
+            policy.breaker.mode = Mode::Off;
+        }
+        if !matches!(self, Self::Admission | Self::Default) {
+            policy.admission.mode = Mode::Off;
+        }
+        policy
     }
 }
 
