@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use sinew_conformance::fleet::Scenario;
-use sinew_conformance::fleet::backend::Fault;
+use sinew_conformance::fleet::backend::{Fault, Latency};
 use sinew_conformance::fleet::figures::Figures;
 use sinew_conformance::fleet::shows::{Rules, Show, fleet, outage};
 use sinew_core::time::Instant;
@@ -84,6 +84,36 @@ fn a_queue_that_built_up_in_a_dip_is_worked_off() {
     assert_eq!(last(Rules::Default), 1.0, "with the defaults");
     assert_eq!(last(Rules::Budget), 1.0, "without breakers");
     assert!(last(Rules::ThreeAttempts) < 0.1, "three attempts recover, too");
+}
+
+/// Two of five backends are gone, and the others are asked for 111 % of what they can do.
+#[test]
+fn a_partial_outage_does_not_drown_the_rest() {
+    for fault in [Fault::Refuse, Fault::Stall] {
+        let failed = |rules| {
+            let scenario = fleet(rules, 100, 10, outage(fault, 2, 30));
+            let scenario = Scenario { after: Duration::from_secs(10), ..scenario };
+            let figures = run(&scenario);
+            1.0 - figures.goodput(&(scenario.during().start..scenario.after().end))
+        };
+        let [no_retry, budget, all] = [Rules::NoRetry, Rules::Budget, Rules::Default].map(failed);
+        assert!(all < no_retry.min(budget), "{all}, {no_retry}, {budget}: {fault:?}");
+        assert!(all < 0.08, "{all} for {fault:?}");
+    }
+}
+
+/// Slow, or slow at times, is not the same as overloaded.
+#[test]
+fn nobody_is_refused_while_all_is_well() {
+    let quiet = fleet(Rules::Default, 50, 10, outage(Fault::Stall, 0, 0));
+    let millis = Duration::from_millis;
+    let slow = Latency::between(millis(550), millis(650));
+    let at_times = Latency { slow_permille: 200, slow: millis(700), ..quiet.latency };
+    for latency in [quiet.latency, slow, at_times] {
+        let figures = run(&Scenario { latency, ..quiet });
+        let all = quiet.before().start..quiet.after().end;
+        assert_eq!(figures.goodput(&all), 1.0, "{latency:?}");
+    }
 }
 
 #[test]

@@ -8,7 +8,8 @@ use sinew_core::policy::{Mode, Priority};
 use super::*;
 
 fn limited(mode: Mode, limit: u32) -> Bench {
-    let admission = ConcurrencyConfig { mode, initial: limit, min: 1, max: limit };
+    let admission =
+        ConcurrencyConfig { mode, initial: limit, min: 1, max: limit, ..Default::default() };
     let mut bench = Bench::new(Policy { admission, ..Policy::default() }, 1);
     bench.dispatcher.observe(true);
     bench

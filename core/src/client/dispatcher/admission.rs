@@ -9,6 +9,7 @@ use super::action::{Failure, Refusal};
 use crate::error::{Delivery, Fault, Phase};
 use crate::limit::{Load, Place};
 use crate::observe::Event;
+use crate::time::Instant;
 
 impl Dispatcher {
     /// How many more attempts may be sent now.
@@ -49,11 +50,11 @@ impl Dispatcher {
     }
 
     /// What an attempt says about what the destination bears; `None`: nothing.
-    pub(super) fn give_back(&mut self, place: Option<Place>, load: Option<Load>) {
+    pub(super) fn give_back(&mut self, now: Instant, place: Option<Place>, load: Option<Load>) {
         let Some(place) = place else { return };
         let Some(load) = load else { return self.admission.release(place) };
         let before = self.admission.limit();
-        self.admission.settle(place, load);
+        self.admission.settle(now, place, load);
         let limit = self.admission.limit();
         if limit != before {
             self.log.record(Event::ConcurrencyLimit { limit });
