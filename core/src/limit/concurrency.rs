@@ -120,8 +120,11 @@ impl Load {
 /// little if one was, so that a stray timeout costs nothing.
 /// <https://www.rfc-editor.org/rfc/rfc8257#section-3.3>
 ///
-/// What of the limit was not used has not been proved, and goes by that whole share.
+/// What of the limit was not used has not been proved: it goes by that share the first time, and all of
+/// it, down to ten, if that happens again within ten rounds.
 /// <https://www.rfc-editor.org/rfc/rfc7661#section-4.4>
+/// Ten rounds without forgive: until then the limit grows gently, by a sixteenth at most; afterwards it
+/// goes back to where it began even if nobody needs it.
 ///
 /// After a round of which even the fastest answer was late, it shrinks by a quarter of what was used: all
 /// of them stood in a queue, in which the next ones may be lost. Late is what takes four times as long as
@@ -233,16 +236,20 @@ impl Concurrency {
 
     fn end_round(&mut self, now: Instant) {
         let (settled, overloads) = (u64::from(self.settled), u64::from(self.overloads));
-        let used = (u64::from(self.peak) * ONE).min(self.limit);
+        let used = (u64::from(self.peak.max(ROUND)) * ONE).min(self.limit);
+        let known = self.is_strained();
         let late = self.is_late(now);
         self.strained =
             if overloads > 0 || late { STRAINED } else { self.strained.saturating_sub(1) };
         let limit = if overloads > 0 {
-            let proved = self.limit - (self.limit - used) * overloads / settled;
+            let unproved = self.limit - used;
+            let proved = if known { used } else { self.limit - unproved * overloads / settled };
             proved - proved * overloads / (2 * settled)
         } else if late {
             used - used / 4
         } else if self.peak >= self.limit() {
+            self.limit + if self.is_strained() { (self.limit / 16).min(ONE) } else { ONE }
+        } else if !self.is_strained() && self.limit < u64::from(self.config.initial) * ONE {
             self.limit + ONE
         } else {
             self.limit

@@ -121,13 +121,33 @@ fn who_came_last_is_turned_away_where_it_is_known_to_be_short() {
         ref other => panic!("{other:?}"),
     };
     assert_eq!(on_their_way(&mut bench, 0..1).len(), 1);
-    // One round of them waits: one.
-    bench.start(1, Sharing::Shared);
-    bench.quiet();
-    bench.start(2, Sharing::Shared);
-    assert_eq!(completes(&mut bench), 2);
+    for token in 1..=10 {
+        bench.start(token, Sharing::Shared);
+        bench.quiet();
+    }
+    bench.start(11, Sharing::Shared);
+    assert_eq!(completes(&mut bench), 11);
     // Unless it matters more than what waits already.
-    let spec = CallSpec::new(3, bench.now + ms(1_000), Safety::Safe);
+    let spec = CallSpec::new(12, bench.now + ms(1_000), Safety::Safe);
     bench.dispatcher.start(bench.now, CallSpec { priority: Priority::High, ..spec });
-    assert_eq!(completes(&mut bench), 1);
+    assert_eq!(completes(&mut bench), 10);
+}
+
+/// Even the fastest answer is late: there is a queue, in which the next ones may be lost.
+#[test]
+fn late_answers_are_a_warning() {
+    let admission = ConcurrencyConfig { initial: 20, ..ConcurrencyConfig::default() };
+    for (takes, limit) in [(200, 22), (600, 15)] {
+        let mut bench = Bench::new(Policy { admission, ..Policy::default() }, 1);
+        for (tokens, takes) in [(0..20, 10), (20..41, takes)] {
+            let sent = on_their_way(&mut bench, tokens);
+            assert!(sent.len() >= 20);
+            bench.now = bench.now + ms(takes);
+            for exchange in sent {
+                assert_eq!(bench.head(exchange, 200), HeadVerdict::Deliver);
+                bench.dispatcher.finished(bench.now, exchange, Reuse::Keep);
+            }
+        }
+        assert_eq!(bench.dispatcher.explain(bench.now).limit, limit);
+    }
 }

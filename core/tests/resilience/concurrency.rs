@@ -59,14 +59,30 @@ fn what_is_not_used_goes_first() {
     three(&mut limiter, 1);
     assert!((85..100).contains(&limiter.limit()), "{}", limiter.limit());
     assert!(limiter.is_strained());
-    for _ in 0..20 {
+    for _ in 0..5 {
         three(&mut limiter, 3);
     }
-    assert!(limiter.limit() < 20, "{}", limiter.limit());
+    // Down to ten at once, and below in proportion.
+    assert!((3..10).contains(&limiter.limit()), "{}", limiter.limit());
     for _ in 0..4 {
         three(&mut limiter, 0);
     }
     assert!(!limiter.is_strained());
+    // It is forgiven after a while, though nobody needs it.
+    for _ in 0..100 {
+        three(&mut limiter, 0);
+    }
+    assert_eq!(limiter.limit(), 100);
+}
+
+#[test]
+fn it_grows_gently_while_it_is_known_where_it_hurts() {
+    let mut limiter = limiter(10);
+    rounds(&mut limiter, 5, 1);
+    assert_eq!(limiter.limit(), 7);
+    // Seven rounds, a sixteenth each.
+    rounds(&mut limiter, 1_000, 10);
+    assert!((9..=13).contains(&limiter.limit()), "{}", limiter.limit());
 }
 
 #[test]
@@ -126,7 +142,9 @@ fn it_shrinks_when_even_the_fastest_answer_is_late() {
     assert_eq!((limiter.limit(), limiter.is_strained()), (15, true));
     timed(&mut limiter, NOW, 300, 300);
     assert_eq!(limiter.limit(), 11);
-    timed(&mut limiter, NOW, 30, 30);
+    for _ in 0..2 {
+        timed(&mut limiter, NOW, 30, 30);
+    }
     assert_eq!(limiter.limit(), 12);
 }
 

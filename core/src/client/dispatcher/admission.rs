@@ -11,6 +11,9 @@ use crate::limit::{Load, Place};
 use crate::observe::Event;
 use crate::time::Instant;
 
+/// Attempts that may wait for a destination that is short, if no more may be on their way.
+const WAITING: u32 = 10;
+
 impl Dispatcher {
     /// How many more attempts may be sent now.
     pub(super) fn room(&self) -> usize {
@@ -42,14 +45,14 @@ impl Dispatcher {
         let (limit, mode) = (self.admission.limit(), self.policy.admission.mode);
         self.log.record(Event::Held { token, limit, mode });
         if self.admission.is_strained()
-            && beyond > limit as usize
+            && beyond > limit.max(WAITING) as usize
             && let Some((call, lane)) = self.queue.pop_last()
         {
             self.unplaced(call, lane, Refusal::Admission);
         }
     }
 
-    /// What an attempt says about what the destination bears; `None`: nothing.
+    /// An attempt says this about what the destination bears; `None`: nothing.
     pub(super) fn give_back(&mut self, now: Instant, place: Option<Place>, load: Option<Load>) {
         let Some(place) = place else { return };
         let Some(load) = load else { return self.admission.release(place) };

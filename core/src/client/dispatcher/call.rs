@@ -1,6 +1,6 @@
 //! What is known of a call, of one attempt of it, and of an endpoint.
 
-use super::action::{CallSpec, Covers, Endpoint, Failure};
+use super::action::{CallSpec, Covers, Endpoint, Failure, Sharing};
 use super::slots::Share;
 use crate::error::{Delivery, Phase};
 use crate::limit::{Place, Ticket};
@@ -88,6 +88,14 @@ impl Call {
     pub(super) fn note(&mut self, failure: Failure) {
         self.delivery = further(self.delivery, failure.delivery);
     }
+}
+
+/// The connection that an attempt needs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Want {
+    pub(super) sharing: Sharing,
+    /// Not this one: it carries the other attempt of the same call.
+    pub(super) shun: Option<Key>,
 }
 
 /// What two attempts together say: the less harmless of the two.

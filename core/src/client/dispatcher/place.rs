@@ -6,9 +6,9 @@
 
 use super::Dispatcher;
 use super::action::{
-    Action, ConnectionId, Cut, ExchangeId, Failure, Outcome, Refusal, Retire, Reuse, Sharing,
+    Action, ConnectionId, Cut, ExchangeId, Failure, Outcome, Refusal, Retire, Reuse,
 };
-use super::call::{Call, Exchange, Instance, Lane};
+use super::call::{Call, Exchange, Instance, Lane, Want};
 use super::slots::State;
 use crate::mesh::PowerOfTwo;
 use crate::observe::Event;
@@ -30,7 +30,8 @@ impl Dispatcher {
         if self.queue.is_empty()
             && self.room() > 0
             && let Some(endpoint) = self.pick(now, avoid)
-            && let Some(connection) = self.available_at(endpoint, spec.sharing)
+            && let Some(want) = self.want(key)
+            && let Some(connection) = self.available_at(endpoint, want)
             && let Some(permit) = self.permit(now, endpoint)
         {
             self.bind(now, key, lane, connection, permit);
@@ -49,34 +50,39 @@ impl Dispatcher {
     /// Serves those who wait, as far as it goes, and dials for those that no connection is coming for.
     pub(super) fn pump(&mut self, now: Instant) {
         while self.queue.len().min(self.room()) > self.slots.dialing {
-            let Some(next) = self.next_waiter() else { break };
-            let (avoid, sharing) = (next.avoid, next.spec.sharing);
+            let Some((next, lane)) = self.queue.peek().copied() else { break };
+            let Some(want) = self.want(next) else { break };
+            let avoid = self.calls.get(next).and_then(|call| call.avoid);
             let Some(picked) = self.pick(now, avoid) else { break };
-            let serves =
-                |at: &Self, key| at.available_at(key, sharing).is_some() || at.can_dial(key);
-            let endpoint = if serves(self, picked) {
+            let endpoint = if self.serves(picked, want) {
                 picked
             } else {
                 // Rare: the caps are reached. Any endpoint that can take the call is fine then.
-                match self.ready.iter().copied().find(|key| serves(self, *key)) {
+                match self.ready.iter().copied().find(|key| self.serves(*key, want)) {
                     Some(other) => other,
+                    None if want.shun.is_some() => {
+                        // Nobody waits for a second attempt while the first is on its way.
+                        self.queue.pop();
+                        self.vacate_lane(next, lane);
+                        continue;
+                    }
                     None => return,
                 }
             };
             // The list of the ready ones is right: whoever is on it lets calls through.
             let Some(permit) = self.permit(now, endpoint) else { continue };
-            match self.available_at(endpoint, sharing) {
+            match self.available_at(endpoint, want) {
                 Some(connection) => self.serve(now, connection, permit),
                 None => self.dial(now, endpoint, permit),
             }
         }
+        self.warm(now);
         // Nobody will come for them: no breaker lets anyone through.
         while self.ready.is_empty() && self.queue.len() > self.slots.dialing {
             let Some((key, lane)) = self.queue.pop_last() else { break };
             let refusal = self.nobody_ready();
             self.unplaced(key, lane, refusal);
         }
-        self.warm(now);
     }
 
     /// Opens what is to be open ahead.
@@ -110,14 +116,28 @@ impl Dispatcher {
     }
 
     /// The connection of this endpoint that was used last, of those that have room.
-    fn available_at(&self, endpoint: Key, sharing: Sharing) -> Option<Key> {
-        self.slots.key_at(self.instances.get(endpoint)?.share.available(sharing)?)
+    fn available_at(&self, endpoint: Key, want: Want) -> Option<Key> {
+        self.slots.available(&self.instances.get(endpoint)?.share, want)
     }
 
-    /// Who is served next. While it waits for a connection to itself, nobody overtakes it, and those
-    /// that others share empty.
-    pub(super) fn next_waiter(&self) -> Option<&Call> {
-        self.calls.get(self.queue.peek()?.0)
+    fn serves(&self, endpoint: Key, want: Want) -> bool {
+        self.available_at(endpoint, want).is_some() || self.can_dial(endpoint)
+    }
+
+    /// What an attempt of this call that is not on its way needs.
+    fn want(&self, call: Key) -> Option<Want> {
+        let call = self.calls.get(call)?;
+        let shun = call.lanes.iter().find_map(|lane| match lane {
+            Lane::Sent(other) => self.exchanges.get(*other).map(|other| other.connection),
+            _ => None,
+        });
+        Some(Want { sharing: call.spec.sharing, shun })
+    }
+
+    /// What whoever is served next needs. While it waits for a connection to itself, nobody overtakes
+    /// it, and those that others share empty.
+    pub(super) fn next_wants(&self) -> Option<Want> {
+        self.want(self.queue.peek()?.0)
     }
 
     fn has_room(&self) -> bool {
@@ -331,13 +351,24 @@ impl Dispatcher {
         else {
             return;
         };
+        let lane = usize::from(call.lanes[0] != Lane::Empty);
+        let (delivered, token) = (call.delivered, call.spec.token);
         // Where much fails already, nothing is sent twice.
-        if call.delivered || self.budget.is_throttled() || self.hedge.withdraw(now).is_err() {
+        if delivered || self.budget.is_throttled() {
             return;
         }
-        call.avoid = self.exchanges.get(first).map(|exchange| exchange.endpoint);
-        let lane = usize::from(call.lanes[0] != Lane::Empty);
-        let token = call.spec.token;
+        // Nor where others wait, or where there is no other connection for it.
+        let Some(want) = self.want(key) else { return };
+        let placed = self.queue.is_empty()
+            && self.room() > 0
+            && self.ready.iter().any(|endpoint| self.serves(*endpoint, want));
+        if !placed || self.hedge.withdraw(now).is_err() {
+            return;
+        }
+        let endpoint = self.exchanges.get(first).map(|exchange| exchange.endpoint);
+        if let Some(call) = self.calls.get_mut(key) {
+            call.avoid = endpoint;
+        }
         self.log.record(Event::Hedged { token });
         self.attempt(now, key, lane);
     }

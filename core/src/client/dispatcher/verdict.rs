@@ -389,12 +389,11 @@ impl Dispatcher {
     /// A connection has room again: whoever waits for longest takes it, even if another is being
     /// dialled for them.
     pub(super) fn hand_on(&mut self, now: Instant, connection: Key) {
-        let Some(next) = self.next_waiter() else { return };
-        let Some(slot) = self.slots.get(connection) else { return };
-        if !slot.has_room(next.spec.sharing) || self.room() == 0 {
+        let Some(want) = self.next_wants() else { return };
+        if !self.slots.fits(connection, want) || self.room() == 0 {
             return;
         }
-        let endpoint = slot.endpoint;
+        let Some(endpoint) = self.slots.get(connection).map(|slot| slot.endpoint) else { return };
         let ready = self.instances.get(endpoint).is_some_and(|one| one.ready_at.is_some());
         if ready && let Some(permit) = self.permit(now, endpoint) {
             self.serve(now, connection, permit);
