@@ -12,7 +12,7 @@ use crate::observe::Event;
 use crate::time::Instant;
 
 /// Attempts that may wait for a destination that is short, if no more may be on their way.
-const WAITING: u32 = 10;
+const WAITING: u32 = 2;
 
 impl Dispatcher {
     /// How many more attempts may be sent now.
