@@ -14,6 +14,7 @@ pub mod end;
 pub mod exchange;
 pub mod expect;
 pub mod feed;
+pub mod fleet;
 pub mod judge;
 pub mod laws;
 pub mod load;

@@ -6,6 +6,7 @@ mod corpus;
 mod serve;
 #[cfg(feature = "sockets")]
 mod sockets;
+mod storm;
 
 use core::fmt;
 use std::process::ExitCode;
@@ -17,6 +18,8 @@ pub(crate) enum Command {
     Check(check::Check),
     /// Write the inputs of the cases as seeds for the fuzz targets
     Corpus(corpus::Corpus),
+    /// Let many clients meet failing servers in virtual time, and print what their policies do
+    Storm(storm::Storm),
     /// Run the reference server until SIGTERM or SIGINT
     #[cfg(feature = "sockets")]
     Serve(serve::Serve),
@@ -27,6 +30,7 @@ impl Command {
         match self {
             Self::Check(check) => check.run(),
             Self::Corpus(corpus) => corpus.run(),
+            Self::Storm(storm) => storm.run(),
             #[cfg(feature = "sockets")]
             Self::Serve(serve) => serve.run(),
         }

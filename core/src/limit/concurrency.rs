@@ -1,10 +1,12 @@
 //! How many calls at once, found by trying.
 
 use core::fmt;
+use core::time::Duration;
 
 use http::StatusCode;
 
 use crate::policy::Mode;
+use crate::time::Instant;
 
 /// Thousandths of a call.
 const ONE: u64 = 1_000;
@@ -14,6 +16,13 @@ const ROUND: u32 = 10;
 
 /// Rounds without overload after which the destination is no longer known to be short.
 const STRAINED: u32 = 10;
+
+/// An answer is late that takes so many times as long as the fastest ones do.
+const LATE: u32 = 4;
+
+/// After this time without one that is as fast, the fastest answer counts as one that took twice as
+/// long, after twice this time as one that took three times as long, and so on.
+const FORGET: Duration = Duration::from_secs(30);
 
 /// Between which limits to look for the right one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -27,11 +36,19 @@ pub struct ConcurrencyConfig {
     pub min: u32,
     /// Never above; at most 1,000,000. Default 1,000.
     pub max: u32,
+    /// No answer is late that takes less than this. Default 250 ms.
+    pub late: Duration,
 }
 
 impl Default for ConcurrencyConfig {
     fn default() -> Self {
-        Self { mode: Mode::Enforce, initial: 100, min: 1, max: 1_000 }
+        Self {
+            mode: Mode::Enforce,
+            initial: 100,
+            min: 1,
+            max: 1_000,
+            late: Duration::from_millis(250),
+        }
     }
 }
 
@@ -79,24 +96,23 @@ pub struct Full {
 /// How the destination bore a call.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Load {
-    /// It was answered, whatever the answer.
-    Borne,
-    /// It was too much: a 429, a 503, no answer in time, or one so late that the next may not be in
-    /// time.
+    /// It was answered after this time, whatever the answer.
+    Borne(Duration),
+    /// It was too much: a 429, a 503, or no answer in time.
     Overload,
 }
 
 impl Load {
-    /// What an answer says.
-    pub const fn of_status(status: StatusCode) -> Self {
+    /// What an answer says that came after this time.
+    pub const fn of_status(status: StatusCode, took: Duration) -> Self {
         match status.as_u16() {
             429 | 503 => Self::Overload,
-            _ => Self::Borne,
+            _ => Self::Borne(took),
         }
     }
 }
 
-/// An adaptive limit of calls at once. It has no clock: it counts in rounds, of as many calls as were
+/// An adaptive limit of calls at once. It has no timers: it counts in rounds, of as many calls as were
 /// there at once, ten at least.
 ///
 /// After a round without overload in which the limit was reached, the limit grows by one. After one
@@ -109,6 +125,12 @@ impl Load {
 /// <https://www.rfc-editor.org/rfc/rfc7661#section-4.4>
 /// Ten rounds without forgive: until then the limit grows gently, by a sixteenth at most; afterwards it
 /// goes back to where it began even if nobody needs it.
+///
+/// After a round of which even the fastest answer was late, it shrinks by a quarter of what was used: all
+/// of them stood in a queue, in which the next ones may be lost. Late is what takes four times as long as
+/// the fastest ones do, and a while at least; a few slow answers among others are not, nor is what always
+/// takes long.
+/// <https://www.rfc-editor.org/rfc/rfc8289#section-3.2>
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Concurrency {
     config: ConcurrencyConfig,
@@ -122,6 +144,10 @@ pub struct Concurrency {
     peak: u32,
     /// Rounds until it is forgotten that there was overload.
     strained: u32,
+    /// The fastest answer of this round.
+    fastest: Option<Duration>,
+    /// What the fastest answer took that is remembered, and when there was one as fast.
+    usual: Option<(Duration, Instant)>,
 }
 
 impl Concurrency {
@@ -133,7 +159,17 @@ impl Concurrency {
     pub fn new(config: ConcurrencyConfig) -> Result<Self, BadConcurrency> {
         config.check()?;
         let limit = u64::from(config.initial) * ONE;
-        Ok(Self { config, limit, in_flight: 0, settled: 0, overloads: 0, peak: 0, strained: 0 })
+        Ok(Self {
+            config,
+            limit,
+            in_flight: 0,
+            settled: 0,
+            overloads: 0,
+            peak: 0,
+            strained: 0,
+            fastest: None,
+            usual: None,
+        })
     }
 
     /// Asks for a place.
@@ -153,12 +189,15 @@ impl Concurrency {
     }
 
     /// A call is over, and says something.
-    pub fn settle(&mut self, place: Place, load: Load) {
+    pub fn settle(&mut self, now: Instant, place: Place, load: Load) {
         self.release(place);
         self.settled += 1;
-        self.overloads += u32::from(load == Load::Overload);
+        match load {
+            Load::Borne(took) => self.fastest = Some(self.fastest.map_or(took, |f| f.min(took))),
+            Load::Overload => self.overloads += 1,
+        }
         if self.settled >= self.peak.max(ROUND) {
-            self.end_round();
+            self.end_round(now);
         }
     }
 
@@ -195,15 +234,19 @@ impl Concurrency {
         &self.config
     }
 
-    fn end_round(&mut self) {
+    fn end_round(&mut self, now: Instant) {
         let (settled, overloads) = (u64::from(self.settled), u64::from(self.overloads));
         let used = (u64::from(self.peak.max(ROUND)) * ONE).min(self.limit);
         let known = self.is_strained();
-        self.strained = if overloads > 0 { STRAINED } else { self.strained.saturating_sub(1) };
+        let late = self.is_late(now);
+        self.strained =
+            if overloads > 0 || late { STRAINED } else { self.strained.saturating_sub(1) };
         let limit = if overloads > 0 {
             let unproved = self.limit - used;
             let proved = if known { used } else { self.limit - unproved * overloads / settled };
             proved - proved * overloads / (2 * settled)
+        } else if late {
+            used - used / 4
         } else if self.peak >= self.limit() {
             self.limit + if self.is_strained() { (self.limit / 16).min(ONE) } else { ONE }
         } else if !self.is_strained() && self.limit < u64::from(self.config.initial) * ONE {
@@ -214,6 +257,22 @@ impl Concurrency {
         let [min, max] = [self.config.min, self.config.max].map(|limit| u64::from(limit) * ONE);
         self.limit = limit.clamp(min, max);
         (self.settled, self.overloads, self.peak) = (0, 0, self.in_flight);
+    }
+
+    /// Whether even the fastest answer of the round was late: all of them waited in a queue.
+    fn is_late(&mut self, now: Instant) -> bool {
+        let Some(fastest) = self.fastest.take() else { return false };
+        let usual = self.usual.map(|(usual, at)| {
+            let age = (now - at).as_millis() / FORGET.as_millis();
+            usual + usual * u32::try_from(age).unwrap_or(u32::MAX)
+        });
+        match usual {
+            Some(usual) if usual < fastest => fastest >= self.config.late.max(usual * LATE),
+            _ => {
+                self.usual = Some((fastest, now));
+                false
+            }
+        }
     }
 }
 

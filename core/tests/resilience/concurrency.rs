@@ -1,8 +1,14 @@
 //! The adaptive limit of calls at once.
 
+use std::time::Duration;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use sinew_core::limit::{BadConcurrency, Concurrency, ConcurrencyConfig, Full, Load};
+use sinew_core::time::Instant;
+
+const NOW: Instant = Instant::ZERO;
+const BORNE: Load = Load::Borne(Duration::from_millis(10));
 
 fn limiter(initial: u32) -> Concurrency {
     Concurrency::new(ConcurrencyConfig { initial, ..ConcurrencyConfig::default() }).unwrap()
@@ -13,7 +19,7 @@ fn rounds(limiter: &mut Concurrency, bears: u32, rounds: u32) {
     for _ in 0..rounds {
         let places: Vec<_> = std::iter::from_fn(|| limiter.acquire().ok()).collect();
         for (at, place) in (0..).zip(places) {
-            limiter.settle(place, if at < bears { Load::Borne } else { Load::Overload });
+            limiter.settle(NOW, place, if at < bears { BORNE } else { Load::Overload });
         }
     }
 }
@@ -44,8 +50,8 @@ fn what_is_not_used_goes_first() {
         for at in 0..10 {
             let places: Vec<_> = (0..3).map(|_| limiter.acquire().unwrap()).collect();
             for (place, one) in places.into_iter().zip(0..) {
-                let load = if at == 0 && one < overloads { Load::Overload } else { Load::Borne };
-                limiter.settle(place, load);
+                let load = if at == 0 && one < overloads { Load::Overload } else { BORNE };
+                limiter.settle(NOW, place, load);
             }
         }
     };
@@ -97,8 +103,9 @@ fn a_stray_timeout_costs_little() {
         for place in places {
             call += 1;
             limiter.settle(
+                NOW,
                 place,
-                if call.is_multiple_of(1_000) { Load::Overload } else { Load::Borne },
+                if call.is_multiple_of(1_000) { Load::Overload } else { BORNE },
             );
         }
     }
@@ -110,9 +117,67 @@ fn it_does_not_grow_unused() {
     let mut limiter = limiter(100);
     for _ in 0..100_000 {
         let place = limiter.acquire().unwrap();
-        limiter.settle(place, Load::Borne);
+        limiter.settle(NOW, place, BORNE);
     }
     assert_eq!(limiter.limit(), 100);
+}
+
+/// A round of twenty at once, of which the first one took `fastest` and the others `others`.
+fn timed(limiter: &mut Concurrency, now: Instant, fastest: u64, others: u64) {
+    let places: Vec<_> = (0..20).map_while(|_| limiter.acquire().ok()).collect();
+    for (at, place) in places.into_iter().enumerate() {
+        let took = if at == 0 { fastest } else { others };
+        limiter.settle(now, place, Load::Borne(Duration::from_millis(took)));
+    }
+}
+
+#[test]
+fn it_shrinks_when_even_the_fastest_answer_is_late() {
+    let mut limiter = limiter(100);
+    timed(&mut limiter, NOW, 10, 10);
+    timed(&mut limiter, NOW, 249, 249);
+    assert_eq!((limiter.limit(), limiter.is_strained()), (100, false));
+    // Three quarters of what was there.
+    timed(&mut limiter, NOW, 250, 250);
+    assert_eq!((limiter.limit(), limiter.is_strained()), (15, true));
+    timed(&mut limiter, NOW, 300, 300);
+    assert_eq!(limiter.limit(), 11);
+    for _ in 0..2 {
+        timed(&mut limiter, NOW, 30, 30);
+    }
+    assert_eq!(limiter.limit(), 12);
+}
+
+#[test]
+fn some_late_answers_are_no_queue() {
+    let mut limiter = limiter(100);
+    for _ in 0..100 {
+        timed(&mut limiter, NOW, 10, 900);
+    }
+    assert_eq!((limiter.limit(), limiter.is_strained()), (100, false));
+}
+
+#[test]
+fn what_is_always_slow_is_not_late() {
+    let mut limiter = limiter(100);
+    for slow in [600, 900, 600, 2_399] {
+        timed(&mut limiter, NOW, slow, slow);
+    }
+    assert_eq!((limiter.limit(), limiter.is_strained()), (100, false));
+    timed(&mut limiter, NOW, 2_400, 2_400);
+    assert!(limiter.is_strained());
+}
+
+#[test]
+fn what_is_slow_for_long_is_usual() {
+    let mut limiter = limiter(100);
+    timed(&mut limiter, NOW, 10, 10);
+    // 4 x 8 x 10 ms are more than 300 ms.
+    for (seconds, late) in [(179, true), (209, true), (210, false)] {
+        let mut limiter = limiter.clone();
+        timed(&mut limiter, NOW + Duration::from_secs(seconds), 300, 300);
+        assert_eq!(limiter.is_strained(), late, "after {seconds} s");
+    }
 }
 
 #[test]
@@ -150,8 +215,8 @@ proptest! {
                         }
                     }
                 }
-                (1, Some(place)) => limiter.settle(place, Load::Borne),
-                (2, Some(place)) => limiter.settle(place, Load::Overload),
+                (1, Some(place)) => limiter.settle(NOW, place, BORNE),
+                (2, Some(place)) => limiter.settle(NOW, place, Load::Overload),
                 (_, Some(place)) => limiter.release(place),
                 (_, None) => {}
             }

@@ -255,7 +255,7 @@ pub enum Retire {
 }
 
 /// What the embedder is to do, in this order.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Action {
     /// Open a connection, and say [`connected`](super::Dispatcher::connected) or
     /// [`dial_failed`](super::Dispatcher::dial_failed).

@@ -4,18 +4,15 @@
 //! once the destination is known to be short, no more than one round of it: who came last among the
 //! least important is turned away while there is time to do something else.
 
-use http::StatusCode;
-
 use super::Dispatcher;
 use super::action::{Failure, Refusal};
 use crate::error::{Delivery, Fault, Phase};
 use crate::limit::{Load, Place};
 use crate::observe::Event;
-use crate::table::Key;
 use crate::time::Instant;
 
 /// Attempts that may wait for a destination that is short, if no more may be on their way.
-const WAITING: u32 = 10;
+const WAITING: u32 = 2;
 
 impl Dispatcher {
     /// How many more attempts may be sent now.
@@ -55,23 +52,12 @@ impl Dispatcher {
         }
     }
 
-    /// What an answer says about what the destination bears. One that took more than half of the time
-    /// that an attempt has comes from a queue in which the next ones may be lost: a mark in time.
-    /// <https://www.rfc-editor.org/rfc/rfc3168#section-5>
-    pub(super) fn load_of_answer(&self, now: Instant, key: Key, status: StatusCode) -> Load {
-        let sent_at = self.exchanges.get(key).map_or(now, |exchange| exchange.sent_at);
-        match self.policy.attempt_timeout {
-            Some(time) if now - sent_at > time / 2 => Load::Overload,
-            _ => Load::of_status(status),
-        }
-    }
-
     /// An attempt says this about what the destination bears; `None`: nothing.
-    pub(super) fn give_back(&mut self, place: Option<Place>, load: Option<Load>) {
+    pub(super) fn give_back(&mut self, now: Instant, place: Option<Place>, load: Option<Load>) {
         let Some(place) = place else { return };
         let Some(load) = load else { return self.admission.release(place) };
         let before = self.admission.limit();
-        self.admission.settle(place, load);
+        self.admission.settle(now, place, load);
         let limit = self.admission.limit();
         if limit != before {
             self.log.record(Event::ConcurrencyLimit { limit });

@@ -398,7 +398,7 @@ impl Dispatcher {
     pub(super) fn end_exchange(&mut self, now: Instant, key: Key, reuse: Reuse) {
         let Some(exchange) = self.exchanges.remove(key) else { return };
         let Exchange { connection, endpoint, permit, place, .. } = exchange;
-        self.give_back(place, None);
+        self.give_back(now, place, None);
         if let Some(instance) = self.instances.get_mut(endpoint) {
             instance.in_flight -= 1;
             if let Some(permit) = permit {

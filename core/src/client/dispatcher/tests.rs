@@ -171,6 +171,7 @@ impl World {
                 initial: small(&mut random, 16),
                 min: 1,
                 max: 16,
+                late: Duration::from_millis(20 + random.below(200)),
             },
             breaker: BreakerConfig {
                 consecutive: small(&mut random, 4),

@@ -28,13 +28,13 @@ impl Dispatcher {
         use crate::machine::Machine as _;
         self.handle_timeout(now);
         let ExchangeId(key) = exchange;
-        let Some(call) = self.exchanges.get(key).and_then(|exchange| exchange.call) else {
-            return HeadVerdict::Discard;
-        };
+        let Some(exchange) = self.exchanges.get(key) else { return HeadVerdict::Discard };
+        let took = now - exchange.sent_at;
+        let Some(call) = exchange.call else { return HeadVerdict::Discard };
         if self.calls.get(call).is_none_or(|call| call.delivered) {
             return HeadVerdict::Discard;
         }
-        let load = Some(self.load_of_answer(now, key, facts.status));
+        let load = Some(Load::of_status(facts.status, took));
         self.learn(now, key, Outcome::of_status(facts.status), facts.retry_after, load);
         let Some(lane) = self.calls.get(call).and_then(|call| call.lane_of(key)) else {
             return HeadVerdict::Discard;
@@ -347,7 +347,7 @@ impl Dispatcher {
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let (endpoint, latency) = (exchange.endpoint, now - exchange.sent_at);
         let (permit, place) = (exchange.permit.take(), exchange.place.take());
-        self.give_back(place, load);
+        self.give_back(now, place, load);
         self.tell(now, endpoint, permit, Report { outcome, latency, retry_after });
     }
 
