@@ -70,8 +70,8 @@ impl Place {
     pub(crate) fn of(self, fields: &Fields) -> Single<'_> {
         match self {
             Self::Nowhere => Single::Absent,
-            Self::Behind(at) => match fields.lines().nth(usize::from(at)) {
-                Some((_, value)) => Single::Once(value),
+            Self::Behind(at) => match fields.value_at(usize::from(at)) {
+                Some(value) => Single::Once(value),
                 None => Single::Absent,
             },
             Self::Several => Single::Repeated,

@@ -123,10 +123,13 @@ struct Found {
     quota: usize,
     place: Place,
     bucket: TokenBucket,
+    /// The moment, in units of the quota.
+    at: u64,
 }
 
 impl Found {
-    const NONE: Self = Self { quota: usize::MAX, place: Place::Shared, bucket: TokenBucket::new() };
+    const NONE: Self =
+        Self { quota: usize::MAX, place: Place::Shared, bucket: TokenBucket::new(), at: 0 };
 }
 
 impl RateLimiter {
@@ -177,7 +180,7 @@ impl RateLimiter {
     /// Takes `cost` tokens of every quota, or of none. At most four charges are looked at, and of
     /// several of one quota the first; a quota that is not there lets through. Allocates nothing.
     pub fn check(&mut self, now: Instant, cost: u32, charges: &[Charge]) -> Outcome {
-        self.decide(now, cost, charges, |bucket, now, quota| bucket.charge(now, quota, cost))
+        self.decide(now, cost, charges, |bucket, at, quota| bucket.charge_at(at, quota, cost))
     }
 
     /// What [`check`](Self::check) would say. Takes nothing.
@@ -187,7 +190,7 @@ impl RateLimiter {
 
     /// Gives `cost` tokens back to every quota.
     pub fn refund(&mut self, now: Instant, cost: u32, charges: &[Charge]) {
-        let _ = self.decide(now, 0, charges, |bucket, now, quota| bucket.refund(now, quota, cost));
+        let _ = self.decide(now, 0, charges, |bucket, at, quota| bucket.refund_at(at, quota, cost));
     }
 
     /// A quota by its place.
@@ -219,12 +222,12 @@ impl RateLimiter {
         now: Instant,
         cost: u32,
         charges: &[Charge],
-        change: impl Fn(&mut TokenBucket, Instant, &Quota),
+        change: impl Fn(&mut TokenBucket, u64, &Quota),
     ) -> Outcome {
         let mut all = [Found::NONE; CHARGES];
         let mut count = 0;
         // Which says the most: that which refuses for the longest, else that with the least left.
-        let (mut worst, mut longest, mut least) = (0, Wait::No, u32::MAX);
+        let (mut worst, mut longest) = (0, Wait::No);
         for charge in charges.iter().take(CHARGES) {
             let (Charge::Shared(QuotaId(quota)) | Charge::Keyed { quota: QuotaId(quota), .. }) =
                 *charge;
@@ -232,16 +235,21 @@ impl RateLimiter {
             if all[..count].iter().any(|found| found.quota == quota) {
                 continue;
             }
+            let at = account.quota.units_at(now);
             let (place, bucket) = match *charge {
                 Charge::Shared(_) => (Place::Shared, account.shared),
-                Charge::Keyed { key, prefix, .. } => account.find(now, key, prefix),
+                Charge::Keyed { key, prefix, .. } => account.find(at, key, prefix),
             };
-            let wait = bucket.wait(now, &account.quota, cost);
-            let remaining = bucket.remaining(now, &account.quota);
-            if count == 0 || wait > longest || (wait == longest && remaining < least) {
-                (worst, longest, least) = (count, wait, remaining);
+            let wait = bucket.wait_at(at, &account.quota, cost);
+            let found = Found { quota, place, bucket, at };
+            // Each look at what is left is a division: where there is one quota, none is needed.
+            if count == 0
+                || wait > longest
+                || (wait == longest && self.remaining(&found) < self.remaining(&all[worst]))
+            {
+                (worst, longest) = (count, wait);
             }
-            all[count] = Found { quota, place, bucket };
+            all[count] = found;
             count += 1;
         }
         let mut outcome = Outcome {
@@ -251,33 +259,39 @@ impl RateLimiter {
                 Wait::Forever => Verdict::Limited { retry_after: None },
             },
             quota: QuotaId(all[worst].quota),
-            remaining: least,
+            remaining: u32::MAX,
             reset: Duration::ZERO,
         };
-        for (at, found) in all.iter().take(count).enumerate() {
+        for (i, found) in all.iter().take(count).enumerate() {
             let Some(account) = self.quotas.get_mut(found.quota) else { continue };
-            let mut bucket = found.bucket;
+            let Found { place, mut bucket, at, .. } = *found;
             if longest == Wait::No {
-                change(&mut bucket, now, &account.quota);
-                account.keep(found.place, bucket);
+                change(&mut bucket, at, &account.quota);
+                account.keep(place, bucket);
             }
-            if at == worst {
-                outcome.remaining = bucket.remaining(now, &account.quota);
-                outcome.reset = bucket.reset(now, &account.quota);
+            if i == worst {
+                outcome.remaining = bucket.remaining_at(at, &account.quota);
+                outcome.reset = bucket.reset_at(at, &account.quota);
             }
         }
         outcome
+    }
+
+    /// Whole tokens of a bucket that was found.
+    fn remaining(&self, found: &Found) -> u32 {
+        let Found { quota, bucket, at, .. } = found;
+        let account = self.quotas.get(*quota);
+        account.map_or(u32::MAX, |account| bucket.remaining_at(*at, &account.quota))
     }
 }
 
 impl Account {
     #[inline]
-    fn find(&mut self, now: Instant, key: KeyHash, prefix: KeyHash) -> (Place, TokenBucket) {
-        let now = self.quota.units_at(now);
-        if let Some((slot, full_at)) = self.clients.find(key.0, now) {
+    fn find(&mut self, at: u64, key: KeyHash, prefix: KeyHash) -> (Place, TokenBucket) {
+        if let Some((slot, full_at)) = self.clients.find(key.0, at) {
             return (Place::Own(slot), TokenBucket::from_full_at(full_at));
         }
-        match self.prefixes.find(prefix.0, now) {
+        match self.prefixes.find(prefix.0, at) {
             Some((slot, full_at)) => (Place::Prefix(slot), TokenBucket::from_full_at(full_at)),
             None => (Place::Shared, self.shared),
         }

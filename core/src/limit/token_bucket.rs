@@ -34,46 +34,69 @@ impl TokenBucket {
 
     /// How long until `cost` tokens can be taken. Takes nothing.
     pub fn wait(self, now: Instant, quota: &Quota, cost: u32) -> Wait {
-        let Some(cost) = quota.units(cost) else { return Wait::Forever };
-        let short = (self.owed(now, quota) + cost).saturating_sub(quota.full());
-        if short == 0 { Wait::No } else { Wait::For(quota.time(short)) }
+        self.wait_at(quota.units_at(now), quota, cost)
     }
 
     /// Takes `cost` tokens, all or none.
     pub fn take(&mut self, now: Instant, quota: &Quota, cost: u32) -> Wait {
-        let wait = self.wait(now, quota, cost);
+        let at = quota.units_at(now);
+        let wait = self.wait_at(at, quota, cost);
         if wait == Wait::No {
-            self.charge(now, quota, cost);
+            self.charge_at(at, quota, cost);
         }
         wait
     }
 
-    /// Takes tokens that are known to be there.
-    pub(super) fn charge(&mut self, now: Instant, quota: &Quota, cost: u32) {
-        let owed = self.owed(now, quota) + quota.units(cost).unwrap_or_default();
-        self.full_at = quota.units_at(now).saturating_add(owed);
-    }
-
     /// Puts `cost` tokens back; what does not fit is lost.
     pub fn refund(&mut self, now: Instant, quota: &Quota, cost: u32) {
-        let units = quota.units(cost).unwrap_or_else(|| quota.full());
-        let owed = self.owed(now, quota).saturating_sub(units);
-        self.full_at = quota.units_at(now).saturating_add(owed);
+        self.refund_at(quota.units_at(now), quota, cost);
     }
 
     /// Whole tokens that are there.
     pub fn remaining(self, now: Instant, quota: &Quota) -> u32 {
-        quota.tokens(quota.full().saturating_sub(self.owed(now, quota)))
+        self.remaining_at(quota.units_at(now), quota)
     }
 
     /// How long until it is full again.
     pub fn reset(self, now: Instant, quota: &Quota) -> Duration {
-        quota.time(self.owed(now, quota))
+        self.reset_at(quota.units_at(now), quota)
+    }
+
+    /// The same as [`wait`](Self::wait), at a moment in units of the quota.
+    #[inline]
+    pub(super) fn wait_at(self, at: u64, quota: &Quota, cost: u32) -> Wait {
+        let Some(cost) = quota.units(cost) else { return Wait::Forever };
+        let short = (self.owed(at, quota) + cost).saturating_sub(quota.full());
+        if short == 0 { Wait::No } else { Wait::For(quota.time(short)) }
+    }
+
+    /// Takes tokens that are known to be there.
+    #[inline]
+    pub(super) fn charge_at(&mut self, at: u64, quota: &Quota, cost: u32) {
+        let owed = self.owed(at, quota) + quota.units(cost).unwrap_or_default();
+        self.full_at = at.saturating_add(owed);
+    }
+
+    pub(super) fn refund_at(&mut self, at: u64, quota: &Quota, cost: u32) {
+        let units = quota.units(cost).unwrap_or_else(|| quota.full());
+        let owed = self.owed(at, quota).saturating_sub(units);
+        self.full_at = at.saturating_add(owed);
+    }
+
+    #[inline]
+    pub(super) fn remaining_at(self, at: u64, quota: &Quota) -> u32 {
+        quota.tokens(quota.full().saturating_sub(self.owed(at, quota)))
+    }
+
+    #[inline]
+    pub(super) fn reset_at(self, at: u64, quota: &Quota) -> Duration {
+        quota.time(self.owed(at, quota))
     }
 
     /// What is missing, in units; never more than fits.
-    fn owed(self, now: Instant, quota: &Quota) -> u64 {
-        self.full_at.saturating_sub(quota.units_at(now)).min(quota.full())
+    #[inline]
+    fn owed(self, at: u64, quota: &Quota) -> u64 {
+        self.full_at.saturating_sub(at).min(quota.full())
     }
 
     pub(super) const fn from_full_at(full_at: u64) -> Self {

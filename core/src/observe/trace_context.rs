@@ -68,6 +68,11 @@ impl TraceContext {
         Self { span_id, ..self.clone() }
     }
 
+    /// The same, of a place that nobody needs any more.
+    pub(crate) fn into_child(self, span_id: NonZeroU64) -> Self {
+        Self { span_id, ..self }
+    }
+
     /// The trace. Sixteen bytes, big-endian on the wire.
     pub const fn trace_id(&self) -> NonZeroU128 {
         self.trace_id

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use sinew_core::error::{Delivery, Error, Kind, Misuse, Phase, Violation};
 use sinew_core::http1::{
-    BodySize, Client, ClientConfig, ClientEvent, NO_FIELDS, Tunnel, TunnelConfig, TunnelEvent,
+    BodySize, Client, ClientConfig, ClientEvent, Limits, NO_FIELDS, Tunnel, TunnelConfig,
+    TunnelEvent,
 };
 use sinew_core::machine::{CloseReason, Machine, Status, Wire};
 use sinew_core::time::{Deadline, Timer};
@@ -158,11 +159,12 @@ fn a_tunnel_carries_on_with_the_limits_of_its_connection() {
     tunnel.send(NOW, Bytes::from_static(b"x")).unwrap();
     let at = NOW + Duration::from_secs(7);
     assert_eq!(tunnel.deadline(), Some(Deadline { at, why: Timer::WriteStall }));
-    let of_client = TunnelConfig::from(&config);
-    assert_eq!(
-        (of_client.write_stall, of_client.linger),
-        (config.write_stall, Duration::from_secs(1))
-    );
+    let limits = Limits { inbox: 1234, ..Limits::default() };
+    let inherited = TunnelConfig::from(&ClientConfig { limits, observe: true, ..config });
+    let write_stall = Duration::from_secs(7);
+    let expected =
+        TunnelConfig { inbox: 1234, write_stall, observe: true, ..TunnelConfig::default() };
+    assert_eq!(inherited, expected);
     assert!(Client::new(Arc::default()).into_tunnel(NOW).is_err());
 }
 

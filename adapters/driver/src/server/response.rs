@@ -1,10 +1,11 @@
 //! What a handler answers.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::fmt;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
@@ -19,6 +20,13 @@ use crate::error::BoxError;
 
 /// Fields that need no memory of their own: the media type, usually.
 const INLINE: usize = 1;
+
+/// Bytes of a worker's block for the values of fields that are written for one answer alone.
+const TEXTS: usize = 4 * 1024;
+
+thread_local! {
+    static TEXT_BLOCK: Cell<BytesMut> = Cell::new(BytesMut::new());
+}
 
 /// An answer: a status, a few fields in order, a body.
 ///
@@ -268,6 +276,20 @@ impl ResponseHead for Response {
 
     fn append(&mut self, name: HeaderName, value: HeaderValue) {
         self.fields.push((name, value));
+    }
+
+    fn append_text(&mut self, name: HeaderName, value: &[u8]) {
+        let mut block = TEXT_BLOCK.take();
+        if block.capacity() - block.len() < value.len() {
+            // Takes the block's own memory back once the answers are sent that it was lent to.
+            block.reserve(value.len().max(TEXTS));
+        }
+        block.extend_from_slice(value);
+        let text = block.split().freeze();
+        TEXT_BLOCK.set(block);
+        if let Ok(value) = HeaderValue::from_maybe_shared(text) {
+            self.append(name, value);
+        }
     }
 }
 

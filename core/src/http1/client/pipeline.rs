@@ -315,6 +315,22 @@ mod tests {
     }
 
     #[test]
+    fn the_base_drops_at_once_and_rises_by_an_eighth_of_what_a_request_alone_takes_longer() {
+        let at = |ms| Instant::ZERO + Duration::from_millis(ms);
+        let base = |alone, took| {
+            let mut window = Window { base: Some(Duration::from_millis(80)), ..Window::new(8) };
+            let sent = Sent { at: at(0), alone, filled: false };
+            window.answered(at(took), sent, 1, 1);
+            window.base.unwrap()
+        };
+        for (alone, took, expected) in
+            [(true, 64, 64), (false, 64, 64), (true, 80, 80), (true, 160, 90), (false, 160, 80)]
+        {
+            assert_eq!(base(alone, took), Duration::from_millis(expected), "{alone} {took}");
+        }
+    }
+
+    #[test]
     fn only_a_full_window_grows_and_one_late_flight_halves_it_once() {
         let at = |ms| Instant::ZERO + Duration::from_millis(ms);
         let sent = |ms| Sent { at: at(ms), alone: false, filled: false };

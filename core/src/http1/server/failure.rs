@@ -76,7 +76,7 @@ impl Server {
     pub(super) fn answer_error(&mut self, now: Instant, error: &Error) {
         let Some(status) = error.status() else { return };
         let described = self.description.as_deref();
-        let mut document = Document { status, ..Document::from(Reason::of(error)) };
+        let mut document = Document::from(Reason::of(error));
         if let Some(described) = described {
             document.ids = &described.ids;
         }

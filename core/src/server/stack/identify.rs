@@ -57,7 +57,7 @@ impl Layer for Identify {
 fn trace(caller: Option<TraceContext>, number: u128) -> TraceContext {
     let span = NonZeroU64::new(number as u64).unwrap_or(NonZeroU64::MIN);
     match caller {
-        Some(caller) => caller.child(span),
+        Some(caller) => caller.into_child(span),
         None => {
             let trace = NonZeroU128::new(number.rotate_left(64)).unwrap_or(NonZeroU128::MIN);
             TraceContext::root(trace, span, false, true)
