@@ -91,7 +91,9 @@ fn theirs(setup: &Setup, input: &[u8]) -> Account {
             Ok(tungstenite::Message::Ping(payload)) => said.push(Said::Ping(payload.to_vec())),
             Ok(tungstenite::Message::Pong(payload)) => said.push(Said::Pong(payload.to_vec())),
             // How they say that a code must not be sent.
-            Ok(tungstenite::Message::Close(Some(frame))) if frame.reason == "Protocol violation" => {
+            Ok(tungstenite::Message::Close(Some(frame)))
+                if frame.reason == "Protocol violation" =>
+            {
                 break true;
             }
             Ok(tungstenite::Message::Close(frame)) => {
