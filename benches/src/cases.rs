@@ -34,7 +34,7 @@ pub(crate) struct Case {
 }
 
 /// Every case, in the order of the table.
-pub(crate) const CASES: [Case; 5] = [
+pub(crate) const CASES: [Case; 7] = [
     Case {
         name: "server",
         budget: 4_000,
@@ -74,6 +74,22 @@ pub(crate) const CASES: [Case; 5] = [
         allocations: 0,
         requests: 4_000,
         run: |n| client(n, 16),
+    },
+    Case {
+        name: "websocket-echo-128",
+        budget: 600,
+        limit: 1_000,
+        allocations: 0,
+        requests: 16_000,
+        run: |n| crate::websocket::echo(n, 1),
+    },
+    Case {
+        name: "websocket-echo-128-x16",
+        budget: 600,
+        limit: 1_000,
+        allocations: 0,
+        requests: 16_000,
+        run: |n| crate::websocket::echo(n, 16),
     },
 ];
 

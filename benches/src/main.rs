@@ -25,6 +25,7 @@ mod process;
 mod server;
 mod stack;
 mod traffic;
+mod websocket;
 
 use std::error::Error;
 use std::process::ExitCode;

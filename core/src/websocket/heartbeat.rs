@@ -66,23 +66,30 @@ impl Heartbeat {
         self.next = now + self.jitter.between(earliest, interval);
     }
 
-    /// Bytes came: any sign of life will do, but not one from before the question.
+    /// Whether it waits for a sign of life: one from before the question does not count.
     #[inline]
+    pub(super) const fn listens(&self) -> bool {
+        matches!(self.pending, Some(Pending { heard: false, left: Some(_), .. }))
+    }
+
+    /// Bytes came: any sign of life will do.
     pub(super) fn heard(&mut self) {
         if let Some(pending) = &mut self.pending {
-            pending.heard |= pending.left.is_some();
+            pending.heard = true;
         }
     }
 
-    /// Looks how far the outbox was drained: time counts from when the ping left.
+    /// Looks how far the outbox was drained: time counts from when the ping left. Whether it has.
     #[inline]
-    pub(super) fn observe(&mut self, drained: u64, now: Instant) {
+    pub(super) fn observe(&mut self, drained: u64, now: Instant) -> bool {
         if let Some(pending) = &mut self.pending
             && pending.left.is_none()
             && drained >= pending.position
         {
             pending.left = Some(now);
+            return true;
         }
+        false
     }
 
     pub(super) fn due(&self, now: Instant) -> Due {

@@ -10,20 +10,28 @@ pub(super) struct Mask(pub(super) [u8; 4]);
 impl Mask {
     /// Applies it to the bytes that stand at `offset` of the payload; once more undoes it.
     pub(super) fn apply(self, bytes: &mut [u8], offset: usize) {
-        let mut four = self.0;
-        four.rotate_left(offset % 4);
-        // Without a way out between them, the words become vectors.
-        let word = u64::from_ne_bytes([
-            four[0], four[1], four[2], four[3], four[0], four[1], four[2], four[3],
-        ]);
-        let (words, rest) = bytes.as_chunks_mut::<8>();
-        for chunk in words {
-            *chunk = (u64::from_ne_bytes(*chunk) ^ word).to_ne_bytes();
+        let four = u32::from_le_bytes(self.0).rotate_right(8 * (offset % 4) as u32);
+        let eight = u64::from(four) << 32 | u64::from(four);
+        // Without a way out between its words, a block becomes vectors.
+        let (blocks, rest) = bytes.as_chunks_mut::<32>();
+        for block in blocks {
+            for word in block.as_chunks_mut::<8>().0 {
+                xor(word, eight);
+            }
         }
-        for (byte, mask) in rest.iter_mut().zip(four.iter().cycle()) {
+        let (words, rest) = rest.as_chunks_mut::<8>();
+        for word in words {
+            xor(word, eight);
+        }
+        for (byte, mask) in rest.iter_mut().zip(eight.to_le_bytes()) {
             *byte ^= mask;
         }
     }
+}
+
+#[inline]
+fn xor(word: &mut [u8; 8], mask: u64) {
+    *word = (u64::from_le_bytes(*word) ^ mask).to_le_bytes();
 }
 
 /// Draws what no third party may guess: <https://www.rfc-editor.org/rfc/rfc6455#section-10.3>

@@ -35,9 +35,8 @@ impl Stage {
 
 impl Connection {
     /// The timers of the end run from when the last byte was written.
-    #[inline]
     pub(super) fn start_timer(&mut self, now: Instant) {
-        if matches!(self.stage, Stage::Open) || !self.outbox.is_empty() {
+        if !self.outbox.is_empty() {
             return;
         }
         match &mut self.stage {
@@ -49,6 +48,7 @@ impl Connection {
             }
             Stage::Open | Stage::Over(_) => {}
         }
+        self.set_wake();
     }
 
     /// The timer of the end fired.

@@ -90,6 +90,8 @@ pub struct Connection {
     #[cfg(feature = "deflate")]
     codec: Option<Codec>,
     stage: Stage,
+    /// Nothing is due before.
+    wake: Instant,
     /// The end, until it was told.
     untold: Option<Closed>,
     /// The peer will send nothing more.
@@ -138,6 +140,7 @@ impl Connection {
             #[cfg(feature = "deflate")]
             codec: agreed.deflate.clone().map(Codec::new),
             stage: Stage::Open,
+            wake: now,
             untold: None,
             eof: false,
             paused: false,
@@ -148,6 +151,7 @@ impl Connection {
         };
         connection.guard.remember(&connection.inbox);
         connection.watch(now);
+        connection.set_wake();
         connection
     }
 
@@ -194,8 +198,9 @@ impl Connection {
     }
 
     /// Runs what is due, then lets a verb through or repeats the fatal error.
+    #[inline]
     fn check(&mut self, now: Instant) -> Result<(), Error> {
-        self.handle_timeout(now);
+        self.tick(now);
         match (self.error, self.stage) {
             (Some(error), _) => Err(error),
             (None, Stage::Open | Stage::Closing { .. }) => Ok(()),
@@ -207,19 +212,58 @@ impl Connection {
     #[inline]
     fn watch(&mut self, now: Instant) {
         self.stall.observe(&self.outbox, now, self.config.write_stall);
-        if let Some(heartbeat) = &mut self.heartbeat {
-            heartbeat.observe(self.outbox.drained(), now);
+        if let Some(stall) = self.stall.deadline(&self.outbox) {
+            self.wake = self.wake.min(stall.at);
         }
-        self.start_timer(now);
+        if let Some(heartbeat) = &mut self.heartbeat
+            && heartbeat.observe(self.outbox.drained(), now)
+        {
+            self.set_wake();
+        }
+        if !self.is_open() {
+            self.start_timer(now);
+        }
+    }
+
+    /// Notes when the first timer fires. A timer that moves later does not need it; the look that is
+    /// taken too early does.
+    fn set_wake(&mut self) {
+        self.wake = self.deadline().map_or(Instant::MAX, |deadline| deadline.at);
+    }
+
+    /// Looks at what changed, and runs what is due.
+    #[inline]
+    fn tick(&mut self, now: Instant) {
+        self.watch(now);
+        self.listen();
+        if self.wake <= now {
+            self.fire(now);
+        }
+    }
+
+    #[cold]
+    fn fire(&mut self, now: Instant) {
+        if self.stall.expired(&self.outbox, now, self.config.write_stall) {
+            self.fail(Kind::Timeout(Timer::WriteStall));
+        }
+        if self.stage.deadline().is_some_and(|deadline| deadline.at <= now) {
+            self.run_out();
+        }
+        self.beat(now);
+        self.watch(now);
+        self.set_wake();
     }
 
     /// Bytes that came are a sign of life, wherever they are seen first. And who does not listen
     /// cannot hold silence against the peer.
     #[inline]
     fn listen(&mut self) {
-        let heard = self.inbox.len() > self.guard.len() || !self.drained || !self.wants_read();
-        if heard && let Some(heartbeat) = &mut self.heartbeat {
+        if self.heartbeat.as_ref().is_some_and(Heartbeat::listens)
+            && (self.inbox.len() > self.guard.len() || !self.drained || !self.wants_read())
+            && let Some(heartbeat) = &mut self.heartbeat
+        {
             heartbeat.heard();
+            self.set_wake();
         }
     }
 
@@ -251,25 +295,19 @@ impl Machine for Connection {
         if self.error.is_none() && !self.guard.holds(&self.inbox) {
             self.fail(Kind::InboxEdited);
         }
-        self.handle_timeout(now);
+        self.tick(now);
+        let queued = self.outbox.len();
         let event = self.next_event(now);
         self.guard.remember(&self.inbox);
         self.drained = !matches!(event, Ok(Some(_)));
-        self.watch(now);
+        if self.outbox.len() != queued || !self.is_open() {
+            self.watch(now);
+        }
         event
     }
 
     fn handle_timeout(&mut self, now: Instant) {
-        self.watch(now);
-        self.listen();
-        if self.stall.expired(&self.outbox, now, self.config.write_stall) {
-            self.fail(Kind::Timeout(Timer::WriteStall));
-        }
-        if self.stage.deadline().is_some_and(|deadline| deadline.at <= now) {
-            self.run_out();
-        }
-        self.beat(now);
-        self.watch(now);
+        self.tick(now);
     }
 
     fn deadline(&self) -> Option<Deadline> {
@@ -295,7 +333,7 @@ impl Wire for Connection {
     }
 
     fn handle_eof(&mut self, now: Instant) {
-        self.handle_timeout(now);
+        self.tick(now);
         self.eof = true;
     }
 

@@ -73,10 +73,13 @@ impl Connection {
     /// The next event; `None` where more bytes are needed, or room in the outbox.
     pub(super) fn receive(&mut self, now: Instant) -> Result<Option<Event>, Kind> {
         loop {
-            if self.frame.is_none() && !self.begin()? {
-                return Ok(None);
-            }
-            let Some(frame) = self.frame else { return Ok(None) };
+            let frame = match self.frame.take() {
+                Some(frame) => frame,
+                None => match self.begin()? {
+                    Some(frame) => frame,
+                    None => return Ok(None),
+                },
+            };
             if frame.header.opcode.is_control() {
                 return self.control(frame, now);
             }
@@ -92,7 +95,7 @@ impl Connection {
 
     /// Takes a header out of the inbox, if it is all there.
     #[inline]
-    fn begin(&mut self) -> Result<bool, Kind> {
+    fn begin(&mut self) -> Result<Option<Open>, Kind> {
         let rules = Rules {
             masked: self.masks.is_none(),
             #[cfg(feature = "deflate")]
@@ -102,7 +105,7 @@ impl Connection {
             continuing: self.message.is_some(),
         };
         let Some((header, size)) = Header::parse(&self.inbox, rules).map_err(Kind::Peer)? else {
-            return Ok(false);
+            return Ok(None);
         };
         let limits = &self.config.limits;
         let control = header.opcode.is_control();
@@ -136,8 +139,7 @@ impl Connection {
             }
         }
         self.inbox.advance(size);
-        self.frame = Some(Open { header, len, taken: 0, ready: 0 });
-        Ok(true)
+        Ok(Some(Open { header, len, taken: 0, ready: 0 }))
     }
 
     /// A message in one frame stays in the inbox until it is complete, and leaves it as a slice.
@@ -160,7 +162,6 @@ impl Connection {
         if text && !self.utf8.is_complete() {
             return Err(Kind::Peer(Violation::Utf8));
         }
-        self.frame = None;
         let payload = self.inbox.split_to(have).freeze();
         Ok(Some(Event::Message(message(text, payload))))
     }
@@ -219,9 +220,9 @@ impl Connection {
         self.paused = answered && self.outbox.len() >= self.config.limits.queued;
         if self.inbox.len() < frame.len || self.paused {
             // The mask is taken off once, when all of it is there.
+            self.frame = Some(frame);
             return Ok(None);
         }
-        self.frame = None;
         let mut payload = self.inbox.split_to(frame.len);
         if let Some(mask) = frame.header.mask {
             mask.apply(&mut payload, 0);

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{Connection, Rejected, Stage};
 use crate::error::{Error, Misuse, Phase};
-use crate::machine::{CloseReason, Machine as _};
+use crate::machine::CloseReason;
 use crate::time::Instant;
 use crate::websocket::close::{CloseCode, REASON_MAX, Side};
 use crate::websocket::frame::{CONTROL_MAX, Header, Opcode};
@@ -82,7 +82,7 @@ impl Connection {
 
     /// Drops the connection, and what is queued, without a word.
     pub fn abort(&mut self, now: Instant) {
-        self.handle_timeout(now);
+        self.tick(now);
         match self.stage {
             Stage::Open | Stage::Closing { .. } => {
                 self.untold = Some(self.abnormal(Side::Local));
