@@ -1,6 +1,7 @@
 //! The server's side above the connection: which handler a request belongs to, and what it passes
 //! on its way there.
 
+mod connections;
 pub mod content_coding;
 pub mod drain;
 pub mod health;
@@ -9,6 +10,9 @@ mod path;
 mod route;
 mod stack;
 
+pub use connections::{
+    BadConnections, ConnectionPlace, ConnectionRefused, Connections, ConnectionsConfig,
+};
 pub use content_coding::{Coding, Compression, Decompression};
 pub use drain::{Drain, DrainConfig, DrainEvent};
 pub use health::{Health, HealthConfig, HealthEvent};
