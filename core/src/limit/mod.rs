@@ -3,12 +3,14 @@
 //! A [`Quota`] says how fast and in which bursts, a [`TokenBucket`] is what is left of one, and a
 //! [`RateLimiter`] holds the buckets of any number of clients in a fixed number of bytes. [`Leases`]
 //! are for quotas that several replicas share. How many calls at once a destination bears is found by
-//! [`Concurrency`]; which of many requests a server takes up is decided by [`Admission`].
+//! [`Concurrency`]; which of many requests a server takes up is decided by
+//! [`Admission`]. [`Ledger`] counts the bytes of all of it.
 
 mod admission;
 mod concurrency;
 mod key;
 mod lease;
+mod ledger;
 mod priority;
 mod quota;
 mod rate_limiter;
@@ -24,6 +26,7 @@ pub use lease::{
     Answer, Ask, AskId, AskOutcome, BadLease, Basis, LeaseConfig, LeaseVerdict, Leases, Shortage,
     WithoutStore,
 };
+pub use ledger::{Account, BadLedger, Ledger, LedgerConfig, OverCap, Owner, Stage};
 pub use priority::{PriorityQueue, Ticket};
 pub use quota::{BadQuota, Quota};
 pub use rate_limiter::{

@@ -6,11 +6,12 @@ use http::StatusCode;
 
 use crate::client::dispatcher::{Endpoint, Outcome};
 use crate::error::Error;
-use crate::limit::{AskOutcome, LeaseVerdict, QuotaId, Verdict};
+use crate::limit::{AskOutcome, LeaseVerdict, QuotaId, Stage, Verdict};
 use crate::machine::CloseReason;
 use crate::policy::{Mode, Refused};
 use crate::resilience::{Change, NoRetry};
 use crate::security::{AccessVerdict, CorsKind, CorsReason, CredentialVerdict};
+use crate::server::ConnectionRefused;
 use crate::server::drain::{Ending, Phase};
 use crate::server::health::{CheckId, CheckState};
 #[cfg(feature = "websocket")]
@@ -185,6 +186,10 @@ pub enum Event {
         /// To what.
         state: CheckState,
     },
+    /// Memory runs short, or does so no more (server).
+    Pressure(Stage),
+    /// A connection was dropped as soon as it was accepted (server).
+    ConnectionRefused(ConnectionRefused),
     /// A ping of the heartbeat was answered (WebSocket).
     #[cfg(feature = "websocket")]
     RoundTrip {

@@ -10,6 +10,7 @@ mod credential;
 mod forwarded;
 mod identity;
 mod network;
+mod proxy_protocol;
 mod refused;
 mod rule;
 mod token;
@@ -25,6 +26,7 @@ pub use identity::{
     ClientKey, IPV6_CLIENT_PREFIX, KeyDigest, PeerName, Principal, SecurityContext, Subject,
 };
 pub use network::{BadNetwork, Network};
+pub use proxy_protocol::{BadProxyHeader, ProxyHeader, ProxyProtocol};
 pub use refused::{RefusedConfig, RefusedTokens};
 pub use rule::{BadRule, Condition, Effect, Identity, Routes, Rule, Who};
 pub use token::{

@@ -1,6 +1,7 @@
 //! The server's side above the connection: which handler a request belongs to, and what it passes
 //! on its way there.
 
+mod connections;
 pub mod drain;
 pub mod health;
 mod params;
@@ -8,6 +9,9 @@ mod path;
 mod route;
 mod stack;
 
+pub use connections::{
+    BadConnections, ConnectionPlace, ConnectionRefused, Connections, ConnectionsConfig,
+};
 pub use drain::{Drain, DrainConfig, DrainEvent};
 pub use health::{Health, HealthConfig, HealthEvent};
 pub use params::{Params, Template};

@@ -4,6 +4,7 @@
 
 mod drain;
 mod health;
+mod ledger;
 mod overload;
 
 use sinew_core::time::Instant;

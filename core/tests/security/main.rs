@@ -6,6 +6,7 @@ mod access;
 mod cors;
 mod forwarded;
 mod identity;
+mod proxy_protocol;
 mod token;
 
 use std::sync::Arc;
