@@ -13,7 +13,10 @@ mod upgraded;
 mod wire;
 
 pub use body::Body;
-pub use client::{Call, ClientBuilder, ClientResponse, Events, RestClient, RestClientConfig};
+pub use client::{
+    Call, ClientBuilder, ClientResponse, Events, RestClient, RestClientConfig, Token, TokenSource,
+    Tokens,
+};
 pub use error::{BoxError, Error, ErrorKind};
 pub use io::{Io, Listener, Peer};
 pub use runtime::{Runtime, Spawn, StdListener, Task};

@@ -371,6 +371,11 @@ impl<R: Runtime> Hub<R> {
         self.lock().keeper.running = false;
     }
 
+    /// How tasks are started.
+    pub(super) fn spawner(&self) -> fn(&R, Task) {
+        self.spawn
+    }
+
     pub(super) fn spawn(&self, task: Task) {
         (self.spawn)(&self.runtime, task);
     }

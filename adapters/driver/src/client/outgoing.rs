@@ -8,14 +8,17 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use http_body::Body as _;
 use sinew_core::Wire as _;
 use sinew_core::client::dispatcher::Sharing;
+use sinew_core::content_coding::Decompression;
+use sinew_core::error::{Delivery, Phase};
 use sinew_core::http1::{BodySize, NO_FIELDS, Rejected, RequestLine};
 use sinew_core::machine::Layered as _;
-use sinew_core::resilience::{Replay, Safety};
+use sinew_core::resilience::{DeadlineConfig, Departure, Replay, Safety};
+use sinew_core::time::Instant;
 
 use super::conn::{Conn, refused};
 use crate::body::{Body, Factory};
 use crate::drive;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::runtime::Runtime;
 
 /// Which attempt of its call a request is; from the second on.
@@ -32,6 +35,19 @@ pub(super) struct Outgoing {
     pub(super) fields: HeaderMap,
     pub(super) payload: Payload,
     pub(super) between_bytes: Option<Duration>,
+    /// How the next hop learns how long the call waits; `None`: it is told already.
+    pub(super) departing: Option<Departing>,
+    /// How the answer is unpacked.
+    pub(super) unpacks: Option<Decompression>,
+}
+
+/// What is left of a call, told to the next hop.
+#[derive(Clone, Copy)]
+pub(super) struct Departing {
+    pub(super) config: DeadlineConfig,
+    pub(super) deadline: Instant,
+    /// One attempt, at most.
+    pub(super) attempt: Option<Duration>,
 }
 
 /// The body of a request, as far as it can be sent again.
@@ -97,8 +113,8 @@ impl Outgoing {
         conn: &mut Conn<R>,
         attempt: u8,
     ) -> Result<(), Error> {
-        self.mark(attempt);
         let now = conn.runtime.now();
+        self.mark(now, attempt)?;
         let body = match &mut self.payload {
             Payload::Full(bytes) => Err(bytes.clone()),
             Payload::Repeatable(make) => Ok(make()),
@@ -144,10 +160,30 @@ impl Outgoing {
         }
     }
 
-    /// What an attempt says of itself.
-    pub(super) fn mark(&mut self, attempt: u8) {
+    /// What an attempt that starts now says of itself: which one it is, and how long somebody waits.
+    pub(super) fn mark(&mut self, now: Instant, attempt: u8) -> Result<(), Error> {
         if attempt > 1 {
             self.fields.insert(ATTEMPT, HeaderValue::from(u16::from(attempt)));
         }
+        let Some(Departing { config, deadline, attempt }) = self.departing else { return Ok(()) };
+        let by = attempt.map_or(deadline, |time| deadline.min(now + time));
+        match config.depart(now, by) {
+            Departure::Silent => {}
+            Departure::Field(field, value) => {
+                if let Ok(value) = HeaderValue::from_str(value.as_str()) {
+                    self.fields.insert(HeaderName::from_static(field.name()), value);
+                }
+            }
+            Departure::Expired => {
+                let (phase, delivery) = (Phase::RequestHead, Delivery::NotSent);
+                return Err(Error::new(ErrorKind::Timeout, phase, delivery));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses what cannot stand in a request line.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        self.line().check().map_err(refused)
     }
 }

@@ -146,7 +146,12 @@ pub(crate) fn client_for(security: Security, url: &str) -> rt::RestClient {
 
 /// A client in plaintext.
 pub(crate) fn client_to(url: &str) -> rt::RestClient {
-    rt::RestClient::builder(url).allow_plaintext().connect_timeout(PATIENCE).build().unwrap()
+    rt::RestClient::builder(url)
+        .allow_plaintext()
+        .allow_plaintext_tokens()
+        .connect_timeout(PATIENCE)
+        .build()
+        .unwrap()
 }
 
 /// A client under TLS.
