@@ -57,6 +57,8 @@ pub enum Fault {
 pub enum Phase {
     /// No exchange.
     Idle,
+    /// Waiting for a token to send along.
+    Token,
     /// Waiting for a connection of the pool.
     Pool,
     /// Turning a name into addresses.
@@ -325,6 +327,7 @@ impl Phase {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Idle => "idle connection",
+            Self::Token => "wait for a token",
             Self::Pool => "wait for a connection",
             Self::Resolve => "name resolution",
             Self::Connect => "connect",

@@ -5,8 +5,10 @@ use std::io;
 
 use http::StatusCode;
 use sinew_core::client::dispatcher::{Failure, Refusal};
+use sinew_core::client::redirect::RedirectRefusal;
 use sinew_core::error::{Delivery, Fault, Phase};
 use sinew_core::resilience::NoRetry;
+use sinew_core::security::EgressRefusal;
 
 /// The source of an error that is not ours.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -68,6 +70,12 @@ pub enum ErrorKind {
     Status(StatusCode),
     /// The client let no attempt through, or no further one; the source says how the last one failed.
     Refused(Refusal),
+    /// No token could be had; the source says why.
+    Token,
+    /// An answer sends the call on, and it must not go there.
+    Redirect(RedirectRefusal),
+    /// The client must not talk to whom it would have to.
+    Forbidden(EgressRefusal),
     /// The client, or the server, was stopped.
     Stopped,
 }
@@ -162,9 +170,12 @@ impl Error {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
         match &self.kind {
-            ErrorKind::Config(_) | ErrorKind::Body | ErrorKind::Refused(_) | ErrorKind::Stopped => {
-                Fault::Local
-            }
+            ErrorKind::Config(_)
+            | ErrorKind::Body
+            | ErrorKind::Refused(_)
+            | ErrorKind::Token
+            | ErrorKind::Forbidden(_)
+            | ErrorKind::Stopped => Fault::Local,
             ErrorKind::Protocol(error) => error.fault(),
             ErrorKind::Tls(failure) => failure.fault(),
             ErrorKind::Resolve
@@ -176,6 +187,7 @@ impl Error {
             | ErrorKind::Decode
             | ErrorKind::Coding
             | ErrorKind::Inflated(_)
+            | ErrorKind::Redirect(_)
             | ErrorKind::Status(_) => Fault::Peer,
         }
     }
@@ -242,6 +254,9 @@ impl fmt::Display for Error {
             ErrorKind::Inflated(ratio) => write!(f, "unpacks to more than {ratio} times its size"),
             ErrorKind::Status(status) => write!(f, "answered {status}"),
             ErrorKind::Refused(refusal) => f.write_str(explain(*refusal)),
+            ErrorKind::Token => write!(f, "no token could be had"),
+            ErrorKind::Redirect(why) => write!(f, "{why}"),
+            ErrorKind::Forbidden(why) => write!(f, "{why}"),
             ErrorKind::Stopped => write!(f, "stopped"),
         }
     }

@@ -148,6 +148,7 @@ fn tls_hides_private_keys() {
 fn clients_hide_what_they_send() {
     let builder = RestClient::builder("http://127.0.0.1:1")
         .allow_plaintext()
+        .allow_plaintext_tokens()
         .default_header("authorization", format!("Bearer {TOKEN}"))
         .default_header("x-api-key", KEY);
     hidden("a builder", &builder);
@@ -264,7 +265,7 @@ fn servers_hide_what_they_are_sent() {
         hidden("a bound server", &server);
         tokio::spawn(server.serve());
         let client = RestClient::builder(format!("http://{address}")).allow_plaintext();
-        let client = client.build().unwrap();
+        let client = client.allow_plaintext_tokens().build().unwrap();
         let forged = format!("{MARK}.{MARK}.{MARK}");
         let get = |path: &str| client.get(path).header("cookie", "session=hush");
         let post = |body: &str| {

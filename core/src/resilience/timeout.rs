@@ -77,7 +77,7 @@ impl Timeouts {
             Phase::Connect => self.connect,
             Phase::Tls => self.tls,
             Phase::ResponseHead => self.head,
-            Phase::RequestHead | Phase::RequestBody => None,
+            Phase::Token | Phase::RequestHead | Phase::RequestBody => None,
             // The deadline of the call ends with the head.
             Phase::ResponseBody => return self.body,
             Phase::Idle | Phase::Tunnel | Phase::WebSocket => return None,

@@ -7,6 +7,7 @@ mod access;
 mod challenge;
 mod cors;
 mod credential;
+mod egress;
 mod forwarded;
 mod identity;
 mod network;
@@ -21,6 +22,9 @@ pub use cors::{
     BadOrigin, Cors, CorsConfig, CorsError, CorsKind, CorsList, CorsReason, CorsVerdict,
 };
 pub use credential::{BadCredential, Credential, MAX_CREDENTIAL, Secret};
+pub use egress::{
+    Answerer, BadPattern, Destination, EgressPolicy, EgressRefusal, ServerPattern, TlsVersion,
+};
 pub use forwarded::{ForwardedField, TrustedProxies};
 pub use identity::{
     ClientKey, IPV6_CLIENT_PREFIX, KeyDigest, PeerName, Principal, SecurityContext, Subject,

@@ -60,7 +60,8 @@ fn run(config: AdmissionConfig, rates: [u64; 5], seconds: u64) -> [Tally; 5] {
     let end = Instant::ZERO + Duration::from_secs(seconds);
     // What happens when: a request comes, or an answer is complete.
     let mut arrivals: BTreeMap<(Instant, u64), Priority> = BTreeMap::new();
-    let mut answers: BTreeMap<(Instant, u64), (Priority, Instant, Permit)> = BTreeMap::new();
+    let mut answers: BTreeMap<(Instant, u64), (Priority, Instant, Instant, Permit)> =
+        BTreeMap::new();
     let mut number = 0;
     for (priority, rate) in Priority::ALL.into_iter().zip(rates).filter(|(_, rate)| *rate > 0) {
         number += 1;
@@ -77,8 +78,8 @@ fn run(config: AdmissionConfig, rates: [u64; 5], seconds: u64) -> [Tally; 5] {
         }
         let mut begun: Vec<(Priority, Instant, Permit)> = Vec::new();
         if answers.keys().next().is_some_and(|key| key.0 == now) {
-            let (_, (priority, since, permit)) = answers.pop_first().unwrap();
-            admission.finish(permit, Load::Borne);
+            let (_, (priority, since, began, permit)) = answers.pop_first().unwrap();
+            admission.finish(now, permit, Load::Borne(now - began));
             let tally = &mut tallies[priority as usize];
             tally.served += 1;
             tally.latencies.push(now - since);
@@ -112,7 +113,7 @@ fn run(config: AdmissionConfig, rates: [u64; 5], seconds: u64) -> [Tally; 5] {
         for (priority, since, permit) in begun {
             number += 1;
             let work = jitter.between(Duration::from_millis(5), Duration::from_millis(15));
-            answers.insert((now + work, number), (priority, since, permit));
+            answers.insert((now + work, number), (priority, since, now, permit));
         }
     }
 }
@@ -172,7 +173,9 @@ fn a_burst_is_no_overload() {
     }
     // Ten requests of 9 ms one after the other are through before the interval is over.
     for round in 1..=10 {
-        permits.drain(..).for_each(|permit| admission.finish(permit, Load::Borne));
+        for permit in permits.drain(..) {
+            admission.finish(at(round * 9), permit, Load::Borne(Duration::from_millis(9)));
+        }
         while let Ok(Some(event)) = admission.poll_event(at(round * 9)) {
             let AdmissionEvent::Admitted(_, permit) = event else { panic!("shed at {round}") };
             permits.push(permit);
@@ -246,7 +249,7 @@ proptest! {
             }
             if !permits.is_empty() {
                 let (_, permit) = permits.remove(pick.index(permits.len()));
-                admission.finish(permit, Load::Borne);
+                admission.finish(at(0), permit, Load::Borne(Duration::ZERO));
             }
             let below = |admission: &Admission<Priority>, priority: Priority| {
                 let held = admission.running(priority) as u32 * 100;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use http::Method;
 use sinew_core::http1::RequestLine;
+use sinew_core::origin::{Origin, Scheme};
 
 use crate::error::Error;
 
@@ -111,6 +112,13 @@ impl Base {
             return Err(Error::config("no endpoint: no call could be made"));
         }
         Ok(sites)
+    }
+
+    /// Whom the URL names. A socket of this machine goes by the name that `Host` has.
+    pub(super) fn origin(&self) -> Result<Origin, Error> {
+        let scheme = if self.secure { Scheme::Https } else { Scheme::Http };
+        Origin::new(scheme, &self.authority)
+            .map_err(|why| Error::config(why.to_string()).with_source(why))
     }
 
     /// The target of a request: <https://www.rfc-editor.org/rfc/rfc9112#section-3.2.1>

@@ -5,17 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
-use sinew_core::client::Dispatcher;
+use sinew_core::client::redirect::RedirectPolicy;
+use sinew_core::content_coding::Decompression;
 use sinew_core::limit::ConcurrencyConfig;
 use sinew_core::observe::Event;
-use sinew_core::resilience::{BreakerConfig, BudgetConfig, HedgeConfig, RetryPolicy};
+use sinew_core::resilience::{
+    BreakerConfig, BudgetConfig, DeadlineConfig, HedgeConfig, RetryPolicy,
+};
+use sinew_core::security::EgressPolicy;
 use sinew_tls::ClientTls;
 
-use super::base::{Base, Site};
 use super::config::RestClientConfig;
-use super::dial::Plan;
-use super::hub::{Hub, Observer};
+use super::hub::Observer;
 use super::rest_client::{RestClient, Shared};
+use super::tokens::Tokens;
 use crate::error::Error;
 use crate::runtime::{Runtime, Spawn, Task};
 
@@ -153,6 +156,48 @@ impl<R: Runtime> ClientBuilder<R> {
         self
     }
 
+    /// The tokens that calls carry which bring none of their own.
+    #[must_use]
+    pub fn tokens(mut self, tokens: Tokens) -> Self {
+        self.config.tokens = Some(tokens);
+        self
+    }
+
+    /// Allows tokens over `http://`: whoever reads along can use them.
+    #[must_use]
+    pub fn allow_plaintext_tokens(mut self) -> Self {
+        self.config.allow_plaintext_tokens = true;
+        self
+    }
+
+    /// Follows redirects.
+    #[must_use]
+    pub fn redirects(mut self, policy: RedirectPolicy) -> Self {
+        self.config.redirects = Some(policy);
+        self
+    }
+
+    /// Asks for packed answers, and unpacks them.
+    #[must_use]
+    pub fn decompress(mut self, policy: Decompression) -> Self {
+        self.config.decompression = Some(policy);
+        self
+    }
+
+    /// How the service learns how long calls wait.
+    #[must_use]
+    pub fn deadlines(mut self, config: DeadlineConfig) -> Self {
+        self.config.deadlines = config;
+        self
+    }
+
+    /// Where connections may go, and who may answer.
+    #[must_use]
+    pub fn security(mut self, policy: EgressPolicy) -> Self {
+        self.config.security_policy = policy;
+        self
+    }
+
     /// The whole configuration, in place of what was said before.
     #[must_use]
     pub fn config(mut self, config: RestClientConfig) -> Self {
@@ -164,7 +209,7 @@ impl<R: Runtime> ClientBuilder<R> {
     /// breakers, how calls end. It is called by whoever makes a call, and should be quick.
     #[must_use]
     pub fn observe(mut self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
-        self.observer = Some(Box::new(observer));
+        self.observer = Some(Arc::new(observer));
         self
     }
 
@@ -193,33 +238,9 @@ impl<R: Runtime> ClientBuilder<R> {
         if let Some(error) = self.refused {
             return Err(error);
         }
-        let config = self.config;
-        config.check().map_err(Error::config)?;
-        let base = Base::parse(&config.base_url, config.mtls_config.is_some())?;
-        let unix = matches!(base.site, Site::Unix(_));
-        if base.secure && config.mtls_config.is_none() {
-            return Err(Error::config("https needs .tls(…)"));
-        }
-        if !base.secure && !unix && !config.allow_plaintext {
-            return Err(Error::config("http needs .allow_plaintext()"));
-        }
-        let sites = match config.endpoints.is_empty() {
-            true => vec![base.site.clone()],
-            false => base.sites(&config.endpoints)?,
-        };
-        let seed = getrandom::u64()
-            .map_err(|why| Error::config(format!("the system gives no seed: {why}")))?;
-        let dispatcher = Dispatcher::new(config.policy(), seed)
-            .map_err(|why| Error::config(why.to_string()).with_source(why))?;
-        let tls = config.mtls_config.clone().filter(|_| base.secure).map(|tls| {
-            let name = config.server_name.as_ref().unwrap_or(&base.server_name);
-            (tls, name.clone())
-        });
-        let machine = Arc::new(config.machine());
-        let plan = Plan { limit: config.connect_timeout, tls, machine };
         let spawn = |runtime: &R, task| runtime.spawn(task);
-        let hub = Hub::new(runtime, spawn, plan, self.observer, dispatcher, &sites);
-        Ok(RestClient { shared: Arc::new(Shared { config, base, hub }) })
+        let shared = Shared::new(self.config, runtime, spawn, self.observer)?;
+        Ok(RestClient { shared: Arc::new(shared) })
     }
 }
 

@@ -3,22 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, CONTENT_TYPE, EXPECT, UPGRADE};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, EXPECT, RANGE, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::Serialize;
-use sinew_core::client::dispatcher::CallSpec;
+use sinew_core::content_coding::KNOWN;
 use sinew_core::observe::{TraceContext, request_id};
 use sinew_core::policy::Priority;
 use sinew_core::propagation::CallContext;
 use sinew_core::resilience::RetryPolicy;
+use sinew_core::time::Instant;
 
 use super::base::shown;
 use super::builder::field;
-use super::conn::refused;
-use super::flight::{Arrived, Flight};
-use super::outgoing::{IDEMPOTENCY_KEY, Outgoing, TRACEPARENT};
-use super::response::{ClientResponse, Incoming};
-use super::rest_client::Shared;
+use super::journey::{Journey, Terms};
+use super::outgoing::{Departing, IDEMPOTENCY_KEY, Outgoing, TRACEPARENT};
+use super::response::ClientResponse;
+use super::rest_client::{NO_TOKENS, Shared};
 use crate::body::Body;
 use crate::error::Error;
 use crate::runtime::Runtime;
@@ -100,7 +100,8 @@ impl<R: Runtime> Call<R> {
         self
     }
 
-    /// `authorization: Bearer …`. The token is kept out of debug output.
+    /// `authorization: Bearer …`, in place of the token that the client [adds](crate::ClientBuilder::tokens).
+    /// It is kept out of debug output, and sent over TLS, or over a socket of this machine, alone.
     pub fn bearer(mut self, token: &str) -> Self {
         match HeaderValue::try_from(format!("Bearer {token}")) {
             Ok(mut value) => {
@@ -278,33 +279,20 @@ impl<R: Runtime> Call<R> {
 
     async fn answered(self) -> Result<ClientResponse, Error> {
         let shared = Arc::clone(&self.shared);
-        let hub = &shared.hub;
-        let deadline = hub.runtime.now() + self.timeout;
-        let deadline = self.context.deadline.map_or(deadline, |by| deadline.min(by));
-        let priority = self.priority.unwrap_or(self.context.priority);
-        let Self { hedge, retry, attempt_timeout, .. } = self;
-        let request = self.outgoing()?;
-        let spec = CallSpec {
-            sharing: request.sharing(),
-            priority,
-            hedge: hedge && request.can_be_doubled(),
-            retry,
-            attempt_timeout,
-            ..CallSpec::new(0, deadline, request.safety())
+        let deadline = shared.hub.runtime.now() + self.timeout;
+        let terms = Terms {
+            deadline: self.context.deadline.map_or(deadline, |by| deadline.min(by)),
+            priority: self.priority.unwrap_or(self.context.priority),
+            hedge: self.hedge,
+            retry: self.retry,
+            attempt_timeout: self.attempt_timeout,
         };
-        let Arrived { head, body, held, attempts } = Flight::run(hub, spec, request).await?;
-        let identity = held.identity();
-        if held.is_upgraded() {
-            let switched = ClientResponse::switched(head, identity, held.upgrade());
-            return Ok(switched.after(attempts));
-        }
-        let limit = shared.config.max_response_size;
-        let response = ClientResponse::new(head, identity, Incoming::new(held, body), limit);
-        Ok(response.after(attempts))
+        let request = self.outgoing(terms.deadline)?;
+        Journey::new(shared, request, terms).run().await
     }
 
     /// The request, as every attempt sends it.
-    fn outgoing(mut self) -> Result<Outgoing, Error> {
+    fn outgoing(mut self, deadline: Instant) -> Result<Outgoing, Error> {
         let Shared { config, base, .. } = &*self.shared;
         if self.attempt_timeout.is_some_and(|timeout| timeout.is_zero()) {
             return Err(Error::config("an attempt of no time"));
@@ -322,6 +310,20 @@ impl<R: Runtime> Call<R> {
                 self.fields.append(name, value.clone());
             }
         }
+        if self.fields.contains_key(AUTHORIZATION) && !self.shared.may_carry_tokens() {
+            return Err(Error::config(NO_TOKENS));
+        }
+        // A part of what is packed cannot be unpacked: https://www.rfc-editor.org/rfc/rfc9110#section-14.2
+        let asks_itself =
+            [ACCEPT_ENCODING, RANGE].iter().any(|name| self.fields.contains_key(name));
+        let unpacks = config.decompression.filter(|_| !asks_itself);
+        if unpacks.is_some() {
+            self.fields.insert(ACCEPT_ENCODING, KNOWN);
+        }
+        let deadlines = config.deadlines;
+        let told = deadlines.emit.is_some_and(|field| self.fields.contains_key(field.name()));
+        let attempt = config.attempt_timeout;
+        let departing = (!told).then_some(Departing { config: deadlines, deadline, attempt });
         let request = Outgoing {
             method: self.method,
             target,
@@ -330,8 +332,10 @@ impl<R: Runtime> Call<R> {
             trace: self.trace,
             payload: self.body.into(),
             between_bytes: self.between_bytes,
+            departing,
+            unpacks,
         };
-        request.line().check().map_err(refused)?;
+        request.check()?;
         Ok(request)
     }
 

@@ -45,7 +45,7 @@ impl<R: Runtime> Carrier<R> {
         hub: &Arc<Hub<R>>,
         lane: Arc<Lane<R>>,
         ticket: Ticket,
-        request: &Outgoing,
+        request: &mut Outgoing,
     ) -> Result<Self, Error> {
         Seat::board(hub, lane, ticket, request).map(Self::Seat)
     }

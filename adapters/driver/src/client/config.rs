@@ -5,12 +5,19 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use sinew_core::client::dispatcher::{Policy, PoolPolicy};
+use sinew_core::client::redirect::RedirectPolicy;
+use sinew_core::content_coding::Decompression;
 use sinew_core::http1::ClientConfig;
 use sinew_core::limit::ConcurrencyConfig;
-use sinew_core::resilience::{BreakerConfig, BudgetConfig, HedgeConfig, RetryPolicy};
+use sinew_core::resilience::{
+    BreakerConfig, BudgetConfig, DeadlineConfig, HedgeConfig, RetryPolicy,
+};
+use sinew_core::security::EgressPolicy;
 use sinew_tls::ClientTls;
 
 use super::base::shown;
+use super::tokens::Tokens;
+use crate::server::check_codings;
 
 /// The configuration of a [`RestClient`](super::RestClient). The builder writes it.
 #[derive(Clone)]
@@ -63,6 +70,20 @@ pub struct RestClientConfig {
     pub max_response_size: u64,
     /// Fields of every call; a call's own of the same name take their place.
     pub default_headers: HeaderMap,
+    /// The tokens that calls carry which bring none of their own. Default: none.
+    pub tokens: Option<Tokens>,
+    /// Whether tokens go over `http`, to whoever reads along. Default no.
+    pub allow_plaintext_tokens: bool,
+    /// Which redirects are followed. Default: none, they are answers.
+    pub redirects: Option<RedirectPolicy>,
+    /// Packed answers are asked for, where a call does not say what it takes, and unpacked. Default:
+    /// answers are as they come.
+    pub decompression: Option<Decompression>,
+    /// How the service learns how long a call waits. Default: in `sinew-timeout-ms`.
+    pub deadlines: DeadlineConfig,
+    /// Where connections may go, and who may answer. Default: wherever the URL leads, and whom the
+    /// handshake accepts.
+    pub security_policy: EgressPolicy,
     /// Whom to trust and what to show. Needed for `https`.
     pub mtls_config: Option<ClientTls>,
     /// Whom the server's certificate must name, where that is not the host of the URL.
@@ -99,6 +120,12 @@ impl RestClientConfig {
             health_path: "/health".to_owned(),
             max_response_size: 8 * 1024 * 1024,
             default_headers: HeaderMap::new(),
+            tokens: None,
+            allow_plaintext_tokens: false,
+            redirects: None,
+            decompression: None,
+            deadlines: DeadlineConfig::default(),
+            security_policy: EgressPolicy::default(),
             mtls_config: None,
             server_name: None,
             allow_plaintext: false,
@@ -120,7 +147,11 @@ impl RestClientConfig {
                 return Err(format!("{name} is zero: nothing could be in time"));
             }
         }
-        Ok(())
+        self.deadlines.check().map_err(|why| why.to_string())?;
+        match check_codings(self.decompression, None) {
+            Some(bad) => Err(bad.to_string()),
+            None => Ok(()),
+        }
     }
 
     /// What the dispatcher is told.
@@ -190,6 +221,12 @@ impl fmt::Debug for RestClientConfig {
             .field("health_path", &self.health_path)
             .field("max_response_size", &self.max_response_size)
             .field("default_headers", &self.default_headers.keys().collect::<Vec<_>>())
+            .field("tokens", &self.tokens)
+            .field("allow_plaintext_tokens", &self.allow_plaintext_tokens)
+            .field("redirects", &self.redirects)
+            .field("decompression", &self.decompression)
+            .field("deadlines", &self.deadlines)
+            .field("security_policy", &self.security_policy)
             .field("mtls_config", &self.mtls_config)
             .field("server_name", &self.server_name)
             .field("allow_plaintext", &self.allow_plaintext)

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use sinew_core::error::{Delivery, Phase};
 use sinew_core::http1::{Client, ClientConfig};
+use sinew_core::security::{Answerer, EgressPolicy, EgressRefusal, TlsVersion};
 use sinew_core::time::Instant;
-use sinew_tls::ClientTls;
+use sinew_tls::{ClientTls, PeerIdentity, Version};
 
 use super::base::Site;
 use super::conn::Conn;
@@ -33,6 +34,8 @@ pub(super) struct Plan {
     /// Whom to trust, and whom the certificate must name.
     pub(super) tls: Option<(ClientTls, String)>,
     pub(super) machine: Arc<ClientConfig>,
+    /// Where connections may go, and who may answer.
+    pub(super) egress: Arc<EgressPolicy>,
 }
 
 /// Opens a connection by this time: resolved, connected, secured. `reached` is told of each phase.
@@ -43,6 +46,9 @@ pub(super) async fn open<R: Runtime>(
     by: Instant,
     reached: impl Fn(Phase),
 ) -> Result<Box<Conn<R>>, Error> {
+    if let Site::Tcp { host, port } = site {
+        plan.egress.check_destination(host, *port).map_err(|why| forbidden(why, Phase::Connect))?;
+    }
     let io = connect(runtime, site, plan.limit, by, &reached).await?;
     let client = Client::new(Arc::clone(&plan.machine));
     let wire = match &plan.tls {
@@ -61,7 +67,25 @@ pub(super) async fn open<R: Runtime>(
         poll_fn(|cx| conn.poll_secured(cx)).await?;
         conn.deadline = None;
     }
+    admit(&plan.egress, &conn.wire).map_err(|why| forbidden(why, Phase::Tls))?;
     Ok(conn)
+}
+
+/// Whether who is there may answer. Nothing was sent yet but the handshake.
+fn admit(egress: &EgressPolicy, wire: &AnyWire<Client>) -> Result<(), EgressRefusal> {
+    let AnyWire::Secure(tls) = wire else { return egress.check_server(None) };
+    let identity = tls.peer_identity();
+    let dns: Vec<_> = identity.into_iter().flat_map(PeerIdentity::dns_names).collect();
+    let tls = match tls.protocol_version() {
+        Some(Version::Tls13) => TlsVersion::Tls13,
+        _ => TlsVersion::Tls12,
+    };
+    let spiffe = identity.and_then(PeerIdentity::spiffe_id);
+    egress.check_server(Some(Answerer { tls, spiffe, dns: &dns }))
+}
+
+fn forbidden(why: EgressRefusal, phase: Phase) -> Error {
+    Error::new(ErrorKind::Forbidden(why), phase, Delivery::NotSent)
 }
 
 /// Resolving and connecting have `limit` each, and end at `by`.
@@ -107,7 +131,7 @@ fn not_connected(error: io::Error) -> Error {
 }
 
 /// Gives a future a time.
-async fn within<R: Runtime, F: Future>(
+pub(super) async fn within<R: Runtime, F: Future>(
     runtime: &R,
     (phase, until): (Phase, Instant),
     future: F,

@@ -33,6 +33,16 @@ pub(super) struct Arrived<R: Runtime> {
     pub(super) attempts: u8,
 }
 
+impl<R: Runtime> Arrived<R> {
+    /// The rest of it is not wanted.
+    pub(super) fn discard(self) {
+        match self.body {
+            BodySize::Empty => self.held.complete(),
+            _ => self.held.leave(),
+        }
+    }
+}
+
 /// A call on its way. Dropped, it gives up.
 pub(super) struct Flight<R: Runtime> {
     hub: Arc<Hub<R>>,
@@ -61,12 +71,12 @@ impl<R: Runtime> Flight<R> {
     pub(super) async fn run(
         hub: &Arc<Hub<R>>,
         spec: CallSpec,
-        mut request: Outgoing,
+        request: &mut Outgoing,
     ) -> Result<Arrived<R>, Error> {
         let mut flight = None;
         poll_fn(|cx| {
             let flight = flight.get_or_insert_with(|| Self::start(hub, spec, cx.waker()));
-            flight.poll(cx, &mut request)
+            flight.poll(cx, request)
         })
         .await
     }
@@ -183,10 +193,7 @@ impl<R: Runtime> Flight<R> {
             }
             HeadVerdict::Discard => {
                 self.earlier = self.earlier.max(facts.delivery);
-                match body {
-                    BodySize::Empty => held.complete(),
-                    _ => held.leave(),
-                }
+                Arrived { head, body, held, attempts: ticket.attempt }.discard();
                 None
             }
         }

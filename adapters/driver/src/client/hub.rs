@@ -34,13 +34,13 @@ pub(super) struct Hub<R: Runtime> {
     pub(super) runtime: R,
     pub(super) plan: Plan,
     pub(super) bells: Arc<Bells>,
-    spawn: fn(&R, Task),
-    observer: Option<Observer>,
+    pub(super) spawn: fn(&R, Task),
+    pub(super) observer: Option<Observer>,
     state: Mutex<State<R>>,
 }
 
 /// Who is told what the dispatcher decides.
-pub(super) type Observer = Box<dyn Fn(&Event) + Send + Sync>;
+pub(super) type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
 
 struct State<R: Runtime> {
     dispatcher: Dispatcher,
@@ -442,7 +442,7 @@ impl<R: Runtime> Hub<R> {
         }
         drop(state);
         if let Some(observer) = &self.observer {
-            events.iter().for_each(observer);
+            events.iter().for_each(|event| observer(event));
         }
         let Afterwards { wake, close, unread, undelivered, call_keeper } = afterwards;
         drop((close, unread, undelivered));

@@ -8,15 +8,18 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use http_body::Body as _;
 use sinew_core::Wire as _;
 use sinew_core::client::dispatcher::Sharing;
+use sinew_core::content_coding::Decompression;
+use sinew_core::error::{Delivery, Phase};
 use sinew_core::http1::{BodySize, NO_FIELDS, Rejected, RequestLine};
 use sinew_core::machine::Layered as _;
 use sinew_core::observe::TraceContext;
-use sinew_core::resilience::{Replay, Safety};
+use sinew_core::resilience::{DeadlineConfig, Departure, Replay, Safety};
+use sinew_core::time::Instant;
 
 use super::conn::{Conn, refused};
 use crate::body::{Body, Factory};
 use crate::drive;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::runtime::Runtime;
 use crate::trace::AttemptSpan;
 
@@ -39,6 +42,19 @@ pub(super) struct Outgoing {
     pub(super) trace: Option<TraceContext>,
     pub(super) payload: Payload,
     pub(super) between_bytes: Option<Duration>,
+    /// How the next hop learns how long the call waits; `None`: it is told already.
+    pub(super) departing: Option<Departing>,
+    /// How the answer is unpacked.
+    pub(super) unpacks: Option<Decompression>,
+}
+
+/// What is left of a call, told to the next hop.
+#[derive(Clone, Copy)]
+pub(super) struct Departing {
+    pub(super) config: DeadlineConfig,
+    pub(super) deadline: Instant,
+    /// One attempt, at most.
+    pub(super) attempt: Option<Duration>,
 }
 
 /// The body of a request, as far as it can be sent again.
@@ -101,6 +117,7 @@ impl Outgoing {
     /// Sends the head of an attempt, and the body as far as it is here.
     pub(super) fn send<R: Runtime>(&mut self, conn: &mut Conn<R>) -> Result<(), Error> {
         let now = conn.runtime.now();
+        self.depart(now)?;
         let body = match &mut self.payload {
             Payload::Full(bytes) => Err(bytes.clone()),
             Payload::Repeatable(make) => Ok(make()),
@@ -146,8 +163,7 @@ impl Outgoing {
         }
     }
 
-    /// What an attempt says of itself: its place in the trace, and which attempt it is. In nothing else
-    /// do the attempts of a call differ.
+    /// What an attempt says of itself: its place in the trace, and which attempt it is.
     pub(super) fn begin(&mut self, attempt: u8) -> AttemptSpan {
         let (span, parent) = AttemptSpan::start(attempt, self.trace.as_ref());
         if let Some(Ok(parent)) = parent.map(|parent| HeaderValue::from_bytes(&parent)) {
@@ -157,5 +173,29 @@ impl Outgoing {
             self.fields.insert(ATTEMPT, HeaderValue::from(u16::from(attempt)));
         }
         span
+    }
+
+    /// What an attempt that starts now says of how long somebody waits.
+    pub(super) fn depart(&mut self, now: Instant) -> Result<(), Error> {
+        let Some(Departing { config, deadline, attempt }) = self.departing else { return Ok(()) };
+        let by = attempt.map_or(deadline, |time| deadline.min(now + time));
+        match config.depart(now, by) {
+            Departure::Silent => {}
+            Departure::Field(field, value) => {
+                if let Ok(value) = HeaderValue::from_str(value.as_str()) {
+                    self.fields.insert(HeaderName::from_static(field.name()), value);
+                }
+            }
+            Departure::Expired => {
+                let (phase, delivery) = (Phase::RequestHead, Delivery::NotSent);
+                return Err(Error::new(ErrorKind::Timeout, phase, delivery));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses what cannot stand in a request line.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        self.line().check().map_err(refused)
     }
 }

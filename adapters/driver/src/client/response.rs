@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use http_body::{Frame, SizeHint};
 use serde::de::DeserializeOwned;
+use sinew_core::content_coding::Decompression;
 use sinew_core::error::{Delivery, Phase};
 use sinew_core::event_stream::EventStreamLimits;
 use sinew_core::head::ResponseHead;
@@ -16,7 +17,8 @@ use sinew_tls::PeerIdentity;
 
 use super::events::Events;
 use crate::body::Body;
-use crate::error::{Error, ErrorKind};
+use crate::coding::Unpacking;
+use crate::error::{Error, ErrorKind, Origin};
 use crate::upgraded::{Line, Upgraded};
 
 /// An answer whose head is here. Its body comes as it is read.
@@ -29,6 +31,8 @@ pub struct ClientResponse {
     /// The body once it is streamed.
     body: Body,
     limit: u64,
+    /// How the body is unpacked, while nobody has touched it.
+    unpacking: Option<Unpacking>,
     upgraded: Option<Upgraded>,
     attempts: u8,
 }
@@ -47,8 +51,31 @@ impl ClientResponse {
     ) -> Self {
         let fresh = body.map(|body| -> Pin<Box<dyn Arriving>> { Box::pin(body) });
         let body = Body::empty();
-        let (fields, upgraded) = (OnceLock::new(), None);
-        Self { head, fields, identity, fresh, body, limit, upgraded, attempts: 1 }
+        Self {
+            head,
+            fields: OnceLock::new(),
+            identity,
+            fresh,
+            body,
+            limit,
+            unpacking: None,
+            upgraded: None,
+            attempts: 1,
+        }
+    }
+
+    /// The answer, to be unpacked as it is read. What has no body stays as it is.
+    pub(super) fn unpacked(mut self, policy: Decompression) -> Result<Self, Error> {
+        if self.fresh.is_none() {
+            return Ok(self);
+        }
+        let failed = |_| Error::new(ErrorKind::Coding, Phase::ResponseHead, Delivery::Processed);
+        self.unpacking = Unpacking::of(policy, self.head.fields()).map_err(failed)?;
+        if self.unpacking.is_some() {
+            self.head.remove_field("content-encoding");
+            self.head.remove_field("content-length");
+        }
+        Ok(self)
     }
 
     /// The answer with which the connection left HTTP.
@@ -65,6 +92,7 @@ impl ClientResponse {
             fresh: None,
             body: Body::empty(),
             limit: 0,
+            unpacking: None,
             upgraded,
             attempts: 1,
         }
@@ -160,9 +188,13 @@ impl ClientResponse {
     /// # Errors
     ///
     /// Whatever cuts the body short; a body that is too large.
-    pub async fn bytes(self) -> Result<Bytes, Error> {
-        let body = self.fresh.map_or(self.body, Body::own);
-        body.collect(self.limit).await
+    pub async fn bytes(mut self) -> Result<Bytes, Error> {
+        let limit = self.limit;
+        let body = match self.fresh.take() {
+            Some(fresh) => self.unpack(Body::own(fresh), limit),
+            None => self.body,
+        };
+        body.collect(limit).await
     }
 
     /// Collects no more than this, nor more than the client allows.
@@ -210,10 +242,18 @@ impl ClientResponse {
         Events::of(self, limits)
     }
 
+    /// The body out of its codings, so many bytes of it at most.
+    fn unpack(&mut self, body: Body, limit: u64) -> Body {
+        match self.unpacking.take() {
+            Some(unpacking) => unpacking.apply(body, limit, Origin::Call),
+            None => body,
+        }
+    }
+
     fn streamed(&mut self) -> &mut Body {
         if let Some(mut fresh) = self.fresh.take() {
             fresh.as_mut().lift_deadline();
-            self.body = Body::own(fresh);
+            self.body = self.unpack(Body::own(fresh), u64::MAX);
         }
         &mut self.body
     }

@@ -1,22 +1,26 @@
 //! A client of one service.
 
 use std::future::poll_fn;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Method, StatusCode};
+use sinew_core::client::Dispatcher;
 use sinew_core::client::dispatcher::{CallExplanation, Explanation};
+use sinew_core::origin::Origin;
 use sinew_core::policy::Priority;
 
-use super::base::{Base, shown};
+use super::base::{Base, Site, shown};
 use super::builder::ClientBuilder;
 use super::call::Call;
 use super::config::RestClientConfig;
-use super::hub::Hub;
+use super::dial::Plan;
+use super::hub::{Hub, Observer};
 use crate::drive::Alarm;
 use crate::error::Error;
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, Task};
 
 /// A client of one service: `client.get("/path").send().await`.
 ///
@@ -30,7 +34,100 @@ pub struct RestClient<R: Runtime> {
 pub(super) struct Shared<R: Runtime> {
     pub(super) config: RestClientConfig,
     pub(super) base: Base,
+    /// Whom the base URL names.
+    pub(super) origin: Origin,
     pub(super) hub: Arc<Hub<R>>,
+    /// Clients of other origins, for calls that were sent there; the last one used comes last.
+    elsewhere: Mutex<Vec<RestClient<R>>>,
+}
+
+/// Other origins whose connections are kept.
+const ELSEWHERE: usize = 8;
+
+/// Why a token is not sent.
+pub(super) const NO_TOKENS: &str =
+    "a token is sent over TLS alone: give an https URL, or say .allow_plaintext_tokens()";
+
+impl<R: Runtime> Shared<R> {
+    /// Checks a configuration, and makes what the calls of a client share.
+    pub(super) fn new(
+        config: RestClientConfig,
+        runtime: R,
+        spawn: fn(&R, Task),
+        observer: Option<Observer>,
+    ) -> Result<Self, Error> {
+        config.check().map_err(Error::config)?;
+        let base = Base::parse(&config.base_url, config.mtls_config.is_some())?;
+        let unix = matches!(base.site, Site::Unix(_));
+        if base.secure && config.mtls_config.is_none() {
+            return Err(Error::config("https needs .tls(…)"));
+        }
+        if !base.secure && !unix && !config.allow_plaintext {
+            return Err(Error::config("http needs .allow_plaintext()"));
+        }
+        let origin = base.origin()?;
+        if let Some(tokens) = &config.tokens {
+            tokens.check(&origin)?;
+        }
+        let sites = match config.endpoints.is_empty() {
+            true => vec![base.site.clone()],
+            false => base.sites(&config.endpoints)?,
+        };
+        let seed = getrandom::u64()
+            .map_err(|why| Error::config(format!("the system gives no seed: {why}")))?;
+        let dispatcher = Dispatcher::new(config.policy(), seed)
+            .map_err(|why| Error::config(why.to_string()).with_source(why))?;
+        let tls = config.mtls_config.clone().filter(|_| base.secure).map(|tls| {
+            let name = config.server_name.as_ref().unwrap_or(&base.server_name);
+            (tls, name.clone())
+        });
+        let machine = Arc::new(config.machine());
+        let egress = Arc::new(config.security_policy.clone());
+        let plan = Plan { limit: config.connect_timeout, tls, machine, egress };
+        let hub = Hub::new(runtime, spawn, plan, observer, dispatcher, &sites);
+        let shared = Self { config, base, origin, hub, elsewhere: Mutex::default() };
+        let tokens = shared.config.tokens.is_some()
+            || shared.config.default_headers.contains_key(AUTHORIZATION);
+        if tokens && !shared.may_carry_tokens() {
+            return Err(Error::config(NO_TOKENS));
+        }
+        Ok(shared)
+    }
+
+    /// Whether nobody reads along.
+    pub(super) fn may_carry_tokens(&self) -> bool {
+        let unix = matches!(self.base.site, Site::Unix(_));
+        self.base.secure || unix || self.config.allow_plaintext_tokens
+    }
+
+    /// What calls to another origin share: the same configuration, but for what is the base URL's
+    /// alone.
+    pub(super) fn elsewhere(&self, origin: &Origin) -> Result<Arc<Self>, Error> {
+        let mut known = self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = known.iter().position(|client| client.shared.origin == *origin);
+        let client = match at {
+            Some(at) => known.remove(at),
+            None => {
+                let config = RestClientConfig {
+                    base_url: origin.to_string(),
+                    endpoints: Vec::new(),
+                    server_name: None,
+                    tokens: None,
+                    default_headers: HeaderMap::new(),
+                    ..self.config.clone()
+                };
+                let Hub { runtime, spawn, observer, .. } = &*self.hub;
+                let shared = Self::new(config, runtime.clone(), *spawn, observer.clone())?;
+                RestClient { shared: Arc::new(shared) }
+            }
+        };
+        let shared = Arc::clone(&client.shared);
+        known.push(client);
+        let oldest = (known.len() > ELSEWHERE).then(|| known.remove(0));
+        drop(known);
+        drop(oldest);
+        Ok(shared)
+    }
 }
 
 impl<R: Runtime> Clone for RestClient<R> {

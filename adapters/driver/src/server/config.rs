@@ -202,7 +202,7 @@ impl fmt::Display for BadSetting {
 impl std::error::Error for BadSetting {}
 
 /// Says what makes no sense about codings, of the server or of a route.
-pub(super) fn check_codings(
+pub(crate) fn check_codings(
     decompression: Option<Decompression>,
     compression: Option<Compression>,
 ) -> Option<BadSetting> {

@@ -34,7 +34,8 @@ pub(crate) fn calling_at(
     build: impl FnOnce(ClientBuilder<Sim>) -> ClientBuilder<Sim>,
 ) -> Calling {
     let sim = Sim::new();
-    let builder = RestClient::builder(base).allow_plaintext().retry(once());
+    let builder =
+        RestClient::builder(base).allow_plaintext().allow_plaintext_tokens().retry(once());
     let client = build(builder).build_on(sim.clone()).unwrap();
     Calling { sim, client }
 }

@@ -147,7 +147,7 @@ pub(crate) fn client_for(security: Security, url: &str) -> rt::RestClient {
 
 /// A client in plaintext.
 pub(crate) fn client_to(url: &str) -> rt::RestClient {
-    once(rt::RestClient::builder(url)).allow_plaintext().build().unwrap()
+    once(rt::RestClient::builder(url)).allow_plaintext().allow_plaintext_tokens().build().unwrap()
 }
 
 /// A client under TLS.

@@ -306,6 +306,9 @@ impl World {
             priority: if self.chance(4) { Priority::High } else { Priority::Normal },
             hedge: !self.chance(4),
             retry: None,
+            attempt_timeout: self
+                .chance(4)
+                .then(|| Duration::from_millis(1 + self.random.below(100))),
         };
         // It may complete before it is known.
         self.calls.insert(token, (CallId::NONE, spec.sharing));

@@ -93,6 +93,8 @@ pub enum AdmissionEvent<T> {
 /// Where there is no room left, the least important that has more of the queue than it is sure of goes.
 ///
 /// ```
+/// use core::time::Duration;
+///
 /// use sinew_core::Machine;
 /// use sinew_core::limit::{Admission, AdmissionConfig, AdmissionEvent, ConcurrencyConfig, Entry, Load};
 /// use sinew_core::policy::Priority;
@@ -104,7 +106,7 @@ pub enum AdmissionEvent<T> {
 /// let now = Instant::ZERO;
 /// let Entry::Admitted(_, permit) = admission.arrive(now, Priority::Bulk, "a report") else { panic!() };
 /// let Entry::Waiting { .. } = admission.arrive(now, Priority::High, "a person") else { panic!() };
-/// admission.finish(permit, Load::Borne);
+/// admission.finish(now, permit, Load::Borne(Duration::ZERO));
 /// let Ok(Some(AdmissionEvent::Admitted(who, _))) = admission.poll_event(now) else { panic!() };
 /// assert_eq!(who, "a person");
 /// # Ok::<(), sinew_core::limit::BadAdmission>(())
@@ -190,9 +192,9 @@ impl<T> Admission<T> {
     }
 
     /// A request was answered, and says how it was borne.
-    pub fn finish(&mut self, permit: Permit, load: Load) {
+    pub fn finish(&mut self, now: Instant, permit: Permit, load: Load) {
         self.depart(permit.priority);
-        self.places.settle(permit.place, load);
+        self.places.settle(now, permit.place, load);
     }
 
     /// A request is over, and says nothing.

@@ -136,7 +136,7 @@ impl World {
             Input::Poll => self.poll(),
             Input::Finish(index) => {
                 let permit = self.served.remove(index);
-                self.admission.finish(permit, Load::Borne);
+                self.admission.finish(self.now, permit, Load::Borne(Duration::ZERO));
             }
             Input::Abandon(index) => {
                 let (request, ticket) = self.waiting.remove(index);

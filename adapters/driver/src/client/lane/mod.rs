@@ -89,7 +89,8 @@ impl<R: Runtime> Lane<R> {
     }
 
     /// Sends the head of a call, behind those that are on their way. Its number.
-    fn board(&self, ticket: Ticket, request: &Outgoing) -> Result<u64, Error> {
+    fn board(&self, ticket: Ticket, request: &mut Outgoing) -> Result<u64, Error> {
+        request.depart(self.runtime.now())?;
         let mut state = self.lock();
         let State { conn, turn, mail, .. } = &mut *state;
         let conn = conn.as_mut().ok_or_else(no_room)?;

@@ -1,0 +1,161 @@
+//! A call over all its requests: with which token it goes, and where answers send it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, UPGRADE};
+use http::{HeaderMap, StatusCode};
+use sinew_core::client::dispatcher::CallSpec;
+use sinew_core::client::redirect::{Content, Credentials, Hop, RedirectVerdict, Redirects};
+use sinew_core::client::refresh::{Edition, Rejected};
+use sinew_core::error::{Delivery, Phase};
+use sinew_core::policy::Priority;
+use sinew_core::resilience::{Replay, RetryPolicy};
+use sinew_core::time::Instant;
+
+use super::flight::{Arrived, Flight};
+use super::outgoing::{ATTEMPT, Outgoing, Payload};
+use super::response::{ClientResponse, Incoming};
+use super::rest_client::Shared;
+use crate::error::{Error, ErrorKind};
+use crate::runtime::Runtime;
+
+/// What every request of a call has in common.
+#[derive(Clone, Copy)]
+pub(super) struct Terms {
+    pub(super) deadline: Instant,
+    pub(super) priority: Priority,
+    pub(super) hedge: bool,
+    pub(super) retry: Option<RetryPolicy>,
+    pub(super) attempt_timeout: Option<Duration>,
+}
+
+/// A call on its way, request by request.
+pub(super) struct Journey<R: Runtime> {
+    /// Whose connections the next request uses.
+    shared: Arc<Shared<R>>,
+    request: Outgoing,
+    terms: Terms,
+    redirects: Option<Redirects>,
+    /// Whether the client adds a token: not where the call has its own, nor once it was sent elsewhere.
+    adds_token: bool,
+    /// A token was refused once: another one is not tried a second time.
+    was_rejected: bool,
+}
+
+impl<R: Runtime> Journey<R> {
+    pub(super) fn new(shared: Arc<Shared<R>>, request: Outgoing, terms: Terms) -> Self {
+        let leaves_http = request.fields.contains_key(UPGRADE);
+        let redirects = shared.config.redirects.filter(|_| !leaves_http).map(|policy| {
+            let (method, target) = (request.method.clone(), request.target.clone());
+            Redirects::new(policy, method, shared.origin.clone(), target)
+        });
+        let adds_token = !request.fields.contains_key(AUTHORIZATION);
+        Self { shared, request, terms, redirects, adds_token, was_rejected: false }
+    }
+
+    /// Makes requests until there is an answer.
+    pub(super) async fn run(mut self) -> Result<ClientResponse, Error> {
+        loop {
+            let token = self.authorise().await?;
+            let arrived = Flight::run(&self.shared.hub, self.spec(), &mut self.request).await?;
+            if self.is_worth_another(token, &arrived) {
+                arrived.discard();
+                continue;
+            }
+            match self.redirect(&arrived) {
+                RedirectVerdict::Answer => return self.answer(arrived),
+                RedirectVerdict::Refuse(why) => {
+                    arrived.discard();
+                    let kind = ErrorKind::Redirect(why);
+                    return Err(Error::new(kind, Phase::ResponseHead, Delivery::Processed));
+                }
+                RedirectVerdict::Follow(hop) => {
+                    arrived.discard();
+                    self.follow(hop)?;
+                }
+            }
+        }
+    }
+
+    fn spec(&self) -> CallSpec {
+        let Self { request, terms, .. } = self;
+        CallSpec {
+            sharing: request.sharing(),
+            priority: terms.priority,
+            hedge: terms.hedge && request.can_be_doubled(),
+            retry: terms.retry,
+            attempt_timeout: terms.attempt_timeout,
+            ..CallSpec::new(0, terms.deadline, request.safety())
+        }
+    }
+
+    /// Puts the client's token into the request.
+    async fn authorise(&mut self) -> Result<Option<Edition>, Error> {
+        let Some(tokens) = self.shared.config.tokens.as_ref().filter(|_| self.adds_token) else {
+            return Ok(None);
+        };
+        let (value, edition) = tokens.get(&self.shared.hub, self.terms.deadline).await?;
+        self.request.fields.insert(AUTHORIZATION, value);
+        Ok(edition)
+    }
+
+    /// Whether the token was refused, and another one may not be. What was refused was not acted on:
+    /// any method may be sent again. <https://www.rfc-editor.org/rfc/rfc9110#section-15.5.2>
+    fn is_worth_another(&mut self, token: Option<Edition>, arrived: &Arrived<R>) -> bool {
+        let Self { shared, request, .. } = self;
+        let (Some(tokens), Some(edition)) = (&shared.config.tokens, token) else { return false };
+        arrived.head.status() == StatusCode::UNAUTHORIZED
+            && tokens.rejected(shared.hub.runtime.now(), edition) == Rejected::Again
+            && request.replay() == Replay::Possible
+            && !std::mem::replace(&mut self.was_rejected, true)
+    }
+
+    fn redirect(&mut self, arrived: &Arrived<R>) -> RedirectVerdict {
+        let Some(redirects) = &mut self.redirects else { return RedirectVerdict::Answer };
+        let head = &arrived.head;
+        redirects.judge(head.status(), head.fields().get_all("location"), self.request.replay())
+    }
+
+    /// Turns the request into the one that an answer asks for.
+    fn follow(&mut self, hop: Hop) -> Result<(), Error> {
+        let Hop { method, origin, target, content, credentials } = hop;
+        if origin != self.shared.origin {
+            self.shared = self.shared.elsewhere(&origin)?;
+            self.request.authority = origin.authority();
+        }
+        self.adds_token &= credentials == Credentials::Keep;
+        let mut kept = HeaderMap::new();
+        for (name, value) in &self.request.fields {
+            if credentials.keeps(name, value.is_sensitive())
+                && content.keeps(name)
+                && *name != ATTEMPT
+            {
+                kept.append(name, value.clone());
+            }
+        }
+        self.request.fields = kept;
+        if content == Content::Drop {
+            self.request.payload = Payload::Full(Bytes::new());
+        }
+        (self.request.method, self.request.target) = (method, target);
+        self.request.check()
+    }
+
+    fn answer(&self, arrived: Arrived<R>) -> Result<ClientResponse, Error> {
+        let Arrived { head, body, held, attempts } = arrived;
+        let identity = held.identity();
+        if held.is_upgraded() {
+            let switched = ClientResponse::switched(head, identity, held.upgrade());
+            return Ok(switched.after(attempts));
+        }
+        let limit = self.shared.config.max_response_size;
+        let response = ClientResponse::new(head, identity, Incoming::new(held, body), limit);
+        let response = response.after(attempts);
+        match self.request.unpacks {
+            Some(policy) => response.unpacked(policy),
+            None => Ok(response),
+        }
+    }
+}
