@@ -108,11 +108,9 @@ async fn caller(client: rt::RestClient, number: u64, calls: u64) -> Tally {
     for call in 0..calls {
         runtime.sleep_until(runtime.now() + dice.within(IDLE)).await;
         let repeatable = dice.roll(2) == 0;
-        let sent = match repeatable {
-            true => client.get("/").send().await,
-            false => client.post(&format!("/{number}/{call}")).send().await,
-        };
-        match sent {
+        let asked =
+            if repeatable { client.get("/") } else { client.post(&format!("/{number}/{call}")) };
+        match asked.send().await {
             Ok(response) => {
                 assert_eq!(response.status(), StatusCode::OK);
                 assert_eq!(response.text().await.unwrap(), "ok");
