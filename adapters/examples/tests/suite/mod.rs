@@ -13,6 +13,7 @@ mod access;
 mod admin;
 mod app;
 mod bodies;
+mod broken;
 mod calls;
 mod cancel;
 mod clock;
