@@ -77,8 +77,9 @@ pub enum Phase {
     Tunnel,
 }
 
-/// How far a request got: what a retry may conclude.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+/// How far a request got: what a retry may conclude. The greater, the less harmless it is to send it
+/// again.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Delivery {
     /// No byte reached the peer.
     NotSent,

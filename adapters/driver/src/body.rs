@@ -14,6 +14,9 @@ use sinew_core::error::{Delivery, Phase};
 
 use crate::error::{BoxError, Error, ErrorKind, Origin};
 
+/// Makes the same body once more.
+pub(crate) type Factory = Box<dyn FnMut() -> Body + Send>;
+
 type Boxed = Pin<Box<dyn http_body::Body<Data = Bytes, Error = Error> + Send>>;
 
 /// Collected bodies below this many bytes are copied out of the buffer that they were read into.
@@ -36,6 +39,7 @@ enum Kind {
     Full(Bytes),
     /// Behind a lock that is never contended, so that what holds a body can be shared.
     Boxed(Mutex<Boxed>),
+    Repeatable(Mutex<Factory>),
 }
 
 impl Body {
@@ -69,6 +73,25 @@ impl Body {
         Self::boxed(Pieces { stream: Box::pin(stream) })
     }
 
+    /// A body that `make` makes anew for every attempt of a call, so that a call that fails can be made
+    /// again: a file that is opened again, a stream that can be begun again.
+    pub fn repeatable(make: impl FnMut() -> Body + Send + 'static) -> Self {
+        Self { kind: Kind::Repeatable(Mutex::new(Box::new(make))), origin: Origin::Call }
+    }
+
+    /// What makes the body anew, where something does.
+    pub(crate) fn take_factory(&mut self) -> Option<Factory> {
+        match std::mem::take(&mut self.kind) {
+            Kind::Repeatable(make) => {
+                Some(make.into_inner().unwrap_or_else(PoisonError::into_inner))
+            }
+            other => {
+                self.kind = other;
+                None
+            }
+        }
+    }
+
     /// A body of this crate, whose errors are ours already.
     pub(crate) fn own(
         body: impl http_body::Body<Data = Bytes, Error = Error> + Send + 'static,
@@ -92,8 +115,8 @@ impl Body {
         match std::mem::take(&mut self.kind) {
             Kind::Empty => Some(Bytes::new()),
             Kind::Full(bytes) => Some(bytes),
-            boxed @ Kind::Boxed(_) => {
-                self.kind = boxed;
+            other @ (Kind::Boxed(_) | Kind::Repeatable(_)) => {
+                self.kind = other;
                 None
             }
         }
@@ -182,8 +205,12 @@ impl http_body::Body for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if let Some(mut make) = self.take_factory() {
+            self.kind = make().kind;
+            return self.poll_frame(cx);
+        }
         match std::mem::take(&mut self.kind) {
-            Kind::Empty => Poll::Ready(None),
+            Kind::Repeatable(_) | Kind::Empty => Poll::Ready(None),
             Kind::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
             Kind::Boxed(mut boxed) => {
                 let inner = boxed.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -200,7 +227,7 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Empty => true,
-            Kind::Full(_) => false,
+            Kind::Full(_) | Kind::Repeatable(_) => false,
             Kind::Boxed(boxed) => {
                 boxed.lock().unwrap_or_else(PoisonError::into_inner).is_end_stream()
             }
@@ -212,6 +239,7 @@ impl http_body::Body for Body {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Boxed(boxed) => boxed.lock().unwrap_or_else(PoisonError::into_inner).size_hint(),
+            Kind::Repeatable(_) => SizeHint::default(),
         }
     }
 }
@@ -222,6 +250,7 @@ impl fmt::Debug for Body {
             Kind::Empty => "Body(empty)",
             Kind::Full(_) => "Body(full)",
             Kind::Boxed(_) => "Body(stream)",
+            Kind::Repeatable(_) => "Body(repeatable)",
         })
     }
 }

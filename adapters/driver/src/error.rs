@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use http::StatusCode;
+use sinew_core::client::dispatcher::{Failure, Refusal};
 use sinew_core::error::{Delivery, Fault, Phase};
 
 /// The source of an error that is not ours.
@@ -16,6 +17,7 @@ pub struct Error {
     phase: Phase,
     delivery: Delivery,
     origin: Origin,
+    attempts: u8,
     source: Option<BoxError>,
 }
 
@@ -62,6 +64,8 @@ pub enum ErrorKind {
     /// An answer with an error status, where success was asked for; one with any status, where a
     /// switch of protocols was.
     Status(StatusCode),
+    /// The client let no attempt through, or no further one; the source says how the last one failed.
+    Refused(Refusal),
     /// The client, or the server, was stopped.
     Stopped,
 }
@@ -69,7 +73,7 @@ pub enum ErrorKind {
 impl Error {
     /// An error of this kind in this phase.
     pub fn new(kind: ErrorKind, phase: Phase, delivery: Delivery) -> Self {
-        Self { kind, phase, delivery, origin: Origin::default(), source: None }
+        Self { kind, phase, delivery, origin: Origin::default(), attempts: 0, source: None }
     }
 
     /// A configuration that makes no sense.
@@ -91,14 +95,16 @@ impl Error {
         self
     }
 
+    /// The same error, of a call that was tried so often.
+    pub(crate) fn with_attempts(mut self, attempts: u8) -> Self {
+        self.attempts = attempts;
+        self
+    }
+
     /// The same error, behind an attempt that got `earlier` and was given up.
     pub(crate) fn after(self, earlier: Delivery) -> Self {
-        match self.delivery {
-            Delivery::NotSent | Delivery::Refused if earlier == Delivery::MaybeProcessed => {
-                self.with_delivery(earlier)
-            }
-            _ => self,
-        }
+        let delivery = self.delivery.max(earlier);
+        self.with_delivery(delivery)
     }
 
     /// The same error, of this exchange.
@@ -121,6 +127,17 @@ impl Error {
         self.phase
     }
 
+    /// How often the call was tried: attempts that were sent, and connections that could not be opened
+    /// for it. 0 where it was refused before that.
+    pub fn attempts(&self) -> u8 {
+        self.attempts
+    }
+
+    /// What the dispatcher is told of it.
+    pub(crate) fn failure(&self) -> Failure {
+        Failure { delivery: self.delivery, phase: self.phase, fault: self.fault() }
+    }
+
     /// How far the request got: what a retry may conclude.
     pub fn delivery(&self) -> Delivery {
         self.delivery
@@ -129,7 +146,9 @@ impl Error {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
         match &self.kind {
-            ErrorKind::Config(_) | ErrorKind::Body | ErrorKind::Stopped => Fault::Local,
+            ErrorKind::Config(_) | ErrorKind::Body | ErrorKind::Refused(_) | ErrorKind::Stopped => {
+                Fault::Local
+            }
             ErrorKind::Protocol(error) => error.fault(),
             ErrorKind::Tls(failure) => failure.fault(),
             ErrorKind::Resolve
@@ -176,6 +195,18 @@ impl From<sinew_tls::Error> for Error {
     }
 }
 
+fn explain(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::NoEndpoint => "the service has no endpoint",
+        Refusal::Breaker { .. } => "the breaker lets no call through",
+        Refusal::Admission => "as many calls are on their way as the service bears",
+        Refusal::PoolFull => "too many calls wait for a connection",
+        Refusal::TooManyCalls => "too many calls",
+        Refusal::Draining => "the client is being closed",
+        _ => "not let through",
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let phase = self.phase.name();
@@ -194,6 +225,7 @@ impl fmt::Display for Error {
             ErrorKind::Coding => write!(f, "the body does not unpack"),
             ErrorKind::Inflated(ratio) => write!(f, "unpacks to more than {ratio} times its size"),
             ErrorKind::Status(status) => write!(f, "answered {status}"),
+            ErrorKind::Refused(refusal) => f.write_str(explain(*refusal)),
             ErrorKind::Stopped => write!(f, "stopped"),
         }
     }

@@ -16,7 +16,7 @@ pub use body::Body;
 pub use client::{Call, ClientBuilder, ClientResponse, RestClient, RestClientConfig};
 pub use error::{BoxError, Error, ErrorKind};
 pub use io::{Io, Listener, Peer};
-pub use runtime::{Runtime, Spawn, StdListener};
+pub use runtime::{Runtime, Spawn, StdListener, Task};
 pub use server::{
     Admin, Cancellation, Explain, Handler, HandlerTimeout, IntoResponse, Json, JwksEndpoint,
     KeysError, Local, Mode, Notice, Override, Problem, Request, Response, RestServer,

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 #[cfg(unix)]
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::pin::Pin;
 
 use sinew_core::time::{Epoch, Instant};
 
@@ -68,6 +69,9 @@ pub trait Runtime: Clone + Send + Sync + 'static {
         port: u16,
     ) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static;
 }
+
+/// A task of the driver's own.
+pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Starts a task. A trait over the future's type, so that a thread-per-core runtime takes futures
 /// that are not `Send` through the same code.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use sinew_core::error::{Delivery, Phase};
+use sinew_core::resilience::RetryPolicy;
 use sinew_driver::{Body, ErrorKind, RestClient};
 use support::calling::{Calling, OK, calling, calling_at, failed};
 use support::{Client, Sim, Site};
@@ -112,16 +113,17 @@ fn what_happened_to_a_kept_connection_is_noticed_before_it_is_used() {
 
 #[test]
 fn when_asking_again_fails_the_first_attempt_is_not_forgotten() {
-    let world = plain();
+    let world = calling(|builder| builder.retry(RetryPolicy::default()));
     let (server, response) = world.first(OK);
     world.bytes(response).unwrap();
     let again = world.get();
     assert!(server.received().starts_with("GET"));
     world.sim.site("192.0.2.1:80", Site::Refusing);
     server.shut();
-    world.sim.run();
+    world.sim.advance(Duration::from_secs(1));
     let error = failed(&again);
     assert!(matches!(error.kind(), ErrorKind::Connect(_)));
+    assert_eq!(error.attempts(), 3);
     assert_eq!(error.delivery(), Delivery::MaybeProcessed);
 }
 
@@ -167,23 +169,23 @@ fn a_kept_connection_that_takes_no_byte_is_replaced_once() {
 
 #[test]
 fn a_request_that_may_have_arrived_is_repeated_only_where_that_does_no_harm() {
-    for (method, dials) in [(Method::POST, 1), (Method::GET, 2)] {
-        let world = plain();
+    for (method, dials) in [(Method::POST, 1), (Method::GET, 3)] {
+        let world = calling(|builder| builder.retry(RetryPolicy::default()));
         let (server, response) = world.first(OK);
         world.bytes(response).unwrap();
         let outcome = world.start(world.client.request(method.clone(), "/"));
         assert!(server.received().starts_with(method.as_str()));
         server.shut();
-        world.sim.run();
-        assert_eq!(world.sim.dials().len(), dials, "{method}");
-        if dials == 2 {
-            // Once, and no more.
-            world.sim.accepted().shut();
-            world.sim.run();
+        world.sim.advance(Duration::from_secs(1));
+        for attempt in 2..=dials {
+            let again = world.sim.accepted();
+            assert!(again.received().contains(&format!("sinew-attempt: {attempt}\r\n")));
+            again.shut();
+            world.sim.advance(Duration::from_secs(1));
         }
         let error = failed(&outcome);
-        let told = (error.phase(), error.delivery());
-        assert_eq!(told, (Phase::ResponseHead, Delivery::MaybeProcessed), "{method}");
+        let told = (error.phase(), error.delivery(), usize::from(error.attempts()));
+        assert_eq!(told, (Phase::ResponseHead, Delivery::MaybeProcessed, dials), "{method}");
         assert_eq!((world.counts(), world.sim.dials().len()), ((0, 0), dials));
     }
 }

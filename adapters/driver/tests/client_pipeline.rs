@@ -10,15 +10,19 @@ use std::time::Duration;
 
 use futures_util::future::{AbortHandle, abortable};
 use sinew_core::error::{Delivery, Phase};
+use sinew_core::resilience::RetryPolicy;
 use sinew_driver::client::ClientBuilder;
-use sinew_driver::{Error, ErrorKind};
+use sinew_driver::{Error, ErrorKind, RestClientConfig};
 use support::calling::{Answer, Calling, calling, failed};
 use support::{Client, Outcome, Sim, Site};
 
 /// One connection at most, and eight calls on it.
 fn one_lane() -> Calling {
-    calling(|builder| builder.pipelining(8).max_connections(1))
+    calling(|builder| builder.pipelining(8).max_connections(1).retry(RetryPolicy::default()))
 }
+
+/// The time in which whoever is asked again is asked again.
+const BACKOFF: Duration = Duration::from_secs(1);
 
 fn get(world: &Calling, path: &str) -> Outcome<Answer> {
     world.start(world.client.get(path))
@@ -232,6 +236,7 @@ fn an_answer_that_nobody_wants_is_not_read_for_ever() {
     drop(first.take().unwrap().unwrap());
     answer(&world, &server, &["x".repeat(70_000)]);
     assert!(server.is_closed());
+    world.sim.advance(BACKOFF);
     let again = world.sim.accepted();
     assert_eq!(asked(&again), ["/1"], "who waited behind it is asked again");
     answer(&world, &again, &[ok("two")]);
@@ -253,12 +258,13 @@ fn what_a_closing_server_left_unanswered_is_asked_again() {
         end(&server);
         world.sim.run();
         assert!(server.is_closed());
-        let again = if last.is_empty() { 3 } else { 2 };
-        for _ in 0..again {
-            let server = world.sim.accepted();
-            let next = asked(&server);
-            assert_eq!(next.len(), 1, "nothing is pipelined before an answer");
-            answer(&world, &server, &[ok(&next[0])]);
+        world.sim.advance(BACKOFF);
+        let server = world.sim.accepted();
+        let mut next = asked(&server);
+        assert_eq!(next.len(), 1, "nothing is pipelined before an answer");
+        while !next.is_empty() {
+            answer(&world, &server, &next.iter().map(|path| ok(path)).collect::<Vec<_>>());
+            next = asked(&server);
         }
         for (call, path) in calls.iter().zip(["/0", "/1", "/2"]) {
             assert_eq!(text(&world, call).unwrap(), path);
@@ -350,8 +356,9 @@ fn what_one_call_reads_for_another_wakes_it() {
     let fourth = get(&world, "/3");
     assert_eq!(text(&world, &second).unwrap(), "1");
     assert!(server.is_closed());
+    world.sim.advance(BACKOFF);
+    let again = world.sim.accepted();
     for _ in 0..2 {
-        let again = world.sim.accepted();
         let next = asked(&again);
         assert_eq!(next.len(), 1);
         answer(&world, &again, &[ok(&next[0])]);
@@ -403,6 +410,7 @@ fn when_asking_again_fails_the_first_attempt_is_not_forgotten() {
     assert_eq!(asked(&server), ["/1"]);
     world.sim.site("192.0.2.1:80", Site::Refusing);
     answer(&world, &server, &["HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n".into()]);
+    world.sim.advance(BACKOFF);
     let error = failed(&second);
     assert!(matches!(error.kind(), ErrorKind::Connect(_)));
     assert_eq!(error.delivery(), Delivery::MaybeProcessed);
@@ -415,6 +423,7 @@ fn what_had_not_left_when_the_server_closed_is_said_not_to_be_sent() {
     let calls = [get(&world, "/1"), get(&world, "/2")];
     world.sim.site("192.0.2.1:80", Site::Refusing);
     answer(&world, &server, &["HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n".into()]);
+    world.sim.advance(BACKOFF);
     for call in &calls {
         assert_eq!(failed(call).delivery(), Delivery::NotSent);
     }
@@ -467,10 +476,16 @@ fn more_answers_than_questions_end_the_connection() {
 
 #[test]
 fn who_broke_the_protocol_is_told_to_whose_answer_it_was_and_the_rest_is_asked_again() {
-    let (world, server, first) = open(2);
-    let second = get(&world, "/1");
+    let world = calling(|builder| {
+        // The first call may be tried once only: else its answer would be asked for again, too.
+        builder.pipelining(8).max_connections(1)
+    });
+    let (world, server, first) = open_of(world, 2);
+    let call = world.client.get("/1").retry(RetryPolicy::default());
+    let second = world.start(call);
     answer(&world, &server, &["HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n".to_owned()]);
     assert!(matches!(failed(&first).kind(), ErrorKind::Protocol(_)));
+    world.sim.advance(BACKOFF);
     let again = world.sim.accepted();
     assert_eq!(asked(&again), ["/1"]);
     answer(&world, &again, &[ok("1")]);
@@ -478,19 +493,26 @@ fn who_broke_the_protocol_is_told_to_whose_answer_it_was_and_the_rest_is_asked_a
 }
 
 #[test]
-fn a_lane_in_constant_use_runs_empty_now_and_then() {
+fn a_connection_in_constant_use_grows_old() {
+    let mut config = RestClientConfig::new("http://192.0.2.1:80");
+    config.max_age = Duration::from_secs(10);
     let world = calling(|builder| {
-        builder.pipelining(8).max_connections(1).timeout(Duration::from_secs(60))
+        builder.config(config).allow_plaintext().pipelining(8).max_connections(1)
     });
     let (world, server, first) = open_of(world, 2);
     world.sim.advance(Duration::from_secs(11));
     let second = get(&world, "/1");
-    assert!(asked(&server).is_empty(), "nobody gets on any more");
     answer(&world, &server, &[ok("0")]);
-    assert_eq!(asked(&server), ["/1"], "the pool gave it to the next");
+    let third = get(&world, "/2");
+    assert_eq!(asked(&server), ["/1"], "nobody gets on any more");
     answer(&world, &server, &[ok("1")]);
-    assert_eq!(text(&world, &first).unwrap(), "0");
-    assert_eq!(text(&world, &second).unwrap(), "1");
+    assert!(server.is_closed());
+    let next = world.sim.accepted();
+    assert_eq!(asked(&next), ["/2"]);
+    answer(&world, &next, &[ok("2")]);
+    for (call, body) in [(first, "0"), (second, "1"), (third, "2")] {
+        assert_eq!(text(&world, &call).unwrap(), body);
+    }
 }
 
 /// A generator of numbers that repeats.

@@ -11,7 +11,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use sinew_core::error::{Delivery, Phase};
 use sinew_driver::{ErrorKind, Request, RestClient, RestServer, ServerHandle, Threads};
 use sinew_tls::{ClientAuth, ClientTls, Reason, ServerTls, Side};
-use support::calling::{Calling, failed, millis};
+use support::calling::{Calling, failed, millis, once};
 use support::{Sim, Site};
 
 /// One authority, a server named `server.test`, a client named `client.test`.
@@ -72,7 +72,7 @@ fn world(name: &str, server: ServerTls, client: ClientTls) -> (Calling, ServerHa
     let server = sim.block_on(builder.max_request_size(u64::MAX).bind()).unwrap();
     let handle = server.handle();
     sim.start(server.serve());
-    let builder = RestClient::builder(format!("https://{name}")).tls(client);
+    let builder = RestClient::builder(format!("https://{name}")).tls(client).retry(once());
     let client = builder.build_on(sim.clone()).unwrap();
     (Calling { sim, client }, handle)
 }
@@ -144,6 +144,7 @@ fn a_server_that_stops_does_not_leave_a_dead_connection_behind() {
 fn a_silent_server_does_not_hold_up_a_handshake() {
     let sim = Sim::new();
     let builder = RestClient::builder("https://192.0.2.1").tls(Certificates::new().client());
+    let builder = builder.retry(once());
     let client = builder.build_on(sim.clone()).unwrap();
     let world = Calling { sim, client };
     let outcome = world.get();
@@ -162,6 +163,7 @@ fn a_silent_server_does_not_hold_up_a_handshake() {
 fn a_server_that_speaks_plainly_is_told_from_a_broken_one() {
     let sim = Sim::new();
     let builder = RestClient::builder("https://192.0.2.1").tls(Certificates::new().client());
+    let builder = builder.retry(once());
     let client = builder.build_on(sim.clone()).unwrap();
     let world = Calling { sim, client };
     let outcome = world.get();

@@ -7,6 +7,7 @@ mod support;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
+use sinew_core::resilience::RetryPolicy;
 use sinew_driver::{Body, Problem, Request, RestClient, RestClientConfig};
 use support::running::{Running, get, seconds, serve};
 use support::{Sim, Site};
@@ -32,6 +33,7 @@ fn gateway() -> Running {
             .config(config)
             .allow_plaintext()
             .timeout(seconds(5))
+            .retry(RetryPolicy { attempts: 1, ..RetryPolicy::default() })
             .build_on(sim)
             .unwrap();
         let [a, b, c] = [0; 3].map(|_| client.clone());

@@ -2,7 +2,5 @@
 //! to, and whether it is tried again.
 
 pub mod dispatcher;
-mod pool;
 
 pub use dispatcher::Dispatcher;
-pub use pool::{Action, ConnId, Destination, Pool, PoolConfig, Verdict, WaiterId, Want};

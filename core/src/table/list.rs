@@ -21,6 +21,7 @@ pub(crate) struct Link {
 impl Link {
     pub(crate) const OUT: Self = Self { listed: false, ahead: NONE, behind: NONE };
 
+    #[cfg(test)]
     pub(crate) const fn is_listed(self) -> bool {
         self.listed
     }

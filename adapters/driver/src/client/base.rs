@@ -9,16 +9,36 @@ use crate::error::Error;
 
 /// Where connections go.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Place {
+pub(super) enum Site {
     Tcp { host: String, port: u16 },
     Unix(PathBuf),
+}
+
+impl Site {
+    /// One of several addresses of a service: `host[:port]`, with `port` where it has none, or
+    /// `unix:/path/of/socket`.
+    pub(super) fn parse(address: &str, port: u16) -> Result<Self, Error> {
+        let refused = || Error::config(format!("{}: no address of an endpoint", shown(address)));
+        if let Some(path) = address.strip_prefix("unix:") {
+            return match path.starts_with('/') {
+                true => Ok(Self::Unix(PathBuf::from(path))),
+                false => Err(refused()),
+            };
+        }
+        let named = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
+        if !address.chars().all(named) {
+            return Err(refused());
+        }
+        let (host, port) = split_port(address, port).ok_or_else(refused)?;
+        Ok(Self::Tcp { host: host.to_owned(), port })
+    }
 }
 
 /// A base URL, taken apart.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Base {
     pub(super) secure: bool,
-    pub(super) place: Place,
+    pub(super) site: Site,
     /// The value of `Host`.
     pub(super) authority: String,
     /// The host alone, without brackets: whom the server's certificate must name.
@@ -38,7 +58,7 @@ impl Base {
             }
             return Ok(Self {
                 secure,
-                place: Place::Unix(PathBuf::from(path)),
+                site: Site::Unix(PathBuf::from(path)),
                 authority: "localhost".to_owned(),
                 server_name: "localhost".to_owned(),
                 prefix: String::new(),
@@ -68,11 +88,29 @@ impl Base {
             .map_err(|why| Error::config(format!("{shown}: not a URL")).with_source(why))?;
         Ok(Self {
             secure,
-            place: Place::Tcp { host: host.to_owned(), port },
+            site: Site::Tcp { host: host.to_owned(), port },
             authority: authority.to_owned(),
             server_name: host.to_owned(),
             prefix: prefix.trim_end_matches('/').to_owned(),
         })
+    }
+
+    /// Several addresses of the service.
+    pub(super) fn sites<A: AsRef<str>>(
+        &self,
+        addresses: impl IntoIterator<Item = A>,
+    ) -> Result<Vec<Site>, Error> {
+        let port = match self.site {
+            Site::Tcp { port, .. } => port,
+            Site::Unix(_) if self.secure => 443,
+            Site::Unix(_) => 80,
+        };
+        let parsed = addresses.into_iter().map(|address| Site::parse(address.as_ref(), port));
+        let sites: Vec<_> = parsed.collect::<Result<_, _>>()?;
+        if sites.is_empty() {
+            return Err(Error::config("no endpoint: no call could be made"));
+        }
+        Ok(sites)
     }
 
     /// The target of a request: <https://www.rfc-editor.org/rfc/rfc9112#section-3.2.1>
@@ -133,7 +171,7 @@ mod tests {
 
     fn tcp(url: &str) -> (bool, String, u16, String) {
         let base = Base::parse(url, false).unwrap();
-        let Place::Tcp { host, port } = base.place else { panic!("{url} is no TCP address") };
+        let Site::Tcp { host, port } = base.site else { panic!("{url} is no TCP address") };
         (base.secure, host, port, base.prefix)
     }
 
@@ -143,7 +181,7 @@ mod tests {
         assert_eq!(tcp("http://a.test:81/v1/"), (false, "a.test".into(), 81, "/v1".into()));
         assert_eq!(tcp("http://[::1]:8080"), (false, "::1".into(), 8080, String::new()));
         let unix = Base::parse("unix:/run/a.sock", false).unwrap();
-        assert_eq!(unix.place, Place::Unix("/run/a.sock".into()));
+        assert_eq!(unix.site, Site::Unix("/run/a.sock".into()));
     }
 
     #[test]

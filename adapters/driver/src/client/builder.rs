@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
+use sinew_core::client::Dispatcher;
+use sinew_core::resilience::{BreakerConfig, BudgetConfig, HedgeConfig, RetryPolicy};
 use sinew_tls::ClientTls;
 
-use super::base::Base;
-use super::call::{RestClient, Shared};
+use super::base::{Base, Site};
 use super::config::RestClientConfig;
-use super::lane::Lanes;
-use super::lease::Connections;
+use super::dial::Plan;
+use super::hub::Hub;
+use super::rest_client::{RestClient, Shared};
 use crate::error::Error;
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, Spawn, Task};
 
 /// Builds a [`RestClient`].
 #[derive(Debug)]
@@ -60,6 +62,48 @@ impl<R: Runtime> ClientBuilder<R> {
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.config.connect_timeout = timeout;
+        self
+    }
+
+    /// The time of one attempt: see [`RestClientConfig::attempt_timeout`].
+    #[must_use]
+    pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.config.attempt_timeout = Some(timeout);
+        self
+    }
+
+    /// The addresses of the service: see [`RestClientConfig::endpoints`].
+    #[must_use]
+    pub fn endpoints<A: Into<String>>(mut self, addresses: impl IntoIterator<Item = A>) -> Self {
+        self.config.endpoints = addresses.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Whether a call is tried again.
+    #[must_use]
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.config.retry_policy = policy;
+        self
+    }
+
+    /// How many calls are tried again in all.
+    #[must_use]
+    pub fn budget(mut self, budget: BudgetConfig) -> Self {
+        self.config.budget = budget;
+        self
+    }
+
+    /// Which endpoints are left alone for a while.
+    #[must_use]
+    pub fn breaker(mut self, breaker: BreakerConfig) -> Self {
+        self.config.circuit_breaker = breaker;
+        self
+    }
+
+    /// Whether a call that waits for its answer is sent a second time.
+    #[must_use]
+    pub fn hedge(mut self, hedge: HedgeConfig) -> Self {
+        self.config.hedge = hedge;
         self
     }
 
@@ -111,10 +155,11 @@ impl<R: Runtime> ClientBuilder<R> {
     ///
     /// # Errors
     ///
-    /// A URL that is none, `https` without TLS, `http` that was not allowed, caps of zero.
+    /// A URL that is none, `https` without TLS, `http` that was not allowed, limits and policies that
+    /// make no sense.
     pub fn build(self) -> Result<RestClient<R>, Error>
     where
-        R: Default,
+        R: Default + Spawn<Task>,
     {
         self.build_on(R::default())
     }
@@ -124,24 +169,40 @@ impl<R: Runtime> ClientBuilder<R> {
     /// # Errors
     ///
     /// As with [`build`](Self::build).
-    pub fn build_on(self, runtime: R) -> Result<RestClient<R>, Error> {
+    pub fn build_on(self, runtime: R) -> Result<RestClient<R>, Error>
+    where
+        R: Spawn<Task>,
+    {
         if let Some(error) = self.refused {
             return Err(error);
         }
         let config = self.config;
         config.check().map_err(Error::config)?;
         let base = Base::parse(&config.base_url, config.mtls_config.is_some())?;
-        let unix = matches!(base.place, super::base::Place::Unix(_));
+        let unix = matches!(base.site, Site::Unix(_));
         if base.secure && config.mtls_config.is_none() {
             return Err(Error::config("https needs .tls(…)"));
         }
         if !base.secure && !unix && !config.allow_plaintext {
             return Err(Error::config("http needs .allow_plaintext()"));
         }
+        let sites = match config.endpoints.is_empty() {
+            true => vec![base.site.clone()],
+            false => base.sites(&config.endpoints)?,
+        };
+        let seed = getrandom::u64()
+            .map_err(|why| Error::config(format!("the system gives no seed: {why}")))?;
+        let dispatcher = Dispatcher::new(config.policy(), seed)
+            .map_err(|why| Error::config(why.to_string()).with_source(why))?;
+        let tls = config.mtls_config.clone().filter(|_| base.secure).map(|tls| {
+            let name = config.server_name.as_ref().unwrap_or(&base.server_name);
+            (tls, name.clone())
+        });
         let machine = Arc::new(config.machine());
-        let connections = Arc::new(Connections::new(config.pool(), runtime)?);
-        let lanes = (config.pipelining > 1).then(|| Arc::new(Lanes::new()));
-        Ok(RestClient { shared: Arc::new(Shared { config, base, machine, connections, lanes }) })
+        let plan = Plan { limit: config.connect_timeout, tls, machine };
+        let spawn = |runtime: &R, task| runtime.spawn(task);
+        let hub = Hub::new(runtime, spawn, plan, dispatcher, &sites);
+        Ok(RestClient { shared: Arc::new(Shared { config, base, hub }) })
     }
 }
 

@@ -1,160 +1,48 @@
 //! A call: what is asked, and the way to its answer.
 
-use std::future::{Future as _, poll_fn};
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, EXPECT, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use http_body::Body as _;
 use serde::Serialize;
-use sinew_core::Wire as _;
-use sinew_core::client::Want;
-use sinew_core::error::{Delivery, Kind, Phase};
-use sinew_core::head::ResponseHead;
-use sinew_core::http1::{
-    BodySize, Client, ClientConfig, ClientEvent, NO_FIELDS, Rejected, RequestLine,
-};
-use sinew_core::machine::Layered as _;
+use sinew_core::client::dispatcher::CallSpec;
 use sinew_core::observe::{TraceContext, request_id};
+use sinew_core::policy::Priority;
 use sinew_core::propagation::CallContext;
-use sinew_core::time::Instant;
+use sinew_core::resilience::RetryPolicy;
 
-use super::base::{Base, shown};
-use super::builder::{ClientBuilder, field};
-use super::config::RestClientConfig;
-use super::conn::{Conn, refused};
-use super::dial::dial;
-use super::lane::{Lanes, Wish};
-use super::lease::{Connections, Held, Lease};
+use super::base::shown;
+use super::builder::field;
+use super::conn::refused;
+use super::flight::{Arrived, Flight};
+use super::outgoing::{IDEMPOTENCY_KEY, Outgoing};
 use super::response::{ClientResponse, Incoming};
+use super::rest_client::Shared;
 use crate::body::Body;
-use crate::drive;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::runtime::Runtime;
 use crate::trace::CallSpan;
-use crate::wire::AnyWire;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static(request_id::FIELD);
 
-/// A client of one service: `client.get("/path").send().await`.
-///
-/// Cheap to clone; all clones share their connections, which are closed with the last of them. A
-/// connection that was idle for too long is closed when the client is used next.
-pub struct RestClient<R: Runtime> {
-    pub(super) shared: Arc<Shared<R>>,
-}
-
-pub(super) struct Shared<R: Runtime> {
-    pub(super) config: RestClientConfig,
-    pub(super) base: Base,
-    pub(super) machine: Arc<ClientConfig>,
-    pub(super) connections: Arc<Connections<R>>,
-    /// `None` where calls do not share connections.
-    pub(super) lanes: Option<Arc<Lanes<R>>>,
-}
-
-impl<R: Runtime> Clone for RestClient<R> {
-    fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
-    }
-}
-
-impl<R: Runtime> std::fmt::Debug for RestClient<R> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RestClient")
-            .field("base_url", &shown(&self.shared.config.base_url))
-            .field("connections", &self.shared.connections)
-            .finish()
-    }
-}
-
-impl<R: Runtime> RestClient<R> {
-    /// Starts building a client for this base URL: `https://host[:port][/prefix]`, `http://…`, or
-    /// `unix:/path/of/socket`.
-    pub fn builder(base_url: impl Into<String>) -> ClientBuilder<R> {
-        ClientBuilder::new(RestClientConfig::new(base_url))
-    }
-
-    /// A GET of `path`, which may have a query.
-    pub fn get(&self, path: &str) -> Call<R> {
-        self.request(Method::GET, path)
-    }
-
-    /// A HEAD.
-    pub fn head(&self, path: &str) -> Call<R> {
-        self.request(Method::HEAD, path)
-    }
-
-    /// A POST.
-    pub fn post(&self, path: &str) -> Call<R> {
-        self.request(Method::POST, path)
-    }
-
-    /// A PUT.
-    pub fn put(&self, path: &str) -> Call<R> {
-        self.request(Method::PUT, path)
-    }
-
-    /// A PATCH.
-    pub fn patch(&self, path: &str) -> Call<R> {
-        self.request(Method::PATCH, path)
-    }
-
-    /// A DELETE.
-    pub fn delete(&self, path: &str) -> Call<R> {
-        self.request(Method::DELETE, path)
-    }
-
-    /// Any other method.
-    pub fn request(&self, method: Method, path: &str) -> Call<R> {
-        let config = &self.shared.config;
-        Call {
-            shared: Arc::clone(&self.shared),
-            method,
-            path: path.to_owned(),
-            query: String::new(),
-            fields: HeaderMap::new(),
-            body: Body::empty(),
-            timeout: config.timeout,
-            context: CallContext::default(),
-            between_bytes: config.between_bytes,
-            refused: None,
-        }
-    }
-
-    pub(crate) fn runtime(&self) -> &R {
-        &self.shared.connections.runtime
-    }
-
-    /// Connections that are open: in use, and kept.
-    pub fn connections(&self) -> usize {
-        self.shared.connections.counts().0
-    }
-
-    /// Connections that are kept for the next call.
-    pub fn idle_connections(&self) -> usize {
-        self.shared.connections.counts().1
-    }
-}
-
 /// A call that is being put together. Nothing happens before [`send`](Self::send).
 #[must_use = "a call is not made before it is sent"]
 pub struct Call<R: Runtime> {
-    pub(super) shared: Arc<Shared<R>>,
-    pub(super) method: Method,
+    shared: Arc<Shared<R>>,
+    method: Method,
     path: String,
     query: String,
-    pub(super) fields: HeaderMap,
+    fields: HeaderMap,
     body: Body,
     timeout: Duration,
     context: CallContext,
-    pub(super) between_bytes: Option<Duration>,
+    between_bytes: Option<Duration>,
+    priority: Option<Priority>,
+    hedge: bool,
+    retry: Option<RetryPolicy>,
     /// What cannot be sent; told by `send`.
     refused: Option<Error>,
 }
@@ -174,6 +62,25 @@ impl<R: Runtime> std::fmt::Debug for Call<R> {
 }
 
 impl<R: Runtime> Call<R> {
+    pub(super) fn new(shared: &Arc<Shared<R>>, method: Method, path: &str) -> Self {
+        let config = &shared.config;
+        Self {
+            shared: Arc::clone(shared),
+            method,
+            path: path.to_owned(),
+            query: String::new(),
+            fields: HeaderMap::new(),
+            body: Body::empty(),
+            timeout: config.timeout,
+            context: CallContext::default(),
+            between_bytes: config.between_bytes,
+            priority: None,
+            hedge: true,
+            retry: None,
+            refused: None,
+        }
+    }
+
     /// Adds a field. The machine writes `host`, `content-length` and `transfer-encoding` itself.
     pub fn header<N, V>(mut self, name: N, value: V) -> Self
     where
@@ -268,6 +175,57 @@ impl<R: Runtime> Call<R> {
         self
     }
 
+    /// Whether this call is tried again, instead of what the client says. The budget is the client's
+    /// always.
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.retry = Some(policy);
+        self
+    }
+
+    /// This call is made once.
+    pub fn no_retry(self) -> Self {
+        let policy = self.retry.unwrap_or(self.shared.config.retry_policy);
+        self.retry(RetryPolicy { attempts: 1, ..policy })
+    }
+
+    /// Whether this call may be sent a second time while its first attempt is on its way, where the
+    /// client does that. Default: yes.
+    pub fn hedge(mut self, allowed: bool) -> Self {
+        self.hedge = allowed;
+        self
+    }
+
+    /// How much this call matters where not all can be served; default: what its
+    /// [context](Self::context) says.
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = Some(priority);
+        self
+    }
+
+    /// `idempotency-key`: the server does what is asked once, however often it is asked with this key.
+    /// So the call may be made again even where its method would not allow it. The server has to know
+    /// of the field. A field of this name that is given with [`header`](Self::header) is as good.
+    /// <https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-idempotency-key-header>
+    pub fn idempotency_key(self, key: &str) -> Self {
+        // A string of structured fields: https://www.rfc-editor.org/rfc/rfc8941#section-3.3.3
+        if key.is_empty()
+            || key.bytes().any(|byte| !(0x20..=0x7e).contains(&byte) || b"\"\\".contains(&byte))
+        {
+            return self.refusing(Error::config("an idempotency key that cannot be sent"));
+        }
+        self.header(IDEMPOTENCY_KEY, format!("\"{key}\""))
+    }
+
+    /// An [`idempotency_key`](Self::idempotency_key) that nobody else has: 128 random bits.
+    pub fn mint_idempotency_key(self) -> Self {
+        match (getrandom::u64(), getrandom::u64()) {
+            (Ok(high), Ok(low)) => self.idempotency_key(&format!("{high:016x}{low:016x}")),
+            (Err(why), _) | (_, Err(why)) => {
+                self.refusing(Error::config(format!("the system gives no random bits: {why}")))
+            }
+        }
+    }
+
     /// The time between two pieces of the answer; `None` suits event streams.
     pub fn between_bytes(mut self, limit: Option<Duration>) -> Self {
         self.between_bytes = limit;
@@ -310,178 +268,56 @@ impl<R: Runtime> Call<R> {
         }
     }
 
-    async fn answered(mut self) -> Result<ClientResponse, Error> {
+    async fn answered(self) -> Result<ClientResponse, Error> {
         let shared = Arc::clone(&self.shared);
-        let runtime = &shared.connections.runtime;
-        let deadline = runtime.now() + self.timeout;
+        let hub = &shared.hub;
+        let deadline = hub.runtime.now() + self.timeout;
         let deadline = self.context.deadline.map_or(deadline, |by| deadline.min(by));
+        let retry = self.retry;
+        let (priority, hedge) = (self.priority.unwrap_or(self.context.priority), self.hedge);
+        let request = self.outgoing()?;
+        let spec = CallSpec {
+            sharing: request.sharing(),
+            priority,
+            hedge: hedge && request.can_be_doubled(),
+            retry,
+            ..CallSpec::new(0, deadline, request.safety())
+        };
+        let Arrived { head, body, held } = Flight::run(hub, spec, request).await?;
+        let identity = held.identity();
+        if held.is_upgraded() {
+            return Ok(ClientResponse::switched(head, identity, held.upgrade()));
+        }
+        let limit = shared.config.max_response_size;
+        Ok(ClientResponse::new(head, identity, Incoming::new(held, body), limit))
+    }
+
+    /// The request, as every attempt sends it.
+    fn outgoing(mut self) -> Result<Outgoing, Error> {
+        let Shared { config, base, .. } = &*self.shared;
+        if let Some(policy) = &self.retry {
+            policy.check().map_err(|why| Error::config(why.to_string()).with_source(why))?;
+        }
         // https://www.rfc-editor.org/rfc/rfc9112#section-3.2.3
         let target = match self.method {
-            Method::CONNECT => self.path.clone(),
-            _ => shared.base.target(&self.path, &self.query)?,
+            Method::CONNECT => self.path,
+            _ => base.target(&self.path, &self.query)?,
         };
-        self.line(&target).check().map_err(refused)?;
-        for (name, value) in &shared.config.default_headers {
+        for (name, value) in &config.default_headers {
             if !self.fields.contains_key(name) {
                 self.fields.append(name, value.clone());
             }
         }
-        let full = self.body.take_full();
-        let mut earlier = Delivery::NotSent;
-        let answered = match &shared.lanes {
-            Some(lanes) if self.may_share(full.as_ref()) => {
-                self.share(lanes, deadline, &target, &mut earlier).await
-            }
-            _ => self.alone(deadline, &target, full.as_ref(), &mut earlier).await,
+        let request = Outgoing {
+            method: self.method,
+            target,
+            authority: base.authority.clone(),
+            fields: self.fields,
+            payload: self.body.into(),
+            between_bytes: self.between_bytes,
         };
-        answered.map_err(|error| error.after(earlier))
-    }
-
-    /// Makes the call on a connection that it has to itself. `earlier`: how far an attempt got that
-    /// was given up for another.
-    async fn alone(
-        &mut self,
-        deadline: Instant,
-        target: &str,
-        full: Option<&Bytes>,
-        earlier: &mut Delivery,
-    ) -> Result<ClientResponse, Error> {
-        let mut want = Want::Any;
-        loop {
-            let (lease, kept) = self.lease(deadline, want).await?;
-            let (mut conn, reused) = self.conn(kept, deadline).await?;
-            conn.deadline = Some(deadline);
-            let answer = match self.start(&mut conn, target, full) {
-                Ok(()) => answer(|cx| conn.poll_event(cx)).await,
-                Err(error) => Err(error),
-            };
-            match answer {
-                Ok((head, body)) => {
-                    let identity = conn.wire.identity();
-                    if conn.wire.top_ref().is_upgraded() {
-                        let upgraded = conn.upgrade(lease);
-                        return Ok(ClientResponse::switched(head, identity, upgraded));
-                    }
-                    let incoming = Incoming::new(Held { conn, lease }, body);
-                    let limit = self.shared.config.max_response_size;
-                    return Ok(ClientResponse::new(head, identity, incoming, limit));
-                }
-                Err(error) if reused && full.is_some() && self.is_stale(&error) => {
-                    *earlier = error.delivery();
-                    want = Want::Fresh;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// A kept connection, if it is still good, or a new one; whether it was kept.
-    pub(super) async fn conn(
-        &self,
-        kept: Option<Conn<R>>,
-        deadline: Instant,
-    ) -> Result<(Conn<R>, bool), Error> {
-        match revive(kept).await {
-            Some(conn) => Ok((conn, true)),
-            None => Ok((self.connect(deadline).await?, false)),
-        }
-    }
-
-    /// A connection of its own, or the right to open one.
-    pub(super) async fn lease(
-        &self,
-        deadline: Instant,
-        want: Want,
-    ) -> Result<(Lease<R>, Option<Conn<R>>), Error> {
-        let Shared { connections, lanes, .. } = &*self.shared;
-        let mut leased = pin!(connections.lease(deadline, want));
-        let mut waiting = None;
-        poll_fn(|cx| {
-            let polled = leased.as_mut().poll(cx);
-            if polled.is_pending() && waiting.is_none() {
-                waiting = lanes.as_ref().map(|lanes| lanes.join(Wish::Alone));
-            }
-            polled
-        })
-        .await
-    }
-
-    /// Whether a kept connection ended under this call, which says nothing about the service: then
-    /// the call is made once more, on a new one. Not if the server may have acted on it and acting
-    /// twice is not the same: <https://www.rfc-editor.org/rfc/rfc9110#section-9.2.2>
-    pub(super) fn is_stale(&self, error: &Error) -> bool {
-        let ended = match error.kind() {
-            ErrorKind::Io(_) => true,
-            ErrorKind::Protocol(error) => matches!(error.kind, Kind::Truncated | Kind::Closed),
-            ErrorKind::Tls(failure) => failure.established,
-            _ => false,
-        };
-        ended && (error.delivery() == Delivery::NotSent || self.method.is_idempotent())
-    }
-
-    /// The request line. CONNECT names in `Host` whom it asks for, not the proxy that it asks.
-    pub(super) fn line<'a>(&'a self, target: &'a str) -> RequestLine<'a> {
-        let authority = match self.method {
-            Method::CONNECT => target,
-            _ => &self.shared.base.authority,
-        };
-        let (target, authority) = (target.as_bytes(), authority.as_bytes());
-        RequestLine { method: &self.method, target, authority }
-    }
-
-    async fn connect(&self, by: Instant) -> Result<Conn<R>, Error> {
-        let Shared { config, base, machine, connections, .. } = &*self.shared;
-        let runtime = &connections.runtime;
-        let io = dial(runtime, &base.place, config.connect_timeout, by).await?;
-        let client = Client::new(Arc::clone(machine));
-        let wire = match &config.mtls_config {
-            Some(tls) if base.secure => {
-                let name = config.server_name.as_ref().unwrap_or(&base.server_name);
-                let tls = tls
-                    .connect(name, client, runtime.now())
-                    .map_err(|why| Error::config("TLS cannot be started").with_source(why))?;
-                AnyWire::Secure(Box::new(tls))
-            }
-            _ => AnyWire::Plain(Box::new(client)),
-        };
-        Ok(Conn::new(wire, io, runtime.clone()))
-    }
-
-    /// Sends the head, and the body as far as it is here.
-    fn start(
-        &mut self,
-        conn: &mut Conn<R>,
-        target: &str,
-        full: Option<&Bytes>,
-    ) -> Result<(), Error> {
-        let now = conn.runtime.now();
-        let size = match full {
-            Some(bytes) => BodySize::Exact(bytes.len() as u64),
-            None => self.body.size_hint().exact().map_or(BodySize::Unknown, BodySize::Exact),
-        };
-        let line = self.line(target);
-        let top = conn.wire.top();
-        drive::lend_write_block(top.outbox());
-        top.send_request(now, line, &self.fields, size).map_err(refused)?;
-        top.set_between_bytes(now, self.between_bytes);
-        match full {
-            Some(bytes) if bytes.is_empty() => {}
-            Some(bytes) if top.can_send() => {
-                match top.send_data(now, bytes.clone()) {
-                    Ok(()) => {}
-                    Err(Rejected::Error(error)) => return Err(refused(error)),
-                    Err(Rejected::Full(bytes)) => {
-                        conn.outgoing = Some(Body::full(bytes));
-                        return Ok(());
-                    }
-                }
-                top.send_end(now, NO_FIELDS).map_err(refused)?;
-            }
-            Some(bytes) => conn.outgoing = Some(Body::full(bytes.clone())),
-            None if size == BodySize::Exact(0) => {}
-            None => conn.outgoing = Some(std::mem::take(&mut self.body)),
-        }
-        Ok(())
+        request.line().check().map_err(refused)?;
+        Ok(request)
     }
 
     fn typed(mut self, media_type: &'static str, body: Vec<u8>) -> Self {
@@ -499,29 +335,5 @@ impl<R: Runtime> Call<R> {
 
     fn refuse(&mut self, error: Error) {
         self.refused.get_or_insert(error);
-    }
-}
-
-/// A kept connection, if it is still good.
-async fn revive<R: Runtime>(kept: Option<Conn<R>>) -> Option<Conn<R>> {
-    let mut conn = kept?;
-    let alive = poll_fn(|cx| Poll::Ready(conn.is_alive(cx))).await;
-    alive.then_some(conn)
-}
-
-/// Takes events until the head of the final answer is here.
-pub(super) async fn answer(
-    mut poll_event: impl FnMut(&mut Context<'_>) -> Poll<Result<ClientEvent, Error>>,
-) -> Result<(ResponseHead, BodySize), Error> {
-    loop {
-        match poll_fn(&mut poll_event).await? {
-            ClientEvent::Response { head, body } => return Ok((head, body)),
-            ClientEvent::Informational(_) | ClientEvent::Continue => {}
-            // No body comes before its head.
-            ClientEvent::Data(_) | ClientEvent::End(_) => {
-                let phase = Phase::ResponseHead;
-                return Err(Error::new(ErrorKind::Gone, phase, Delivery::MaybeProcessed));
-            }
-        }
     }
 }

@@ -4,8 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use http::HeaderMap;
-use sinew_core::client::PoolConfig;
+use sinew_core::client::dispatcher::{Policy, PoolPolicy};
 use sinew_core::http1::ClientConfig;
+use sinew_core::resilience::{BreakerConfig, BudgetConfig, HedgeConfig, RetryPolicy};
 use sinew_tls::ClientTls;
 
 use super::base::shown;
@@ -22,14 +23,33 @@ pub struct RestClientConfig {
     pub connect_timeout: Duration,
     /// Between two pieces of an answer; `None` suits event streams. Default 15 s.
     pub between_bytes: Option<Duration>,
+    /// One attempt, to the head of its answer. Default: as long as the call has.
+    pub attempt_timeout: Option<Duration>,
+    /// The addresses of the service, where they are not those of the URL: `host[:port]` or
+    /// `unix:/path`. Calls are spread over them. Default: the one of the URL.
+    pub endpoints: Vec<String>,
     /// Connections in all. Default 100.
     pub max_connections: usize,
-    /// Connections to one host. Default 100.
+    /// Connections to one endpoint. Default 100.
     pub max_connections_per_host: usize,
-    /// A connection unused for this long is not used again. Default 15 s.
+    /// Calls that may wait for a connection; the next one is refused. Default 1024.
+    pub max_pending: usize,
+    /// A connection unused for this long is closed. Default 15 s.
     pub idle_timeout: Duration,
     /// A connection opened this long ago, give or take 10 %, is not used again. Default 5 min.
     pub max_age: Duration,
+    /// Calls of one connection, after which it is not used again. Default: any number.
+    pub max_requests: Option<u32>,
+    /// Connections that are kept open, or opened ahead, at each endpoint. Default 0.
+    pub warm: usize,
+    /// Whether a call is tried again. Default: twice at most, where that does no harm.
+    pub retry_policy: RetryPolicy,
+    /// How many calls are tried again in all.
+    pub budget: BudgetConfig,
+    /// Which endpoints are left alone for a while.
+    pub circuit_breaker: BreakerConfig,
+    /// Whether a call that waits for its answer is sent a second time. Default: off.
+    pub hedge: HedgeConfig,
     /// Calls that may share a connection, each sent before the one ahead of it is answered; how many
     /// of them do depends on how fast answers come. Only idempotent ones without a body share; an
     /// answer that is not read holds up those behind it. Default 1: none.
@@ -49,16 +69,25 @@ pub struct RestClientConfig {
 impl RestClientConfig {
     /// The defaults, for this base URL.
     pub fn new(base_url: impl Into<String>) -> Self {
-        let pool = PoolConfig::default();
+        let Policy { pool, retry, budget, breaker, hedge, attempt_timeout, .. } = Policy::default();
         Self {
             base_url: base_url.into(),
             timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(1),
             between_bytes: ClientConfig::default().between_bytes,
-            max_connections: pool.max_connections,
-            max_connections_per_host: pool.max_per_destination,
+            attempt_timeout,
+            endpoints: Vec::new(),
+            max_connections: pool.max_connections as usize,
+            max_connections_per_host: pool.max_per_endpoint as usize,
+            max_pending: pool.max_pending as usize,
             idle_timeout: pool.idle,
             max_age: pool.max_age,
+            max_requests: pool.max_requests,
+            warm: pool.warm as usize,
+            retry_policy: retry,
+            budget,
+            circuit_breaker: breaker,
+            hedge,
             pipelining: ClientConfig::default().pipelining,
             max_response_size: 8 * 1024 * 1024,
             default_headers: HeaderMap::new(),
@@ -85,13 +114,34 @@ impl RestClientConfig {
         Ok(())
     }
 
-    pub(super) fn pool(&self) -> PoolConfig {
-        PoolConfig {
-            max_connections: self.max_connections,
-            max_per_destination: self.max_connections_per_host.min(self.max_connections),
+    /// What the dispatcher is told.
+    pub(super) fn policy(&self) -> Policy {
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let max_connections = count(self.max_connections);
+        let max_per_endpoint = count(self.max_connections_per_host).min(max_connections);
+        let max_pending = count(self.max_pending);
+        let pool = PoolPolicy {
+            max_connections,
+            max_per_endpoint,
+            max_pending,
             idle: self.idle_timeout,
             max_age: self.max_age,
-            ..PoolConfig::default()
+            max_requests: self.max_requests,
+            warm: count(self.warm).min(max_per_endpoint),
+            ..PoolPolicy::default()
+        };
+        Policy {
+            pool: PoolPolicy {
+                max_calls: pool.max_calls.max(max_pending),
+                // Each phase has its own time, and says that it is over.
+                connect: pool.connect.saturating_add(self.connect_timeout.saturating_mul(2)),
+                ..pool
+            },
+            retry: self.retry_policy,
+            budget: self.budget,
+            breaker: self.circuit_breaker,
+            hedge: self.hedge,
+            attempt_timeout: self.attempt_timeout,
         }
     }
 
@@ -112,10 +162,19 @@ impl fmt::Debug for RestClientConfig {
             .field("timeout", &self.timeout)
             .field("connect_timeout", &self.connect_timeout)
             .field("between_bytes", &self.between_bytes)
+            .field("attempt_timeout", &self.attempt_timeout)
+            .field("endpoints", &self.endpoints)
             .field("max_connections", &self.max_connections)
             .field("max_connections_per_host", &self.max_connections_per_host)
+            .field("max_pending", &self.max_pending)
             .field("idle_timeout", &self.idle_timeout)
             .field("max_age", &self.max_age)
+            .field("max_requests", &self.max_requests)
+            .field("warm", &self.warm)
+            .field("retry_policy", &self.retry_policy)
+            .field("budget", &self.budget)
+            .field("circuit_breaker", &self.circuit_breaker)
+            .field("hedge", &self.hedge)
             .field("pipelining", &self.pipelining)
             .field("max_response_size", &self.max_response_size)
             .field("default_headers", &self.default_headers.keys().collect::<Vec<_>>())

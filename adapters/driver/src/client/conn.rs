@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use http_body::Body as _;
 use sinew_core::Machine as _;
@@ -12,7 +12,6 @@ use sinew_core::http1::{Client, ClientEvent, NO_FIELDS, Rejected};
 use sinew_core::machine::{Layered as _, Seen, Status, Step, Wire as _};
 use sinew_core::time::Instant;
 
-use super::lease::Lease;
 use crate::body::Body;
 use crate::drive::{self, Alarm, Pipe};
 use crate::error::{Error, ErrorKind};
@@ -27,6 +26,8 @@ const LAPS: usize = 64;
 pub(super) struct Conn<R: Runtime> {
     pub(super) wire: AnyWire<Client>,
     pub(super) outgoing: Option<Body>,
+    /// Some of the outgoing body was taken.
+    pub(super) begun: bool,
     /// When the call ends, whatever it has reached.
     pub(super) deadline: Option<Instant>,
     pub(super) runtime: R,
@@ -35,6 +36,8 @@ pub(super) struct Conn<R: Runtime> {
     alarm: Alarm<R>,
     /// The server takes no more bytes. It may have answered all the same.
     deaf: Option<io::ErrorKind>,
+    /// Whom its socket wakes while nobody uses it.
+    pub(super) bell: Option<Waker>,
 }
 
 impl<R: Runtime> Conn<R> {
@@ -42,22 +45,34 @@ impl<R: Runtime> Conn<R> {
         Self {
             wire,
             outgoing: None,
+            begun: false,
             deadline: None,
             runtime,
             pipe: Pipe::new(io),
             seen: Seen::default(),
             alarm: Alarm::new(),
             deaf: None,
+            bell: None,
         }
     }
 
     /// The connection has left HTTP: it is its caller's now, together with its place under the caps.
     #[expect(clippy::result_large_err, reason = "the connection itself comes back")]
-    pub(super) fn upgrade(self, lease: Lease<R>) -> Option<Arc<Line>> {
+    pub(super) fn upgrade(self, place: impl Send + 'static) -> Option<Arc<Line>> {
         let Self { wire, pipe, runtime, .. } = self;
         let now = runtime.now();
         let wire = wire.try_map(|client| client.into_tunnel(now))?;
-        Some(Arc::new(Line::new(Carrier::new(wire, pipe, runtime, lease))))
+        Some(Arc::new(Line::new(Carrier::new(wire, pipe, runtime, place))))
+    }
+
+    /// Looks whether a connection that nobody uses is still good. From then on its bell rings when it
+    /// is worth another look.
+    pub(super) fn is_undisturbed(&mut self) -> bool {
+        let bell = self.bell.take();
+        let undisturbed =
+            self.is_alive(&mut Context::from_waker(bell.as_ref().unwrap_or(Waker::noop())));
+        self.bell = bell;
+        undisturbed
     }
 
     /// Looks once whether a kept connection is still good: nothing to read, no end.
@@ -78,7 +93,7 @@ impl<R: Runtime> Conn<R> {
     }
 
     /// Whether the connection can be kept.
-    pub(super) fn is_clean(&mut self) -> bool {
+    fn is_clean(&mut self) -> bool {
         self.outgoing.is_none() && self.deaf.is_none() && self.is_reusable()
     }
 
@@ -89,8 +104,17 @@ impl<R: Runtime> Conn<R> {
             && self.wire.outbox().is_empty()
     }
 
+    /// The connection between two exchanges, listened to by its bell, if it can carry another.
+    pub(super) fn rested(mut self: Box<Self>) -> Result<Box<Self>, Box<Self>> {
+        if !self.is_clean() {
+            return Err(self);
+        }
+        self.rest();
+        if self.is_undisturbed() { Ok(self) } else { Err(self) }
+    }
+
     /// Gives back what a sleeping connection need not hold.
-    pub(super) fn rest(&mut self) {
+    fn rest(&mut self) {
         self.deadline = None;
         self.seen = Seen::default();
         drive::return_write_block(self.wire.top().outbox());
@@ -99,6 +123,40 @@ impl<R: Runtime> Conn<R> {
 
     /// Drives the connection until the machine has something to tell.
     pub(super) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<ClientEvent, Error>> {
+        self.drive(cx, |wire, now| wire.poll_event(now))
+    }
+
+    /// Throws away what is left of an answer; whether all of it was here already.
+    pub(super) fn discard(&mut self) -> bool {
+        let now = self.runtime.now();
+        // The inbox is bounded, and so is what comes out of it.
+        while let Ok(Some(event)) = self.wire.poll_event(now) {
+            if matches!(event, ClientEvent::End(_)) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Drives the connection until its handshake is over.
+    pub(super) fn poll_secured(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.drive(cx, |wire, now| {
+            // Nothing was asked: no answer comes.
+            wire.poll_event(now)?;
+            let secured = match wire {
+                AnyWire::Secure(tls) => !tls.is_handshaking(),
+                AnyWire::Plain(_) => true,
+            };
+            Ok((secured && wire.outbox().is_empty()).then_some(()))
+        })
+    }
+
+    /// Reads, writes and sleeps as the machine says, until `pull` finds something.
+    fn drive<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut pull: impl FnMut(&mut AnyWire<Client>, Instant) -> Result<Option<T>, sinew_tls::Error>,
+    ) -> Poll<Result<T, Error>> {
         let mut now = self.runtime.now();
         self.seen.read_blocked = false;
         self.seen.write_blocked = self.deaf.is_some();
@@ -113,8 +171,8 @@ impl<R: Runtime> Conn<R> {
             match self.wire.step(self.seen) {
                 Step::Poll => {
                     self.produce(cx, now)?;
-                    match self.wire.poll_event(now) {
-                        Ok(Some(event)) => return Poll::Ready(Ok(event)),
+                    match pull(&mut self.wire, now) {
+                        Ok(Some(found)) => return Poll::Ready(Ok(found)),
                         Ok(None) => self.seen.drained = true,
                         Err(error) => {
                             // An alert of TLS may be queued: one try, nobody waits for it.
@@ -191,9 +249,11 @@ impl<R: Runtime> Conn<R> {
                 self.seen.producer_waits = !self.wire.has_room();
                 return Ok(());
             }
+            self.begun = true;
             let sent = match Pin::new(body).poll_frame(cx) {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Some(Err(error))) => {
+                    self.outgoing = None;
                     top.abort(now);
                     return Err(error.with_delivery(self.delivery()));
                 }
@@ -229,7 +289,7 @@ impl<R: Runtime> Conn<R> {
         self.wire.top_ref().delivery()
     }
 
-    fn timed_out(&self) -> Error {
+    pub(super) fn timed_out(&self) -> Error {
         Error::new(ErrorKind::Timeout, self.phase(), self.delivery())
     }
 

@@ -1,39 +1,87 @@
-//! From a name to a socket: every address is tried.
+//! From a name to a connection that can carry a request: every address is tried.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use sinew_core::error::{Delivery, Phase};
+use sinew_core::http1::{Client, ClientConfig};
 use sinew_core::time::Instant;
+use sinew_tls::ClientTls;
 
-use super::base::Place;
+use super::base::Site;
+use super::conn::Conn;
 use crate::drive::Alarm;
 use crate::error::{Error, ErrorKind};
 use crate::runtime::Runtime;
+use crate::wire::AnyWire;
 
 /// How long one address has before the next is tried beside it.
 /// <https://www.rfc-editor.org/rfc/rfc8305#section-5>
 const STAGGER: Duration = Duration::from_millis(250);
 
-/// Opens a connection. Resolving and connecting have `limit` each, and end at `by`.
-pub(super) async fn dial<R: Runtime>(
+/// What all connections of a client have in common.
+#[derive(Clone)]
+pub(super) struct Plan {
+    /// Resolving and connecting have so long each.
+    pub(super) limit: Duration,
+    /// Whom to trust, and whom the certificate must name.
+    pub(super) tls: Option<(ClientTls, String)>,
+    pub(super) machine: Arc<ClientConfig>,
+}
+
+/// Opens a connection by this time: resolved, connected, secured. `reached` is told of each phase.
+pub(super) async fn open<R: Runtime>(
     runtime: &R,
-    place: &Place,
+    plan: &Plan,
+    site: &Site,
+    by: Instant,
+    reached: impl Fn(Phase),
+) -> Result<Box<Conn<R>>, Error> {
+    let io = connect(runtime, site, plan.limit, by, &reached).await?;
+    let client = Client::new(Arc::clone(&plan.machine));
+    let wire = match &plan.tls {
+        Some((tls, name)) => {
+            let tls = tls
+                .connect(name, client, runtime.now())
+                .map_err(|why| Error::config("TLS cannot be started").with_source(why))?;
+            AnyWire::Secure(Box::new(tls))
+        }
+        None => AnyWire::Plain(Box::new(client)),
+    };
+    let mut conn = Box::new(Conn::new(wire, io, runtime.clone()));
+    if plan.tls.is_some() {
+        reached(Phase::Tls);
+        conn.deadline = Some(by);
+        poll_fn(|cx| conn.poll_secured(cx)).await?;
+        conn.deadline = None;
+    }
+    Ok(conn)
+}
+
+/// Resolving and connecting have `limit` each, and end at `by`.
+async fn connect<R: Runtime>(
+    runtime: &R,
+    site: &Site,
     limit: Duration,
     by: Instant,
+    reached: &impl Fn(Phase),
 ) -> Result<R::Io, Error> {
-    let until = |phase| (phase, (runtime.now() + limit).min(by));
-    match place {
-        Place::Unix(path) => {
+    let until = |phase| {
+        reached(phase);
+        (phase, (runtime.now() + limit).min(by))
+    };
+    match site {
+        Site::Unix(path) => {
             let connected = within(runtime, until(Phase::Connect), runtime.connect_unix(path));
             connected.await?.map_err(not_connected)
         }
-        Place::Tcp { host, port } => {
+        Site::Tcp { host, port } => {
             let addresses = match host.parse::<IpAddr>() {
                 Ok(address) => vec![SocketAddr::new(address, *port)],
                 Err(_) => {

@@ -1,24 +1,35 @@
 //! The client: calls over connections that are kept, each driven by its caller.
 //!
-//! A call owns its connection while it lasts: no task, no channel. The answer's body owns it
-//! afterwards, drives it when it is polled, and gives it back at its end. What is dropped half-way
-//! closes its connection.
+//! Which connection carries a call, which endpoint it goes to and whether it is made again is decided by
+//! one machine, [`Dispatcher`](sinew_core::client::Dispatcher), behind one lock: the hub. A call owns
+//! its connection while it lasts: no task, no channel. The answer's body owns it afterwards, drives it
+//! when it is polled, and gives it back at its end. What is dropped half-way closes its connection.
+//! One task a client, the keeper, opens connections and looks after those that nobody uses.
 //!
 //! Where [`pipelining`](RestClientConfig::pipelining) is on, calls that may be repeated share
 //! connections; still there is no task, and whoever is polled drives for all.
 
 mod base;
+mod bell;
 mod builder;
 mod call;
+mod carrier;
 mod config;
 mod conn;
 mod dial;
+mod flight;
+mod held;
+mod hub;
+mod keeper;
 mod lane;
-mod lease;
+mod outgoing;
 mod response;
-mod share;
+mod rest_client;
+mod seats;
+mod table;
 
 pub use builder::ClientBuilder;
-pub use call::{Call, RestClient};
+pub use call::Call;
 pub use config::RestClientConfig;
 pub use response::ClientResponse;
+pub use rest_client::RestClient;

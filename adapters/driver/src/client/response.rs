@@ -8,16 +8,13 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use http_body::{Frame, SizeHint};
 use serde::de::DeserializeOwned;
-use sinew_core::Machine as _;
 use sinew_core::error::{Delivery, Phase};
 use sinew_core::head::ResponseHead;
 use sinew_core::http1::{BodySize, ClientEvent};
 use sinew_tls::PeerIdentity;
 
-use super::lease::Held;
 use crate::body::Body;
 use crate::error::{Error, ErrorKind};
-use crate::runtime::Runtime;
 use crate::upgraded::{Line, Upgraded};
 
 /// An answer whose head is here. Its body comes as it is read.
@@ -210,31 +207,9 @@ pub(super) trait Source: Send {
 
     /// The rest of the answer is not wanted.
     fn leave(self);
-}
 
-impl<R: Runtime> Source for Held<R> {
-    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<ClientEvent, Error>> {
-        self.conn.poll_event(cx)
-    }
-
-    fn lift_deadline(&mut self) {
-        self.conn.deadline = None;
-    }
-
-    fn complete(self) {
-        self.give_back();
-    }
-
-    /// What was read already may complete the body: then nothing is wrong with the connection.
-    fn leave(mut self) {
-        let now = self.conn.runtime.now();
-        // The inbox is bounded, and so is what comes out of it.
-        while let Ok(Some(event)) = self.conn.wire.poll_event(now) {
-            if matches!(event, ClientEvent::End(_)) {
-                return self.give_back();
-            }
-        }
-    }
+    /// The rest of the answer does not come.
+    fn fail(self, error: &Error);
 }
 
 /// The body of an answer.
@@ -294,8 +269,7 @@ impl<S: Source> http_body::Body for Incoming<S> {
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    // What is not whole cannot be used again.
-                    this.source = None;
+                    this.source.take().into_iter().for_each(|source| source.fail(&error));
                     return Poll::Ready(Some(Err(error)));
                 }
             }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::{AbortHandle, abortable};
+use sinew_core::resilience::RetryPolicy;
 use sinew_driver::client::{Call, ClientBuilder, ClientResponse};
 use sinew_driver::{Error, RestClient};
 
@@ -18,7 +19,12 @@ pub(crate) struct Calling {
     pub(crate) client: RestClient<Sim>,
 }
 
-/// A client of a scripted server.
+/// No call is made again.
+pub(crate) fn once() -> RetryPolicy {
+    RetryPolicy { attempts: 1, ..RetryPolicy::default() }
+}
+
+/// A client of a scripted server. Unless it is told otherwise, it makes no call again.
 pub(crate) fn calling(build: impl FnOnce(ClientBuilder<Sim>) -> ClientBuilder<Sim>) -> Calling {
     calling_at("http://192.0.2.1:80", build)
 }
@@ -28,7 +34,7 @@ pub(crate) fn calling_at(
     build: impl FnOnce(ClientBuilder<Sim>) -> ClientBuilder<Sim>,
 ) -> Calling {
     let sim = Sim::new();
-    let builder = RestClient::builder(base).allow_plaintext();
+    let builder = RestClient::builder(base).allow_plaintext().retry(once());
     let client = build(builder).build_on(sim.clone()).unwrap();
     Calling { sim, client }
 }

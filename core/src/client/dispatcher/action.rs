@@ -50,12 +50,41 @@ pub struct CallSpec {
     pub covers: Covers,
     /// What happens if it is processed twice.
     pub safety: Safety,
+    /// Whether others may be on its connection.
+    pub sharing: Sharing,
     /// Who is served first where not all can be.
     pub priority: Priority,
     /// Whether it may be sent twice at a time, where the policy has hedges and its safety allows it.
     pub hedge: bool,
     /// Its own rules, instead of the destination's. The budget is the destination's always.
     pub retry: Option<RetryPolicy>,
+}
+
+impl CallSpec {
+    /// A call that leaves everything else at its default.
+    pub fn new(token: u64, deadline: Instant, safety: Safety) -> Self {
+        Self {
+            token,
+            deadline,
+            covers: Covers::default(),
+            safety,
+            sharing: Sharing::default(),
+            priority: Priority::default(),
+            hedge: true,
+            retry: None,
+        }
+    }
+}
+
+/// Whether a call shares its connection, where that can carry several exchanges at once.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
+pub enum Sharing {
+    /// Others may be there before it, beside it and after it.
+    #[default]
+    Shared,
+    /// It takes a connection that carries nothing, and nothing joins it until its exchange is over:
+    /// over HTTP/1.1, what has a body, must not be processed twice, or asks to leave HTTP.
+    Exclusive,
 }
 
 /// How far the deadline of a call reaches.

@@ -6,8 +6,9 @@
 //! long.
 //!
 //! An exchange that was handed out with [`Action::Send`] is given back once: with
-//! [`finished`](Dispatcher::finished) or [`failed`](Dispatcher::failed), or with its call by
-//! [`abandon`](Dispatcher::abandon), unless [`Action::Reset`] or [`Action::Close`] took it away.
+//! [`finished`](Dispatcher::finished), [`upgraded`](Dispatcher::upgraded) or
+//! [`failed`](Dispatcher::failed), or with its call by [`abandon`](Dispatcher::abandon), unless
+//! [`Action::Reset`] or [`Action::Close`] took it away.
 
 mod action;
 mod call;
@@ -38,7 +39,7 @@ use slots::{Slots, State};
 
 pub use action::{
     Action, CallId, CallSpec, ConnectionId, Covers, Cut, Endpoint, ExchangeId, Failure, HeadFacts,
-    HeadVerdict, Outcome, Refusal, Retire, Reuse,
+    HeadVerdict, Outcome, Refusal, Retire, Reuse, Sharing,
 };
 pub use explain::{CallExplanation, EndpointExplanation, Explanation};
 pub use policy::{BadPolicy, Policy, PoolPolicy};
@@ -189,8 +190,8 @@ impl Dispatcher {
         }
     }
 
-    /// A connection is to carry nothing new: its peer said so, or closed it. An idle one is over with
-    /// that; the embedder closes it.
+    /// A connection is to carry nothing new: its peer said so, or closed it. One that carries nothing,
+    /// or left HTTP, is over with that; the embedder closes it.
     pub fn retire(&mut self, now: Instant, connection: ConnectionId) {
         self.handle_timeout(now);
         let ConnectionId(key) = connection;
@@ -316,7 +317,9 @@ impl Dispatcher {
             .collect();
         for connection in theirs {
             let Some(slot) = self.slots.get(connection) else { continue };
-            if slot.state == State::Dialing || slot.used == 0 {
+            if slot.state == State::Tunnel {
+                continue;
+            } else if slot.state == State::Dialing || slot.used == 0 {
                 self.close(now, connection, Retire::EndpointRetired);
             } else if let Some(instance) = self.instances.get_mut(key) {
                 self.slots.retire(connection, &mut instance.share);

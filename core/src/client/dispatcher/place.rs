@@ -6,9 +6,9 @@
 
 use super::Dispatcher;
 use super::action::{
-    Action, ConnectionId, Cut, ExchangeId, Failure, Outcome, Refusal, Retire, Reuse,
+    Action, ConnectionId, Cut, ExchangeId, Failure, Outcome, Refusal, Retire, Reuse, Sharing,
 };
-use super::call::{Exchange, Instance, Lane};
+use super::call::{Call, Exchange, Instance, Lane};
 use super::slots::State;
 use crate::mesh::PowerOfTwo;
 use crate::observe::Event;
@@ -20,7 +20,7 @@ impl Dispatcher {
     /// Makes an attempt of the call, on this lane. Call [`pump`](Self::pump) afterwards.
     pub(super) fn attempt(&mut self, now: Instant, key: Key, lane: usize) {
         let Some(call) = self.calls.get(key) else { return };
-        let (avoid, priority) = (call.avoid, call.spec.priority);
+        let (avoid, spec) = (call.avoid, call.spec);
         if self.ready.is_empty() {
             let refusal = self.nobody_ready();
             self.unplaced(key, lane, refusal);
@@ -29,13 +29,13 @@ impl Dispatcher {
         // Nobody overtakes those who wait.
         if self.queue.is_empty()
             && let Some(endpoint) = self.pick(now, avoid)
-            && let Some(connection) = self.available_at(endpoint)
+            && let Some(connection) = self.available_at(endpoint, spec.sharing)
             && let Some(permit) = self.permit(now, endpoint)
         {
             self.bind(now, key, lane, connection, permit);
             return;
         }
-        match self.queue.push(priority, (key, lane)) {
+        match self.queue.push(spec.priority, (key, lane)) {
             Ok(ticket) => self.set_lane(key, lane, Lane::Queued(ticket)),
             Err(_) => self.unplaced(key, lane, Refusal::PoolFull),
         }
@@ -44,9 +44,11 @@ impl Dispatcher {
     /// Serves those who wait, as far as it goes, and dials for those that no connection is coming for.
     pub(super) fn pump(&mut self, now: Instant) {
         while self.queue.len() > self.slots.dialing {
-            let avoid = self.queue.peek().and_then(|(key, _)| self.calls.get(*key)?.avoid);
+            let Some(next) = self.next_waiter() else { break };
+            let (avoid, sharing) = (next.avoid, next.spec.sharing);
             let Some(picked) = self.pick(now, avoid) else { break };
-            let serves = |at: &Self, key| at.available_at(key).is_some() || at.can_dial(key);
+            let serves =
+                |at: &Self, key| at.available_at(key, sharing).is_some() || at.can_dial(key);
             let endpoint = if serves(self, picked) {
                 picked
             } else {
@@ -58,7 +60,7 @@ impl Dispatcher {
             };
             // The list of the ready ones is right: whoever is on it lets calls through.
             let Some(permit) = self.permit(now, endpoint) else { continue };
-            match self.available_at(endpoint) {
+            match self.available_at(endpoint, sharing) {
                 Some(connection) => self.serve(now, connection, permit),
                 None => self.dial(now, endpoint, permit),
             }
@@ -103,8 +105,14 @@ impl Dispatcher {
     }
 
     /// The connection of this endpoint that was used last, of those that have room.
-    fn available_at(&self, endpoint: Key) -> Option<Key> {
-        self.slots.key_at(self.instances.get(endpoint)?.share.available()?)
+    fn available_at(&self, endpoint: Key, sharing: Sharing) -> Option<Key> {
+        self.slots.key_at(self.instances.get(endpoint)?.share.available(sharing)?)
+    }
+
+    /// Who is served next. While it waits for a connection to itself, nobody overtakes it, and those
+    /// that others share empty.
+    pub(super) fn next_waiter(&self) -> Option<&Call> {
+        self.calls.get(self.queue.peek()?.0)
     }
 
     fn has_room(&self) -> bool {
@@ -260,11 +268,13 @@ impl Dispatcher {
     ) {
         let Some(endpoint) = self.slots.get(connection).map(|slot| slot.endpoint) else { return };
         let Some(instance) = self.instances.get_mut(endpoint) else { return };
-        let Some(slot) = self.slots.occupy(connection, &mut instance.share) else { return };
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let sharing = call.spec.sharing;
+        let slot = self.slots.occupy(connection, &mut instance.share, sharing);
+        let Some(slot) = slot else { return };
         let first_use = slot.uses == 1;
         instance.in_flight += 1;
         let by = self.policy.attempt_timeout.map_or(Instant::MAX, |time| now + time);
-        let Some(call) = self.calls.get_mut(key) else { return };
         let exchange = self.exchanges.insert(Exchange {
             call: Some(key),
             connection,
@@ -325,7 +335,7 @@ impl Dispatcher {
     /// The lane of a call finds no place. If the other one is on its way, that goes on.
     fn unplaced(&mut self, key: Key, lane: usize, refusal: Refusal) {
         self.vacate_lane(key, lane);
-        if self.calls.get(key).is_some_and(super::Call::is_at_rest) {
+        if self.calls.get(key).is_some_and(Call::is_at_rest) {
             self.complete(key, Outcome::Refused(refusal));
         }
     }

@@ -1,7 +1,7 @@
 //! Who has which connection: the synchronous half of the pool. It knows caps, ages and who is idle;
 //! who waits is the [queue](crate::limit::PriorityQueue)'s business.
 
-use super::action::Reuse;
+use super::action::{Reuse, Sharing};
 use super::policy::PoolPolicy;
 use crate::jitter::Jitter;
 use crate::resilience::Permit;
@@ -14,6 +14,19 @@ pub(super) enum State {
     Open,
     /// Carries what it carries, and nothing new.
     Retiring,
+    /// It left HTTP: it carries nothing new, and is here until the embedder says that it is gone.
+    Tunnel,
+}
+
+/// The list in which a connection stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Standing {
+    /// None: it takes nothing.
+    Out,
+    /// Those that carry nothing; of its endpoint, and of all.
+    Idle,
+    /// Those of its endpoint that carry something, and have room beside it.
+    Busy,
 }
 
 #[derive(Clone, Debug)]
@@ -24,6 +37,9 @@ pub(super) struct Slot {
     pub(super) capacity: u32,
     /// Exchanges that it carries.
     pub(super) used: u32,
+    /// The one that it carries wants it for itself.
+    exclusive: bool,
+    standing: Standing,
     /// Exchanges that it ever carried.
     pub(super) uses: u32,
     pub(super) dialled_at: Instant,
@@ -34,29 +50,58 @@ pub(super) struct Slot {
     pub(super) permit: Option<Permit>,
 }
 
+impl Slot {
+    /// Where it belongs.
+    fn belongs(&self) -> Standing {
+        if self.state != State::Open {
+            Standing::Out
+        } else if self.used == 0 {
+            Standing::Idle
+        } else if self.used < self.capacity && !self.exclusive {
+            Standing::Busy
+        } else {
+            Standing::Out
+        }
+    }
+
+    /// Whether it can carry another exchange.
+    pub(super) fn has_room(&self, sharing: Sharing) -> bool {
+        match self.belongs() {
+            Standing::Idle => true,
+            Standing::Busy => sharing == Sharing::Shared,
+            Standing::Out => false,
+        }
+    }
+}
+
 /// The connections of one endpoint.
 #[derive(Clone, Debug)]
 pub(super) struct Share {
     /// Those being dialled included.
     pub(super) connections: u32,
-    /// Those that can carry another exchange; the one used last at the back.
-    available: List,
+    /// Those that carry nothing, and those that have room beside what they carry; the one used last at
+    /// the back.
+    idle: List,
+    busy: List,
 }
 
 impl Share {
-    pub(super) const EMPTY: Self = Self { connections: 0, available: List::EMPTY };
+    pub(super) const EMPTY: Self = Self { connections: 0, idle: List::EMPTY, busy: List::EMPTY };
 
-    /// The one that was used last: the others may age.
-    pub(super) fn available(&self) -> Option<u32> {
-        self.available.back()
+    /// The one that was used last: the others may age. Who can share leaves the idle ones to others.
+    pub(super) fn available(&self, sharing: Sharing) -> Option<u32> {
+        match sharing {
+            Sharing::Shared => self.busy.back().or_else(|| self.idle.back()),
+            Sharing::Exclusive => self.idle.back(),
+        }
     }
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Slots {
     table: Slab<Slot>,
-    /// By place: where it stands in its endpoint's list, and in that of all idle ones.
-    available_links: Vec<Link>,
+    /// By place: where it stands in a list of its endpoint, and in that of all idle ones.
+    share_links: Vec<Link>,
     idle_links: Vec<Link>,
     /// Those that carry nothing; the one that was used longest ago in front.
     idle: List,
@@ -69,7 +114,7 @@ impl Slots {
     pub(super) const fn new() -> Self {
         Self {
             table: Slab::new(),
-            available_links: Vec::new(),
+            share_links: Vec::new(),
             idle_links: Vec::new(),
             idle: List::EMPTY,
             timers: Timers::new(),
@@ -102,12 +147,6 @@ impl Slots {
         self.table.key_at(place)
     }
 
-    /// Whether it can carry another exchange.
-    pub(super) fn is_available(&self, key: Key) -> bool {
-        let open = |slot: &Slot| slot.state == State::Open && slot.used < slot.capacity;
-        self.get(key).is_some_and(open)
-    }
-
     pub(super) fn oldest_idle(&self) -> Option<Key> {
         self.table.key_at(self.idle.front()?)
     }
@@ -130,6 +169,8 @@ impl Slots {
             state: State::Dialing,
             capacity: 0,
             used: 0,
+            exclusive: false,
+            standing: Standing::Out,
             uses: 0,
             dialled_at: now,
             retire_at: Instant::MAX,
@@ -139,7 +180,7 @@ impl Slots {
         let places = key.index as usize + 1;
         if self.idle_links.len() < places {
             self.idle_links.resize(places, Link::OUT);
-            self.available_links.resize(places, Link::OUT);
+            self.share_links.resize(places, Link::OUT);
         }
         share.connections += 1;
         self.dialing += 1;
@@ -170,20 +211,17 @@ impl Slots {
     }
 
     /// Gives it one exchange more.
-    pub(super) fn occupy(&mut self, key: Key, share: &mut Share) -> Option<&Slot> {
+    pub(super) fn occupy(
+        &mut self,
+        key: Key,
+        share: &mut Share,
+        sharing: Sharing,
+    ) -> Option<&Slot> {
         let slot = self.table.get_mut(key)?;
         slot.used += 1;
         slot.uses = slot.uses.saturating_add(1);
-        if slot.used == 1 && self.idle_links.get(key.index as usize).is_some_and(|l| l.is_listed())
-        {
-            self.idle.remove(&mut self.idle_links, key.index);
-            self.idle_count -= 1;
-        }
-        if slot.used >= slot.capacity {
-            share.available.remove(&mut self.available_links, key.index);
-        } else {
-            share.available.push_back(&mut self.available_links, key.index);
-        }
+        slot.exclusive = sharing == Sharing::Exclusive;
+        self.stand(key, share);
         self.table.get(key)
     }
 
@@ -199,57 +237,78 @@ impl Slots {
     ) -> bool {
         let Some(slot) = self.table.get_mut(key) else { return false };
         slot.used = slot.used.saturating_sub(1);
+        slot.exclusive = false;
+        if slot.state == State::Tunnel && reuse == Reuse::Keep {
+            return false;
+        }
         let spent = policy.max_requests.is_some_and(|max| slot.uses >= max);
         if reuse == Reuse::Close || spent || slot.retire_at <= now {
             slot.state = State::Retiring;
         }
-        if slot.state == State::Retiring {
-            share.available.remove(&mut self.available_links, key.index);
-            return slot.used == 0;
-        }
+        let over = slot.state == State::Retiring && slot.used == 0;
         self.list(now, key, share, policy);
-        false
+        over
     }
 
     /// Puts it where it is found, as the one used last.
     pub(super) fn list(&mut self, now: Instant, key: Key, share: &mut Share, policy: &PoolPolicy) {
         let Some(slot) = self.table.get_mut(key) else { return };
-        if slot.state != State::Open || slot.used >= slot.capacity {
-            share.available.remove(&mut self.available_links, key.index);
-            return;
-        }
-        share.available.remove(&mut self.available_links, key.index);
-        share.available.push_back(&mut self.available_links, key.index);
-        if slot.used == 0 && !self.idle_links.get(key.index as usize).is_some_and(|l| l.is_listed())
-        {
+        if slot.standing != Standing::Idle && slot.belongs() == Standing::Idle {
             slot.idle_until = (now + policy.idle).min(slot.retire_at);
             self.timers.arm(key.index, slot.idle_until);
-            self.idle.push_back(&mut self.idle_links, key.index);
-            self.idle_count += 1;
+        }
+        self.stand(key, share);
+    }
+
+    /// Moves it to the back of the list where it belongs.
+    fn stand(&mut self, key: Key, share: &mut Share) {
+        let Some(slot) = self.table.get_mut(key) else { return };
+        let (from, to) = (slot.standing, slot.belongs());
+        slot.standing = to;
+        match from {
+            Standing::Out => {}
+            Standing::Busy => share.busy.remove(&mut self.share_links, key.index),
+            Standing::Idle => {
+                share.idle.remove(&mut self.share_links, key.index);
+                self.idle.remove(&mut self.idle_links, key.index);
+                self.idle_count -= 1;
+            }
+        }
+        match to {
+            Standing::Out => {}
+            Standing::Busy => share.busy.push_back(&mut self.share_links, key.index),
+            Standing::Idle => {
+                share.idle.push_back(&mut self.share_links, key.index);
+                self.idle.push_back(&mut self.idle_links, key.index);
+                self.idle_count += 1;
+            }
         }
     }
 
     /// It carries nothing new from now on.
     pub(super) fn retire(&mut self, key: Key, share: &mut Share) {
+        self.leave(key, share, State::Retiring);
+    }
+
+    /// It left HTTP.
+    pub(super) fn tunnel(&mut self, key: Key, share: &mut Share) {
+        self.leave(key, share, State::Tunnel);
+    }
+
+    fn leave(&mut self, key: Key, share: &mut Share, state: State) {
         if let Some(slot) = self.table.get_mut(key) {
-            slot.state = State::Retiring;
-            share.available.remove(&mut self.available_links, key.index);
+            slot.state = state;
+            self.stand(key, share);
         }
     }
 
     /// It is gone.
     pub(super) fn remove(&mut self, key: Key, share: &mut Share) -> Option<Slot> {
-        let slot = self.table.remove(key)?;
-        share.available.remove(&mut self.available_links, key.index);
-        if self.idle_links.get(key.index as usize).is_some_and(|link| link.is_listed()) {
-            self.idle.remove(&mut self.idle_links, key.index);
-            self.idle_count -= 1;
-        }
+        let dialing = self.table.get(key)?.state == State::Dialing;
+        self.leave(key, share, State::Retiring);
         share.connections -= 1;
-        if slot.state == State::Dialing {
-            self.dialing -= 1;
-        }
-        Some(slot)
+        self.dialing -= usize::from(dialing);
+        self.table.remove(key)
     }
 
     /// What is due at this place: the connection whose time is over, and whether it was still being
@@ -271,12 +330,9 @@ impl Slots {
     #[cfg(test)]
     pub(super) fn audit(&self, key: Key, slot: &Slot) {
         let listed = |links: &[Link]| links.get(key.index as usize).is_some_and(|l| l.is_listed());
-        let available = slot.state == State::Open && slot.used < slot.capacity;
-        assert_eq!(listed(&self.available_links), available, "{slot:?}");
-        assert_eq!(
-            listed(&self.idle_links),
-            slot.state == State::Open && slot.used == 0,
-            "{slot:?}"
-        );
+        assert_eq!(slot.standing, slot.belongs(), "{slot:?}");
+        assert_eq!(listed(&self.share_links), slot.has_room(Sharing::Shared), "{slot:?}");
+        assert_eq!(listed(&self.idle_links), slot.has_room(Sharing::Exclusive), "{slot:?}");
+        assert!(!slot.exclusive || slot.used == 1, "not by itself: {slot:?}");
     }
 }

@@ -78,9 +78,9 @@ impl Dispatcher {
         }
         if self.queue.len() > self.slots.dialing {
             assert!(!self.ready.is_empty(), "calls wait for nobody");
+            let sharing = self.next_waiter().expect("nobody waits").spec.sharing;
             let free = self.slots.iter().any(|(_, slot)| {
-                slot.state == State::Open
-                    && slot.used < slot.capacity
+                slot.has_room(sharing)
                     && self.instances.get(slot.endpoint).unwrap().ready_at.is_some()
             });
             assert!(!free, "a call waits beside a connection with room");
@@ -98,6 +98,16 @@ impl Dispatcher {
     }
 }
 
+/// What the embedder knows of an exchange.
+#[derive(Clone, Copy)]
+struct Sent {
+    token: u64,
+    connection: ConnectionId,
+    sharing: Sharing,
+    /// It told the head.
+    answered: bool,
+}
+
 /// What the embedder knows.
 struct World {
     dispatcher: Dispatcher,
@@ -105,15 +115,20 @@ struct World {
     random: Jitter,
     dials: Vec<ConnectionId>,
     open: Vec<ConnectionId>,
-    /// Exchanges that are to be given back: call, connection, and whether the head was told.
-    exchanges: BTreeMap<ExchangeId, (u64, ConnectionId, bool)>,
-    calls: BTreeMap<u64, CallId>,
+    /// Exchanges that are to be given back.
+    exchanges: BTreeMap<ExchangeId, Sent>,
+    calls: BTreeMap<u64, (CallId, Sharing)>,
+    /// Open connections that left HTTP.
+    tunnels: Vec<ConnectionId>,
     stale: Vec<ExchangeId>,
     next: u64,
     version: u64,
     completed: u64,
     /// Calls with two exchanges at once.
     doubled: u64,
+    /// Exchanges that were sent beside another.
+    shared: u64,
+    upgraded: u64,
 }
 
 impl World {
@@ -171,11 +186,14 @@ impl World {
             open: Vec::new(),
             exchanges: BTreeMap::new(),
             calls: BTreeMap::new(),
+            tunnels: Vec::new(),
             stale: Vec::new(),
             next: 0,
             version: 0,
             completed: 0,
             doubled: 0,
+            shared: 0,
+            upgraded: 0,
         };
         world.endpoints();
         world
@@ -207,14 +225,22 @@ impl World {
                     self.dials.push(connection);
                 }
                 Action::Send { token, exchange, connection, .. } => {
-                    assert!(self.calls.contains_key(&token), "sent for a call that is over");
+                    let call = self.calls.get(&token);
+                    let (_, sharing) = *call.expect("sent for a call that is over");
                     assert!(
                         self.open.contains(&connection),
                         "sent on a connection that is not open"
                     );
-                    let twice = self.exchanges.values().any(|(of, _, head)| *of == token && !head);
-                    self.doubled += u64::from(twice);
-                    self.exchanges.insert(exchange, (token, connection, false));
+                    assert!(!self.tunnels.contains(&connection), "sent on a tunnel");
+                    for beside in self.exchanges.values().filter(|s| s.connection == connection) {
+                        let both = [beside.sharing, sharing];
+                        assert_eq!(both, [Sharing::Shared; 2], "beside one that is to be alone");
+                        self.shared += 1;
+                    }
+                    let twice = |sent: &Sent| sent.token == token && !sent.answered;
+                    self.doubled += u64::from(self.exchanges.values().any(twice));
+                    let sent = Sent { token, connection, sharing, answered: false };
+                    self.exchanges.insert(exchange, sent);
                 }
                 Action::Reset { exchange, .. } => {
                     assert!(self.exchanges.remove(&exchange).is_some());
@@ -234,12 +260,13 @@ impl World {
     fn gone(&mut self, connection: ConnectionId) {
         self.dials.retain(|one| *one != connection);
         self.open.retain(|one| *one != connection);
+        self.tunnels.retain(|one| *one != connection);
         let stale = &mut self.stale;
-        self.exchanges.retain(|exchange, (_, on, _)| {
-            if *on == connection {
+        self.exchanges.retain(|exchange, sent| {
+            if sent.connection == connection {
                 stale.push(*exchange);
             }
-            *on != connection
+            sent.connection != connection
         });
     }
 
@@ -252,20 +279,25 @@ impl World {
             deadline: self.now + Duration::from_millis(self.random.below(300)),
             covers: if self.chance(2) { Covers::Head } else { Covers::Body },
             safety: self.any(&safety).unwrap(),
+            sharing: if self.chance(3) { Sharing::Exclusive } else { Sharing::Shared },
             priority: if self.chance(4) { Priority::High } else { Priority::Normal },
             hedge: self.chance(2),
             retry: None,
         };
         // It may complete before it is known.
-        self.calls.insert(token, CallId::NONE);
+        self.calls.insert(token, (CallId::NONE, spec.sharing));
         let call = self.dispatcher.start(self.now, spec);
-        self.calls.insert(token, call);
+        self.calls.insert(token, (call, spec.sharing));
+    }
+
+    fn carries(&self, connection: ConnectionId) -> bool {
+        self.exchanges.values().any(|sent| sent.connection == connection)
     }
 
     fn give_back(&mut self, exchange: ExchangeId, reuse: Reuse) {
-        let Some((_, connection, _)) = self.exchanges.remove(&exchange) else { return };
+        let Some(Sent { connection, .. }) = self.exchanges.remove(&exchange) else { return };
         self.stale.push(exchange);
-        if reuse == Reuse::Close && !self.exchanges.values().any(|(_, on, _)| *on == connection) {
+        if reuse == Reuse::Close && !self.carries(connection) {
             self.gone(connection);
         }
     }
@@ -313,18 +345,27 @@ impl World {
                         HeadFacts { status, delivery, retry_after: None, replay: Replay::Possible };
                     let _ = self.dispatcher.head(self.now, exchange, facts);
                     if let Some(entry) = self.exchanges.get_mut(&exchange) {
-                        entry.2 = true;
+                        entry.answered = true;
                     }
                 }
             }
             13..=15 => {
-                let answered = |id: &&ExchangeId| self.exchanges.get(*id).is_some_and(|e| e.2);
+                let answered =
+                    |id: &&ExchangeId| self.exchanges.get(*id).is_some_and(|sent| sent.answered);
                 let answered: Vec<ExchangeId> =
                     exchanges.iter().filter(answered).copied().collect();
                 if let Some(exchange) = self.any(&answered) {
-                    let reuse = self.reuse();
-                    self.give_back(exchange, reuse);
-                    self.dispatcher.finished(self.now, exchange, reuse);
+                    if self.chance(12) {
+                        let connection = self.exchanges[&exchange].connection;
+                        self.give_back(exchange, Reuse::Keep);
+                        self.tunnels.push(connection);
+                        self.upgraded += 1;
+                        self.dispatcher.upgraded(self.now, exchange);
+                    } else {
+                        let reuse = self.reuse();
+                        self.give_back(exchange, reuse);
+                        self.dispatcher.finished(self.now, exchange, reuse);
+                    }
                 }
             }
             16 => {
@@ -338,14 +379,14 @@ impl World {
             17 => {
                 let calls: Vec<u64> = self.calls.keys().copied().collect();
                 if let Some(token) = self.any(&calls) {
-                    let call = self.calls.remove(&token).unwrap();
+                    let (call, _) = self.calls.remove(&token).unwrap();
                     let reuse = self.reuse();
                     // Answers that are discarded stay with whoever drains them.
                     let theirs: Vec<ExchangeId> = self
                         .exchanges
                         .iter()
-                        .filter(|(id, (of, ..))| {
-                            *of == token
+                        .filter(|(id, sent)| {
+                            sent.token == token
                                 && self
                                     .dispatcher
                                     .exchanges
@@ -362,7 +403,7 @@ impl World {
             }
             18 => {
                 if let Some(connection) = self.any(&self.open.clone()) {
-                    if !self.exchanges.values().any(|(_, on, _)| *on == connection) {
+                    if !self.carries(connection) {
                         self.gone(connection);
                     }
                     self.dispatcher.retire(self.now, connection);
@@ -407,7 +448,7 @@ impl World {
     /// Everybody goes home.
     fn end(&mut self) {
         // One at a time: what one leaves behind may complete another.
-        while let Some((_, call)) = self.calls.pop_first() {
+        while let Some((_, (call, _))) = self.calls.pop_first() {
             self.dispatcher.abandon(self.now, call, Reuse::Close);
             self.obey();
         }
@@ -416,6 +457,9 @@ impl World {
             self.obey();
         }
         self.dispatcher.drain(self.now);
+        for connection in std::mem::take(&mut self.tunnels) {
+            self.dispatcher.retire(self.now, connection);
+        }
         for connection in std::mem::take(&mut self.dials) {
             let failure = Failure { delivery: Delivery::NotSent, ..self.failure() };
             self.dispatcher.dial_failed(self.now, connection, failure);
@@ -437,7 +481,7 @@ impl World {
 #[test]
 fn random_worlds() {
     let worlds = option_env!("SINEW_WORLDS").and_then(|n| n.parse().ok()).unwrap_or(3_000);
-    let (mut completed, mut doubled) = (0, 0);
+    let [mut completed, mut doubled, mut shared, mut upgraded] = [0; 4];
     for seed in 0..worlds {
         let mut world = World::new(seed);
         for _ in 0..400 {
@@ -446,7 +490,11 @@ fn random_worlds() {
         world.end();
         completed += world.completed;
         doubled += world.doubled;
+        shared += world.shared;
+        upgraded += world.upgraded;
     }
+    assert!(shared > worlds, "{shared} sent beside others in {worlds} worlds: they show little");
+    assert!(upgraded > worlds / 4, "{upgraded} upgrades in {worlds} worlds: they show little");
     assert!(doubled > worlds / 10, "{doubled} hedges in {worlds} worlds: they show little");
     assert!(completed > worlds * 20, "{completed} calls in {worlds} worlds: they show little");
 }

@@ -94,6 +94,19 @@ impl Dispatcher {
         self.pump(now);
     }
 
+    /// The connection of an exchange left HTTP. The exchange is over, and its call is done. The
+    /// connection keeps its place under the caps until it is [retired](Self::retire).
+    pub fn upgraded(&mut self, now: Instant, exchange: ExchangeId) {
+        use crate::machine::Machine as _;
+        self.handle_timeout(now);
+        let ExchangeId(key) = exchange;
+        let Some(ended) = self.exchanges.get(key) else { return };
+        if let Some(instance) = self.instances.get_mut(ended.endpoint) {
+            self.slots.tunnel(ended.connection, &mut instance.share);
+        }
+        self.finished(now, exchange, Reuse::Keep);
+    }
+
     /// An exchange failed. `replay`: whether its request could be sent once more.
     pub fn failed(
         &mut self,
@@ -365,10 +378,12 @@ impl Dispatcher {
     /// A connection has room again: whoever waits for longest takes it, even if another is being
     /// dialled for them.
     pub(super) fn hand_on(&mut self, now: Instant, connection: Key) {
-        if self.queue.is_empty() || !self.slots.is_available(connection) {
+        let Some(next) = self.next_waiter() else { return };
+        let Some(slot) = self.slots.get(connection) else { return };
+        if !slot.has_room(next.spec.sharing) {
             return;
         }
-        let Some(endpoint) = self.slots.get(connection).map(|slot| slot.endpoint) else { return };
+        let endpoint = slot.endpoint;
         let ready = self.instances.get(endpoint).is_some_and(|one| one.ready_at.is_some());
         if ready && let Some(permit) = self.permit(now, endpoint) {
             self.serve(now, connection, permit);

@@ -98,6 +98,20 @@ impl Client {
             && !self.outbox.is_full()
     }
 
+    /// How many requests more it takes now, of those that [may follow](Self::can_pipeline) others. One
+    /// by one at least, an idle connection takes any request.
+    pub fn room(&self) -> u32 {
+        let window = self.pipeline.as_ref().map_or(1, |pipeline| pipeline.window.size);
+        if self.reusable() {
+            window
+        } else if self.can_pipeline(&Method::GET) {
+            let behind = self.pipeline.as_ref().map_or(0, |pipeline| pipeline.behind.len() as u32);
+            window.saturating_sub(behind + 1)
+        } else {
+            0
+        }
+    }
+
     /// The number of the request sent last; the first one is 1.
     ///
     /// Answers come in the order of the requests, each to its end before the next one begins:

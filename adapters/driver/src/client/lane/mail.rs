@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sinew_core::http1::ClientEvent;
 
+use crate::client::seats::Ticket;
 use crate::error::Error;
 
 /// Bytes of an answer that are kept for a call that does not read them, so that the answers behind
@@ -17,12 +18,25 @@ const DISCARD: u64 = 64 * 1024;
 
 /// What has come for a call.
 pub(super) struct Mail {
+    ticket: Ticket,
+    exchange: Exchange,
     letters: VecDeque<Result<ClientEvent, Error>>,
     bytes: usize,
     /// Nothing more will come.
     pub(super) complete: bool,
     pub(super) between_bytes: Option<Duration>,
     reader: Reader,
+}
+
+/// What the dispatcher knows of the exchange.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Exchange {
+    /// It waits for a verdict on the answer's head.
+    Sent,
+    /// The caller has the head.
+    Judged,
+    /// It is over.
+    Over,
 }
 
 enum Reader {
@@ -32,9 +46,44 @@ enum Reader {
 }
 
 impl Mail {
-    pub(super) fn new(between_bytes: Option<Duration>) -> Self {
-        let reader = Reader::Here;
-        Self { letters: VecDeque::new(), bytes: 0, complete: false, between_bytes, reader }
+    pub(super) fn new(ticket: Ticket, between_bytes: Option<Duration>) -> Self {
+        Self {
+            ticket,
+            exchange: Exchange::Sent,
+            letters: VecDeque::new(),
+            bytes: 0,
+            complete: false,
+            between_bytes,
+            reader: Reader::Here,
+        }
+    }
+
+    /// Whether the dispatcher takes the exchange for over.
+    pub(super) fn is_over(&self) -> bool {
+        self.exchange == Exchange::Over
+    }
+
+    /// The head was given to the caller. The exchange, if it is over with that.
+    pub(super) fn judge(&mut self) -> Option<Ticket> {
+        if self.exchange == Exchange::Sent {
+            self.exchange = Exchange::Judged;
+        }
+        if self.complete { self.end() } else { None }
+    }
+
+    /// All of the answer is here. The exchange, if it is over with that: the dispatcher has to judge the
+    /// head before.
+    pub(super) fn end(&mut self) -> Option<Ticket> {
+        if self.exchange != Exchange::Judged {
+            return None;
+        }
+        self.exchange = Exchange::Over;
+        Some(self.ticket)
+    }
+
+    /// Nobody waits for it any more. Whether it was not over before.
+    pub(super) fn close(&mut self) -> bool {
+        std::mem::replace(&mut self.exchange, Exchange::Over) != Exchange::Over
     }
 
     pub(super) fn is_empty(&self) -> bool {

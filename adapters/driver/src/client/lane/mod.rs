@@ -3,114 +3,129 @@
 //! There is no task behind it: whoever is polled drives the connection for all, and puts what comes
 //! for others into their mail. The socket wakes everybody who waits, so that it does not matter who
 //! was polled last, who is dropped, and who is not polled any more.
+//!
+//! A lane lives from the first call that is sent on an idle connection to the last that is over. The
+//! hub may lock it; a lane never locks the hub.
 
 mod mail;
 mod seat;
 mod signal;
-mod table;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
-use http::Method;
 use sinew_core::Wire as _;
+use sinew_core::client::dispatcher::ConnectionId;
 use sinew_core::error::{Delivery, Kind, Phase};
-use sinew_core::http1::{BodySize, Client, ClientEvent};
+use sinew_core::http1::{BodySize, ClientEvent};
 use sinew_core::machine::Layered as _;
-use sinew_core::time::Instant;
 use sinew_tls::PeerIdentity;
+use smallvec::SmallVec;
 
-pub(super) use seat::{Seat, Ticket};
-pub(super) use table::{Lanes, Wish};
+pub(super) use seat::Seat;
 
 use self::mail::Mail;
 use self::signal::Signal;
-use super::lease::Held;
+use super::conn::Conn;
+use super::hub::Hub;
+use super::outgoing::Outgoing;
+use super::seats::Ticket;
 use crate::drive;
 use crate::error::{Error, ErrorKind};
 use crate::runtime::Runtime;
 
-/// After this time no more calls get on: the connection runs empty, and the pool looks at its age.
-const TENURE: Duration = Duration::from_secs(10);
-
 /// A connection that several calls share.
 pub(super) struct Lane<R: Runtime> {
-    lanes: Arc<Lanes<R>>,
+    connection: ConnectionId,
     runtime: R,
     signal: Arc<Signal>,
     /// The signal, as the connection's waker.
     waker: Waker,
-    until: Instant,
     identity: OnceLock<Option<Arc<PeerIdentity>>>,
     state: Mutex<State<R>>,
 }
 
 struct State<R: Runtime> {
     /// `None` once the connection was given back or closed.
-    held: Option<Held<R>>,
+    conn: Option<Box<Conn<R>>>,
     /// The exchange that is being answered.
     turn: u64,
     mail: BTreeMap<u64, Mail>,
+    /// The exchanges that the hub was told of as the dispatcher last heard of the lane's room.
+    capacity: u32,
+}
+
+/// What the hub has to hear when the lane is unlocked.
+struct News<R: Runtime> {
+    /// Exchanges that are over, though whoever has the answer did not read all of it.
+    ended: SmallVec<[Ticket; 2]>,
+    /// The connection failed.
+    lost: Option<Box<Conn<R>>>,
+    /// There is more or less room than the dispatcher thinks.
+    resized: bool,
+}
+
+impl<R: Runtime> News<R> {
+    fn none() -> Self {
+        Self { ended: SmallVec::new(), lost: None, resized: false }
+    }
 }
 
 impl<R: Runtime> Lane<R> {
-    /// Gets on a connection that nobody else has. Others may follow.
-    pub(super) fn open(
-        lanes: &Arc<Lanes<R>>,
-        held: Held<R>,
-        ticket: Ticket,
-        send: impl FnOnce(Instant, &mut Client) -> Result<(), Error>,
-    ) -> Result<Seat<R>, Error> {
-        let runtime = held.conn.runtime.clone();
+    /// A lane on a connection that carries nothing.
+    pub(super) fn new(connection: ConnectionId, conn: Box<Conn<R>>) -> Self {
         let signal = Arc::new(Signal::default());
-        let turn = held.conn.wire.top_ref().exchange() + 1;
-        let lane = Arc::new(Self {
-            lanes: Arc::clone(lanes),
+        let turn = conn.wire.top_ref().exchange() + 1;
+        let capacity = conn.wire.top_ref().room();
+        Self {
+            connection,
             waker: Waker::from(Arc::clone(&signal)),
             signal,
-            until: runtime.now() + TENURE,
-            runtime,
+            runtime: conn.runtime.clone(),
             identity: OnceLock::new(),
-            state: Mutex::new(State { held: Some(held), turn, mail: BTreeMap::new() }),
-        });
-        lanes.open(&lane);
-        lane.seat(&mut lane.lock(), ticket, send)
-    }
-
-    /// Gets on behind the others, where the machine lets a request of this method follow theirs.
-    pub(super) fn board(
-        self: &Arc<Self>,
-        method: &Method,
-        ticket: Ticket,
-        send: impl FnOnce(Instant, &mut Client) -> Result<(), Error>,
-    ) -> Option<Result<Seat<R>, Error>> {
-        let mut state = self.lock();
-        if self.until <= self.runtime.now() || !state.has_room(method) {
-            return None;
+            state: Mutex::new(State { conn: Some(conn), turn, mail: BTreeMap::new(), capacity }),
         }
-        Some(self.seat(&mut state, ticket, send))
     }
 
-    fn seat(
-        self: &Arc<Self>,
-        state: &mut State<R>,
-        ticket: Ticket,
-        send: impl FnOnce(Instant, &mut Client) -> Result<(), Error>,
-    ) -> Result<Seat<R>, Error> {
-        let Some(held) = &mut state.held else { return Err(gone()) };
-        let top = held.conn.wire.top();
-        drive::lend_write_block(top.outbox());
-        send(self.runtime.now(), top)?;
-        let number = top.exchange();
-        state.mail.insert(number, Mail::new(ticket.between_bytes));
+    /// Sends the head of a call, behind those that are on their way. Its number.
+    fn board(&self, ticket: Ticket, request: &mut Outgoing) -> Result<u64, Error> {
+        request.mark(ticket.attempt);
+        let mut state = self.lock();
+        let State { conn, turn, mail, .. } = &mut *state;
+        let conn = conn.as_mut().ok_or_else(no_room)?;
+        if *turn > conn.wire.top_ref().exchange() {
+            // What is fresh, or was answered just now, needs no look.
+            let fresh = ticket.first_use || !mail.is_empty();
+            if !fresh && !conn.is_alive(&mut Context::from_waker(&self.waker)) {
+                return Err(no_room());
+            }
+        } else if !conn.wire.top_ref().can_pipeline(&request.method) {
+            return Err(no_room());
+        }
+        drive::lend_write_block(conn.wire.top().outbox());
+        request.send_head(conn, BodySize::Empty)?;
+        let number = conn.wire.top_ref().exchange();
+        mail.insert(number, Mail::new(ticket, request.between_bytes));
         // The request is to be written.
         self.signal.note();
-        if state.has_room(&Method::GET) {
-            self.lanes.room();
-        }
-        Ok(Seat::new(Arc::clone(self), number, ticket.deadline))
+        Ok(number)
+    }
+
+    /// How many exchanges it can carry at once, those that it carries included.
+    pub(super) fn capacity(&self) -> u32 {
+        let mut state = self.lock();
+        state.capacity = state.measure();
+        state.capacity
+    }
+
+    /// Takes the connection, as nobody is on the lane any more: `Ok` where another exchange can follow.
+    pub(super) fn vacate(&self) -> Result<Box<Conn<R>>, Option<Box<Conn<R>>>> {
+        let mut state = self.lock();
+        let conn = state.conn.take().ok_or(None)?;
+        let idle = state.turn > conn.wire.top_ref().exchange();
+        drop(state);
+        if idle { conn.rested().map_err(Some) } else { Err(Some(conn)) }
     }
 
     /// Whom the server's certificate names; known once an answer came.
@@ -123,38 +138,36 @@ impl<R: Runtime> Lane<R> {
     }
 
     /// Drives the connection until it waits, or until a call has to read its mail.
-    fn drive(&self, state: &mut State<R>) -> Option<Held<R>> {
+    fn drive(&self, state: &mut State<R>, news: &mut News<R>) {
         if !self.signal.take_news() {
-            return None;
+            return;
         }
         let mut cx = Context::from_waker(&self.waker);
         loop {
             let turn = state.turn;
             if state.mail.get(&turn).is_some_and(Mail::is_full) {
                 self.signal.note();
-                return None;
+                return;
             }
-            let conn = &mut state.held.as_mut()?.conn;
+            let Some(conn) = &mut state.conn else { return };
             match conn.poll_event(&mut cx) {
-                Poll::Pending => return None,
-                Poll::Ready(Err(error)) => return state.fail(error),
+                Poll::Pending => return,
+                Poll::Ready(Err(error)) => return state.fail(error, news),
                 Poll::Ready(Ok(event)) => {
                     self.identity.get_or_init(|| conn.wire.identity());
-                    if let Some(leaving) = self.deliver(state, event) {
-                        return Some(leaving);
-                    }
+                    self.deliver(state, event, news);
                 }
             }
         }
     }
 
     /// Puts an event into the mail of the call whose turn it is.
-    fn deliver(&self, state: &mut State<R>, event: ClientEvent) -> Option<Held<R>> {
+    fn deliver(&self, state: &mut State<R>, event: ClientEvent, news: &mut News<R>) {
         let turn = state.turn;
-        let conn = &mut state.held.as_mut()?.conn;
-        let mail = state.mail.get_mut(&turn)?;
+        let Some(conn) = &mut state.conn else { return };
+        let Some(mail) = state.mail.get_mut(&turn) else { return };
         let complete = match &event {
-            ClientEvent::Informational(_) | ClientEvent::Continue => return None,
+            ClientEvent::Informational(_) | ClientEvent::Continue => return,
             ClientEvent::Response { body: BodySize::Empty, .. } | ClientEvent::End(_) => true,
             ClientEvent::Response { .. } => {
                 conn.wire.top().set_between_bytes(self.runtime.now(), mail.between_bytes);
@@ -165,56 +178,53 @@ impl<R: Runtime> Lane<R> {
         let excess = mail.post(event);
         self.signal.call(turn);
         if excess {
-            return state.fail(gone());
+            return state.fail(no_room(), news);
         }
-        if !complete {
-            return None;
+        if complete {
+            mail.complete = true;
+            news.ended.extend(mail.end());
+            if !mail.is_read() {
+                state.mail.remove(&turn);
+            }
+            state.turn += 1;
         }
-        mail.complete = true;
-        if !mail.is_read() {
-            state.mail.remove(&turn);
-        }
-        state.turn += 1;
-        if state.turn > conn.wire.top_ref().exchange() {
-            return state.held.take();
-        }
-        if state.has_room(&Method::GET) {
-            self.lanes.room();
-        }
-        None
     }
 
-    /// Does what has to wait until the lane is unlocked. A connection with something on it is closed.
-    fn settle(self: &Arc<Self>, leaving: Option<Held<R>>) {
-        let Some(held) = leaving else { return };
-        self.lanes.close(self);
-        held.give_back();
-        self.signal.call_all();
+    /// Tells the hub what happened, when the lane is unlocked.
+    fn settle(&self, hub: &Hub<R>, news: News<R>) {
+        for ticket in news.ended {
+            hub.finished(ticket, None);
+        }
+        if let Some(conn) = news.lost {
+            hub.lane_failed(self.connection);
+            self.signal.call_all();
+            drop(conn);
+        } else if news.resized {
+            hub.lane_resized(self.connection);
+        }
     }
 }
 
 impl<R: Runtime> State<R> {
-    fn has_room(&self, method: &Method) -> bool {
-        self.held.as_ref().is_some_and(|held| held.conn.wire.top_ref().can_pipeline(method))
-    }
-
-    /// Whether somebody still waits for an answer.
-    fn is_wanted(&self) -> bool {
-        self.mail.values().any(|mail| !mail.complete && mail.is_read())
+    /// Those who are on it, and those for whom there is room.
+    fn measure(&self) -> u32 {
+        let on = self.mail.values().filter(|mail| !mail.is_over()).count() as u32;
+        let room = self.conn.as_ref().map_or(0, |conn| conn.wire.top_ref().room());
+        on.saturating_add(room).max(1)
     }
 
     /// How far the request of this number got, if its answer has not begun.
     fn unanswered(&self, number: u64) -> Option<Delivery> {
-        let mut lost = self.held.as_ref()?.conn.wire.top_ref().unanswered();
+        let mut lost = self.conn.as_ref()?.wire.top_ref().unanswered();
         Some(lost.find(|lost| lost.exchange == number)?.delivery)
     }
 
     /// The connection is over. Who has its turn is told why; those behind are told how far they got.
-    fn fail(&mut self, error: Error) -> Option<Held<R>> {
+    fn fail(&mut self, error: Error, news: &mut News<R>) {
         let (mut error, turn) = (Some(error), self.turn);
-        let lost: Vec<(u64, Delivery)> = match &self.held {
-            Some(held) => {
-                let unanswered = held.conn.wire.top_ref().unanswered();
+        let lost: Vec<(u64, Delivery)> = match &self.conn {
+            Some(conn) => {
+                let unanswered = conn.wire.top_ref().unanswered();
                 unanswered.map(|lost| (lost.exchange, lost.delivery)).collect()
             }
             None => Vec::new(),
@@ -235,10 +245,11 @@ impl<R: Runtime> State<R> {
             };
             mail.fail(told);
         }
-        self.held.take()
+        news.lost = self.conn.take();
     }
 }
 
-fn gone() -> Error {
+/// Nothing was sent: the lane is over, or takes nobody.
+fn no_room() -> Error {
     Error::new(ErrorKind::Gone, Phase::ResponseHead, Delivery::NotSent)
 }

@@ -1,0 +1,117 @@
+//! What carries an attempt: a connection of its own, or a seat on one that calls share.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use sinew_core::error::{Delivery, Phase};
+use sinew_core::head::ResponseHead;
+use sinew_core::http1::{BodySize, ClientEvent};
+use sinew_core::machine::Layered as _;
+use sinew_core::time::Instant;
+use sinew_tls::PeerIdentity;
+
+use super::conn::Conn;
+use super::hub::Hub;
+use super::lane::{Lane, Seat};
+use super::outgoing::Outgoing;
+use super::seats::Ticket;
+use crate::error::{Error, ErrorKind};
+use crate::runtime::Runtime;
+
+/// What carries an attempt.
+pub(super) enum Carrier<R: Runtime> {
+    Conn(Box<Conn<R>>),
+    Seat(Seat<R>),
+}
+
+impl<R: Runtime> Carrier<R> {
+    /// Sends an attempt on a connection of its own, if that is still good.
+    pub(super) fn send(
+        cx: &mut Context<'_>,
+        mut conn: Box<Conn<R>>,
+        ticket: Ticket,
+        request: &mut Outgoing,
+    ) -> Result<Self, Error> {
+        if !ticket.first_use && !conn.is_alive(cx) {
+            let closed = ErrorKind::Io(std::io::ErrorKind::NotConnected);
+            return Err(Error::new(closed, Phase::RequestHead, Delivery::NotSent));
+        }
+        request.send(&mut conn, ticket.attempt)?;
+        Ok(Self::Conn(conn))
+    }
+
+    /// Gets an attempt on a connection that calls share.
+    pub(super) fn board(
+        hub: &Arc<Hub<R>>,
+        lane: Arc<Lane<R>>,
+        ticket: Ticket,
+        request: &mut Outgoing,
+    ) -> Result<Self, Error> {
+        Seat::board(hub, lane, ticket, request).map(Self::Seat)
+    }
+
+    /// The next event of the answer.
+    pub(super) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<ClientEvent, Error>> {
+        match self {
+            Self::Conn(conn) => conn.poll_event(cx),
+            Self::Seat(seat) => seat.poll_event(cx),
+        }
+    }
+
+    /// The head of the final answer.
+    pub(super) fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(ResponseHead, BodySize), Error>> {
+        loop {
+            match ready!(self.poll_event(cx))? {
+                ClientEvent::Response { head, body } => return Poll::Ready(Ok((head, body))),
+                ClientEvent::Informational(_) | ClientEvent::Continue => {}
+                // No body comes before its head.
+                ClientEvent::Data(_) | ClientEvent::End(_) => {
+                    let (phase, delivery) = (Phase::ResponseHead, Delivery::MaybeProcessed);
+                    return Poll::Ready(Err(Error::new(ErrorKind::Gone, phase, delivery)));
+                }
+            }
+        }
+    }
+
+    /// Takes the body back of which nothing was sent.
+    pub(super) fn recover(&mut self, request: &mut Outgoing) {
+        if let Self::Conn(conn) = self {
+            request.recover(conn);
+        }
+    }
+
+    /// The time is over: how far the request got.
+    pub(super) fn timed_out(&self) -> Error {
+        match self {
+            Self::Conn(conn) => conn.timed_out(),
+            Self::Seat(seat) => seat.timed_out(),
+        }
+    }
+
+    /// When the answer has to be here; `None` where it is streamed.
+    pub(super) fn set_deadline(&mut self, deadline: Option<Instant>) {
+        match self {
+            Self::Conn(conn) => conn.deadline = deadline,
+            Self::Seat(seat) => seat.deadline = deadline,
+        }
+    }
+
+    /// Whom the server's certificate names.
+    pub(super) fn identity(&self) -> Option<Arc<PeerIdentity>> {
+        match self {
+            Self::Conn(conn) => conn.wire.identity(),
+            Self::Seat(seat) => seat.identity(),
+        }
+    }
+
+    /// Whether it left HTTP.
+    pub(super) fn is_upgraded(&self) -> bool {
+        match self {
+            Self::Conn(conn) => conn.wire.top_ref().is_upgraded(),
+            Self::Seat(_) => false,
+        }
+    }
+}

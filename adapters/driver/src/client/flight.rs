@@ -1,0 +1,257 @@
+//! A call on its way: what the dispatcher says to it is done, until the head of an answer is here.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use sinew_core::client::dispatcher::{
+    CallId, CallSpec, ConnectionId, Cut, HeadFacts, HeadVerdict, Outcome,
+};
+use sinew_core::error::{Delivery, Phase};
+use sinew_core::head::ResponseHead;
+use sinew_core::http1::BodySize;
+use sinew_core::resilience::RetryAfter;
+use sinew_core::time::Instant;
+use smallvec::SmallVec;
+
+use super::carrier::Carrier;
+use super::held::Held;
+use super::hub::{Hub, Started};
+use super::outgoing::Outgoing;
+use super::response::Source as _;
+use super::seats::{Letter, Over, Ticket};
+use super::table::Ride;
+use crate::error::{Error, ErrorKind};
+use crate::runtime::Runtime;
+
+/// The head of an answer, and who has the rest of it.
+pub(super) struct Arrived<R: Runtime> {
+    pub(super) head: ResponseHead,
+    pub(super) body: BodySize,
+    pub(super) held: Held<R>,
+}
+
+/// A call on its way. Dropped, it gives up.
+pub(super) struct Flight<R: Runtime> {
+    hub: Arc<Hub<R>>,
+    token: u64,
+    call: CallId,
+    /// Two attempts at most are on their way at once.
+    attempts: SmallVec<[Attempt<R>; 2]>,
+    letter: Option<Letter<R>>,
+    deadline: Instant,
+    /// How far it got, over the attempts that are over.
+    earlier: Delivery,
+    /// What the last attempt failed with.
+    failed: Option<Error>,
+    /// The dispatcher has nothing more to say to it.
+    over: bool,
+}
+
+struct Attempt<R: Runtime> {
+    ticket: Ticket,
+    carrier: Carrier<R>,
+}
+
+impl<R: Runtime> Flight<R> {
+    /// Makes a call, and waits for the head of its answer.
+    pub(super) async fn run(
+        hub: &Arc<Hub<R>>,
+        spec: CallSpec,
+        mut request: Outgoing,
+    ) -> Result<Arrived<R>, Error> {
+        let mut flight = None;
+        poll_fn(|cx| {
+            let flight = flight.get_or_insert_with(|| Self::start(hub, spec, cx.waker()));
+            flight.poll(cx, &mut request)
+        })
+        .await
+    }
+
+    fn start(hub: &Arc<Hub<R>>, spec: CallSpec, waker: &Waker) -> Self {
+        let Started { token, call, letter } = hub.start(spec, waker);
+        Self {
+            hub: Arc::clone(hub),
+            token,
+            call,
+            attempts: SmallVec::new(),
+            letter,
+            deadline: spec.deadline,
+            earlier: Delivery::NotSent,
+            failed: None,
+            over: false,
+        }
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: &mut Outgoing,
+    ) -> Poll<Result<Arrived<R>, Error>> {
+        loop {
+            if let Some(letter) = self.letter.take()
+                && let Some(error) = self.read(cx, letter, request)
+            {
+                return Poll::Ready(Err(error));
+            }
+            let mut at = 0;
+            while let Some(attempt) = self.attempts.get_mut(at) {
+                match attempt.carrier.poll_head(cx) {
+                    Poll::Pending => at += 1,
+                    Poll::Ready(Ok((head, body))) => {
+                        let attempt = self.attempts.swap_remove(at);
+                        if let Some(arrived) = self.judge(attempt, head, body, request) {
+                            return Poll::Ready(Ok(arrived));
+                        }
+                    }
+                    Poll::Ready(Err(error)) => {
+                        let mut attempt = self.attempts.swap_remove(at);
+                        attempt.carrier.recover(request);
+                        self.fail(attempt.ticket, error, request);
+                    }
+                }
+            }
+            self.letter = self.hub.next_letter(self.token, cx.waker());
+            if self.letter.is_none() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Does what the dispatcher says; why the call ends, if it does.
+    fn read(
+        &mut self,
+        cx: &mut Context<'_>,
+        letter: Letter<R>,
+        request: &mut Outgoing,
+    ) -> Option<Error> {
+        match letter {
+            Letter::Send(ticket, ride) => {
+                let sent = match ride {
+                    Ride::Alone(conn) => Carrier::send(cx, conn, ticket, request),
+                    Ride::Shared(lane) => Carrier::board(&self.hub, lane, ticket, request),
+                };
+                match sent {
+                    Ok(carrier) => self.attempts.push(Attempt { ticket, carrier }),
+                    Err(error) => self.fail(ticket, error, request),
+                }
+            }
+            Letter::Cut(connection, why) => self.cut(connection, why),
+            Letter::Over(over) => {
+                self.over = true;
+                self.hub.leave(self.token);
+                return Some(self.ended(over));
+            }
+        }
+        None
+    }
+
+    /// Asks what becomes of an answer.
+    fn judge(
+        &mut self,
+        mut attempt: Attempt<R>,
+        head: ResponseHead,
+        body: BodySize,
+        request: &mut Outgoing,
+    ) -> Option<Arrived<R>> {
+        attempt.carrier.recover(request);
+        let ticket = attempt.ticket;
+        let facts = HeadFacts {
+            status: head.status(),
+            delivery: head.delivery(),
+            retry_after: self.retry_after(&head),
+            replay: request.replay(),
+        };
+        let verdict = self.hub.head(ticket, facts);
+        let mut held = Held::new(&self.hub, ticket, attempt.carrier);
+        match verdict {
+            HeadVerdict::Deliver => {
+                self.over = true;
+                held.delivered(self.deadline);
+                Some(Arrived { head, body, held })
+            }
+            HeadVerdict::Discard => {
+                self.earlier = self.earlier.max(facts.delivery);
+                match body {
+                    BodySize::Empty => held.complete(),
+                    _ => held.leave(),
+                }
+                None
+            }
+        }
+    }
+
+    fn retry_after(&self, head: &ResponseHead) -> Option<std::time::Duration> {
+        let value = head.header("retry-after")?;
+        let (now, epoch) = (self.hub.runtime.now(), self.hub.runtime.epoch());
+        Some(RetryAfter::parse(value, now, &epoch)?.wait(now, &epoch))
+    }
+
+    fn fail(&mut self, ticket: Ticket, error: Error, request: &Outgoing) {
+        self.hub.failed(ticket, error.failure(), request.replay());
+        self.note(error);
+    }
+
+    /// The dispatcher gave an attempt up.
+    fn cut(&mut self, connection: ConnectionId, why: Cut) {
+        let cut = |attempt: &Attempt<R>| attempt.ticket.connection == connection;
+        let Some(at) = self.attempts.iter().position(cut) else { return };
+        let attempt = self.attempts.swap_remove(at);
+        match why {
+            Cut::Deadline | Cut::AttemptTimeout => self.note(attempt.carrier.timed_out()),
+            Cut::HedgeLost => {}
+        }
+    }
+
+    fn note(&mut self, error: Error) {
+        let error = error.after(self.earlier);
+        self.earlier = self.earlier.max(error.delivery());
+        self.failed = Some(error);
+    }
+
+    /// Why the call ends without an answer.
+    fn ended(&mut self, over: Over) -> Error {
+        let Over { outcome, delivery, attempts, not_connected, dialing } = over;
+        let last = self.failed.take();
+        let error = match (outcome, not_connected, last) {
+            (Outcome::Failed { .. }, Some(error), _) => error.after(delivery),
+            (Outcome::Failed { .. }, None, Some(error)) => error,
+            (Outcome::TimedOut(Phase::ResponseHead), _, Some(error)) if error.is_timeout() => error,
+            (Outcome::TimedOut(phase), _, last) => {
+                let phase = match phase {
+                    Phase::Pool => dialing.unwrap_or(phase),
+                    phase => phase,
+                };
+                behind(Error::new(ErrorKind::Timeout, phase, delivery), last)
+            }
+            (Outcome::Refused(refusal), _, last) => {
+                behind(Error::new(ErrorKind::Refused(refusal), Phase::Pool, delivery), last)
+            }
+            (Outcome::Failed { failure, .. }, None, None) => {
+                Error::new(ErrorKind::Gone, failure.phase, delivery)
+            }
+            (Outcome::Done, ..) => Error::new(ErrorKind::Gone, Phase::ResponseHead, delivery),
+        };
+        error.with_attempts(attempts)
+    }
+}
+
+/// An error, and what the last attempt failed with.
+fn behind(error: Error, last: Option<Error>) -> Error {
+    match last {
+        Some(last) => error.with_source(last),
+        None => error,
+    }
+}
+
+impl<R: Runtime> Drop for Flight<R> {
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        let attempts = std::mem::take(&mut self.attempts);
+        let sent: SmallVec<[Ticket; 2]> = attempts.iter().map(|attempt| attempt.ticket).collect();
+        drop(attempts);
+        self.hub.abandon(self.token, self.call, &sent);
+    }
+}

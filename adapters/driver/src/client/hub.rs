@@ -1,0 +1,552 @@
+//! The dispatcher of a client, behind one lock, and who does what it says.
+//!
+//! An input is made under the lock, and what it causes is handed on before the lock is released: to
+//! the caller, to the seats of other calls, to the [keeper](super::keeper). Whoever is to be woken, and
+//! whatever is to be closed, comes after that.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use sinew_core::Machine as _;
+use sinew_core::client::Dispatcher;
+use sinew_core::client::dispatcher::{
+    Action, CallId, CallSpec, ConnectionId, Endpoint, Explanation, Failure, HeadFacts, HeadVerdict,
+    Outcome, Retire, Reuse, Sharing,
+};
+use sinew_core::error::{Delivery, Fault, Phase};
+use sinew_core::resilience::Replay;
+use sinew_core::time::Instant;
+use smallvec::SmallVec;
+
+use super::base::Site;
+use super::bell::Bells;
+use super::conn::Conn;
+use super::dial::Plan;
+use super::keeper;
+use super::seats::{Letter, Over, Seats, Ticket};
+use super::table::{Place, Ride, Rider, Table};
+use crate::error::Error;
+use crate::runtime::{Runtime, Task};
+
+/// The dispatcher of a client, and the connections that it decides about.
+pub(super) struct Hub<R: Runtime> {
+    pub(super) runtime: R,
+    pub(super) plan: Plan,
+    pub(super) bells: Arc<Bells>,
+    spawn: fn(&R, Task),
+    state: Mutex<State<R>>,
+}
+
+struct State<R: Runtime> {
+    dispatcher: Dispatcher,
+    seats: Seats<R>,
+    table: Table<R>,
+    /// Whether calls share connections.
+    pipelining: bool,
+    sites: Sites,
+    /// What is to be opened, by the keeper.
+    dials: Vec<Dial>,
+    keeper: Keeping,
+    /// Why the connection could not be opened of which the dispatcher is being told.
+    not_connected: Option<Error>,
+}
+
+/// The keeper, as seen from here.
+#[derive(Clone, Copy)]
+struct Keeping {
+    running: bool,
+    /// It comes by itself at this time.
+    comes_at: Instant,
+}
+
+/// A connection to be opened.
+pub(super) struct Dial {
+    pub(super) connection: ConnectionId,
+    pub(super) site: Site,
+    pub(super) by: Instant,
+}
+
+/// The addresses that endpoints stand for; one keeps its number as long as the client lives.
+struct Sites {
+    known: Vec<Site>,
+    version: u64,
+}
+
+impl Sites {
+    fn endpoint(&mut self, site: &Site) -> Endpoint {
+        let at = self.known.iter().position(|known| known == site).unwrap_or_else(|| {
+            self.known.push(site.clone());
+            self.known.len() - 1
+        });
+        Endpoint(at as u64)
+    }
+
+    fn site(&self, endpoint: Endpoint) -> Option<&Site> {
+        self.known.get(usize::try_from(endpoint.0).ok()?)
+    }
+}
+
+/// What is done after the lock was released.
+struct Afterwards<R: Runtime> {
+    wake: SmallVec<[Waker; 2]>,
+    close: SmallVec<[Place<R>; 2]>,
+    unread: SmallVec<[Ride<R>; 1]>,
+    undelivered: SmallVec<[Letter<R>; 1]>,
+    call_keeper: bool,
+}
+
+/// A call that was started.
+pub(super) struct Started<R: Runtime> {
+    pub(super) token: u64,
+    pub(super) call: CallId,
+    /// What it was told at once.
+    pub(super) letter: Option<Letter<R>>,
+}
+
+impl<R: Runtime> Hub<R> {
+    pub(super) fn new(
+        runtime: R,
+        spawn: fn(&R, Task),
+        plan: Plan,
+        dispatcher: Dispatcher,
+        sites: &[Site],
+    ) -> Arc<Self> {
+        let state = State {
+            dispatcher,
+            seats: Seats::new(),
+            table: Table::new(),
+            pipelining: plan.machine.pipelining > 1,
+            sites: Sites { known: Vec::new(), version: 0 },
+            dials: Vec::new(),
+            keeper: Keeping { running: false, comes_at: Instant::MAX },
+            not_connected: None,
+        };
+        let bells = Arc::default();
+        let hub = Arc::new(Self { runtime, plan, bells, spawn, state: Mutex::new(state) });
+        hub.update_sites(sites);
+        hub
+    }
+
+    /// Makes a call; the first one starts the keeper.
+    pub(super) fn start(self: &Arc<Self>, mut spec: CallSpec, waker: &Waker) -> Started<R> {
+        let start = |state: &mut State<R>, now| {
+            spec.token = state.seats.take(spec.sharing);
+            (spec.token, state.dispatcher.start(now, spec))
+        };
+        let (started, alone) = self.tell_and_ask(start, |state, (token, call)| {
+            let started = Started { token, call, letter: state.seats.next(token) };
+            // It was not there to be woken by what it does itself.
+            state.seats.wait(token, waker);
+            (started, !std::mem::replace(&mut state.keeper.running, true))
+        });
+        if alone {
+            (self.spawn)(&self.runtime, Box::pin(keeper::run(Arc::downgrade(self))));
+        }
+        started
+    }
+
+    /// What a call was told since it read last; where that is nothing, the next letter wakes it.
+    pub(super) fn next_letter(&self, token: u64, waker: &Waker) -> Option<Letter<R>> {
+        let mut state = self.lock();
+        let letter = state.seats.next(token);
+        let replaced = match letter {
+            None => state.seats.wait(token, waker),
+            Some(_) => None,
+        };
+        drop(state);
+        drop(replaced);
+        letter
+    }
+
+    /// A call has read that it is over.
+    pub(super) fn leave(&self, token: u64) {
+        let left = self.lock().seats.free(token);
+        drop(left);
+    }
+
+    /// The head of an answer is here.
+    pub(super) fn head(&self, ticket: Ticket, facts: HeadFacts) -> HeadVerdict {
+        let (verdict, left) = self.tell(|state, now| {
+            let verdict = state.dispatcher.head(now, ticket.exchange, facts);
+            let left = match verdict {
+                HeadVerdict::Deliver => state.seats.leave(ticket.token),
+                HeadVerdict::Discard => None,
+            };
+            (verdict, left)
+        });
+        drop(left);
+        verdict
+    }
+
+    /// An exchange is over; its connection comes back if it can be used again, and nobody shares it.
+    pub(super) fn finished(&self, ticket: Ticket, conn: Option<Box<Conn<R>>>) {
+        let Ticket { exchange, connection, .. } = ticket;
+        let (conn, worn) = match conn.map(Conn::rested) {
+            Some(Ok(conn)) => (Some(conn), None),
+            Some(Err(worn)) => (None, Some(worn)),
+            None => (None, None),
+        };
+        let lost = self.tell(|state, now| {
+            let (reuse, lost) = match conn.map(|conn| state.table.put_back(connection, conn)) {
+                Some(Ok(())) => (Reuse::Keep, None),
+                Some(Err(conn)) => (Reuse::Close, Some(Place::Kept(conn))),
+                None => state.table.ride_over(connection, exchange),
+            };
+            state.resize(now, connection);
+            state.dispatcher.finished(now, exchange, reuse);
+            lost
+        });
+        drop((lost, worn));
+    }
+
+    /// An exchange failed, and with it its connection, if nobody shares it.
+    pub(super) fn failed(&self, ticket: Ticket, failure: Failure, replay: Replay) {
+        let Ticket { exchange, connection, .. } = ticket;
+        let lost = self.tell(|state, now| {
+            let (reuse, lost) = state.table.ride_over(connection, exchange);
+            state.resize(now, connection);
+            state.dispatcher.failed(now, exchange, failure, replay, reuse);
+            lost
+        });
+        drop(lost);
+    }
+
+    /// Nobody wants the answer any more. What was sent on a connection by itself closes it.
+    pub(super) fn abandon(&self, token: u64, call: CallId, sent: &[Ticket]) {
+        let left = self.tell(|state, now| {
+            let mut lost: SmallVec<[Place<R>; 2]> = SmallVec::new();
+            let mut reuse = Reuse::Keep;
+            for ticket in sent {
+                let (each, place) = state.table.ride_over(ticket.connection, ticket.exchange);
+                lost.extend(place);
+                if each == Reuse::Close {
+                    reuse = Reuse::Close;
+                }
+            }
+            while let Some(letter) = state.seats.next(token) {
+                let Letter::Send(ticket, ride) = letter else { continue };
+                let back = match ride {
+                    Ride::Alone(conn) => state.table.put_back(ticket.connection, conn),
+                    Ride::Shared(_) => {
+                        let (_, place) = state.table.ride_over(ticket.connection, ticket.exchange);
+                        lost.extend(place);
+                        Ok(())
+                    }
+                };
+                lost.extend(back.err().map(Place::Kept));
+            }
+            for ticket in sent {
+                state.resize(now, ticket.connection);
+            }
+            state.dispatcher.abandon(now, call, reuse);
+            (lost, state.seats.free(token))
+        });
+        drop(left);
+    }
+
+    /// The connection of a lane failed: it takes nobody any more.
+    pub(super) fn lane_failed(&self, connection: ConnectionId) {
+        self.tell(|state, now| state.dispatcher.retire(now, connection));
+    }
+
+    /// There is more or less room on a lane than there was.
+    pub(super) fn lane_resized(&self, connection: ConnectionId) {
+        self.tell(|state, now| state.resize(now, connection));
+    }
+
+    /// The connection of an exchange left HTTP, and keeps its place.
+    pub(super) fn upgraded(&self, ticket: Ticket) {
+        self.tell(|state, now| state.dispatcher.upgraded(now, ticket.exchange));
+    }
+
+    /// A connection that left HTTP is gone.
+    pub(super) fn tunnel_ended(&self, connection: ConnectionId) {
+        let lost = self.tell(|state, now| {
+            let lost = state.table.remove(connection);
+            state.dispatcher.retire(now, connection);
+            lost
+        });
+        drop(lost);
+    }
+
+    /// Whether this connection is still to be opened; if so, `waker` is that of whoever does it.
+    pub(super) fn is_dialing(&self, connection: ConnectionId, waker: &Waker) -> bool {
+        let mut state = self.lock();
+        let Some(Place::Dialing(_, known)) = state.table.get(connection) else { return false };
+        let replaced = match known {
+            Some(known) if known.will_wake(waker) => None,
+            _ => known.replace(waker.clone()),
+        };
+        drop(state);
+        drop(replaced);
+        true
+    }
+
+    /// How far a connection is.
+    pub(super) fn dial_reached(&self, connection: ConnectionId, phase: Phase) {
+        if let Some(Place::Dialing(known, _)) = self.lock().table.get(connection) {
+            *known = phase;
+        }
+    }
+
+    /// What came of opening a connection.
+    pub(super) fn dialled(&self, connection: ConnectionId, opened: Result<Box<Conn<R>>, Error>) {
+        let opened = opened.map(|mut conn| {
+            conn.bell = Some(self.bells.bell(connection));
+            conn
+        });
+        let lost = self.tell(|state, now| match (state.table.get(connection), opened) {
+            (Some(place @ Place::Dialing(..)), Ok(conn)) => {
+                let dialled = std::mem::replace(place, Place::Kept(conn));
+                state.dispatcher.connected(now, connection, 1);
+                Some(dialled)
+            }
+            (Some(Place::Dialing(..)), Err(error)) => {
+                let dialled = state.table.remove(connection);
+                let failure = error.failure();
+                state.not_connected = Some(error);
+                state.dispatcher.dial_failed(now, connection, failure);
+                dialled
+            }
+            (_, Ok(conn)) => Some(Place::Kept(conn)),
+            (_, Err(_)) => None,
+        });
+        drop(lost);
+        self.bells.ring(connection);
+    }
+
+    /// The endpoints of the service, all of them.
+    pub(super) fn update_sites(&self, sites: &[Site]) {
+        self.tell(|state, now| {
+            let known = &mut state.sites;
+            let endpoints: Vec<_> = sites.iter().map(|site| known.endpoint(site)).collect();
+            known.version += 1;
+            state.dispatcher.update_endpoints(now, known.version, &endpoints);
+        });
+    }
+
+    /// Connections open, and those of them that are kept.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let state = self.lock();
+        state.table.places().fold((0, 0), |(open, kept), place| match place {
+            Place::Dialing(..) => (open, kept),
+            Place::Kept(_) => (open + 1, kept + 1),
+            Place::Out(_) | Place::Shared(..) => (open + 1, kept),
+        })
+    }
+
+    pub(super) fn explain(&self) -> Explanation {
+        let now = self.runtime.now();
+        self.lock().dispatcher.explain(now)
+    }
+
+    /// Looks after what rang and what is due, for the keeper: what is to be opened, and when to come
+    /// back.
+    pub(super) fn keep(&self) -> (Vec<Dial>, Option<Instant>) {
+        let rang = self.bells.take();
+        let look = |state: &mut State<R>, now| {
+            state.dispatcher.handle_timeout(now);
+            let mut lost: SmallVec<[Place<R>; 2]> = SmallVec::new();
+            for connection in rang {
+                if let Some(Place::Kept(conn)) = state.table.get(connection)
+                    && !conn.is_undisturbed()
+                {
+                    lost.extend(state.table.remove(connection));
+                    state.dispatcher.retire(now, connection);
+                }
+            }
+            lost
+        };
+        let (lost, dials, deadline) = self.tell_and_ask(look, |state, lost| {
+            let deadline = state.dispatcher.deadline().map(|deadline| deadline.at);
+            state.keeper.comes_at = deadline.unwrap_or(Instant::MAX);
+            (lost, std::mem::take(&mut state.dials), deadline)
+        });
+        drop(lost);
+        (dials, deadline)
+    }
+
+    /// The keeper is gone: the next call starts another.
+    pub(super) fn keeper_ended(&self) {
+        self.lock().keeper.running = false;
+    }
+
+    pub(super) fn spawn(&self, task: Task) {
+        (self.spawn)(&self.runtime, task);
+    }
+
+    /// Makes an input, hands on what it causes, and does the rest when the lock is released.
+    fn tell<T>(&self, input: impl FnOnce(&mut State<R>, Instant) -> T) -> T {
+        self.tell_and_ask(input, |_, told| told)
+    }
+
+    /// The same, with a look at what it caused.
+    fn tell_and_ask<T, U>(
+        &self,
+        input: impl FnOnce(&mut State<R>, Instant) -> T,
+        ask: impl FnOnce(&mut State<R>, T) -> U,
+    ) -> U {
+        let now = self.runtime.now();
+        let mut state = self.lock();
+        let told = input(&mut state, now);
+        let afterwards = state.hand_on(now);
+        let told = ask(&mut state, told);
+        drop(state);
+        let Afterwards { wake, close, unread, undelivered, call_keeper } = afterwards;
+        drop((close, unread, undelivered));
+        wake.into_iter().for_each(Waker::wake);
+        if call_keeper {
+            self.bells.call();
+        }
+        told
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<R>> {
+        // Nothing panics under this lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<R: Runtime> State<R> {
+    /// Does what the dispatcher says, as far as it can be done under the lock.
+    fn hand_on(&mut self, now: Instant) -> Afterwards<R> {
+        let mut after = Afterwards {
+            wake: SmallVec::new(),
+            close: SmallVec::new(),
+            unread: SmallVec::new(),
+            undelivered: SmallVec::new(),
+            call_keeper: false,
+        };
+        while let Ok(Some(action)) = self.dispatcher.poll_event(now) {
+            match action {
+                Action::Dial { connection, endpoint, by } => {
+                    let Some(site) = self.sites.site(endpoint).cloned() else { continue };
+                    self.table.insert(connection, Place::Dialing(Phase::Resolve, None));
+                    self.dials.push(Dial { connection, site, by });
+                    after.call_keeper = true;
+                }
+                Action::Send { token, exchange, connection, attempt, first_use } => {
+                    let ticket = Ticket { token, exchange, connection, attempt, first_use };
+                    let sharing = match self.pipelining {
+                        true => self.seats.sharing(token),
+                        false => Sharing::Exclusive,
+                    };
+                    match self.table.hand_out(connection, Rider { token, exchange }, sharing) {
+                        Some(ride) => self.post(token, Letter::Send(ticket, ride), &mut after),
+                        None => self.dispatcher.failed(
+                            now,
+                            exchange,
+                            GONE,
+                            Replay::Possible,
+                            Reuse::Close,
+                        ),
+                    }
+                }
+                Action::Reset { token, exchange, connection, why } => {
+                    let recalled = self.seats.recall(token, connection).is_some();
+                    let (reuse, lost) = self.table.ride_over(connection, exchange);
+                    after.close.extend(lost);
+                    if reuse == Reuse::Close {
+                        self.dispatcher.retire(now, connection);
+                    }
+                    self.resize(now, connection);
+                    if !recalled {
+                        self.post(token, Letter::Cut(connection, why), &mut after);
+                    }
+                }
+                Action::Close { connection, why } => self.close(connection, why, &mut after),
+                Action::Complete { token, outcome, delivery, attempts } => {
+                    let not_connected = match outcome {
+                        Outcome::Failed { .. } => self.not_connected.take(),
+                        _ => None,
+                    };
+                    let dialing = match outcome {
+                        Outcome::TimedOut(Phase::Pool) => self.table.dialing(),
+                        _ => None,
+                    };
+                    let over = Over { outcome, delivery, attempts, not_connected, dialing };
+                    self.post(token, Letter::Over(over), &mut after);
+                }
+            }
+        }
+        self.not_connected = None;
+        let next = self.dispatcher.deadline().map_or(Instant::MAX, |deadline| deadline.at);
+        if next < self.keeper.comes_at {
+            self.keeper.comes_at = next;
+            after.call_keeper = true;
+        }
+        after
+    }
+
+    fn post(&mut self, token: u64, letter: Letter<R>, after: &mut Afterwards<R>) {
+        match self.seats.post(token, letter) {
+            Ok(waker) => after.wake.extend(waker),
+            Err(letter) => after.undelivered.push(letter),
+        }
+    }
+
+    fn close(&mut self, connection: ConnectionId, why: Retire, after: &mut Afterwards<R>) {
+        let Some(place) = self.table.remove(connection) else { return };
+        match place {
+            // Whoever opens it finds out that it is not wanted any more.
+            Place::Dialing(_, waker) => {
+                self.dials.retain(|dial| dial.connection != connection);
+                after.wake.extend(waker);
+            }
+            Place::Kept(conn) => after.close.push(Place::Kept(conn)),
+            Place::Out(token) => self.take_away(token, connection, why, after),
+            Place::Shared(lane, riders) => {
+                for rider in riders {
+                    self.take_away(rider.token, connection, why, after);
+                }
+                after.close.extend(lane.vacate().map_or_else(|lost| lost, Some).map(Place::Kept));
+            }
+        }
+    }
+
+    /// What a call has on this connection is over.
+    fn take_away(
+        &mut self,
+        token: u64,
+        connection: ConnectionId,
+        why: Retire,
+        after: &mut Afterwards<R>,
+    ) {
+        match (self.seats.recall(token, connection), why) {
+            (Some(ride), _) => after.unread.push(ride),
+            (None, Retire::Cut(why)) => self.post(token, Letter::Cut(connection, why), after),
+            (None, _) => {}
+        }
+    }
+
+    /// Tells the dispatcher how many exchanges a connection can carry that calls share.
+    fn resize(&mut self, now: Instant, connection: ConnectionId) {
+        if self.pipelining
+            && let Some(capacity) = self.table.capacity(connection)
+        {
+            self.dispatcher.set_capacity(now, connection, capacity);
+        }
+    }
+}
+
+/// What it is sent on is not there any more.
+const GONE: Failure =
+    Failure { delivery: Delivery::NotSent, phase: Phase::Pool, fault: Fault::Network };
+
+/// Nothing outlives the client: whoever still opens a connection, and the keeper, find out.
+impl<R: Runtime> Drop for Hub<R> {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for waker in state.table.take_dialers() {
+            waker.wake();
+        }
+        self.bells.call();
+    }
+}
+
+impl<R: Runtime> std::fmt::Debug for Hub<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (open, kept) = self.counts();
+        write!(f, "Hub({open} open, {kept} kept)")
+    }
+}

@@ -1,0 +1,84 @@
+//! The one task of a client: it opens connections, closes those that nobody uses, listens to those
+//! that are kept, and tells calls that their time is over. It ends with the client.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+
+use sinew_core::client::dispatcher::ConnectionId;
+
+use super::dial::open;
+use super::hub::{Dial, Hub};
+use crate::drive::Alarm;
+use crate::runtime::Runtime;
+
+/// Looks after the client until its last clone, and the last answer of it, are gone.
+pub(super) async fn run<R: Runtime>(hub: Weak<Hub<R>>) {
+    let mut keeper = Keeper { hub, alarm: Alarm::new() };
+    poll_fn(|cx| keeper.poll(cx)).await;
+}
+
+struct Keeper<R: Runtime> {
+    hub: Weak<Hub<R>>,
+    alarm: Alarm<R>,
+}
+
+impl<R: Runtime> Keeper<R> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let Some(hub) = self.hub.upgrade() else { return Poll::Ready(()) };
+            // First the waker, then the look: what comes between the two is not missed.
+            hub.bells.wait(cx.waker());
+            let (dials, deadline) = hub.keep();
+            for dial in dials {
+                hub.spawn(Box::pin(connect(Arc::downgrade(&hub), dial)));
+            }
+            if self.alarm.arm(cx, &hub.runtime, hub.runtime.now(), deadline).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+/// A runtime that ends takes its tasks along; the client may live on, in another one.
+impl<R: Runtime> Drop for Keeper<R> {
+    fn drop(&mut self) {
+        if let Some(hub) = self.hub.upgrade() {
+            hub.keeper_ended();
+        }
+    }
+}
+
+/// Opens a connection, unless it is not wanted any more.
+async fn connect<R: Runtime>(hub: Weak<Hub<R>>, dial: Dial) {
+    let Some(known) = hub.upgrade() else { return };
+    let (runtime, plan) = (known.runtime.clone(), known.plan.clone());
+    drop(known);
+    let connection = dial.connection;
+    let reached = |phase| {
+        if let Some(hub) = hub.upgrade() {
+            hub.dial_reached(connection, phase);
+        }
+    };
+    let opening = pin!(open(&runtime, &plan, &dial.site, dial.by, reached));
+    let opened = while_wanted(&hub, connection, opening).await;
+    if let Some(opened) = opened
+        && let Some(hub) = hub.upgrade()
+    {
+        hub.dialled(connection, opened);
+    }
+}
+
+/// The outcome of opening a connection; `None` where nobody wants it any more.
+async fn while_wanted<R: Runtime, F: Future>(
+    hub: &Weak<Hub<R>>,
+    connection: ConnectionId,
+    mut opening: Pin<&mut F>,
+) -> Option<F::Output> {
+    poll_fn(|cx| {
+        let wanted = hub.upgrade().is_some_and(|hub| hub.is_dialing(connection, cx.waker()));
+        if wanted { opening.as_mut().poll(cx).map(Some) } else { Poll::Ready(None) }
+    })
+    .await
+}

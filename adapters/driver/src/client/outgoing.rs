@@ -1,0 +1,153 @@
+//! What a call sends, attempt by attempt.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::UPGRADE;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http_body::Body as _;
+use sinew_core::Wire as _;
+use sinew_core::client::dispatcher::Sharing;
+use sinew_core::http1::{BodySize, NO_FIELDS, Rejected, RequestLine};
+use sinew_core::machine::Layered as _;
+use sinew_core::resilience::{Replay, Safety};
+
+use super::conn::{Conn, refused};
+use crate::body::{Body, Factory};
+use crate::drive;
+use crate::error::Error;
+use crate::runtime::Runtime;
+
+/// Which attempt of its call a request is; from the second on.
+pub(super) const ATTEMPT: HeaderName = HeaderName::from_static("sinew-attempt");
+
+/// <https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-idempotency-key-header>
+pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// The request of a call.
+pub(super) struct Outgoing {
+    pub(super) method: Method,
+    pub(super) target: String,
+    pub(super) authority: String,
+    pub(super) fields: HeaderMap,
+    pub(super) payload: Payload,
+    pub(super) between_bytes: Option<Duration>,
+}
+
+/// The body of a request, as far as it can be sent again.
+pub(super) enum Payload {
+    Full(Bytes),
+    Repeatable(Factory),
+    /// `None` once an attempt took it.
+    Once(Option<Body>),
+}
+
+impl From<Body> for Payload {
+    fn from(mut body: Body) -> Self {
+        match (body.take_full(), body.take_factory()) {
+            (Some(bytes), _) => Self::Full(bytes),
+            (None, Some(factory)) => Self::Repeatable(factory),
+            (None, None) => Self::Once(Some(body)),
+        }
+    }
+}
+
+impl Outgoing {
+    /// The request line. CONNECT names in `Host` whom it asks for, not the proxy that it asks.
+    pub(super) fn line(&self) -> RequestLine<'_> {
+        let authority = match self.method {
+            Method::CONNECT => &self.target,
+            _ => &self.authority,
+        };
+        let (target, authority) = (self.target.as_bytes(), authority.as_bytes());
+        RequestLine { method: &self.method, target, authority }
+    }
+
+    /// What happens if it is processed twice.
+    pub(super) fn safety(&self) -> Safety {
+        let safety = Safety::of(&self.method);
+        if self.fields.contains_key(IDEMPOTENCY_KEY) { safety.keyed() } else { safety }
+    }
+
+    /// Whether others may be around it on its connection. The machine has the last word.
+    pub(super) fn sharing(&self) -> Sharing {
+        let empty = matches!(&self.payload, Payload::Full(bytes) if bytes.is_empty());
+        match empty && self.method.is_idempotent() && !self.fields.contains_key(UPGRADE) {
+            true => Sharing::Shared,
+            false => Sharing::Exclusive,
+        }
+    }
+
+    /// Whether it can be sent once more.
+    pub(super) fn replay(&self) -> Replay {
+        match self.payload {
+            Payload::Once(None) => Replay::Impossible,
+            _ => Replay::Possible,
+        }
+    }
+
+    /// Whether two attempts can be on their way at once.
+    pub(super) fn can_be_doubled(&self) -> bool {
+        !matches!(self.payload, Payload::Once(_))
+    }
+
+    /// Sends the head of an attempt, and the body as far as it is here.
+    pub(super) fn send<R: Runtime>(
+        &mut self,
+        conn: &mut Conn<R>,
+        attempt: u8,
+    ) -> Result<(), Error> {
+        self.mark(attempt);
+        let now = conn.runtime.now();
+        let body = match &mut self.payload {
+            Payload::Full(bytes) => Err(bytes.clone()),
+            Payload::Repeatable(make) => Ok(make()),
+            Payload::Once(body) => Ok(body.take().unwrap_or_default()),
+        };
+        let size = match &body {
+            Err(bytes) => BodySize::Exact(bytes.len() as u64),
+            Ok(body) => body.size_hint().exact().map_or(BodySize::Unknown, BodySize::Exact),
+        };
+        conn.begun = false;
+        drive::lend_write_block(conn.wire.top().outbox());
+        self.send_head(conn, size)?;
+        let top = conn.wire.top();
+        top.set_between_bytes(now, self.between_bytes);
+        match body {
+            _ if size == BodySize::Exact(0) => {}
+            Ok(body) => conn.outgoing = Some(body),
+            Err(bytes) if top.can_send() => match top.send_data(now, bytes) {
+                Ok(()) => top.send_end(now, NO_FIELDS).map_err(refused)?,
+                Err(Rejected::Error(error)) => return Err(refused(error)),
+                Err(Rejected::Full(bytes)) => conn.outgoing = Some(Body::full(bytes)),
+            },
+            Err(bytes) => conn.outgoing = Some(Body::full(bytes)),
+        }
+        Ok(())
+    }
+
+    pub(super) fn send_head<R: Runtime>(
+        &self,
+        conn: &mut Conn<R>,
+        size: BodySize,
+    ) -> Result<(), Error> {
+        let now = conn.runtime.now();
+        conn.wire.top().send_request(now, self.line(), &self.fields, size).map_err(refused)
+    }
+
+    /// Takes the body back from an attempt that took nothing of it.
+    pub(super) fn recover<R: Runtime>(&mut self, conn: &mut Conn<R>) {
+        if let Payload::Once(body @ None) = &mut self.payload
+            && !conn.begun
+        {
+            *body = conn.outgoing.take();
+        }
+    }
+
+    /// What an attempt says of itself.
+    pub(super) fn mark(&mut self, attempt: u8) {
+        if attempt > 1 {
+            self.fields.insert(ATTEMPT, HeaderValue::from(u16::from(attempt)));
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The calls that are on their way, each with what the dispatcher has said to it and it has not read.
+
+use std::collections::VecDeque;
+use std::task::Waker;
+
+use sinew_core::client::dispatcher::{ConnectionId, Cut, ExchangeId, Outcome, Sharing};
+use sinew_core::error::{Delivery, Phase};
+
+use super::table::Ride;
+use crate::error::Error;
+use crate::runtime::Runtime;
+
+/// What the dispatcher says to a call.
+pub(super) enum Letter<R: Runtime> {
+    /// Send the request.
+    Send(Ticket, Ride<R>),
+    /// What is on this connection is over.
+    Cut(ConnectionId, Cut),
+    /// The call is over.
+    Over(Over),
+}
+
+/// One attempt: whose it is, and what it is sent on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Ticket {
+    pub(super) token: u64,
+    pub(super) exchange: ExchangeId,
+    pub(super) connection: ConnectionId,
+    /// Counted from 1.
+    pub(super) attempt: u8,
+    /// Nothing was sent on the connection before.
+    pub(super) first_use: bool,
+}
+
+/// How a call ended without an answer.
+#[derive(Debug)]
+pub(super) struct Over {
+    pub(super) outcome: Outcome,
+    pub(super) delivery: Delivery,
+    pub(super) attempts: u8,
+    /// Why the connection that it waited for could not be opened.
+    pub(super) not_connected: Option<Error>,
+    /// How far the connection is that it waits for.
+    pub(super) dialing: Option<Phase>,
+}
+
+struct Seat<R: Runtime> {
+    generation: u32,
+    waker: Option<Waker>,
+    letters: VecDeque<Letter<R>>,
+    /// Whether somebody reads the letters.
+    attended: bool,
+    sharing: Sharing,
+}
+
+/// The calls, by their tokens: a place, and a generation that makes tokens of old stale.
+pub(super) struct Seats<R: Runtime> {
+    seats: Vec<Seat<R>>,
+    free: Vec<u32>,
+}
+
+impl<R: Runtime> Seats<R> {
+    pub(super) const fn new() -> Self {
+        Self { seats: Vec::new(), free: Vec::new() }
+    }
+
+    /// A token for a new call.
+    pub(super) fn take(&mut self, sharing: Sharing) -> u64 {
+        let index = self.free.pop().unwrap_or_else(|| {
+            let (waker, letters) = (None, VecDeque::new());
+            self.seats.push(Seat { generation: 0, waker, letters, attended: false, sharing });
+            self.seats.len() as u32 - 1
+        });
+        let generation = self.seats.get_mut(index as usize).map_or(0, |seat| {
+            seat.attended = true;
+            seat.sharing = sharing;
+            seat.generation
+        });
+        u64::from(generation) << 32 | u64::from(index)
+    }
+
+    fn get(&mut self, token: u64) -> Option<&mut Seat<R>> {
+        let seat = self.seats.get_mut(token as u32 as usize)?;
+        (u64::from(seat.generation) == token >> 32).then_some(seat)
+    }
+
+    /// Whether others may be on the connection of this call.
+    pub(super) fn sharing(&self, token: u64) -> Sharing {
+        let seat = self.seats.get(token as u32 as usize);
+        seat.map_or(Sharing::Exclusive, |seat| seat.sharing)
+    }
+
+    /// Puts a letter in; whom it wakes. It comes back where nobody reads it.
+    pub(super) fn post(
+        &mut self,
+        token: u64,
+        letter: Letter<R>,
+    ) -> Result<Option<Waker>, Letter<R>> {
+        match self.get(token) {
+            Some(seat) if seat.attended => {
+                seat.letters.push_back(letter);
+                Ok(seat.waker.take())
+            }
+            // Who left took its letters along: nothing is on the seat.
+            Some(_) if matches!(letter, Letter::Over(_)) => {
+                self.free(token);
+                Err(letter)
+            }
+            _ => Err(letter),
+        }
+    }
+
+    pub(super) fn next(&mut self, token: u64) -> Option<Letter<R>> {
+        self.get(token)?.letters.pop_front()
+    }
+
+    /// Whom the next letter wakes; the waker that it replaces is dropped when nothing is locked.
+    pub(super) fn wait(&mut self, token: u64, waker: &Waker) -> Option<Waker> {
+        let seat = self.get(token)?;
+        match &seat.waker {
+            Some(known) if known.will_wake(waker) => None,
+            _ => seat.waker.replace(waker.clone()),
+        }
+    }
+
+    /// The connection of a letter that was not read, which is not to be used any more.
+    pub(super) fn recall(&mut self, token: u64, connection: ConnectionId) -> Option<Ride<R>> {
+        let letters = &mut self.get(token)?.letters;
+        let sent = |letter: &Letter<R>| matches!(letter, Letter::Send(ticket, _) if ticket.connection == connection);
+        match letters.remove(letters.iter().position(sent)?)? {
+            Letter::Send(_, ride) => Some(ride),
+            Letter::Cut(..) | Letter::Over(_) => None,
+        }
+    }
+
+    /// Nobody reads the letters any more. The token stays until the call is over.
+    pub(super) fn leave(&mut self, token: u64) -> Option<Leavings<R>> {
+        let seat = self.get(token)?;
+        seat.attended = false;
+        Some(seat.clear())
+    }
+
+    /// The call is over.
+    pub(super) fn free(&mut self, token: u64) -> Option<Leavings<R>> {
+        let seat = self.get(token)?;
+        seat.generation = seat.generation.wrapping_add(1);
+        let leavings = seat.clear();
+        self.free.push(token as u32);
+        Some(leavings)
+    }
+}
+
+/// What was left on a seat. It is dropped when nothing is locked: wakers and connections may hold the
+/// last end of a task, and that of a call.
+pub(super) struct Leavings<R: Runtime> {
+    _waker: Option<Waker>,
+    _letters: VecDeque<Letter<R>>,
+}
+
+impl<R: Runtime> Seat<R> {
+    fn clear(&mut self) -> Leavings<R> {
+        let letters = match self.letters.is_empty() {
+            true => VecDeque::new(),
+            false => std::mem::take(&mut self.letters),
+        };
+        Leavings { _waker: self.waker.take(), _letters: letters }
+    }
+}

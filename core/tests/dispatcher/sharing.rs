@@ -1,0 +1,157 @@
+//! Who may be on a connection with whom, and connections that leave HTTP.
+
+use super::*;
+
+const SHARED: Sharing = Sharing::Shared;
+const EXCLUSIVE: Sharing = Sharing::Exclusive;
+
+/// One connection at most, open, with room for four.
+fn one_connection() -> (Bench, ConnectionId) {
+    let pool = PoolPolicy { max_connections: 1, max_per_endpoint: 1, ..PoolPolicy::default() };
+    let mut bench = Bench::new(Policy { pool, ..Policy::default() }, 1);
+    bench.start(0, SHARED);
+    let connection = bench.dialled();
+    bench.dispatcher.connected(bench.now, connection, 4);
+    let (exchange, _) = bench.sent(0);
+    bench.done(exchange);
+    assert!(bench.actions().iter().all(completes));
+    (bench, connection)
+}
+
+#[test]
+fn calls_that_share_are_together() {
+    let (mut bench, connection) = one_connection();
+    for token in 1..=4 {
+        bench.start(token, SHARED);
+        assert_eq!(bench.sent(token).1, connection);
+    }
+    bench.start(5, SHARED);
+    bench.quiet();
+}
+
+#[test]
+fn nobody_joins_a_call_that_is_alone() {
+    let (mut bench, _) = one_connection();
+    bench.start(1, EXCLUSIVE);
+    let (alone, _) = bench.sent(1);
+    for token in 2..=3 {
+        bench.start(token, SHARED);
+        bench.quiet();
+    }
+    // Not before its exchange is over: the answer alone is not enough.
+    assert_eq!(bench.head(alone, 200), HeadVerdict::Deliver);
+    bench.quiet();
+    bench.dispatcher.finished(bench.now, alone, Reuse::Keep);
+    let sent = bench.actions();
+    assert!(
+        matches!(
+            sent[..],
+            [
+                Action::Complete { token: 1, .. },
+                Action::Send { token: 2, .. },
+                Action::Send { token: 3, .. }
+            ]
+        ),
+        "{sent:?}"
+    );
+}
+
+#[test]
+fn a_call_that_wants_to_be_alone_waits_and_is_not_overtaken() {
+    let (mut bench, _) = one_connection();
+    bench.start(1, SHARED);
+    let (first, _) = bench.sent(1);
+    bench.start(2, SHARED);
+    let (second, _) = bench.sent(2);
+    bench.start(3, EXCLUSIVE);
+    // There is room for this one, but the other would wait for ever if that went on.
+    bench.start(4, SHARED);
+    bench.quiet();
+    bench.done(first);
+    assert!(bench.actions().iter().all(completes), "one is still there");
+    bench.done(second);
+    let sent = bench.actions();
+    assert!(
+        matches!(sent[..], [Action::Complete { token: 2, .. }, Action::Send { token: 3, .. }]),
+        "{sent:?}"
+    );
+}
+
+#[test]
+fn whoever_waits_behind_is_served_when_it_leaves() {
+    let (mut bench, _) = one_connection();
+    bench.start(1, SHARED);
+    bench.sent(1);
+    let alone = bench.start(2, EXCLUSIVE);
+    bench.start(3, SHARED);
+    bench.quiet();
+    bench.dispatcher.abandon(bench.now, alone, Reuse::Keep);
+    bench.sent(3);
+}
+
+#[test]
+fn idle_connections_are_left_to_those_who_need_one() {
+    let mut bench = Bench::new(Policy::default(), 1);
+    let mut connections = Vec::new();
+    for token in 0..2 {
+        bench.start(token, EXCLUSIVE);
+        connections.push(bench.dialled());
+    }
+    for connection in connections {
+        bench.dispatcher.connected(bench.now, connection, 4);
+    }
+    for action in bench.actions() {
+        let Action::Send { exchange, .. } = action else { panic!("{action:?}") };
+        bench.done(exchange);
+    }
+    bench.actions();
+    bench.start(2, SHARED);
+    let (_, busy) = bench.sent(2);
+    bench.start(3, SHARED);
+    assert_eq!(bench.sent(3).1, busy);
+    bench.start(4, EXCLUSIVE);
+    assert_ne!(bench.sent(4).1, busy);
+}
+
+#[test]
+fn a_tunnel_keeps_its_place_until_it_is_gone() {
+    let (mut bench, connection) = one_connection();
+    bench.start(1, EXCLUSIVE);
+    let (exchange, _) = bench.sent(1);
+    assert_eq!(bench.head(exchange, 101), HeadVerdict::Deliver);
+    bench.dispatcher.upgraded(bench.now, exchange);
+    assert!(bench.actions().iter().all(completes));
+    assert_eq!((bench.dispatcher.calls(), bench.dispatcher.exchanges()), (0, 0));
+    // The cap is reached: nothing is sent, nothing dialled, and no timer ends it.
+    bench.start(2, SHARED);
+    bench.quiet();
+    bench.dispatcher.update_endpoints(bench.now, 2, &[Endpoint(0), Endpoint(1)]);
+    bench.dispatcher.update_endpoints(bench.now, 3, &[Endpoint(1)]);
+    bench.quiet();
+    assert_eq!((bench.dispatcher.connections(), bench.dispatcher.idle_connections()), (1, 0));
+    bench.dispatcher.retire(bench.now, connection);
+    assert_ne!(bench.dialled(), connection);
+}
+
+/// What came while a connection was idle is no answer to anything: the embedder says so, and nothing
+/// is ever sent there again.
+#[test]
+fn a_connection_that_is_readable_while_idle_is_not_used() {
+    let (mut bench, connection) = one_connection();
+    assert_eq!(bench.dispatcher.idle_connections(), 1);
+    bench.dispatcher.retire(bench.now, connection);
+    assert_eq!(bench.dispatcher.connections(), 0);
+    bench.start(1, SHARED);
+    assert_ne!(bench.dialled(), connection);
+    // Nor is one that was opened ahead, and not used yet.
+    let pool = PoolPolicy { warm: 1, ..PoolPolicy::default() };
+    let mut bench = Bench::new(Policy { pool, ..Policy::default() }, 1);
+    let warm = bench.dialled();
+    bench.dispatcher.connected(bench.now, warm, 1);
+    bench.quiet();
+    bench.dispatcher.retire(bench.now, warm);
+    let another = bench.dialled();
+    bench.dispatcher.connected(bench.now, another, 1);
+    bench.start(1, SHARED);
+    assert_eq!(bench.sent(1).1, another);
+}
