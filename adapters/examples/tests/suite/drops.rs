@@ -13,6 +13,7 @@ use http::{Method, StatusCode};
 use sinew_driver::{Body, IntoResponse, Problem, Request, Response, RouteOptions};
 
 use super::app::pattern;
+use super::dice::Dice;
 use super::site::{Site, client_of};
 use super::{each, pause};
 use crate::rt;
@@ -22,19 +23,6 @@ const SEED: u64 = 0x5eed_0003;
 /// Callers side by side, and calls of each.
 const CALLERS: u64 = 6;
 const CALLS: u32 = 25;
-
-/// splitmix64: <https://prng.di.unimi.it/splitmix64.c>
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % sides
-    }
-}
 
 /// Handlers and bodies hold one each for as long as they live.
 type Token = Arc<()>;

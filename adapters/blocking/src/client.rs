@@ -1,0 +1,75 @@
+//! A client whose calls block.
+
+use http::Method;
+use sinew_driver::{Error, RestClientConfig};
+use sinew_smol::SmolRuntime;
+
+use crate::call::Call;
+
+/// A client of one service: `client.get("/path").send()?`.
+///
+/// Cheap to clone, to be shared between threads. All clones share their connections.
+#[derive(Clone, Debug)]
+pub struct RestClient {
+    inner: sinew_smol::RestClient,
+}
+
+impl RestClient {
+    /// A client with this configuration. Connects to nobody yet.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ClientBuilder::build`](sinew_driver::ClientBuilder::build).
+    pub fn new(config: RestClientConfig) -> Result<Self, Error> {
+        let builder = sinew_smol::RestClient::builder("").config(config);
+        builder.build_on(SmolRuntime).map(Self::from)
+    }
+
+    /// A GET of `path`, which may have a query.
+    pub fn get(&self, path: &str) -> Call {
+        self.request(Method::GET, path)
+    }
+
+    /// A HEAD.
+    pub fn head(&self, path: &str) -> Call {
+        self.request(Method::HEAD, path)
+    }
+
+    /// A POST.
+    pub fn post(&self, path: &str) -> Call {
+        self.request(Method::POST, path)
+    }
+
+    /// A PUT.
+    pub fn put(&self, path: &str) -> Call {
+        self.request(Method::PUT, path)
+    }
+
+    /// A PATCH.
+    pub fn patch(&self, path: &str) -> Call {
+        self.request(Method::PATCH, path)
+    }
+
+    /// A DELETE.
+    pub fn delete(&self, path: &str) -> Call {
+        self.request(Method::DELETE, path)
+    }
+
+    /// Any other method.
+    pub fn request(&self, method: Method, path: &str) -> Call {
+        Call::new(self.inner.request(method, path))
+    }
+
+    /// The client underneath, for what does not block: what is known of its connections, changes of its
+    /// endpoints.
+    pub fn inner(&self) -> &sinew_smol::RestClient {
+        &self.inner
+    }
+}
+
+/// What [`sinew_smol::RestClient::builder`] made.
+impl From<sinew_smol::RestClient> for RestClient {
+    fn from(inner: sinew_smol::RestClient) -> Self {
+        Self { inner }
+    }
+}
