@@ -203,9 +203,10 @@ impl<R: Runtime> ClientBuilder<R> {
         if !base.secure && !unix && !config.allow_plaintext {
             return Err(Error::config("http needs .allow_plaintext()"));
         }
-        let sites = match config.endpoints.is_empty() {
-            true => vec![base.site.clone()],
-            false => base.sites(&config.endpoints)?,
+        let sites = if config.endpoints.is_empty() {
+            vec![base.site.clone()]
+        } else {
+            base.sites(&config.endpoints)?
         };
         let seed = getrandom::u64()
             .map_err(|why| Error::config(format!("the system gives no seed: {why}")))?;

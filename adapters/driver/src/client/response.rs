@@ -13,7 +13,7 @@ use sinew_core::head::ResponseHead;
 use sinew_core::http1::{BodySize, ClientEvent};
 use sinew_tls::PeerIdentity;
 
-use crate::body::Body;
+use crate::body::{Body, collect};
 use crate::error::{Error, ErrorKind};
 use crate::upgraded::{Line, Upgraded};
 
@@ -159,8 +159,11 @@ impl ClientResponse {
     ///
     /// Whatever cuts the body short; a body that is too large.
     pub async fn bytes(self) -> Result<Bytes, Error> {
-        let body = self.fresh.map_or(self.body, Body::own);
-        body.collect(self.limit).await
+        let (bytes, _) = match self.fresh {
+            Some(fresh) => collect(fresh, self.limit).await?,
+            None => self.body.collect_with_trailers(self.limit).await?,
+        };
+        Ok(bytes)
     }
 
     /// Collects no more than this, nor more than the client allows.
