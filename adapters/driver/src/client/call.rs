@@ -32,8 +32,8 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static(request_id::FIELD);
 pub struct Call<R: Runtime> {
     shared: Arc<Shared<R>>,
     method: Method,
-    path: String,
-    query: String,
+    /// As it stands in the request line.
+    target: String,
     fields: HeaderMap,
     body: Body,
     timeout: Duration,
@@ -55,7 +55,7 @@ impl<R: Runtime> std::fmt::Debug for Call<R> {
         f.debug_struct("Call")
             .field("base_url", &shown(&self.shared.config.base_url))
             .field("method", &self.method)
-            .field("path", &shown(&self.path))
+            .field("path", &shown(&self.target))
             .field("fields", &self.fields.keys().collect::<Vec<_>>())
             .field("timeout", &self.timeout)
             .field("refused", &self.refused)
@@ -66,11 +66,18 @@ impl<R: Runtime> std::fmt::Debug for Call<R> {
 impl<R: Runtime> Call<R> {
     pub(super) fn new(shared: &Arc<Shared<R>>, method: Method, path: &str) -> Self {
         let config = &shared.config;
+        let (target, refused) = match method {
+            // https://www.rfc-editor.org/rfc/rfc9112#section-3.2.3
+            Method::CONNECT => (path.to_owned(), None),
+            _ => match shared.base.target(path) {
+                Ok(target) => (target, None),
+                Err(why) => (String::new(), Some(why)),
+            },
+        };
         Self {
             shared: Arc::clone(shared),
             method,
-            path: path.to_owned(),
-            query: String::new(),
+            target,
             fields: HeaderMap::new(),
             body: Body::empty(),
             timeout: config.timeout,
@@ -81,7 +88,7 @@ impl<R: Runtime> Call<R> {
             hedge: true,
             retry: None,
             attempt_timeout: None,
-            refused: None,
+            refused,
         }
     }
 
@@ -116,12 +123,11 @@ impl<R: Runtime> Call<R> {
     /// Adds pairs to the query: a struct, a map, a slice of pairs.
     pub fn query(mut self, pairs: &(impl Serialize + ?Sized)) -> Self {
         match serde_urlencoded::to_string(pairs) {
-            Ok(text) if self.query.is_empty() => self.query = text,
-            Ok(text) if !text.is_empty() => {
-                self.query.push('&');
-                self.query.push_str(&text);
+            Ok(text) if text.is_empty() => {}
+            Ok(text) => {
+                self.target.push(if self.target.contains('?') { '&' } else { '?' });
+                self.target.push_str(&text);
             }
-            Ok(_) => {}
             Err(why) => {
                 self.refuse(Error::config("a query that is no list of pairs").with_source(why));
             }
@@ -300,11 +306,6 @@ impl<R: Runtime> Call<R> {
         if let Some(policy) = &self.retry {
             policy.check().map_err(|why| Error::config(why.to_string()).with_source(why))?;
         }
-        // https://www.rfc-editor.org/rfc/rfc9112#section-3.2.3
-        let target = match self.method {
-            Method::CONNECT => self.path,
-            _ => base.target(&self.path, &self.query)?,
-        };
         for (name, value) in &config.default_headers {
             if !self.fields.contains_key(name) {
                 self.fields.append(name, value.clone());
@@ -326,8 +327,8 @@ impl<R: Runtime> Call<R> {
         let departing = (!told).then_some(Departing { config: deadlines, deadline, attempt });
         let request = Outgoing {
             method: self.method,
-            target,
-            authority: base.authority.clone(),
+            target: self.target,
+            authority: Arc::clone(&base.authority),
             fields: self.fields,
             trace: self.trace,
             payload: self.body.into(),

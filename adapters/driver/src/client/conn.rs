@@ -123,7 +123,7 @@ impl<R: Runtime> Conn<R> {
 
     /// Drives the connection until the machine has something to tell.
     pub(super) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<ClientEvent, Error>> {
-        self.drive(cx, |wire, now| wire.poll_event(now))
+        self.drive(cx, AnyWire::poll_event)
     }
 
     /// Throws away what is left of an answer; whether all of it was here already.

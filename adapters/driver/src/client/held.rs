@@ -66,12 +66,8 @@ impl<R: Runtime> Held<R> {
                 self.hub.finished(self.ticket, None);
                 drop(conn);
             }
-            Some(Carrier::Seat(seat)) => {
-                if seat.leave() {
-                    self.hub.finished(self.ticket, None);
-                }
-            }
-            None => {}
+            Some(Carrier::Seat(seat)) if seat.leave() => self.hub.finished(self.ticket, None),
+            Some(Carrier::Seat(_)) | None => {}
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What a call sends, attempt by attempt.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -36,7 +37,7 @@ pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempote
 pub(super) struct Outgoing {
     pub(super) method: Method,
     pub(super) target: String,
-    pub(super) authority: String,
+    pub(super) authority: Arc<str>,
     pub(super) fields: HeaderMap,
     /// The place of the call in its trace.
     pub(super) trace: Option<TraceContext>,
@@ -79,8 +80,8 @@ impl Outgoing {
     /// The request line. CONNECT names in `Host` whom it asks for, not the proxy that it asks.
     pub(super) fn line(&self) -> RequestLine<'_> {
         let authority = match self.method {
-            Method::CONNECT => &self.target,
-            _ => &self.authority,
+            Method::CONNECT => &*self.target,
+            _ => &*self.authority,
         };
         let (target, authority) = (self.target.as_bytes(), authority.as_bytes());
         RequestLine { method: &self.method, target, authority }
@@ -95,9 +96,10 @@ impl Outgoing {
     /// Whether others may be around it on its connection. The machine has the last word.
     pub(super) fn sharing(&self) -> Sharing {
         let empty = matches!(&self.payload, Payload::Full(bytes) if bytes.is_empty());
-        match empty && self.method.is_idempotent() && !self.fields.contains_key(UPGRADE) {
-            true => Sharing::Shared,
-            false => Sharing::Exclusive,
+        if empty && self.method.is_idempotent() && !self.fields.contains_key(UPGRADE) {
+            Sharing::Shared
+        } else {
+            Sharing::Exclusive
         }
     }
 

@@ -16,7 +16,7 @@ use sinew_core::http1::{BodySize, ClientEvent};
 use sinew_tls::PeerIdentity;
 
 use super::events::Events;
-use crate::body::Body;
+use crate::body::{Body, collect};
 use crate::coding::Unpacking;
 use crate::error::{Error, ErrorKind, Origin};
 use crate::upgraded::{Line, Upgraded};
@@ -190,11 +190,14 @@ impl ClientResponse {
     /// Whatever cuts the body short; a body that is too large.
     pub async fn bytes(mut self) -> Result<Bytes, Error> {
         let limit = self.limit;
-        let body = match self.fresh.take() {
-            Some(fresh) => self.unpack(Body::own(fresh), limit),
-            None => self.body,
+        let (bytes, _) = match self.fresh.take() {
+            Some(fresh) if self.unpacking.is_none() => collect(fresh, limit).await?,
+            Some(fresh) => {
+                self.unpack(Body::own(fresh), limit).collect_with_trailers(limit).await?
+            }
+            None => self.body.collect_with_trailers(limit).await?,
         };
-        body.collect(limit).await
+        Ok(bytes)
     }
 
     /// Collects no more than this, nor more than the client allows.
