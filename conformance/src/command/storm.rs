@@ -26,12 +26,28 @@ pub(crate) struct Storm {
 impl Storm {
     pub(crate) fn run(self) -> Result<ExitCode, Problem> {
         let shows = if self.shows.is_empty() { Show::ALL.to_vec() } else { self.shows };
+        print!("{LEGEND}");
         for show in shows {
             table(show, show.runs(self.clients), self.seed)?;
         }
         Ok(ExitCode::SUCCESS)
     }
 }
+
+const LEGEND: &str = "\
+load       attempts for each call, failed dials included: in the first second of the outage, and from the
+           second one on
+good       calls that started in the outage and got a good answer
+shed       calls that started in the outage and were refused by their own client
+good 10 s  calls of the first 10 s after the outage that got a good answer; of the minute after it
+95 % at    the first second after the outage in which 95 % of the calls got a good answer
+peak       the most attempts of a tenth of a second after the outage, in those that calls need alone
+p50, p99   of the good answers to calls that started in the outage
+x real     simulated time in real time, on this machine
+digest     of all decisions in their order: the same for the same seed
+Where there is no outage, its columns show the minute after the warm-up.
+
+";
 
 /// Runs a show, and writes a line for each run as soon as it is over.
 fn table(show: Show, runs: Vec<Run>, seed: u64) -> Result<(), Problem> {

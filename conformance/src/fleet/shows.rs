@@ -210,5 +210,5 @@ fn hedging(mode: Mode, clients: u32) -> Run {
         Mode::Shadow | Mode::Off => "not hedged",
     };
     let policy = Policy { hedge, ..quiet.policy };
-    Run { name: name.to_owned(), scenario: Scenario { latency, policy, ..quiet } }
+    Run { name: name.to_owned(), scenario: Scenario { policy, latency, ..quiet } }
 }
