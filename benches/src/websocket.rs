@@ -16,7 +16,8 @@ use crate::cases::{drain, tick};
 /// Texts of 128 bytes come `together` at a time, and each goes back.
 pub(crate) fn echo(messages: u64, together: usize) -> Result<()> {
     let mut now = Instant::ZERO;
-    let upgraded = (BytesMut::new(), Outbox::new());
+    // As large as what a driver reads into.
+    let upgraded = (BytesMut::with_capacity(16 * 1024), Outbox::new());
     let config = Arc::new(Config::default());
     let mut server =
         Connection::new(Role::Server, config, &Agreed::default(), [7; 32], upgraded, now);

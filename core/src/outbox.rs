@@ -258,7 +258,18 @@ impl WriteStall {
         Self { armed: None }
     }
 
+    /// Stops watching an empty outbox. Whether there is nothing to [`observe`](Self::observe).
+    #[inline]
+    pub(crate) fn settle(&mut self, outbox: &Outbox) -> bool {
+        if outbox.is_empty() {
+            self.armed = None;
+            return true;
+        }
+        self.armed.is_some_and(|(_, mark)| mark == outbox.drained())
+    }
+
     /// Looks at the outbox after anything may have been queued or drained.
+    #[inline]
     pub fn observe(&mut self, outbox: &Outbox, now: Instant, after: Duration) {
         match self.armed {
             _ if outbox.is_empty() => self.armed = None,

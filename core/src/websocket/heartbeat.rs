@@ -66,6 +66,12 @@ impl Heartbeat {
         self.next = now + self.jitter.between(earliest, interval);
     }
 
+    /// Whether a ping is on its way.
+    #[inline]
+    pub(super) const fn waits(&self) -> bool {
+        self.pending.is_some()
+    }
+
     /// Whether it waits for a sign of life: one from before the question does not count.
     #[inline]
     pub(super) const fn listens(&self) -> bool {

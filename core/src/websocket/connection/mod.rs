@@ -208,6 +208,14 @@ impl Connection {
         }
     }
 
+    /// Looks at the outbox after something was queued.
+    #[inline]
+    fn queued(&mut self, now: Instant) {
+        if !self.stall.settle(&self.outbox) || !self.is_open() {
+            self.watch(now);
+        }
+    }
+
     /// Looks at the outbox after anything may have been queued or drained.
     #[inline]
     fn watch(&mut self, now: Instant) {
@@ -231,9 +239,24 @@ impl Connection {
         self.wake = self.deadline().map_or(Instant::MAX, |deadline| deadline.at);
     }
 
+    /// Whether there is nothing to look at: no timer is due, and none starts or stops.
+    #[inline]
+    fn is_quiet(&mut self, now: Instant) -> bool {
+        self.stall.settle(&self.outbox)
+            && now < self.wake
+            && self.is_open()
+            && !self.heartbeat.as_ref().is_some_and(Heartbeat::waits)
+    }
+
     /// Looks at what changed, and runs what is due.
     #[inline]
     fn tick(&mut self, now: Instant) {
+        if !self.is_quiet(now) {
+            self.look(now);
+        }
+    }
+
+    fn look(&mut self, now: Instant) {
         self.watch(now);
         self.listen();
         if self.wake <= now {
@@ -267,6 +290,23 @@ impl Connection {
         }
     }
 
+    /// The next event, where there may be one.
+    #[inline(never)]
+    fn pull(&mut self, now: Instant) -> Result<Option<Event>, Error> {
+        if self.error.is_none() && !self.guard.holds(&self.inbox) {
+            self.fail(Kind::InboxEdited);
+        }
+        self.tick(now);
+        let queued = self.outbox.len();
+        let event = self.next_event(now);
+        self.guard.remember(&self.inbox);
+        self.drained = !matches!(event, Ok(Some(_)));
+        if self.outbox.len() != queued || !self.is_open() {
+            self.watch(now);
+        }
+        event
+    }
+
     fn beat(&mut self, now: Instant) {
         let Some(heartbeat) = self.heartbeat.as_ref().filter(|_| self.is_open()) else { return };
         match heartbeat.due(now) {
@@ -292,18 +332,12 @@ impl Machine for Connection {
     type Error = Error;
 
     fn poll_event(&mut self, now: Instant) -> Result<Option<Event>, Error> {
-        if self.error.is_none() && !self.guard.holds(&self.inbox) {
-            self.fail(Kind::InboxEdited);
+        // Most polls find nothing.
+        if self.inbox.is_empty() && self.guard.len() == 0 && !self.eof && self.is_quiet(now) {
+            self.drained = true;
+            return Ok(None);
         }
-        self.tick(now);
-        let queued = self.outbox.len();
-        let event = self.next_event(now);
-        self.guard.remember(&self.inbox);
-        self.drained = !matches!(event, Ok(Some(_)));
-        if self.outbox.len() != queued || !self.is_open() {
-            self.watch(now);
-        }
-        event
+        self.pull(now)
     }
 
     fn handle_timeout(&mut self, now: Instant) {

@@ -73,13 +73,8 @@ impl Connection {
     /// The next event; `None` where more bytes are needed, or room in the outbox.
     pub(super) fn receive(&mut self, now: Instant) -> Result<Option<Event>, Kind> {
         loop {
-            let frame = match self.frame.take() {
-                Some(frame) => frame,
-                None => match self.begin()? {
-                    Some(frame) => frame,
-                    None => return Ok(None),
-                },
-            };
+            let frame = if self.frame.is_some() { self.frame.take() } else { self.begin()? };
+            let Some(frame) = frame else { return Ok(None) };
             if frame.header.opcode.is_control() {
                 return self.control(frame, now);
             }

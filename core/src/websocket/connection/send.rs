@@ -8,6 +8,7 @@ use crate::machine::CloseReason;
 use crate::time::Instant;
 use crate::websocket::close::{CloseCode, REASON_MAX, Side};
 use crate::websocket::frame::{CONTROL_MAX, Header, Opcode};
+use crate::websocket::mask::Mask;
 use crate::websocket::message::Message;
 
 /// Payloads up to this many bytes are masked on their way into the outbox; larger ones in place, or
@@ -36,7 +37,7 @@ impl Connection {
             Some(packed) => self.put_message(opcode, true, packed),
             None => self.put_message(opcode, false, payload),
         }
-        self.watch(now);
+        self.queued(now);
         Ok(())
     }
 
@@ -56,7 +57,7 @@ impl Connection {
             return Err(USAGE(Misuse::OutOfTurn));
         }
         self.put_ping(payload);
-        self.watch(now);
+        self.queued(now);
         Ok(())
     }
 
@@ -75,7 +76,7 @@ impl Connection {
         if self.is_open() {
             self.put_close(Some(code), reason);
             self.stage = Stage::Closing { until: None };
-            self.watch(now);
+            self.queued(now);
         }
         Ok(())
     }
@@ -156,6 +157,7 @@ impl Connection {
     }
 
     /// A frame; its length and mask are filled in here.
+    #[inline]
     fn put_frame(&mut self, header: Header, payload: Bytes) {
         if payload.len() <= COPIED {
             self.put_small(header, &payload);
@@ -176,23 +178,29 @@ impl Connection {
         self.outbox.push(payload);
     }
 
+    #[inline]
     fn put_small(&mut self, header: Header, payload: &[u8]) {
         let mask = self.masks.as_mut().map(|masks| masks.draw());
         self.put_header(Header { mask, len: payload.len() as u64, ..header });
         match mask {
             None => self.outbox.put(payload),
-            Some(mask) => {
-                let mut masked = [0; COPIED];
-                for piece in payload.chunks(COPIED) {
-                    let masked = &mut masked[..piece.len()];
-                    masked.copy_from_slice(piece);
-                    mask.apply(masked, 0);
-                    self.outbox.put(masked);
-                }
-            }
+            Some(mask) => self.put_masked(mask, payload),
         }
     }
 
+    fn put_masked(&mut self, mask: Mask, payload: &[u8]) {
+        const STEP: usize = 128;
+        let mut masked = [0; STEP];
+        // The step is a multiple of the mask.
+        for piece in payload.chunks(STEP) {
+            let masked = &mut masked[..piece.len()];
+            masked.copy_from_slice(piece);
+            mask.apply(masked, 0);
+            self.outbox.put(masked);
+        }
+    }
+
+    #[inline]
     fn put_header(&mut self, header: Header) {
         let mut bytes = [0; Header::MAX];
         let size = header.write(&mut bytes);
