@@ -7,6 +7,7 @@ use http::StatusCode;
 use sinew_core::client::dispatcher::{Failure, Refusal};
 use sinew_core::client::redirect::RedirectRefusal;
 use sinew_core::error::{Delivery, Fault, Phase};
+use sinew_core::resilience::NoRetry;
 use sinew_core::security::EgressRefusal;
 
 /// The source of an error that is not ours.
@@ -20,6 +21,7 @@ pub struct Error {
     delivery: Delivery,
     origin: Origin,
     attempts: u8,
+    no_retry: Option<NoRetry>,
     source: Option<BoxError>,
 }
 
@@ -81,7 +83,15 @@ pub enum ErrorKind {
 impl Error {
     /// An error of this kind in this phase.
     pub fn new(kind: ErrorKind, phase: Phase, delivery: Delivery) -> Self {
-        Self { kind, phase, delivery, origin: Origin::default(), attempts: 0, source: None }
+        Self {
+            kind,
+            phase,
+            delivery,
+            origin: Origin::default(),
+            attempts: 0,
+            no_retry: None,
+            source: None,
+        }
     }
 
     /// A configuration that makes no sense.
@@ -103,9 +113,10 @@ impl Error {
         self
     }
 
-    /// The same error, of a call that was tried so often.
-    pub(crate) fn with_attempts(mut self, attempts: u8) -> Self {
+    /// The same error, of a call that was tried so often, and why it is not tried again.
+    pub(crate) fn of_call(mut self, attempts: u8, no_retry: Option<NoRetry>) -> Self {
         self.attempts = attempts;
+        self.no_retry = no_retry;
         self
     }
 
@@ -139,6 +150,11 @@ impl Error {
     /// for it. 0 where it was refused before that.
     pub fn attempts(&self) -> u8 {
         self.attempts
+    }
+
+    /// Why the call was not tried once more, where its last attempt failed.
+    pub fn no_retry(&self) -> Option<NoRetry> {
+        self.no_retry
     }
 
     /// What the dispatcher is told of it.

@@ -280,7 +280,7 @@ fn a_call_that_fails_says_how_in_a_fixed_word() {
         sim.site("192.0.2.1:80", Site::Refusing);
         let client = RestClient::builder("http://192.0.2.1:80").allow_plaintext();
         let client = client.build_on(sim.clone()).unwrap();
-        assert!(sim.block_on(client.get("/").send()).is_err());
+        assert!(sim.block_on(client.get("/").no_retry().send()).is_err());
     });
     let [call] = &spans[..] else { panic!("{spans:?}") };
     assert_eq!(field(call, "error.type"), "connect");

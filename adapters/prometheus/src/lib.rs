@@ -1,5 +1,5 @@
-//! What a server does, as metrics: a layer of the stack that counts into a registry of
-//! [`prometheus_client`], and a counter of what becomes of connections.
+//! What a server and its clients do, as metrics: a layer of the stack that counts into a registry of
+//! [`prometheus_client`], and counters of what becomes of connections and of calls.
 //!
 //! | metric | labels | counts |
 //! |---|---|---|
@@ -12,6 +12,15 @@
 //! | `sinew_server_problems_total` | `reason` | each answer that says why it is an error, whoever wrote it |
 //! | `sinew_server_connection_failures_total` | `reason`, `phase` | each connection that failed |
 //! | `sinew_server_lost_events_total` | | events that no observer was told |
+//! | `sinew_client_calls_total` | `client`, `outcome`, `reason` | each call, once: when the last of its answer was read, or when it failed |
+//! | `sinew_client_attempts_total` | `client` | each attempt that was sent |
+//! | `sinew_client_retries_total` | `client` | each attempt that was put off to be made once more |
+//! | `sinew_client_refused_retries_total` | `client`, `reason` | each failed call that was not made once more |
+//! | `sinew_client_hedges_total` | `client` | each call that was sent a second time, as it took long |
+//! | `sinew_client_held_total` | `client` | each attempt that had to wait, as the service bears no more at once |
+//! | `sinew_client_breaker_changes_total` | `client`, `change` | each change of the breaker of an endpoint |
+//! | `sinew_client_concurrency_limit` | `client` | attempts that the service bears at once, since that changed |
+//! | `sinew_client_lost_events_total` | `client` | events that no observer was told |
 //!
 //! The labels of a request are `http_request_method`, `url_scheme`, `http_route`,
 //! `http_response_status_code` (empty: there was no answer) and `error_type` (of a status from 500 on:
@@ -43,9 +52,13 @@
 //! let answer = metrics.answer(None);       // for the handler of `Admin::metrics`
 //! assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
 //! // for `ServerBuilder::observe`: what is no request
+//! let orders = metrics.client("orders");
 //! let count = move |event: &sinew_core::observe::Event| metrics.observe(event);
+//! // for `ClientBuilder::observe`
+//! let count = move |event: &sinew_core::observe::Event| orders.observe(event);
 //! ```
 
+mod client;
 mod format;
 mod labels;
 mod layer;
@@ -63,6 +76,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use sinew_core::observe::Event;
 
+pub use self::client::ClientMetrics;
 pub use self::layer::MetricsLayer;
 
 use self::labels::{Active, Answered, Decided, Failure, Problem, Refusal};
@@ -87,7 +101,7 @@ const SIZES: [f64; 10] = [
     16_777_216.0,
 ];
 
-/// The metrics of one or more servers; clones count into the same ones.
+/// The metrics of servers and clients; clones count into the same ones.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
@@ -107,6 +121,7 @@ struct Counted {
     problems: Family<Problem, Counter>,
     failures: Family<Failure, Counter>,
     lost: Counter,
+    client: client::Counted,
 }
 
 impl Metrics {
@@ -129,6 +144,7 @@ impl Metrics {
             problems: Family::default(),
             failures: Family::default(),
             lost: Counter::default(),
+            client: client::Counted::default(),
         };
         registry.register_with_unit(
             "http_server_request_duration",
@@ -178,12 +194,18 @@ impl Metrics {
             "Events that no observer was told",
             counted.lost.clone(),
         );
+        counted.client.register(&mut registry);
         Self { registry: Arc::new(Mutex::new(registry)), counted }
     }
 
     /// The layer that counts requests and verdicts. Each server takes one of its own.
     pub fn layer(&self) -> MetricsLayer {
         MetricsLayer::new(self.counted.clone())
+    }
+
+    /// Counts what a client decides about its calls. The name becomes a label: choose a fixed one.
+    pub fn client(&self, name: impl Into<Arc<str>>) -> ClientMetrics {
+        ClientMetrics::new(name.into(), self.counted.client.clone())
     }
 
     /// Counts what becomes of connections: for the observer of a server, of every event. What the

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
+use sinew_core::client::dispatcher::{Endpoint, Outcome, Refusal};
 use sinew_core::error::{Delivery, Error, Kind, Limit, Phase};
 use sinew_core::head::RequestHead;
 use sinew_core::http1::{Server, ServerConfig, ServerEvent};
 use sinew_core::observe::Event;
 use sinew_core::policy::Mode;
 use sinew_core::reason::Reason;
+use sinew_core::resilience::{Change, NoRetry, OpenReason};
 use sinew_core::security::{Access, Routes, Rule, Who};
 use sinew_core::server::{
     Arrival, BoxLayer, Decision, End, Layer as _, Peer, RoutePolicy, RouterBuilder, Scheme, Stack,
@@ -207,4 +209,43 @@ fn a_request_is_active_until_its_end() {
     stack.on_end(&record, &End::new(Instant::ZERO, None));
     assert_eq!(value(&metrics.encode(), active), "0");
     assert!(metrics.encode().contains("# UNIT http_server_request_duration_seconds seconds\n"));
+}
+
+#[test]
+fn what_a_client_decides_is_counted_under_its_name() {
+    let metrics = Metrics::new();
+    let (orders, stock) = (metrics.client("orders"), metrics.client("stock"));
+    let (token, attempt, endpoint) = (1, 1, Endpoint(0));
+    let breaker = Refusal::Breaker { why: OpenReason::Probing, until: None };
+    for event in [
+        Event::AttemptSent { token, attempt, endpoint },
+        Event::RetryScheduled { token, attempts: 1, after: Duration::ZERO },
+        Event::AttemptSent { token, attempt: 2, endpoint },
+        Event::RetryRefused { token, why: NoRetry::Attempts },
+        Event::Breaker { endpoint, change: Change::HalfOpened },
+        Event::CallEnded { token, outcome: Outcome::Done, attempts: 2 },
+        Event::CallEnded { token, outcome: Outcome::Refused(breaker), attempts: 0 },
+        Event::ConcurrencyLimit { limit: 7 },
+        Event::Lost(3),
+    ] {
+        orders.observe(&event);
+    }
+    stock.observe(&Event::Hedged { token });
+    let text = metrics.encode();
+    for (series, count) in [
+        (r#"sinew_client_attempts_total{client="orders"}"#, "2"),
+        (r#"sinew_client_retries_total{client="orders"}"#, "1"),
+        (r#"sinew_client_refused_retries_total{client="orders",reason="attempts"}"#, "1"),
+        (r#"sinew_client_breaker_changes_total{client="orders",change="half_opened"}"#, "1"),
+        (r#"sinew_client_calls_total{client="orders",outcome="done",reason=""}"#, "1"),
+        (
+            r#"sinew_client_calls_total{client="orders",outcome="refused",reason="breaker_probing"}"#,
+            "1",
+        ),
+        (r#"sinew_client_concurrency_limit{client="orders"}"#, "7"),
+        (r#"sinew_client_lost_events_total{client="orders"}"#, "3"),
+        (r#"sinew_client_hedges_total{client="stock"}"#, "1"),
+    ] {
+        assert_eq!(value(&text, series), count, "{series}");
+    }
 }

@@ -2,15 +2,25 @@
 
 use core::fmt;
 
+use http::StatusCode;
+
+use crate::policy::Mode;
+
 /// Thousandths of a call.
 const ONE: u64 = 1_000;
 
-/// Calls after which the limit is looked at, if it is not above them.
+/// Calls of a round, at least.
 const ROUND: u32 = 10;
+
+/// Rounds without overload after which the destination is no longer known to be short.
+const STRAINED: u32 = 10;
 
 /// Between which limits to look for the right one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ConcurrencyConfig {
+    /// What becomes of a refusal. Default: it is enforced. In shadow, a call goes on without a place
+    /// and settles nothing.
+    pub mode: Mode,
     /// The limit to begin with. Default 100.
     pub initial: u32,
     /// Never below; at least 1. Default 1.
@@ -21,7 +31,7 @@ pub struct ConcurrencyConfig {
 
 impl Default for ConcurrencyConfig {
     fn default() -> Self {
-        Self { initial: 100, min: 1, max: 1_000 }
+        Self { mode: Mode::Enforce, initial: 100, min: 1, max: 1_000 }
     }
 }
 
@@ -55,7 +65,7 @@ impl ConcurrencyConfig {
 
 /// The place of one call. Give it back with [`Concurrency::settle`] or [`Concurrency::release`]: a
 /// place that is lost is lost for ever.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[must_use]
 pub struct Place(());
 
@@ -71,18 +81,35 @@ pub struct Full {
 pub enum Load {
     /// It was answered, whatever the answer.
     Borne,
-    /// It was too much: a 429, a 503 that refuses, or no answer in time.
+    /// It was too much: a 429, a 503, no answer in time, or one so late that the next may not be in
+    /// time.
     Overload,
 }
 
-/// An adaptive limit of calls at once. It has no clock: it counts in rounds, of as many calls as may be
+impl Load {
+    /// What an answer says.
+    pub const fn of_status(status: StatusCode) -> Self {
+        match status.as_u16() {
+            429 | 503 => Self::Overload,
+            _ => Self::Borne,
+        }
+    }
+}
+
+/// An adaptive limit of calls at once. It has no clock: it counts in rounds, of as many calls as were
 /// there at once, ten at least.
 ///
 /// After a round without overload in which the limit was reached, the limit grows by one. After one
 /// with, it shrinks by half of the share of calls that were too much: by half if all were, and by
 /// little if one was, so that a stray timeout costs nothing.
 /// <https://www.rfc-editor.org/rfc/rfc8257#section-3.3>
-#[derive(Debug, PartialEq, Eq, Hash)]
+///
+/// What of the limit was not used has not been proved: it goes by that share the first time, and all of
+/// it, down to ten, if that happens again within ten rounds.
+/// <https://www.rfc-editor.org/rfc/rfc7661#section-4.4>
+/// Ten rounds without forgive: until then the limit grows gently, by a sixteenth at most; afterwards it
+/// goes back to where it began even if nobody needs it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Concurrency {
     config: ConcurrencyConfig,
     /// In thousandths.
@@ -91,8 +118,10 @@ pub struct Concurrency {
     /// Calls of this round that are over, and how many of them were too much.
     settled: u32,
     overloads: u32,
-    /// Whether the limit was reached in this round.
-    reached: bool,
+    /// The most calls at once in this round.
+    peak: u32,
+    /// Rounds until it is forgotten that there was overload.
+    strained: u32,
 }
 
 impl Concurrency {
@@ -104,7 +133,7 @@ impl Concurrency {
     pub fn new(config: ConcurrencyConfig) -> Result<Self, BadConcurrency> {
         config.check()?;
         let limit = u64::from(config.initial) * ONE;
-        Ok(Self { config, limit, in_flight: 0, settled: 0, overloads: 0, reached: false })
+        Ok(Self { config, limit, in_flight: 0, settled: 0, overloads: 0, peak: 0, strained: 0 })
     }
 
     /// Asks for a place.
@@ -115,11 +144,11 @@ impl Concurrency {
     pub fn acquire(&mut self) -> Result<Place, Full> {
         let limit = self.limit();
         if self.in_flight >= limit {
-            self.reached = true;
+            self.peak = self.peak.max(self.in_flight);
             return Err(Full { limit });
         }
         self.in_flight += 1;
-        self.reached |= self.in_flight >= limit;
+        self.peak = self.peak.max(self.in_flight);
         Ok(Place(()))
     }
 
@@ -128,7 +157,7 @@ impl Concurrency {
         self.release(place);
         self.settled += 1;
         self.overloads += u32::from(load == Load::Overload);
-        if self.settled >= self.limit().max(ROUND) {
+        if self.settled >= self.peak.max(ROUND) {
             self.end_round();
         }
     }
@@ -150,18 +179,41 @@ impl Concurrency {
         self.in_flight
     }
 
+    /// How many more calls there may be now.
+    pub fn room(&self) -> u32 {
+        self.limit().saturating_sub(self.in_flight)
+    }
+
+    /// Whether there was overload in one of the last ten rounds: who waits for a place now waits for
+    /// what is short.
+    pub const fn is_strained(&self) -> bool {
+        self.strained > 0
+    }
+
+    /// What it was built from.
+    pub const fn config(&self) -> &ConcurrencyConfig {
+        &self.config
+    }
+
     fn end_round(&mut self) {
         let (settled, overloads) = (u64::from(self.settled), u64::from(self.overloads));
+        let used = (u64::from(self.peak.max(ROUND)) * ONE).min(self.limit);
+        let known = self.is_strained();
+        self.strained = if overloads > 0 { STRAINED } else { self.strained.saturating_sub(1) };
         let limit = if overloads > 0 {
-            self.limit - self.limit * overloads / (2 * settled)
-        } else if self.reached {
+            let unproved = self.limit - used;
+            let proved = if known { used } else { self.limit - unproved * overloads / settled };
+            proved - proved * overloads / (2 * settled)
+        } else if self.peak >= self.limit() {
+            self.limit + if self.is_strained() { (self.limit / 16).min(ONE) } else { ONE }
+        } else if !self.is_strained() && self.limit < u64::from(self.config.initial) * ONE {
             self.limit + ONE
         } else {
             self.limit
         };
         let [min, max] = [self.config.min, self.config.max].map(|limit| u64::from(limit) * ONE);
         self.limit = limit.clamp(min, max);
-        (self.settled, self.overloads, self.reached) = (0, 0, false);
+        (self.settled, self.overloads, self.peak) = (0, 0, self.in_flight);
     }
 }
 

@@ -8,7 +8,7 @@ use crate::client::dispatcher::{Endpoint, Outcome};
 use crate::error::Error;
 use crate::limit::{QuotaId, Verdict};
 use crate::machine::CloseReason;
-use crate::policy::Refused;
+use crate::policy::{Mode, Refused};
 use crate::resilience::{Change, NoRetry};
 use crate::security::{AccessVerdict, CorsKind, CorsReason, CredentialVerdict};
 
@@ -108,6 +108,21 @@ pub enum Event {
         attempt: u8,
         /// To whom.
         endpoint: Endpoint,
+    },
+    /// An attempt of a call waits, or would: as many as the destination bears are on their way
+    /// (client).
+    Held {
+        /// The call, by the embedder's name.
+        token: u64,
+        /// So many.
+        limit: u32,
+        /// Whether it does.
+        mode: Mode,
+    },
+    /// So many attempts may be on their way at once from now on (client).
+    ConcurrencyLimit {
+        /// At least 1.
+        limit: u32,
     },
     /// A call is tried again (client).
     RetryScheduled {

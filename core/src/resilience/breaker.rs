@@ -183,6 +183,17 @@ pub enum Change {
     Closed,
 }
 
+impl Change {
+    /// A fixed, lower-case name, fit for logs and metric labels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Opened { .. } => "opened",
+            Self::HalfOpened => "half_opened",
+            Self::Closed => "closed",
+        }
+    }
+}
+
 /// What somebody wants a breaker to be, whatever it finds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Forced {

@@ -38,6 +38,11 @@ impl List {
         (self.back != NONE).then_some(self.back)
     }
 
+    /// Who stands right ahead of `place`.
+    pub(crate) fn ahead_of(links: &[Link], place: u32) -> Option<u32> {
+        links.get(place as usize).map(|link| link.ahead).filter(|ahead| *ahead != NONE)
+    }
+
     /// Puts `place` at the back; does nothing for who is listed. `links` are those of this list.
     pub(crate) fn push_back(&mut self, links: &mut [Link], place: u32) {
         let Some(link) = links.get_mut(place as usize) else { return };

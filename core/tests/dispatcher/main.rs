@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "outside of `#[test]` too, a test stops where it is wrong")]
 
+mod admission;
+mod hedging;
 mod sharing;
 
 use std::time::Duration;

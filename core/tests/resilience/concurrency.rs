@@ -38,6 +38,48 @@ fn it_shrinks_by_half_of_the_share_that_was_too_much() {
 }
 
 #[test]
+fn what_is_not_used_goes_first() {
+    // Three at once, of a hundred.
+    let three = |limiter: &mut Concurrency, overloads: usize| {
+        for at in 0..10 {
+            let places: Vec<_> = (0..3).map(|_| limiter.acquire().unwrap()).collect();
+            for (place, one) in places.into_iter().zip(0..) {
+                let load = if at == 0 && one < overloads { Load::Overload } else { Load::Borne };
+                limiter.settle(place, load);
+            }
+        }
+    };
+    let mut limiter = limiter(100);
+    three(&mut limiter, 1);
+    assert!((85..100).contains(&limiter.limit()), "{}", limiter.limit());
+    assert!(limiter.is_strained());
+    for _ in 0..5 {
+        three(&mut limiter, 3);
+    }
+    // Down to ten at once, and below in proportion.
+    assert!((3..10).contains(&limiter.limit()), "{}", limiter.limit());
+    for _ in 0..4 {
+        three(&mut limiter, 0);
+    }
+    assert!(!limiter.is_strained());
+    // It is forgiven after a while, though nobody needs it.
+    for _ in 0..100 {
+        three(&mut limiter, 0);
+    }
+    assert_eq!(limiter.limit(), 100);
+}
+
+#[test]
+fn it_grows_gently_while_it_is_known_where_it_hurts() {
+    let mut limiter = limiter(10);
+    rounds(&mut limiter, 5, 1);
+    assert_eq!(limiter.limit(), 7);
+    // Seven rounds, a sixteenth each.
+    rounds(&mut limiter, 1_000, 10);
+    assert!((9..=13).contains(&limiter.limit()), "{}", limiter.limit());
+}
+
+#[test]
 fn it_never_closes_and_comes_back() {
     let mut limiter = limiter(100);
     rounds(&mut limiter, 0, 1_000);
@@ -75,8 +117,9 @@ fn it_does_not_grow_unused() {
 
 #[test]
 fn senseless_limits_are_refused() {
-    let config =
-        |initial, min, max| Concurrency::new(ConcurrencyConfig { initial, min, max }).err();
+    let config = |initial, min, max| {
+        ConcurrencyConfig { initial, min, max, ..Default::default() }.check().err()
+    };
     assert_eq!(config(1, 0, 1), Some(BadConcurrency::ZeroMin));
     assert_eq!(config(1, 2, 3), Some(BadConcurrency::Initial));
     assert_eq!(config(4, 2, 3), Some(BadConcurrency::Initial));
@@ -88,7 +131,7 @@ proptest! {
     /// Places are counted, the limit stays within its bounds, and nobody is refused below it.
     #[test]
     fn places_are_counted(steps in vec(0u8..4, 0..2_000)) {
-        let config = ConcurrencyConfig { initial: 5, min: 2, max: 8 };
+        let config = ConcurrencyConfig { initial: 5, min: 2, max: 8, ..Default::default() };
         let mut limiter = Concurrency::new(config).unwrap();
         let mut places = Vec::new();
         for step in steps {

@@ -7,6 +7,8 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 use sinew_core::client::redirect::RedirectPolicy;
 use sinew_core::content_coding::Decompression;
+use sinew_core::limit::ConcurrencyConfig;
+use sinew_core::observe::Event;
 use sinew_core::resilience::{
     BreakerConfig, BudgetConfig, DeadlineConfig, HedgeConfig, RetryPolicy,
 };
@@ -14,22 +16,23 @@ use sinew_core::security::EgressPolicy;
 use sinew_tls::ClientTls;
 
 use super::config::RestClientConfig;
+use super::hub::Observer;
 use super::rest_client::{RestClient, Shared};
 use super::tokens::Tokens;
 use crate::error::Error;
 use crate::runtime::{Runtime, Spawn, Task};
 
 /// Builds a [`RestClient`].
-#[derive(Debug)]
 pub struct ClientBuilder<R> {
     config: RestClientConfig,
+    observer: Option<Observer>,
     refused: Option<Error>,
     runtime: PhantomData<fn() -> R>,
 }
 
 impl<R: Runtime> ClientBuilder<R> {
     pub(super) fn new(config: RestClientConfig) -> Self {
-        Self { config, refused: None, runtime: PhantomData }
+        Self { config, observer: None, refused: None, runtime: PhantomData }
     }
 
     /// Whom to trust and what to show.
@@ -92,6 +95,13 @@ impl<R: Runtime> ClientBuilder<R> {
     #[must_use]
     pub fn budget(mut self, budget: BudgetConfig) -> Self {
         self.config.budget = budget;
+        self
+    }
+
+    /// How many calls are on their way at once.
+    #[must_use]
+    pub fn admission(mut self, admission: ConcurrencyConfig) -> Self {
+        self.config.admission = admission;
         self
     }
 
@@ -195,6 +205,14 @@ impl<R: Runtime> ClientBuilder<R> {
         self
     }
 
+    /// Tells `observer` what is decided about calls: attempts, retries and why there is none, hedges,
+    /// breakers, how calls end. It is called by whoever makes a call, and should be quick.
+    #[must_use]
+    pub fn observe(mut self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
     /// Checks the configuration. Connects to nobody yet.
     ///
     /// # Errors
@@ -221,8 +239,18 @@ impl<R: Runtime> ClientBuilder<R> {
             return Err(error);
         }
         let spawn = |runtime: &R, task| runtime.spawn(task);
-        let shared = Shared::new(self.config, runtime, spawn)?;
+        let shared = Shared::new(self.config, runtime, spawn, self.observer)?;
         Ok(RestClient { shared: Arc::new(shared) })
+    }
+}
+
+impl<R> std::fmt::Debug for ClientBuilder<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientBuilder")
+            .field("config", &self.config)
+            .field("observed", &self.observer.is_some())
+            .field("refused", &self.refused)
+            .finish()
     }
 }
 

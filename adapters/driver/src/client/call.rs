@@ -43,6 +43,7 @@ pub struct Call<R: Runtime> {
     priority: Option<Priority>,
     hedge: bool,
     retry: Option<RetryPolicy>,
+    attempt_timeout: Option<Duration>,
     /// What cannot be sent; told by `send`.
     refused: Option<Error>,
 }
@@ -77,6 +78,7 @@ impl<R: Runtime> Call<R> {
             priority: None,
             hedge: true,
             retry: None,
+            attempt_timeout: None,
             refused: None,
         }
     }
@@ -170,7 +172,7 @@ impl<R: Runtime> Call<R> {
         self.header(UPGRADE, protocol)
     }
 
-    /// The time of this call: see [`RestClientConfig::timeout`].
+    /// The time of this call: see [`RestClientConfig::timeout`](super::RestClientConfig::timeout).
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -193,6 +195,12 @@ impl<R: Runtime> Call<R> {
     /// client does that. Default: yes.
     pub fn hedge(mut self, allowed: bool) -> Self {
         self.hedge = allowed;
+        self
+    }
+
+    /// The time of one attempt of this call: see [`RestClientConfig::attempt_timeout`](super::RestClientConfig::attempt_timeout).
+    pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.attempt_timeout = Some(timeout);
         self
     }
 
@@ -277,6 +285,7 @@ impl<R: Runtime> Call<R> {
             priority: self.priority.unwrap_or(self.context.priority),
             hedge: self.hedge,
             retry: self.retry,
+            attempt: self.attempt_timeout,
         };
         let request = self.outgoing(terms.deadline)?;
         Journey::new(shared, request, terms).run().await
@@ -285,6 +294,9 @@ impl<R: Runtime> Call<R> {
     /// The request, as every attempt sends it.
     fn outgoing(mut self, deadline: Instant) -> Result<Outgoing, Error> {
         let Shared { config, base, .. } = &*self.shared;
+        if self.attempt_timeout.is_some_and(|timeout| timeout.is_zero()) {
+            return Err(Error::config("an attempt of no time"));
+        }
         if let Some(policy) = &self.retry {
             policy.check().map_err(|why| Error::config(why.to_string()).with_source(why))?;
         }
@@ -310,7 +322,7 @@ impl<R: Runtime> Call<R> {
         }
         let deadlines = config.deadlines;
         let told = deadlines.emit.is_some_and(|field| self.fields.contains_key(field.name()));
-        let attempt = config.attempt_timeout;
+        let attempt = self.attempt_timeout.or(config.attempt_timeout);
         let departing = (!told).then_some(Departing { config: deadlines, deadline, attempt });
         let request = Outgoing {
             method: self.method,

@@ -8,6 +8,7 @@ use sinew_core::client::dispatcher::{Policy, PoolPolicy};
 use sinew_core::client::redirect::RedirectPolicy;
 use sinew_core::content_coding::Decompression;
 use sinew_core::http1::ClientConfig;
+use sinew_core::limit::ConcurrencyConfig;
 use sinew_core::resilience::{
     BreakerConfig, BudgetConfig, DeadlineConfig, HedgeConfig, RetryPolicy,
 };
@@ -53,6 +54,8 @@ pub struct RestClientConfig {
     pub retry_policy: RetryPolicy,
     /// How many calls are tried again in all.
     pub budget: BudgetConfig,
+    /// How many calls are on their way at once: as many as the service proves to bear.
+    pub admission: ConcurrencyConfig,
     /// Which endpoints are left alone for a while.
     pub circuit_breaker: BreakerConfig,
     /// Whether a call that waits for its answer is sent a second time. Default: off.
@@ -61,6 +64,8 @@ pub struct RestClientConfig {
     /// of them do depends on how fast answers come. Only idempotent ones without a body share; an
     /// answer that is not read holds up those behind it. Default 1: none.
     pub pipelining: u32,
+    /// What [`health_check`](super::RestClient::health_check) asks for. Default `/health`.
+    pub health_path: String,
     /// Bytes of an answer that is collected. Default 8 MiB.
     pub max_response_size: u64,
     /// Fields of every call; a call's own of the same name take their place.
@@ -90,7 +95,8 @@ pub struct RestClientConfig {
 impl RestClientConfig {
     /// The defaults, for this base URL.
     pub fn new(base_url: impl Into<String>) -> Self {
-        let Policy { pool, retry, budget, breaker, hedge, attempt_timeout, .. } = Policy::default();
+        let Policy { pool, retry, budget, admission, breaker, hedge, attempt_timeout } =
+            Policy::default();
         Self {
             base_url: base_url.into(),
             timeout: Duration::from_secs(30),
@@ -107,9 +113,11 @@ impl RestClientConfig {
             warm: pool.warm as usize,
             retry_policy: retry,
             budget,
+            admission,
             circuit_breaker: breaker,
             hedge,
             pipelining: ClientConfig::default().pipelining,
+            health_path: "/health".to_owned(),
             max_response_size: 8 * 1024 * 1024,
             default_headers: HeaderMap::new(),
             tokens: None,
@@ -132,6 +140,7 @@ impl RestClientConfig {
         for (name, limit) in [
             ("timeout", Some(self.timeout)),
             ("connect_timeout", Some(self.connect_timeout)),
+            ("attempt_timeout", self.attempt_timeout),
             ("between_bytes", self.between_bytes),
         ] {
             if limit == Some(Duration::ZERO) {
@@ -170,6 +179,7 @@ impl RestClientConfig {
             },
             retry: self.retry_policy,
             budget: self.budget,
+            admission: self.admission,
             breaker: self.circuit_breaker,
             hedge: self.hedge,
             attempt_timeout: self.attempt_timeout,
@@ -204,9 +214,11 @@ impl fmt::Debug for RestClientConfig {
             .field("warm", &self.warm)
             .field("retry_policy", &self.retry_policy)
             .field("budget", &self.budget)
+            .field("admission", &self.admission)
             .field("circuit_breaker", &self.circuit_breaker)
             .field("hedge", &self.hedge)
             .field("pipelining", &self.pipelining)
+            .field("health_path", &self.health_path)
             .field("max_response_size", &self.max_response_size)
             .field("default_headers", &self.default_headers.keys().collect::<Vec<_>>())
             .field("tokens", &self.tokens)

@@ -29,6 +29,7 @@ pub(super) struct Arrived<R: Runtime> {
     pub(super) head: ResponseHead,
     pub(super) body: BodySize,
     pub(super) held: Held<R>,
+    pub(super) attempts: u8,
 }
 
 impl<R: Runtime> Arrived<R> {
@@ -152,6 +153,12 @@ impl<R: Runtime> Flight<R> {
                 self.hub.leave(self.token);
                 return Some(self.ended(over));
             }
+            Letter::Stop => {
+                let stopped = Error::new(ErrorKind::Stopped, Phase::Idle, Delivery::NotSent);
+                let reached = self.attempts.iter().map(|attempt| attempt.carrier.timed_out());
+                let reached = reached.map(|late| late.delivery()).max();
+                return Some(stopped.after(self.earlier.max(reached.unwrap_or(Delivery::NotSent))));
+            }
         }
         None
     }
@@ -178,11 +185,11 @@ impl<R: Runtime> Flight<R> {
             HeadVerdict::Deliver => {
                 self.over = true;
                 held.delivered(self.deadline);
-                Some(Arrived { head, body, held })
+                Some(Arrived { head, body, held, attempts: ticket.attempt })
             }
             HeadVerdict::Discard => {
                 self.earlier = self.earlier.max(facts.delivery);
-                Arrived { head, body, held }.discard();
+                Arrived { head, body, held, attempts: ticket.attempt }.discard();
                 None
             }
         }
@@ -239,7 +246,11 @@ impl<R: Runtime> Flight<R> {
             }
             (Outcome::Done, ..) => Error::new(ErrorKind::Gone, Phase::ResponseHead, delivery),
         };
-        error.with_attempts(attempts)
+        let why = match outcome {
+            Outcome::Failed { why, .. } => Some(why),
+            _ => None,
+        };
+        error.of_call(attempts, why)
     }
 }
 

@@ -5,15 +5,16 @@
 //! whatever is to be closed, comes after that.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 
 use sinew_core::Machine as _;
 use sinew_core::client::Dispatcher;
 use sinew_core::client::dispatcher::{
-    Action, CallId, CallSpec, ConnectionId, Endpoint, Explanation, Failure, HeadFacts, HeadVerdict,
-    Outcome, Retire, Reuse, Sharing,
+    Action, CallExplanation, CallId, CallSpec, ConnectionId, Endpoint, Explanation, Failure,
+    HeadFacts, HeadVerdict, Outcome, Retire, Reuse, Sharing,
 };
 use sinew_core::error::{Delivery, Fault, Phase};
+use sinew_core::observe::Event;
 use sinew_core::resilience::Replay;
 use sinew_core::time::Instant;
 use smallvec::SmallVec;
@@ -34,8 +35,12 @@ pub(super) struct Hub<R: Runtime> {
     pub(super) plan: Plan,
     pub(super) bells: Arc<Bells>,
     spawn: fn(&R, Task),
+    observer: Option<Observer>,
     state: Mutex<State<R>>,
 }
+
+/// Who is told what the dispatcher decides.
+pub(super) type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
 
 struct State<R: Runtime> {
     dispatcher: Dispatcher,
@@ -43,6 +48,8 @@ struct State<R: Runtime> {
     table: Table<R>,
     /// Whether calls share connections.
     pipelining: bool,
+    /// Those who wait until nothing is left.
+    closers: Vec<Waker>,
     sites: Sites,
     /// What is to be opened, by the keeper.
     dials: Vec<Dial>,
@@ -108,21 +115,25 @@ impl<R: Runtime> Hub<R> {
         runtime: R,
         spawn: fn(&R, Task),
         plan: Plan,
-        dispatcher: Dispatcher,
+        observer: Option<Observer>,
+        mut dispatcher: Dispatcher,
         sites: &[Site],
     ) -> Arc<Self> {
+        dispatcher.observe(observer.is_some());
         let state = State {
             dispatcher,
             seats: Seats::new(),
             table: Table::new(),
             pipelining: plan.machine.pipelining > 1,
+            closers: Vec::new(),
             sites: Sites { known: Vec::new(), version: 0 },
             dials: Vec::new(),
             keeper: Keeping { running: false, comes_at: Instant::MAX },
             not_connected: None,
         };
         let bells = Arc::default();
-        let hub = Arc::new(Self { runtime, plan, bells, spawn, state: Mutex::new(state) });
+        let state = Mutex::new(state);
+        let hub = Arc::new(Self { runtime, plan, bells, spawn, observer, state });
         hub.update_sites(sites);
         hub
     }
@@ -134,6 +145,7 @@ impl<R: Runtime> Hub<R> {
             (spec.token, state.dispatcher.start(now, spec))
         };
         let (started, alone) = self.tell_and_ask(start, |state, (token, call)| {
+            state.seats.name(token, call);
             let started = Started { token, call, letter: state.seats.next(token) };
             // It was not there to be woken by what it does itself.
             state.seats.wait(token, waker);
@@ -340,6 +352,39 @@ impl<R: Runtime> Hub<R> {
         self.lock().dispatcher.explain(now)
     }
 
+    /// Each call that is on its way.
+    pub(super) fn explain_calls(&self) -> Vec<CallExplanation> {
+        let now = self.runtime.now();
+        let state = self.lock();
+        let calls = state.seats.calls();
+        calls.filter_map(|call| state.dispatcher.explain_call(now, call)).collect()
+    }
+
+    /// Takes no more calls.
+    pub(super) fn drain(&self) {
+        self.tell(|state, now| state.dispatcher.drain(now));
+    }
+
+    /// Ready when no call is on its way, and no answer.
+    pub(super) fn poll_drained(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if state.is_drained() {
+            return Poll::Ready(());
+        }
+        if !state.closers.iter().any(|known| known.will_wake(cx.waker())) {
+            state.closers.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Gives up every call that waits for the head of its answer. How many.
+    pub(super) fn stop(&self) -> usize {
+        let waiting = self.lock().seats.stop();
+        let stopped = waiting.len();
+        waiting.into_iter().flatten().for_each(Waker::wake);
+        stopped
+    }
+
     /// Looks after what rang and what is due, for the keeper: what is to be opened, and when to come
     /// back.
     pub(super) fn keep(&self) -> (Vec<Dial>, Option<Instant>) {
@@ -371,6 +416,10 @@ impl<R: Runtime> Hub<R> {
         self.lock().keeper.running = false;
     }
 
+    pub(super) fn observer(&self) -> Option<Observer> {
+        self.observer.clone()
+    }
+
     /// How tasks are started.
     pub(super) fn spawner(&self) -> fn(&R, Task) {
         self.spawn
@@ -396,7 +445,14 @@ impl<R: Runtime> Hub<R> {
         let told = input(&mut state, now);
         let afterwards = state.hand_on(now);
         let told = ask(&mut state, told);
+        let mut events = Vec::new();
+        if self.observer.is_some() {
+            events.extend(std::iter::from_fn(|| state.dispatcher.poll_observed()));
+        }
         drop(state);
+        if let Some(observer) = &self.observer {
+            events.iter().for_each(|event| observer(event));
+        }
         let Afterwards { wake, close, unread, undelivered, call_keeper } = afterwards;
         drop((close, unread, undelivered));
         wake.into_iter().for_each(Waker::wake);
@@ -475,12 +531,19 @@ impl<R: Runtime> State<R> {
             }
         }
         self.not_connected = None;
+        if !self.closers.is_empty() && self.is_drained() {
+            after.wake.extend(self.closers.drain(..));
+        }
         let next = self.dispatcher.deadline().map_or(Instant::MAX, |deadline| deadline.at);
         if next < self.keeper.comes_at {
             self.keeper.comes_at = next;
             after.call_keeper = true;
         }
         after
+    }
+
+    fn is_drained(&self) -> bool {
+        self.dispatcher.calls() == 0 && self.dispatcher.exchanges() == 0
     }
 
     fn post(&mut self, token: u64, letter: Letter<R>, after: &mut Afterwards<R>) {

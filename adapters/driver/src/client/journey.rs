@@ -1,6 +1,7 @@
 //! A call over all its requests: with which token it goes, and where answers send it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, UPGRADE};
@@ -27,6 +28,7 @@ pub(super) struct Terms {
     pub(super) priority: Priority,
     pub(super) hedge: bool,
     pub(super) retry: Option<RetryPolicy>,
+    pub(super) attempt: Option<Duration>,
 }
 
 /// A call on its way, request by request.
@@ -84,6 +86,7 @@ impl<R: Runtime> Journey<R> {
             priority: terms.priority,
             hedge: terms.hedge && request.can_be_doubled(),
             retry: terms.retry,
+            attempt_timeout: terms.attempt,
             ..CallSpec::new(0, terms.deadline, request.safety())
         }
     }
@@ -141,13 +144,15 @@ impl<R: Runtime> Journey<R> {
     }
 
     fn answer(&self, arrived: Arrived<R>) -> Result<ClientResponse, Error> {
-        let Arrived { head, body, held } = arrived;
+        let Arrived { head, body, held, attempts } = arrived;
         let identity = held.identity();
         if held.is_upgraded() {
-            return Ok(ClientResponse::switched(head, identity, held.upgrade()));
+            let switched = ClientResponse::switched(head, identity, held.upgrade());
+            return Ok(switched.after(attempts));
         }
         let limit = self.shared.config.max_response_size;
-        let response = ClientResponse::new(head, identity, Incoming::new(held, body), limit);
+        let incoming = Incoming::new(held, body);
+        let response = ClientResponse::new(head, identity, incoming, limit).after(attempts);
         match self.request.unpacks {
             Some(policy) => response.unpacked(policy),
             None => Ok(response),

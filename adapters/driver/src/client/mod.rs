@@ -36,5 +36,5 @@ pub use call::Call;
 pub use config::RestClientConfig;
 pub use events::Events;
 pub use response::ClientResponse;
-pub use rest_client::RestClient;
+pub use rest_client::{CloseReport, Health, RestClient};
 pub use tokens::{Token, TokenSource, Tokens};

@@ -34,6 +34,7 @@ pub struct ClientResponse {
     /// How the body is unpacked, while nobody has touched it.
     unpacking: Option<Unpacking>,
     upgraded: Option<Upgraded>,
+    attempts: u8,
 }
 
 /// A body that can be told that it is streamed: the call's time ended with the head then.
@@ -59,6 +60,7 @@ impl ClientResponse {
             limit,
             unpacking: None,
             upgraded: None,
+            attempts: 1,
         }
     }
 
@@ -92,7 +94,19 @@ impl ClientResponse {
             limit: 0,
             unpacking: None,
             upgraded,
+            attempts: 1,
         }
+    }
+
+    /// The same answer, to this attempt.
+    pub(super) fn after(mut self, attempts: u8) -> Self {
+        self.attempts = attempts;
+        self
+    }
+
+    /// How many attempts it took, this one included.
+    pub fn attempts(&self) -> u8 {
+        self.attempts
     }
 
     /// The status.

@@ -1,19 +1,24 @@
 //! A client of one service.
 
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
 
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 use sinew_core::client::Dispatcher;
-use sinew_core::client::dispatcher::Explanation;
+use sinew_core::client::dispatcher::{CallExplanation, Explanation};
 use sinew_core::origin::Origin;
+use sinew_core::policy::Priority;
 
 use super::base::{Base, Site, shown};
 use super::builder::ClientBuilder;
 use super::call::Call;
 use super::config::RestClientConfig;
 use super::dial::Plan;
-use super::hub::Hub;
+use super::hub::{Hub, Observer};
+use crate::drive::Alarm;
 use crate::error::Error;
 use crate::runtime::{Runtime, Task};
 
@@ -49,6 +54,7 @@ impl<R: Runtime> Shared<R> {
         config: RestClientConfig,
         runtime: R,
         spawn: fn(&R, Task),
+        observer: Option<Observer>,
     ) -> Result<Self, Error> {
         config.check().map_err(Error::config)?;
         let base = Base::parse(&config.base_url, config.mtls_config.is_some())?;
@@ -78,7 +84,7 @@ impl<R: Runtime> Shared<R> {
         let machine = Arc::new(config.machine());
         let egress = Arc::new(config.security_policy.clone());
         let plan = Plan { limit: config.connect_timeout, tls, machine, egress };
-        let hub = Hub::new(runtime, spawn, plan, dispatcher, &sites);
+        let hub = Hub::new(runtime, spawn, plan, observer, dispatcher, &sites);
         let shared = Self { config, base, origin, hub, elsewhere: Mutex::default() };
         let tokens = shared.config.tokens.is_some()
             || shared.config.default_headers.contains_key(AUTHORIZATION);
@@ -110,7 +116,9 @@ impl<R: Runtime> Shared<R> {
                     default_headers: HeaderMap::new(),
                     ..self.config.clone()
                 };
-                let shared = Self::new(config, self.hub.runtime.clone(), self.hub.spawner())?;
+                let hub = &self.hub;
+                let runtime = hub.runtime.clone();
+                let shared = Self::new(config, runtime, hub.spawner(), hub.observer())?;
                 RestClient { shared: Arc::new(shared) }
             }
         };
@@ -210,8 +218,75 @@ impl<R: Runtime> RestClient<R> {
     }
 
     /// What there is, and what has been learnt: calls, connections, budget, the breaker of each
-    /// endpoint.
+    /// endpoint. An endpoint's number is its place in the order in which addresses came.
     pub fn explain(&self) -> Explanation {
         self.shared.hub.explain()
     }
+
+    /// Each call whose answer is not complete: where it is, what it reached, what is left of its time.
+    pub fn explain_calls(&self) -> Vec<CallExplanation> {
+        self.shared.hub.explain_calls()
+    }
+
+    /// Asks the service how it is, by a GET of [`health_path`](RestClientConfig::health_path), once and
+    /// for 5 s at most.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be asked; among others, as its breaker is open.
+    pub async fn health_check(&self) -> Result<Health, Error> {
+        let began = self.runtime().now();
+        let call = self.get(&self.shared.config.health_path).timeout(HEALTH_TIMEOUT).no_retry();
+        let status = call.hedge(false).priority(Priority::Critical).send().await?.status();
+        Ok(Health { status, took: self.runtime().now() - began })
+    }
+
+    /// Takes no more calls, and waits until those on their way are over, their answers read to the end,
+    /// for `patience` at most. Then calls whose answer has not begun fail as
+    /// [stopped](crate::ErrorKind::Stopped); an answer is left to whoever reads it.
+    pub async fn close(&self, patience: Duration) -> CloseReport {
+        let hub = &self.shared.hub;
+        hub.drain();
+        let until = hub.runtime.now() + patience;
+        let mut alarm = Alarm::<R>::new();
+        let over = poll_fn(|cx| {
+            if hub.poll_drained(cx).is_ready() {
+                return Poll::Ready(true);
+            }
+            let now = hub.runtime.now();
+            let late = until <= now || alarm.arm(cx, &hub.runtime, now, Some(until)).is_ready();
+            if late { Poll::Ready(false) } else { Poll::Pending }
+        })
+        .await;
+        let stopped = if over { 0 } else { hub.stop() };
+        CloseReport { stopped, unread: hub.explain().calls.saturating_sub(stopped) }
+    }
+}
+
+/// How long a service has to say how it is.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How a service is, as it says itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Health {
+    /// What it answered.
+    pub status: StatusCode,
+    /// How long that took.
+    pub took: Duration,
+}
+
+impl Health {
+    /// Whether it can be asked for more.
+    pub fn is_healthy(&self) -> bool {
+        self.status.is_success()
+    }
+}
+
+/// What was left when a client was closed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CloseReport {
+    /// Calls that were given up.
+    pub stopped: usize,
+    /// Answers that somebody still reads.
+    pub unread: usize,
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::task::Waker;
 
-use sinew_core::client::dispatcher::{ConnectionId, Cut, ExchangeId, Outcome, Sharing};
+use sinew_core::client::dispatcher::{CallId, ConnectionId, Cut, ExchangeId, Outcome, Sharing};
 use sinew_core::error::{Delivery, Phase};
 
 use super::table::Ride;
@@ -18,6 +18,8 @@ pub(super) enum Letter<R: Runtime> {
     Cut(ConnectionId, Cut),
     /// The call is over.
     Over(Over),
+    /// The client is being closed, and does not wait any longer.
+    Stop,
 }
 
 /// One attempt: whose it is, and what it is sent on.
@@ -51,6 +53,7 @@ struct Seat<R: Runtime> {
     /// Whether somebody reads the letters.
     attended: bool,
     sharing: Sharing,
+    call: CallId,
 }
 
 /// The calls, by their tokens: a place, and a generation that makes tokens of old stale.
@@ -68,7 +71,8 @@ impl<R: Runtime> Seats<R> {
     pub(super) fn take(&mut self, sharing: Sharing) -> u64 {
         let index = self.free.pop().unwrap_or_else(|| {
             let (waker, letters) = (None, VecDeque::new());
-            self.seats.push(Seat { generation: 0, waker, letters, attended: false, sharing });
+            let call = CallId::NONE;
+            self.seats.push(Seat { generation: 0, waker, letters, attended: false, sharing, call });
             self.seats.len() as u32 - 1
         });
         let generation = self.seats.get_mut(index as usize).map_or(0, |seat| {
@@ -82,6 +86,29 @@ impl<R: Runtime> Seats<R> {
     fn get(&mut self, token: u64) -> Option<&mut Seat<R>> {
         let seat = self.seats.get_mut(token as u32 as usize)?;
         (u64::from(seat.generation) == token >> 32).then_some(seat)
+    }
+
+    /// What the dispatcher calls it.
+    pub(super) fn name(&mut self, token: u64, call: CallId) {
+        if let Some(seat) = self.get(token) {
+            seat.call = call;
+        }
+    }
+
+    /// The calls, some of which are over.
+    pub(super) fn calls(&self) -> impl Iterator<Item = CallId> {
+        self.seats.iter().map(|seat| seat.call)
+    }
+
+    /// Stops every call whose answer has not begun. Whom that wakes, for each.
+    pub(super) fn stop(&mut self) -> Vec<Option<Waker>> {
+        let waiting = self.seats.iter_mut().filter(|seat| seat.attended);
+        waiting
+            .map(|seat| {
+                seat.letters.push_back(Letter::Stop);
+                seat.waker.take()
+            })
+            .collect()
     }
 
     /// Whether others may be on the connection of this call.
@@ -129,7 +156,7 @@ impl<R: Runtime> Seats<R> {
         let sent = |letter: &Letter<R>| matches!(letter, Letter::Send(ticket, _) if ticket.connection == connection);
         match letters.remove(letters.iter().position(sent)?)? {
             Letter::Send(_, ride) => Some(ride),
-            Letter::Cut(..) | Letter::Over(_) => None,
+            Letter::Cut(..) | Letter::Over(_) | Letter::Stop => None,
         }
     }
 
@@ -144,6 +171,7 @@ impl<R: Runtime> Seats<R> {
     pub(super) fn free(&mut self, token: u64) -> Option<Leavings<R>> {
         let seat = self.get(token)?;
         seat.generation = seat.generation.wrapping_add(1);
+        seat.attended = false;
         let leavings = seat.clear();
         self.free.push(token as u32);
         Some(leavings)

@@ -168,8 +168,9 @@ impl<R: Runtime> Fetcher<R> {
 
     async fn fetch(&self) -> Result<KeySet, KeysError> {
         let failed = |error: Error| KeysError::Call(error.kind().clone());
+        // The machine says when to ask again.
         let call = self.client.get(&self.path).header(ACCEPT, MEDIA_TYPES).timeout(self.timeout);
-        let response = call.send().await.map_err(failed)?;
+        let response = call.no_retry().send().await.map_err(failed)?;
         match response.status() {
             StatusCode::OK => {
                 let json = response.at_most(MAX_JWKS as u64).bytes().await.map_err(failed)?;

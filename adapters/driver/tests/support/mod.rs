@@ -55,6 +55,8 @@ struct State {
     /// Timers that were armed or re-armed.
     arms: usize,
     polls: usize,
+    /// Those that were started; the ones that have ended are gone.
+    tasks: Vec<Weak<Task>>,
 }
 
 struct Task {
@@ -201,6 +203,12 @@ impl Sim {
         acceptor.into_iter().for_each(Waker::wake);
     }
 
+    /// Tasks that have not ended.
+    pub(crate) fn tasks(&self) -> usize {
+        let tasks: Vec<_> = self.0.lock().tasks.iter().filter_map(Weak::upgrade).collect();
+        tasks.iter().filter(|task| task.job.lock().unwrap().is_some()).count()
+    }
+
     pub(crate) fn arms(&self) -> usize {
         self.0.lock().arms
     }
@@ -237,7 +245,9 @@ impl<F: Future<Output = ()> + Send + 'static> Spawn<F> for Sim {
             queued: AtomicBool::new(false),
             world: Arc::downgrade(&self.0),
         };
-        Arc::new(task).wake();
+        let task = Arc::new(task);
+        self.0.lock().tasks.push(Arc::downgrade(&task));
+        task.wake();
     }
 }
 

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use sinew_core::time::{Epoch, Instant};
-use sinew_driver::{Runtime, StdListener};
+use sinew_driver::{Runtime, Spawn, StdListener, Task};
 
 use crate::rt;
 
@@ -38,6 +38,12 @@ impl Shifted {
 
     fn inner() -> Inner {
         Inner::default()
+    }
+}
+
+impl Spawn<Task> for Shifted {
+    fn spawn(&self, task: Task) {
+        Self::inner().spawn(task);
     }
 }
 

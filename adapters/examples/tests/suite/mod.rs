@@ -26,6 +26,7 @@ mod pipeline;
 mod places;
 mod policies;
 mod raw;
+mod resilience;
 mod site;
 mod sockets;
 mod stop;

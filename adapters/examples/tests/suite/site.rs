@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use sinew_driver::{RestServerConfig, ServerBuilder, ServerHandle, Spawn};
+use sinew_core::resilience::RetryPolicy;
+use sinew_driver::{ClientBuilder, RestServerConfig, ServerBuilder, ServerHandle, Spawn};
 use sinew_examples::certs::{Authority, Identity};
 use sinew_tls::{ClientTls, Options, ServerTls};
 
@@ -146,15 +147,17 @@ pub(crate) fn client_for(security: Security, url: &str) -> rt::RestClient {
 
 /// A client in plaintext.
 pub(crate) fn client_to(url: &str) -> rt::RestClient {
-    rt::RestClient::builder(url)
-        .allow_plaintext()
-        .allow_plaintext_tokens()
-        .connect_timeout(PATIENCE)
-        .build()
-        .unwrap()
+    let builder = once(rt::RestClient::builder(url)).allow_plaintext();
+    builder.allow_plaintext_tokens().build().unwrap()
 }
 
 /// A client under TLS.
 pub(crate) fn client_with(url: &str, tls: ClientTls) -> rt::RestClient {
-    rt::RestClient::builder(url).tls(tls).connect_timeout(PATIENCE).build().unwrap()
+    once(rt::RestClient::builder(url)).tls(tls).build().unwrap()
+}
+
+/// Patient, and content with the first answer: the tests ask what that is.
+fn once(builder: ClientBuilder<rt::Runtime>) -> ClientBuilder<rt::Runtime> {
+    let once = RetryPolicy { attempts: 1, ..RetryPolicy::default() };
+    builder.connect_timeout(PATIENCE).retry(once)
 }

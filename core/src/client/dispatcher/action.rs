@@ -58,6 +58,8 @@ pub struct CallSpec {
     pub hedge: bool,
     /// Its own rules, instead of the destination's. The budget is the destination's always.
     pub retry: Option<RetryPolicy>,
+    /// How long one attempt has for its head, instead of what the policy says.
+    pub attempt_timeout: Option<Duration>,
 }
 
 impl CallSpec {
@@ -72,6 +74,7 @@ impl CallSpec {
             priority: Priority::default(),
             hedge: true,
             retry: None,
+            attempt_timeout: None,
         }
     }
 }
@@ -164,6 +167,20 @@ pub enum Refusal {
     Draining,
 }
 
+impl Refusal {
+    /// A fixed, lower-case name, fit for logs and metric labels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoEndpoint => "no_endpoint",
+            Self::Breaker { why, .. } => why.name(),
+            Self::Admission => "admission",
+            Self::PoolFull => "pool_full",
+            Self::TooManyCalls => "too_many_calls",
+            Self::Draining => "draining",
+        }
+    }
+}
+
 /// How a call ended.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Outcome {
@@ -180,6 +197,29 @@ pub enum Outcome {
     Refused(Refusal),
     /// Its deadline came in this phase.
     TimedOut(Phase),
+}
+
+impl Outcome {
+    /// A fixed, lower-case name, fit for logs and metric labels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed { .. } => "failed",
+            Self::Refused(_) => "refused",
+            Self::TimedOut(_) => "timed_out",
+        }
+    }
+
+    /// Why, by the name of the table that says it: why there was no other attempt, why it was not let
+    /// through, in which phase its deadline came. Empty for what is done.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Done => "",
+            Self::Failed { why, .. } => why.name(),
+            Self::Refused(refusal) => refusal.name(),
+            Self::TimedOut(phase) => phase.name(),
+        }
+    }
 }
 
 /// Why an exchange is given up.

@@ -1,9 +1,9 @@
 //! What is known of a call, of one attempt of it, and of an endpoint.
 
-use super::action::{CallSpec, Covers, Endpoint, Failure};
+use super::action::{CallSpec, Covers, Endpoint, Failure, Sharing};
 use super::slots::Share;
 use crate::error::{Delivery, Phase};
-use crate::limit::Ticket;
+use crate::limit::{Place, Ticket};
 use crate::mesh::PeakEwma;
 use crate::resilience::{Breaker, Epoch, Permit};
 use crate::table::Key;
@@ -90,6 +90,14 @@ impl Call {
     }
 }
 
+/// The connection that an attempt needs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Want {
+    pub(super) sharing: Sharing,
+    /// Not this one: it carries the other attempt of the same call.
+    pub(super) shun: Option<Key>,
+}
+
 /// What two attempts together say: the less harmless of the two.
 pub(super) fn further(a: Delivery, b: Delivery) -> Delivery {
     let harm = |delivery| match delivery {
@@ -109,6 +117,8 @@ pub(super) struct Exchange {
     pub(super) endpoint: Key,
     /// Until the head is here; `None` where the breaker is not enforced.
     pub(super) permit: Option<Permit>,
+    /// Until the head is here: its place among those that the destination bears.
+    pub(super) place: Option<Place>,
     /// That of the permit, for what fails later.
     pub(super) epoch: Option<Epoch>,
     pub(super) sent_at: Instant,

@@ -19,6 +19,10 @@ pub struct Explanation {
     pub connections: usize,
     /// Connections that carry nothing.
     pub idle: usize,
+    /// Attempts that may be on their way at once, as it was found by trying.
+    pub limit: u32,
+    /// Attempts without a head that count towards the limit.
+    pub in_flight: u32,
     /// Retries that the share of the budget has left.
     pub retries_left: u32,
     /// Tokens of the budget's throttle, in thousandths: there are retries above half of all.
@@ -78,6 +82,8 @@ impl Dispatcher {
             connections: self.connections(),
             idle: self.idle_connections(),
             endpoints: endpoints.collect(),
+            limit: self.admission.limit(),
+            in_flight: self.admission.in_flight(),
             retries_left: self.budget.remaining(now),
             millitokens: self.budget.millitokens(),
         }

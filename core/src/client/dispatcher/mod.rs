@@ -11,6 +11,7 @@
 //! [`Action::Reset`] or [`Action::Close`] took it away.
 
 mod action;
+mod admission;
 mod call;
 mod explain;
 mod place;
@@ -26,7 +27,7 @@ use std::collections::VecDeque;
 
 use crate::error::{Delivery, Fault, Phase};
 use crate::jitter::Jitter;
-use crate::limit::PriorityQueue;
+use crate::limit::{Concurrency, PriorityQueue};
 use crate::machine::Machine;
 use crate::mesh::PeakEwma;
 use crate::observe::{Event, Log};
@@ -60,6 +61,7 @@ pub struct Dispatcher {
     ready: Vec<Key>,
     /// Calls that wait for a connection, with the lane that does.
     queue: PriorityQueue<(Key, usize)>,
+    admission: Concurrency,
     budget: Budget,
     hedge: Hedge,
     version: u64,
@@ -78,6 +80,7 @@ impl Dispatcher {
     /// See [`BadPolicy`].
     pub fn new(policy: Policy, seed: u64) -> Result<Self, BadPolicy> {
         policy.check()?;
+        let admission = Concurrency::new(policy.admission).map_err(BadPolicy::Admission)?;
         let budget = Budget::new(policy.budget).map_err(BadPolicy::Budget)?;
         let hedge = Hedge::new(policy.hedge).map_err(BadPolicy::Hedge)?;
         Ok(Self {
@@ -90,6 +93,7 @@ impl Dispatcher {
             instance_timers: Timers::new(),
             ready: Vec::new(),
             queue: PriorityQueue::new(policy.pool.max_pending as usize),
+            admission,
             budget,
             hedge,
             version: 0,
@@ -411,7 +415,7 @@ impl Dispatcher {
                             phase: Phase::ResponseHead,
                             fault: Fault::Peer,
                         };
-                        self.blame(now, exchange, failure.fault);
+                        self.blame(now, exchange, failure);
                         if let Some(call) = self.calls.get_mut(key) {
                             call.note(failure);
                         }

@@ -6,9 +6,9 @@
 
 use super::Dispatcher;
 use super::action::{
-    Action, ConnectionId, Cut, ExchangeId, Failure, Outcome, Refusal, Retire, Reuse, Sharing,
+    Action, ConnectionId, Cut, ExchangeId, Failure, Outcome, Refusal, Retire, Reuse,
 };
-use super::call::{Call, Exchange, Instance, Lane};
+use super::call::{Call, Exchange, Instance, Lane, Want};
 use super::slots::State;
 use crate::mesh::PowerOfTwo;
 use crate::observe::Event;
@@ -28,50 +28,61 @@ impl Dispatcher {
         }
         // Nobody overtakes those who wait.
         if self.queue.is_empty()
+            && self.room() > 0
             && let Some(endpoint) = self.pick(now, avoid)
-            && let Some(connection) = self.available_at(endpoint, spec.sharing)
+            && let Some(want) = self.want(key)
+            && let Some(connection) = self.available_at(endpoint, want)
             && let Some(permit) = self.permit(now, endpoint)
         {
             self.bind(now, key, lane, connection, permit);
             return;
         }
         match self.queue.push(spec.priority, (key, lane)) {
-            Ok(ticket) => self.set_lane(key, lane, Lane::Queued(ticket)),
+            Ok(ticket) => {
+                self.set_lane(key, lane, Lane::Queued(ticket));
+                self.hold(spec.token);
+            }
+            Err(_) if self.room() == 0 => self.unplaced(key, lane, Refusal::Admission),
             Err(_) => self.unplaced(key, lane, Refusal::PoolFull),
         }
     }
 
     /// Serves those who wait, as far as it goes, and dials for those that no connection is coming for.
     pub(super) fn pump(&mut self, now: Instant) {
-        while self.queue.len() > self.slots.dialing {
-            let Some(next) = self.next_waiter() else { break };
-            let (avoid, sharing) = (next.avoid, next.spec.sharing);
+        while self.queue.len().min(self.room()) > self.slots.dialing {
+            let Some((next, lane)) = self.queue.peek().copied() else { break };
+            let Some(want) = self.want(next) else { break };
+            let avoid = self.calls.get(next).and_then(|call| call.avoid);
             let Some(picked) = self.pick(now, avoid) else { break };
-            let serves =
-                |at: &Self, key| at.available_at(key, sharing).is_some() || at.can_dial(key);
-            let endpoint = if serves(self, picked) {
+            let endpoint = if self.serves(picked, want) {
                 picked
             } else {
                 // Rare: the caps are reached. Any endpoint that can take the call is fine then.
-                match self.ready.iter().copied().find(|key| serves(self, *key)) {
+                match self.ready.iter().copied().find(|key| self.serves(*key, want)) {
                     Some(other) => other,
+                    None if want.shun.is_some() => {
+                        // Nobody waits for a second attempt while the first is on its way.
+                        self.queue.pop();
+                        self.vacate_lane(next, lane);
+                        continue;
+                    }
                     None => return,
                 }
             };
             // The list of the ready ones is right: whoever is on it lets calls through.
             let Some(permit) = self.permit(now, endpoint) else { continue };
-            match self.available_at(endpoint, sharing) {
+            match self.available_at(endpoint, want) {
                 Some(connection) => self.serve(now, connection, permit),
                 None => self.dial(now, endpoint, permit),
             }
         }
+        self.warm(now);
         // Nobody will come for them: no breaker lets anyone through.
         while self.ready.is_empty() && self.queue.len() > self.slots.dialing {
             let Some((key, lane)) = self.queue.pop_last() else { break };
             let refusal = self.nobody_ready();
             self.unplaced(key, lane, refusal);
         }
-        self.warm(now);
     }
 
     /// Opens what is to be open ahead.
@@ -105,14 +116,28 @@ impl Dispatcher {
     }
 
     /// The connection of this endpoint that was used last, of those that have room.
-    fn available_at(&self, endpoint: Key, sharing: Sharing) -> Option<Key> {
-        self.slots.key_at(self.instances.get(endpoint)?.share.available(sharing)?)
+    fn available_at(&self, endpoint: Key, want: Want) -> Option<Key> {
+        self.slots.available(&self.instances.get(endpoint)?.share, want)
     }
 
-    /// Who is served next. While it waits for a connection to itself, nobody overtakes it, and those
-    /// that others share empty.
-    pub(super) fn next_waiter(&self) -> Option<&Call> {
-        self.calls.get(self.queue.peek()?.0)
+    fn serves(&self, endpoint: Key, want: Want) -> bool {
+        self.available_at(endpoint, want).is_some() || self.can_dial(endpoint)
+    }
+
+    /// What an attempt of this call that is not on its way needs.
+    fn want(&self, call: Key) -> Option<Want> {
+        let call = self.calls.get(call)?;
+        let shun = call.lanes.iter().find_map(|lane| match lane {
+            Lane::Sent(other) => self.exchanges.get(*other).map(|other| other.connection),
+            _ => None,
+        });
+        Some(Want { sharing: call.spec.sharing, shun })
+    }
+
+    /// What whoever is served next needs. While it waits for a connection to itself, nobody overtakes
+    /// it, and those that others share empty.
+    pub(super) fn next_wants(&self) -> Option<Want> {
+        self.want(self.queue.peek()?.0)
     }
 
     fn has_room(&self) -> bool {
@@ -230,7 +255,7 @@ impl Dispatcher {
     pub(super) fn offer(&mut self, now: Instant, connection: Key) {
         let Some(slot) = self.slots.get_mut(connection) else { return };
         let (endpoint, permit) = (slot.endpoint, slot.permit.take());
-        if self.queue.is_empty() {
+        if self.queue.is_empty() || self.room() == 0 {
             if let (Some(permit), Some(instance)) = (permit, self.instances.get_mut(endpoint)) {
                 instance.breaker.release(permit);
                 self.refresh(now, endpoint);
@@ -270,17 +295,23 @@ impl Dispatcher {
         let Some(instance) = self.instances.get_mut(endpoint) else { return };
         let Some(call) = self.calls.get_mut(key) else { return };
         let sharing = call.spec.sharing;
+        let timeout = call.spec.attempt_timeout.or(self.policy.attempt_timeout);
         let slot = self.slots.occupy(connection, &mut instance.share, sharing);
         let Some(slot) = slot else { return };
         let first_use = slot.uses == 1;
         instance.in_flight += 1;
-        let by = self.policy.attempt_timeout.map_or(Instant::MAX, |time| now + time);
+        let name = instance.endpoint;
+        let token = call.spec.token;
+        let place = self.admit(token);
+        let by = timeout.map_or(Instant::MAX, |time| now + time);
+        let Some(call) = self.calls.get_mut(key) else { return };
         let exchange = self.exchanges.insert(Exchange {
             call: Some(key),
             connection,
             endpoint,
             epoch: permit.as_ref().map(Permit::epoch),
             permit,
+            place,
             sent_at: now,
             by,
             first_use,
@@ -298,7 +329,7 @@ impl Dispatcher {
             call.hedge_at = Some(now + delay);
         }
         let next = by.min(call.hedge_at.unwrap_or(Instant::MAX));
-        let (token, attempt) = (call.spec.token, call.attempts);
+        let attempt = call.attempts;
         self.call_timers.arm(key.index, next);
         self.actions.push_back(Action::Send {
             token,
@@ -307,7 +338,7 @@ impl Dispatcher {
             attempt,
             first_use,
         });
-        self.log.record(Event::AttemptSent { token, attempt, endpoint: instance.endpoint });
+        self.log.record(Event::AttemptSent { token, attempt, endpoint: name });
     }
 
     /// Sends a call a second time, where its first attempt takes longer than most do.
@@ -321,19 +352,30 @@ impl Dispatcher {
         else {
             return;
         };
+        let lane = usize::from(call.lanes[0] != Lane::Empty);
+        let (delivered, token) = (call.delivered, call.spec.token);
         // Where much fails already, nothing is sent twice.
-        if call.delivered || self.budget.is_throttled() || self.hedge.withdraw(now).is_err() {
+        if delivered || self.budget.is_throttled() {
             return;
         }
-        call.avoid = self.exchanges.get(first).map(|exchange| exchange.endpoint);
-        let lane = usize::from(call.lanes[0] != Lane::Empty);
-        let token = call.spec.token;
+        // Nor where others wait, or where there is no other connection for it.
+        let Some(want) = self.want(key) else { return };
+        let placed = self.queue.is_empty()
+            && self.room() > 0
+            && self.ready.iter().any(|endpoint| self.serves(*endpoint, want));
+        if !placed || self.hedge.withdraw(now).is_err() {
+            return;
+        }
+        let endpoint = self.exchanges.get(first).map(|exchange| exchange.endpoint);
+        if let Some(call) = self.calls.get_mut(key) {
+            call.avoid = endpoint;
+        }
         self.log.record(Event::Hedged { token });
         self.attempt(now, key, lane);
     }
 
     /// The lane of a call finds no place. If the other one is on its way, that goes on.
-    fn unplaced(&mut self, key: Key, lane: usize, refusal: Refusal) {
+    pub(super) fn unplaced(&mut self, key: Key, lane: usize, refusal: Refusal) {
         self.vacate_lane(key, lane);
         if self.calls.get(key).is_some_and(Call::is_at_rest) {
             self.complete(key, Outcome::Refused(refusal));
@@ -355,7 +397,8 @@ impl Dispatcher {
     /// The embedder ended an exchange. Everything that it held is given back here, and nowhere else.
     pub(super) fn end_exchange(&mut self, now: Instant, key: Key, reuse: Reuse) {
         let Some(exchange) = self.exchanges.remove(key) else { return };
-        let Exchange { connection, endpoint, permit, .. } = exchange;
+        let Exchange { connection, endpoint, permit, place, .. } = exchange;
+        self.give_back(place, None);
         if let Some(instance) = self.instances.get_mut(endpoint) {
             instance.in_flight -= 1;
             if let Some(permit) = permit {

@@ -3,6 +3,7 @@
 use core::fmt;
 use core::time::Duration;
 
+use crate::limit::{BadConcurrency, ConcurrencyConfig};
 use crate::resilience::{
     BadBreaker, BadBudget, BadHedge, BadRetry, BreakerConfig, BudgetConfig, HedgeConfig,
     RetryPolicy,
@@ -18,6 +19,8 @@ pub struct Policy {
     pub retry: RetryPolicy,
     /// How many are tried again in all.
     pub budget: BudgetConfig,
+    /// How many attempts may be on their way at once.
+    pub admission: ConcurrencyConfig,
     /// Which endpoints are left alone.
     pub breaker: BreakerConfig,
     /// Whether a call that waits for its head is sent a second time. Default: off.
@@ -83,6 +86,8 @@ pub enum BadPolicy {
     Retry(BadRetry),
     /// The budget for retries.
     Budget(BadBudget),
+    /// The limit of attempts at once.
+    Admission(BadConcurrency),
     /// The breaker.
     Breaker(BadBreaker),
     /// The hedges.
@@ -111,6 +116,7 @@ impl Policy {
         }
         self.retry.check().map_err(BadPolicy::Retry)?;
         self.budget.check().map_err(BadPolicy::Budget)?;
+        self.admission.check().map_err(BadPolicy::Admission)?;
         self.breaker.check().map_err(BadPolicy::Breaker)?;
         self.hedge.check().map_err(BadPolicy::Hedge)
     }
@@ -128,6 +134,7 @@ impl fmt::Display for BadPolicy {
             Self::Warm => "more connections ahead than an endpoint may have",
             Self::Retry(why) => return why.fmt(f),
             Self::Budget(why) => return why.fmt(f),
+            Self::Admission(why) => return why.fmt(f),
             Self::Breaker(why) => return why.fmt(f),
             Self::Hedge(why) => return why.fmt(f),
         })

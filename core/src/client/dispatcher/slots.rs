@@ -2,6 +2,7 @@
 //! who waits is the [queue](crate::limit::PriorityQueue)'s business.
 
 use super::action::{Reuse, Sharing};
+use super::call::Want;
 use super::policy::PoolPolicy;
 use crate::jitter::Jitter;
 use crate::resilience::Permit;
@@ -65,7 +66,7 @@ impl Slot {
     }
 
     /// Whether it can carry another exchange.
-    pub(super) fn has_room(&self, sharing: Sharing) -> bool {
+    fn has_room(&self, sharing: Sharing) -> bool {
         match self.belongs() {
             Standing::Idle => true,
             Standing::Busy => sharing == Sharing::Shared,
@@ -87,14 +88,6 @@ pub(super) struct Share {
 
 impl Share {
     pub(super) const EMPTY: Self = Self { connections: 0, idle: List::EMPTY, busy: List::EMPTY };
-
-    /// The one that was used last: the others may age. Who can share leaves the idle ones to others.
-    pub(super) fn available(&self, sharing: Sharing) -> Option<u32> {
-        match sharing {
-            Sharing::Shared => self.busy.back().or_else(|| self.idle.back()),
-            Sharing::Exclusive => self.idle.back(),
-        }
-    }
 }
 
 #[derive(Clone, Debug)]
@@ -143,8 +136,24 @@ impl Slots {
         self.table.iter()
     }
 
-    pub(super) fn key_at(&self, place: u32) -> Option<Key> {
-        self.table.key_at(place)
+    /// The one of an endpoint that was used last: the others may age. Who can share leaves the idle
+    /// ones to others.
+    pub(super) fn available(&self, share: &Share, want: Want) -> Option<Key> {
+        let shun = want.shun.map(|key| key.index);
+        let other = |place: u32| match Some(place) == shun {
+            true => List::ahead_of(&self.share_links, place),
+            false => Some(place),
+        };
+        let busy = match want.sharing {
+            Sharing::Shared => share.busy.back().and_then(other),
+            Sharing::Exclusive => None,
+        };
+        self.table.key_at(busy.or_else(|| share.idle.back())?)
+    }
+
+    /// Whether this one is what is needed.
+    pub(super) fn fits(&self, key: Key, want: Want) -> bool {
+        want.shun != Some(key) && self.get(key).is_some_and(|slot| slot.has_room(want.sharing))
     }
 
     pub(super) fn oldest_idle(&self) -> Option<Key> {

@@ -11,6 +11,7 @@ use http::StatusCode;
 use super::call::Lane;
 use super::slots::State;
 use super::*;
+use crate::limit::ConcurrencyConfig;
 use crate::policy::{Mode, Priority};
 use crate::resilience::{
     Backoff, BreakerConfig, BreakerState, BudgetConfig, HedgeConfig, Permit, Replay, RetryPolicy,
@@ -76,20 +77,24 @@ impl Dispatcher {
         for (at, key) in self.ready.iter().enumerate() {
             assert_eq!(self.instances.get(*key).unwrap().ready_at, Some(at as u32));
         }
+        let placed = self.exchanges.iter().filter(|(_, e)| e.place.is_some()).count();
+        assert_eq!(placed, self.admission.in_flight() as usize, "a place is lost");
         if self.queue.len() > self.slots.dialing {
             assert!(!self.ready.is_empty(), "calls wait for nobody");
-            let sharing = self.next_waiter().expect("nobody waits").spec.sharing;
-            let free = self.slots.iter().any(|(_, slot)| {
-                slot.has_room(sharing)
+        }
+        if self.queue.len().min(self.room()) > self.slots.dialing {
+            let want = self.next_wants().expect("nobody waits");
+            let free = self.slots.iter().any(|(key, slot)| {
+                self.slots.fits(key, want)
                     && self.instances.get(slot.endpoint).unwrap().ready_at.is_some()
             });
             assert!(!free, "a call waits beside a connection with room");
-            let room = self.slots.len() < pool.max_connections as usize
+            let dials = self.slots.len() < pool.max_connections as usize
                 && self.ready.iter().any(|key| {
                     let share = &self.instances.get(*key).unwrap().share;
                     share.connections < pool.max_per_endpoint
                 });
-            assert!(!room, "a call waits although there is room to dial");
+            assert!(!dials, "a call waits although there is room to dial");
         }
         assert!(
             self.deadline().is_none_or(|deadline| deadline.at > now),
@@ -129,6 +134,8 @@ struct World {
     /// Exchanges that were sent beside another.
     shared: u64,
     upgraded: u64,
+    /// Calls that the destination would not bear.
+    turned_away: u64,
 }
 
 impl World {
@@ -158,6 +165,12 @@ impl World {
                 percent: 100,
                 per_second: 1_000,
                 ..BudgetConfig::default()
+            },
+            admission: ConcurrencyConfig {
+                mode: [Mode::Enforce, Mode::Shadow, Mode::Off][random.below(3) as usize],
+                initial: small(&mut random, 16),
+                min: 1,
+                max: 16,
             },
             breaker: BreakerConfig {
                 consecutive: small(&mut random, 4),
@@ -194,6 +207,7 @@ impl World {
             doubled: 0,
             shared: 0,
             upgraded: 0,
+            turned_away: 0,
         };
         world.endpoints();
         world
@@ -237,6 +251,11 @@ impl World {
                         assert_eq!(both, [Sharing::Shared; 2], "beside one that is to be alone");
                         self.shared += 1;
                     }
+                    let other = |sent: &Sent| sent.token == token && sent.connection == connection;
+                    assert!(
+                        !self.exchanges.values().any(|sent| other(sent) && !sent.answered),
+                        "twice on one connection"
+                    );
                     let twice = |sent: &Sent| sent.token == token && !sent.answered;
                     self.doubled += u64::from(self.exchanges.values().any(twice));
                     let sent = Sent { token, connection, sharing, answered: false };
@@ -249,7 +268,9 @@ impl World {
                 Action::Close { connection, .. } => {
                     self.gone(connection);
                 }
-                Action::Complete { token, .. } => {
+                Action::Complete { token, outcome, .. } => {
+                    let refused = outcome == Outcome::Refused(Refusal::Admission);
+                    self.turned_away += u64::from(refused);
                     assert!(self.calls.remove(&token).is_some(), "completed twice");
                     self.completed += 1;
                 }
@@ -273,7 +294,8 @@ impl World {
     fn start(&mut self) {
         self.next += 1;
         let token = self.next;
-        let safety = [Safety::Safe, Safety::Idempotent, Safety::Keyed, Safety::Unsafe];
+        let safety =
+            [Safety::Safe, Safety::Safe, Safety::Idempotent, Safety::Keyed, Safety::Unsafe];
         let spec = CallSpec {
             token,
             deadline: self.now + Duration::from_millis(self.random.below(300)),
@@ -281,7 +303,7 @@ impl World {
             safety: self.any(&safety).unwrap(),
             sharing: if self.chance(3) { Sharing::Exclusive } else { Sharing::Shared },
             priority: if self.chance(4) { Priority::High } else { Priority::Normal },
-            hedge: self.chance(2),
+            hedge: !self.chance(4),
             retry: None,
         };
         // It may complete before it is known.
@@ -467,6 +489,7 @@ impl World {
         self.obey();
         self.dispatcher.audit(self.now);
         let dispatcher = &self.dispatcher;
+        assert_eq!(dispatcher.admission.in_flight(), 0, "a place did not come home");
         let left = (dispatcher.calls(), dispatcher.exchanges(), dispatcher.connections());
         assert_eq!((left, dispatcher.pending()), ((0, 0, 0), 0), "something did not come home");
         for (_, instance) in dispatcher.instances.iter() {
@@ -481,7 +504,7 @@ impl World {
 #[test]
 fn random_worlds() {
     let worlds = option_env!("SINEW_WORLDS").and_then(|n| n.parse().ok()).unwrap_or(3_000);
-    let [mut completed, mut doubled, mut shared, mut upgraded] = [0; 4];
+    let [mut completed, mut doubled, mut shared, mut upgraded, mut turned_away] = [0; 5];
     for seed in 0..worlds {
         let mut world = World::new(seed);
         for _ in 0..400 {
@@ -492,9 +515,14 @@ fn random_worlds() {
         doubled += world.doubled;
         shared += world.shared;
         upgraded += world.upgraded;
+        turned_away += world.turned_away;
     }
+    assert!(
+        turned_away > worlds / 4,
+        "{turned_away} turned away in {worlds} worlds: they show little"
+    );
     assert!(shared > worlds, "{shared} sent beside others in {worlds} worlds: they show little");
     assert!(upgraded > worlds / 4, "{upgraded} upgrades in {worlds} worlds: they show little");
-    assert!(doubled > worlds / 10, "{doubled} hedges in {worlds} worlds: they show little");
+    assert!(doubled > worlds / 20, "{doubled} hedges in {worlds} worlds: they show little");
     assert!(completed > worlds * 20, "{completed} calls in {worlds} worlds: they show little");
 }

@@ -7,8 +7,10 @@ use super::Dispatcher;
 use super::action::{
     Cut, ExchangeId, Failure, HeadFacts, HeadVerdict, Outcome as CallOutcome, Reuse,
 };
+use super::admission::load_of;
 use super::call::{Lane, further};
 use crate::error::{Delivery, Fault, Phase};
+use crate::limit::Load;
 use crate::observe::Event;
 use crate::policy::Mode;
 use crate::resilience::{
@@ -32,7 +34,8 @@ impl Dispatcher {
         if self.calls.get(call).is_none_or(|call| call.delivered) {
             return HeadVerdict::Discard;
         }
-        self.learn(now, key, Outcome::of_status(facts.status), facts.retry_after);
+        let load = Some(self.load_of_answer(now, key, facts.status));
+        self.learn(now, key, Outcome::of_status(facts.status), facts.retry_after, load);
         let Some(lane) = self.calls.get(call).and_then(|call| call.lane_of(key)) else {
             return HeadVerdict::Discard;
         };
@@ -159,7 +162,7 @@ impl Dispatcher {
             self.vacate_lane(call, lane);
             self.attempt(now, call, lane);
         } else {
-            self.blame(now, key, failure.fault);
+            self.blame(now, key, failure);
             self.avoid(call, key);
             self.end_exchange(now, key, reuse);
             let attempt = Attempt::Failed(failure.delivery);
@@ -177,7 +180,7 @@ impl Dispatcher {
             phase: Phase::ResponseHead,
             fault: Fault::Peer,
         };
-        self.blame(now, exchange, failure.fault);
+        self.blame(now, exchange, failure);
         self.avoid(call, exchange);
         self.vacate_lane(call, lane);
         self.cut(now, exchange, Cut::AttemptTimeout);
@@ -326,17 +329,25 @@ impl Dispatcher {
     }
 
     /// An attempt ended without an answer.
-    pub(super) fn blame(&mut self, now: Instant, exchange: Key, fault: Fault) {
-        if let Some(outcome) = Outcome::of_fault(fault) {
-            self.learn(now, exchange, outcome, None);
+    pub(super) fn blame(&mut self, now: Instant, exchange: Key, failure: Failure) {
+        if let Some(outcome) = Outcome::of_fault(failure.fault) {
+            self.learn(now, exchange, outcome, None, load_of(failure));
         }
     }
 
     /// What an attempt says about its endpoint and about the destination.
-    fn learn(&mut self, now: Instant, key: Key, outcome: Outcome, retry_after: Option<Duration>) {
+    fn learn(
+        &mut self,
+        now: Instant,
+        key: Key,
+        outcome: Outcome,
+        retry_after: Option<Duration>,
+        load: Option<Load>,
+    ) {
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let (endpoint, latency) = (exchange.endpoint, now - exchange.sent_at);
-        let permit = exchange.permit.take();
+        let (permit, place) = (exchange.permit.take(), exchange.place.take());
+        self.give_back(place, load);
         self.tell(now, endpoint, permit, Report { outcome, latency, retry_after });
     }
 
@@ -378,12 +389,11 @@ impl Dispatcher {
     /// A connection has room again: whoever waits for longest takes it, even if another is being
     /// dialled for them.
     pub(super) fn hand_on(&mut self, now: Instant, connection: Key) {
-        let Some(next) = self.next_waiter() else { return };
-        let Some(slot) = self.slots.get(connection) else { return };
-        if !slot.has_room(next.spec.sharing) {
+        let Some(want) = self.next_wants() else { return };
+        if !self.slots.fits(connection, want) || self.room() == 0 {
             return;
         }
-        let endpoint = slot.endpoint;
+        let Some(endpoint) = self.slots.get(connection).map(|slot| slot.endpoint) else { return };
         let ready = self.instances.get(endpoint).is_some_and(|one| one.ready_at.is_some());
         if ready && let Some(permit) = self.permit(now, endpoint) {
             self.serve(now, connection, permit);

@@ -1,0 +1,438 @@
+//! Calls that are made again, and those that are not, in virtual time.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
+
+mod support;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use sinew_core::client::dispatcher::Refusal;
+use sinew_core::error::{Delivery, Phase};
+use sinew_core::observe::Event;
+use sinew_core::policy::Mode;
+use sinew_core::resilience::{BreakerConfig, BreakerState, HedgeConfig, NoRetry, RetryPolicy};
+use sinew_driver::client::ClientBuilder;
+use sinew_driver::{Body, CloseReport, ErrorKind};
+use support::calling::{Answer, Calling, OK, calling, failed, millis};
+use support::{Client, Outcome, Sim, Site};
+
+const BUSY: &str = "HTTP/1.1 503 No\r\nretry-after: 2\r\ncontent-length: 4\r\n\r\nbusy";
+const BROKEN: &str = "HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n";
+
+/// The longest that a first retry waits.
+const BACKOFF: Duration = millis(250);
+
+fn retrying() -> Calling {
+    calling(|builder| builder.retry(RetryPolicy::default()))
+}
+
+/// What a call sent on this connection, or on a new one, and how it is answered.
+fn answered(world: &Calling, server: &Client, answer: &str) -> String {
+    let request = server.received();
+    assert!(!request.is_empty(), "nothing was sent");
+    server.send(answer);
+    world.sim.run();
+    request
+}
+
+fn status(outcome: &Outcome<Answer>) -> u16 {
+    outcome.take().expect("no answer").unwrap().status().as_u16()
+}
+
+/// Nothing of any call is left.
+fn at_rest(world: &Calling) {
+    let left = world.client.explain();
+    assert_eq!((left.calls, left.pending), (0, 0), "{left:?}");
+    assert_eq!(left.connections, left.idle, "{left:?}");
+    assert!(left.endpoints.iter().all(|endpoint| endpoint.in_flight == 0), "{left:?}");
+}
+
+#[test]
+fn a_server_that_asks_for_a_wait_gets_it() {
+    let world = retrying();
+    let outcome = world.start(world.client.post("/").body("once"));
+    let server = world.sim.accepted();
+    let first = answered(&world, &server, BUSY);
+    assert!(!first.contains("sinew-attempt"), "{first}");
+    world.sim.advance(millis(1999));
+    assert_eq!(server.received(), "");
+    world.sim.advance(millis(1));
+    let second = answered(&world, &server, OK);
+    assert!(
+        second.contains("sinew-attempt: 2\r\n") && second.ends_with("\r\n\r\nonce"),
+        "{second}"
+    );
+    assert_eq!(status(&outcome), 200);
+    assert_eq!(world.sim.dials().len(), 1, "the answer was small, and the connection is kept");
+    at_rest(&world);
+}
+
+#[test]
+fn a_wait_that_ends_after_the_call_is_not_waited_for() {
+    let world = retrying();
+    let outcome = world.start(world.client.get("/").timeout(Duration::from_secs(1)));
+    answered(&world, &world.sim.accepted(), BUSY);
+    let response = outcome.take().expect("it waits").unwrap();
+    assert_eq!(world.bytes(response).unwrap(), b"busy");
+    at_rest(&world);
+}
+
+#[test]
+fn what_may_have_been_processed_is_sent_again_only_where_that_does_no_harm() {
+    for (method, key, again) in
+        [("PUT", None, true), ("POST", None, false), ("POST", Some("a"), true)]
+    {
+        let world = retrying();
+        let call = world.client.request(method.parse().unwrap(), "/").body("x");
+        let call = match key {
+            Some(key) => call.idempotency_key(key),
+            None => call,
+        };
+        let outcome = world.start(call);
+        let server = world.sim.accepted();
+        answered(&world, &server, BROKEN);
+        world.sim.advance(BACKOFF);
+        assert_eq!(outcome.take().is_none(), again, "{method} {key:?}");
+        if again {
+            let request = answered(&world, &server, OK);
+            let keyed = request.contains("idempotency-key: \"a\"\r\n");
+            assert_eq!(keyed, key.is_some(), "{request}");
+            assert_eq!(status(&outcome), 200);
+        }
+        at_rest(&world);
+    }
+}
+
+#[test]
+fn a_minted_key_is_the_same_in_every_attempt() {
+    let world = retrying();
+    let outcome = world.start(world.client.post("/").mint_idempotency_key());
+    let server = world.sim.accepted();
+    let key = |request: &str| {
+        let line = request.lines().find(|line| line.starts_with("idempotency-key: "));
+        line.unwrap().to_owned()
+    };
+    let first = key(&answered(&world, &server, BROKEN));
+    world.sim.advance(BACKOFF);
+    assert_eq!(key(&answered(&world, &server, OK)), first);
+    world.bytes(outcome.take().unwrap().unwrap()).unwrap();
+    let other = world.start(world.client.post("/").mint_idempotency_key());
+    assert_ne!(key(&answered(&world, &server, OK)), first);
+    drop(other);
+    let bad = failed(&world.start(world.client.post("/").idempotency_key("a\"b")));
+    assert!(matches!(bad.kind(), ErrorKind::Config(_)));
+}
+
+#[test]
+fn a_body_goes_along_as_often_as_it_can_be_made() {
+    let pieces = || futures_util::stream::iter(["one", "two"].map(|p| Ok::<_, String>(p.into())));
+    let world = retrying();
+    let made = move || Body::stream(pieces());
+    let outcome = world.start(world.client.put("/").body(Body::repeatable(made)));
+    let server = world.sim.accepted();
+    let sent = "\r\n\r\n3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n";
+    assert!(answered(&world, &server, BROKEN).ends_with(sent));
+    world.sim.advance(BACKOFF);
+    assert!(answered(&world, &server, OK).ends_with(sent));
+    assert_eq!(status(&outcome), 200);
+
+    let outcome = world.start(world.client.put("/").body(Body::stream(pieces())));
+    assert!(answered(&world, &server, BROKEN).ends_with(sent));
+    assert_eq!(status(&outcome), 503, "it cannot be read twice");
+    at_rest(&world);
+}
+
+#[test]
+fn one_attempt_has_its_time_and_the_next_goes_elsewhere() {
+    let world = retrying();
+    let outcome = world.start(world.client.get("/").attempt_timeout(millis(500)));
+    let silent = world.sim.accepted();
+    world.sim.advance(millis(500));
+    assert!(silent.is_closed());
+    world.sim.advance(BACKOFF);
+    answered(&world, &world.sim.accepted(), OK);
+    assert_eq!(status(&outcome), 200);
+
+    let once = world.client.get("/").attempt_timeout(millis(500)).no_retry();
+    let outcome = world.start(once);
+    world.sim.advance(millis(500));
+    let error = failed(&outcome);
+    let told = (error.is_timeout(), error.phase(), error.delivery(), error.attempts());
+    assert_eq!(told, (true, Phase::ResponseHead, Delivery::MaybeProcessed, 1));
+    at_rest(&world);
+}
+
+#[test]
+fn the_deadline_is_over_all_attempts() {
+    let world = retrying();
+    world.sim.site("192.0.2.1:80", Site::Silent);
+    let outcome = world.start(world.client.get("/").timeout(millis(1500)));
+    world.sim.advance(millis(1499));
+    assert!(outcome.take().is_none());
+    world.sim.advance(millis(1));
+    let error = failed(&outcome);
+    assert!(error.is_timeout());
+    assert_eq!((error.phase(), error.delivery()), (Phase::Connect, Delivery::NotSent));
+    assert_eq!(error.attempts(), 1, "the first took a second");
+}
+
+#[test]
+fn an_open_breaker_refuses_without_dialling() {
+    let world = calling(|builder| {
+        builder.breaker(BreakerConfig { consecutive: 2, ..BreakerConfig::default() })
+    });
+    world.sim.site("192.0.2.1:80", Site::Refusing);
+    for _ in 0..2 {
+        assert!(matches!(failed(&world.get()).kind(), ErrorKind::Connect(_)));
+    }
+    let error = failed(&world.get());
+    assert!(matches!(error.kind(), ErrorKind::Refused(Refusal::Breaker { .. })), "{error:?}");
+    assert_eq!((error.delivery(), error.attempts()), (Delivery::NotSent, 0));
+    assert_eq!(world.sim.dials().len(), 2);
+    let explained = world.client.explain().endpoints[0];
+    assert!(matches!(explained.breaker, BreakerState::Open { .. }));
+    // It lets probes through when it has been open for long enough.
+    world.sim.site("192.0.2.1:80", Site::Scripted);
+    world.sim.advance(Duration::from_secs(10));
+    let probe = world.get();
+    answered(&world, &world.sim.accepted(), OK);
+    assert_eq!(status(&probe), 200);
+}
+
+#[test]
+fn retries_end_with_their_budget() {
+    let never = BreakerConfig { mode: Mode::Off, ..BreakerConfig::default() };
+    let world = calling(|builder| builder.retry(RetryPolicy::default()).breaker(never));
+    world.sim.site("192.0.2.1:80", Site::Refusing);
+    let calls: Vec<_> = (0..50).map(|_| world.get()).collect();
+    world.sim.advance(Duration::from_secs(5));
+    for call in &calls {
+        assert!(matches!(failed(call).kind(), ErrorKind::Connect(_)));
+    }
+    let dials = world.sim.dials().len();
+    assert!((51..=60).contains(&dials), "{dials} attempts of 50 calls");
+    at_rest(&world);
+}
+
+/// Two endpoints.
+fn two(build: impl FnOnce(ClientBuilder<Sim>) -> ClientBuilder<Sim>) -> Calling {
+    calling(|builder| build(builder.endpoints(["192.0.2.1", "192.0.2.2:80"])))
+}
+
+#[test]
+fn a_dead_endpoint_is_not_asked_twice_in_a_row() {
+    let world = two(|builder| builder.retry(RetryPolicy::default()));
+    world.sim.site("192.0.2.1:80", Site::Refusing);
+    for n in 0..20 {
+        let outcome = world.get();
+        world.sim.advance(BACKOFF);
+        while let Some(server) = world.sim.try_accepted() {
+            assert!(server.received().contains("host: 192.0.2.1:80\r\n"), "{n}");
+            server.send("HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n");
+            world.sim.run();
+        }
+        assert_eq!(status(&outcome), 204, "{n}");
+    }
+    at_rest(&world);
+}
+
+#[test]
+fn endpoints_come_and_go() {
+    let world = two(|builder| builder);
+    world.client.update_endpoints(["192.0.2.3:8080"]).unwrap();
+    let (server, response) = world.first(OK);
+    world.bytes(response).unwrap();
+    assert_eq!(world.sim.dials()[0].1, "192.0.2.3:8080");
+    world.client.update_endpoints(["192.0.2.4"]).unwrap();
+    world.sim.run();
+    assert!(server.is_closed());
+    let (_, response) = world.first(OK);
+    drop(response);
+    assert_eq!(world.sim.dials()[1].1, "192.0.2.4:80");
+    for bad in [&[][..], &["a b"], &["unix:x"], &["http://a"]] {
+        assert!(world.client.update_endpoints(bad).is_err(), "{bad:?}");
+    }
+}
+
+#[test]
+fn what_takes_long_is_sent_a_second_time() {
+    let hedge = HedgeConfig { mode: Mode::Enforce, minimum_samples: 1, ..HedgeConfig::default() };
+    let world = two(|builder| builder.hedge(HedgeConfig { percent: 50, ..hedge }));
+    // What is usual is learnt from some answers.
+    let mut servers = Vec::new();
+    for _ in 0..40 {
+        let outcome = world.get();
+        servers.extend(std::iter::from_fn(|| world.sim.try_accepted()));
+        let asked: Vec<_> = servers.iter().filter(|s: &&Client| !s.received().is_empty()).collect();
+        assert_eq!(asked.len(), 1);
+        world.sim.advance(millis(1));
+        asked[0].send(OK);
+        world.sim.run();
+        world.bytes(outcome.take().unwrap().unwrap()).unwrap();
+    }
+    let outcome = world.get();
+    let asked = |servers: &[Client]| -> Vec<usize> {
+        (0..servers.len()).filter(|n| !servers[*n].received().is_empty()).collect()
+    };
+    let slow = asked(&servers)[0];
+    world.sim.advance(Duration::from_secs(1));
+    servers.extend(std::iter::from_fn(|| world.sim.try_accepted()));
+    let fast = asked(&servers)[0];
+    assert_ne!(slow, fast);
+    servers[fast].send(OK);
+    world.sim.run();
+    assert_eq!(status(&outcome), 200);
+    assert!(servers[slow].is_closed(), "the loser is cut");
+    // A call may say that it wants nothing of that.
+    let outcome = world.start(world.client.get("/").hedge(false));
+    world.sim.advance(Duration::from_secs(1));
+    servers.extend(std::iter::from_fn(|| world.sim.try_accepted()));
+    assert_eq!(asked(&servers).len(), 1);
+    drop(outcome);
+}
+
+#[test]
+fn whoever_gives_up_leaves_nothing_behind() {
+    // Before the connection is there, before the answer, in its middle, and while it waits to be
+    // made again.
+    for stage in 0..4 {
+        let world = retrying();
+        if stage == 0 {
+            world.sim.site("192.0.2.1:80", Site::Silent);
+        }
+        let call = world.get_abortable();
+        if stage > 1 {
+            let answer = match stage {
+                2 => "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf",
+                _ => BUSY,
+            };
+            answered(&world, &world.sim.accepted(), answer);
+        }
+        call.abort();
+        world.sim.advance(Duration::from_secs(5));
+        at_rest(&world);
+    }
+}
+
+#[test]
+fn a_server_that_closes_an_idle_connection_is_noticed_at_once() {
+    let world = retrying();
+    let (server, response) = world.first(OK);
+    world.bytes(response).unwrap();
+    assert_eq!(world.counts(), (1, 1));
+    server.shut();
+    world.sim.run();
+    assert!(server.is_closed());
+    assert_eq!(world.counts(), (0, 0));
+    at_rest(&world);
+}
+
+#[test]
+fn an_idle_connection_is_closed_by_itself() {
+    let world = retrying();
+    let (server, response) = world.first(OK);
+    world.bytes(response).unwrap();
+    world.sim.advance(millis(14_999));
+    assert!(!server.is_closed());
+    world.sim.advance(millis(1));
+    assert!(server.is_closed());
+    at_rest(&world);
+}
+
+#[test]
+fn nothing_outlives_the_client() {
+    let world = retrying();
+    world.sim.site("192.0.2.1:80", Site::Silent);
+    let call = world.get_abortable();
+    assert_eq!(world.sim.tasks(), 3, "the call, the keeper, and who connects");
+    call.abort();
+    let Calling { sim, client } = world;
+    drop(client);
+    sim.run();
+    assert_eq!(sim.tasks(), 0);
+}
+
+#[test]
+fn a_client_that_is_closed_lets_calls_end_and_takes_no_others() {
+    let world = retrying();
+    let (slow, late) = (world.get(), world.get());
+    let servers = [world.sim.accepted(), world.sim.accepted()];
+    let client = world.client.clone();
+    let closed = world.sim.start(async move { client.close(Duration::from_secs(5)).await });
+    world.sim.run();
+    let error = failed(&world.get());
+    assert_eq!(*error.kind(), ErrorKind::Refused(Refusal::Draining));
+    answered(&world, &servers[0], OK);
+    let response = slow.take().unwrap().unwrap();
+    world.bytes(response).unwrap();
+    assert!(servers[0].is_closed(), "nobody needs it any more");
+    world.sim.advance(millis(4999));
+    assert!(closed.take().is_none());
+    world.sim.advance(millis(1));
+    assert_eq!(closed.take(), Some(CloseReport { stopped: 1, unread: 0 }));
+    let error = failed(&late);
+    assert_eq!(*error.kind(), ErrorKind::Stopped);
+    assert_eq!(error.delivery(), Delivery::MaybeProcessed);
+    assert_eq!(world.counts(), (0, 0));
+    at_rest(&world);
+    let client = world.client.clone();
+    let again = world.sim.block_on(async move { client.close(Duration::ZERO).await });
+    assert_eq!(again, CloseReport { stopped: 0, unread: 0 });
+}
+
+#[test]
+fn whoever_watches_is_told_everything_once() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&told);
+    let world = calling(|builder| {
+        let observed = builder.observe(move |event| sink.lock().unwrap().push(*event));
+        observed.retry(RetryPolicy::default())
+    });
+    let outcome = world.get();
+    let server = world.sim.accepted();
+    answered(&world, &server, BUSY);
+    let explained = world.client.explain_calls();
+    assert_eq!((explained.len(), explained[0].attempts), (1, 1));
+    world.sim.advance(Duration::from_secs(2));
+    answered(&world, &server, OK);
+    let response = outcome.take().unwrap().unwrap();
+    assert_eq!(response.attempts(), 2);
+    world.bytes(response).unwrap();
+    assert!(world.client.explain_calls().is_empty());
+    let told = told.lock().unwrap();
+    let told = told.iter().map(|event| match event {
+        Event::AttemptSent { attempt, .. } => format!("sent {attempt}"),
+        Event::RetryScheduled { attempts, after, .. } => {
+            format!("again after {attempts}, {after:?}")
+        }
+        Event::CallEnded { outcome, attempts, .. } => format!("{outcome:?} after {attempts}"),
+        other => format!("{other:?}"),
+    });
+    assert_eq!(told.collect::<Vec<_>>(), ["sent 1", "again after 1, 2s", "sent 2", "Done after 2"]);
+}
+
+#[test]
+fn a_call_that_is_not_made_again_says_why() {
+    let world = retrying();
+    let outcome = world.start(world.client.post("/"));
+    world.sim.accepted().reset();
+    world.sim.run();
+    assert_eq!(failed(&outcome).no_retry(), Some(NoRetry::NotRepeatable));
+}
+
+#[test]
+fn a_service_says_how_it_is() {
+    let world = retrying();
+    for (answer, healthy) in [(OK, true), (BROKEN, false)] {
+        let client = world.client.clone();
+        let health = world.sim.start(async move { client.health_check().await });
+        world.sim.run();
+        let server = world.sim.accepted();
+        let asked = answered(&world, &server, answer);
+        assert!(asked.starts_with("GET /health "), "{asked}");
+        assert_eq!(health.take().unwrap().unwrap().is_healthy(), healthy);
+        server.shut();
+        world.sim.run();
+    }
+}

@@ -1,0 +1,158 @@
+//! What a client decides about its calls, as counters.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use sinew_core::observe::Event;
+
+/// A client, as its owner calls it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Named {
+    client: Arc<str>,
+}
+
+/// A call that is over.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Ended {
+    client: Arc<str>,
+    outcome: &'static str,
+    reason: &'static str,
+}
+
+/// A retry that was not made.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Reasoned {
+    client: Arc<str>,
+    reason: &'static str,
+}
+
+/// A breaker that changed.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Changed {
+    client: Arc<str>,
+    change: &'static str,
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct Counted {
+    calls: Family<Ended, Counter>,
+    attempts: Family<Named, Counter>,
+    retries: Family<Named, Counter>,
+    refused_retries: Family<Reasoned, Counter>,
+    hedges: Family<Named, Counter>,
+    held: Family<Named, Counter>,
+    breakers: Family<Changed, Counter>,
+    limit: Family<Named, Gauge>,
+    lost: Family<Named, Counter>,
+}
+
+impl Counted {
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        registry.register("sinew_client_calls", "Calls that are over", self.calls.clone());
+        registry.register(
+            "sinew_client_attempts",
+            "Attempts of calls that were sent",
+            self.attempts.clone(),
+        );
+        registry.register(
+            "sinew_client_retries",
+            "Calls that were made once more",
+            self.retries.clone(),
+        );
+        registry.register(
+            "sinew_client_refused_retries",
+            "Calls that failed and were not made once more",
+            self.refused_retries.clone(),
+        );
+        registry.register(
+            "sinew_client_hedges",
+            "Calls that were sent a second time, as they took long",
+            self.hedges.clone(),
+        );
+        registry.register(
+            "sinew_client_held",
+            "Attempts that had to wait, as the service bears no more at once, or would have had to",
+            self.held.clone(),
+        );
+        registry.register(
+            "sinew_client_breaker_changes",
+            "Changes of the breakers of endpoints",
+            self.breakers.clone(),
+        );
+        registry.register(
+            "sinew_client_concurrency_limit",
+            "Attempts that the service bears at once",
+            self.limit.clone(),
+        );
+        registry.register(
+            "sinew_client_lost_events",
+            "Events of a client that no observer was told",
+            self.lost.clone(),
+        );
+    }
+}
+
+/// Counts what one client decides: give its [`observe`](Self::observe) to `ClientBuilder::observe`.
+#[derive(Clone)]
+pub struct ClientMetrics {
+    name: Arc<str>,
+    counted: Counted,
+}
+
+impl ClientMetrics {
+    pub(crate) fn new(name: Arc<str>, counted: Counted) -> Self {
+        Self { name, counted }
+    }
+
+    /// Counts an event.
+    pub fn observe(&self, event: &Event) {
+        let client = || Arc::clone(&self.name);
+        let named = || Named { client: client() };
+        let counted = &self.counted;
+        match *event {
+            Event::AttemptSent { .. } => {
+                counted.attempts.get_or_create(&named()).inc();
+            }
+            Event::RetryScheduled { .. } => {
+                counted.retries.get_or_create(&named()).inc();
+            }
+            Event::RetryRefused { why, .. } => {
+                let reasoned = Reasoned { client: client(), reason: why.name() };
+                counted.refused_retries.get_or_create(&reasoned).inc();
+            }
+            Event::Hedged { .. } => {
+                counted.hedges.get_or_create(&named()).inc();
+            }
+            Event::Held { .. } => {
+                counted.held.get_or_create(&named()).inc();
+            }
+            Event::CallEnded { outcome, .. } => {
+                let (outcome, reason) = (outcome.name(), outcome.reason());
+                let ended = Ended { client: client(), outcome, reason };
+                counted.calls.get_or_create(&ended).inc();
+            }
+            Event::Breaker { change, .. } => {
+                let changed = Changed { client: client(), change: change.name() };
+                counted.breakers.get_or_create(&changed).inc();
+            }
+            Event::ConcurrencyLimit { limit } => {
+                counted.limit.get_or_create(&named()).set(i64::from(limit));
+            }
+            Event::Lost(events) => {
+                counted.lost.get_or_create(&named()).inc_by(events);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl fmt::Debug for ClientMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientMetrics").field("name", &self.name).finish_non_exhaustive()
+    }
+}
