@@ -253,8 +253,9 @@ fn calls_have_spans_below_the_request_that_makes_them() {
         server.sim.run();
         assert!(server.client.received().ends_with("ok"));
     });
-    let [request, call] = &spans[..] else { panic!("{spans:?}") };
+    let [request, call, attempt] = &spans[..] else { panic!("{spans:?}") };
     assert_eq!((request.name, call.name, call.parent), ("request", "call", Some("request")));
+    assert_eq!((attempt.name, attempt.parent), ("attempt", Some("call")));
     for (name, value) in [
         ("otel.kind", "client"),
         ("otel.name", "GET"),
@@ -266,8 +267,9 @@ fn calls_have_spans_below_the_request_that_makes_them() {
     ] {
         assert_eq!(field(call, name), value, "{name}");
     }
-    let own = field(call, "span_id");
-    assert_ne!(own, field(request, "span_id"));
+    let own = field(attempt, "span_id");
+    assert_ne!(field(call, "span_id"), field(request, "span_id"));
+    assert_ne!(own, field(call, "span_id"));
     assert!(head.contains(&format!("traceparent: 00-{TRACE}-{own}-01\r\n")), "{head}");
     assert!(head.contains("tracestate: a=1\r\n") && head.contains("x-request-id: mine\r\n"));
     assert!(!format!("{spans:?}").contains("secret"));
@@ -286,6 +288,38 @@ fn a_call_that_fails_says_how_in_a_fixed_word() {
     assert_eq!(field(call, "error.type"), "connect");
     // It is the first of a trace of its own.
     assert_eq!((field(call, "trace_id").len(), call.parent), (32, None));
+}
+
+#[test]
+fn each_attempt_of_a_call_has_a_span() {
+    let mut parents = Vec::new();
+    let spans = recorded(|| {
+        let sim = Sim::new();
+        let client = RestClient::builder("http://192.0.2.1:80").allow_plaintext();
+        let client = client.build_on(sim.clone()).unwrap();
+        let answer = sim.start(client.get("/").send());
+        sim.run();
+        let server = sim.accepted();
+        let refused = "HTTP/1.1 503 No\r\nretry-after: 0\r\ncontent-length: 0\r\n\r\n";
+        for answer in [refused, "HTTP/1.1 204 No Content\r\n\r\n"] {
+            let head = server.received();
+            let parent = head.lines().find_map(|line| line.strip_prefix("traceparent: "));
+            parents.push(parent.unwrap().to_owned());
+            server.send(answer);
+            sim.advance(seconds(1));
+        }
+        assert_eq!(answer.take().unwrap().unwrap().status(), 204);
+    });
+    let [call, first, second] = &spans[..] else { panic!("{spans:?}") };
+    assert_eq!((call.name, field(call, "http.response.status_code")), ("call", "204"));
+    for ((attempt, parent), [status, resent]) in
+        [first, second].into_iter().zip(&parents).zip([["503", ""], ["204", "1"]])
+    {
+        assert_eq!((attempt.name, attempt.parent), ("attempt", Some("call")));
+        let fields = ["http.response.status_code", "http.request.resend_count"];
+        assert_eq!(fields.map(|name| field(attempt, name)), [status, resent]);
+        assert!(parent.contains(&field(attempt, "span_id")), "{parent}");
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ use sinew_core::time::Instant;
 use super::base::shown;
 use super::builder::field;
 use super::journey::{Journey, Terms};
-use super::outgoing::{Departing, IDEMPOTENCY_KEY, Outgoing};
+use super::outgoing::{Departing, IDEMPOTENCY_KEY, Outgoing, TRACEPARENT};
 use super::response::ClientResponse;
 use super::rest_client::{NO_TOKENS, Shared};
 use crate::body::Body;
@@ -24,7 +24,6 @@ use crate::error::Error;
 use crate::runtime::Runtime;
 use crate::trace::CallSpan;
 
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static(request_id::FIELD);
 
@@ -39,6 +38,8 @@ pub struct Call<R: Runtime> {
     body: Body,
     timeout: Duration,
     context: CallContext,
+    /// Its own place in its trace.
+    trace: Option<TraceContext>,
     between_bytes: Option<Duration>,
     priority: Option<Priority>,
     hedge: bool,
@@ -74,6 +75,7 @@ impl<R: Runtime> Call<R> {
             body: Body::empty(),
             timeout: config.timeout,
             context: CallContext::default(),
+            trace: None,
             between_bytes: config.between_bytes,
             priority: None,
             hedge: true,
@@ -256,23 +258,21 @@ impl<R: Runtime> Call<R> {
         let base = &self.shared.base;
         let (span, trace) =
             CallSpan::start(&self.method, &base.authority, self.context.trace.take());
-        self.place(trace.as_ref());
+        self.place(trace);
         span.follow(self.answered(), ClientResponse::status).await
     }
 
     /// Says to what the call belongs, unless fields that were given say it.
-    fn place(&mut self, trace: Option<&TraceContext>) {
+    fn place(&mut self, trace: Option<TraceContext>) {
         let id = self.context.request_id.take();
         if let Some(id) = id.filter(|_| !self.fields.contains_key(X_REQUEST_ID))
             && let Ok(id) = HeaderValue::try_from(id.as_str())
         {
             self.fields.insert(X_REQUEST_ID, id);
         }
-        let Some(trace) = trace.filter(|_| !self.fields.contains_key(TRACEPARENT)) else { return };
-        if let Ok(parent) = HeaderValue::from_bytes(&trace.traceparent()) {
-            self.fields.insert(TRACEPARENT, parent);
-        }
-        if let Some(Ok(state)) = trace.tracestate().map(HeaderValue::from_bytes) {
+        self.trace = trace.filter(|_| !self.fields.contains_key(TRACEPARENT));
+        let state = self.trace.as_ref().and_then(TraceContext::tracestate);
+        if let Some(Ok(state)) = state.map(HeaderValue::from_bytes) {
             self.fields.insert(TRACESTATE, state);
         }
     }
@@ -329,6 +329,7 @@ impl<R: Runtime> Call<R> {
             target,
             authority: base.authority.clone(),
             fields: self.fields,
+            trace: self.trace,
             payload: self.body.into(),
             between_bytes: self.between_bytes,
             departing,

@@ -36,7 +36,7 @@ impl<R: Runtime> Carrier<R> {
             let closed = ErrorKind::Io(std::io::ErrorKind::NotConnected);
             return Err(Error::new(closed, Phase::RequestHead, Delivery::NotSent));
         }
-        request.send(&mut conn, ticket.attempt)?;
+        request.send(&mut conn)?;
         Ok(Self::Conn(conn))
     }
 
@@ -47,6 +47,7 @@ impl<R: Runtime> Carrier<R> {
         ticket: Ticket,
         request: &mut Outgoing,
     ) -> Result<Self, Error> {
+        request.depart(hub.runtime.now())?;
         Seat::board(hub, lane, ticket, request).map(Self::Seat)
     }
 

@@ -23,6 +23,7 @@ use super::seats::{Letter, Over, Ticket};
 use super::table::Ride;
 use crate::error::{Error, ErrorKind};
 use crate::runtime::Runtime;
+use crate::trace::AttemptSpan;
 
 /// The head of an answer, and who has the rest of it.
 pub(super) struct Arrived<R: Runtime> {
@@ -62,6 +63,7 @@ pub(super) struct Flight<R: Runtime> {
 struct Attempt<R: Runtime> {
     ticket: Ticket,
     carrier: Carrier<R>,
+    span: AttemptSpan,
 }
 
 impl<R: Runtime> Flight<R> {
@@ -118,7 +120,7 @@ impl<R: Runtime> Flight<R> {
                     Poll::Ready(Err(error)) => {
                         let mut attempt = self.attempts.swap_remove(at);
                         attempt.carrier.recover(request);
-                        self.fail(attempt.ticket, error, request);
+                        self.fail(attempt.ticket, &attempt.span, error, request);
                     }
                 }
             }
@@ -138,13 +140,14 @@ impl<R: Runtime> Flight<R> {
     ) -> Option<Error> {
         match letter {
             Letter::Send(ticket, ride) => {
+                let span = request.begin(ticket.attempt);
                 let sent = match ride {
                     Ride::Alone(conn) => Carrier::send(cx, conn, ticket, request),
                     Ride::Shared(lane) => Carrier::board(&self.hub, lane, ticket, request),
                 };
                 match sent {
-                    Ok(carrier) => self.attempts.push(Attempt { ticket, carrier }),
-                    Err(error) => self.fail(ticket, error, request),
+                    Ok(carrier) => self.attempts.push(Attempt { ticket, carrier, span }),
+                    Err(error) => self.fail(ticket, &span, error, request),
                 }
             }
             Letter::Cut(connection, why) => self.cut(connection, why),
@@ -172,6 +175,7 @@ impl<R: Runtime> Flight<R> {
         request: &mut Outgoing,
     ) -> Option<Arrived<R>> {
         attempt.carrier.recover(request);
+        attempt.span.answered(head.status());
         let ticket = attempt.ticket;
         let facts = HeadFacts {
             status: head.status(),
@@ -201,7 +205,8 @@ impl<R: Runtime> Flight<R> {
         Some(RetryAfter::parse(value, now, &epoch)?.wait(now, &epoch))
     }
 
-    fn fail(&mut self, ticket: Ticket, error: Error, request: &Outgoing) {
+    fn fail(&mut self, ticket: Ticket, span: &AttemptSpan, error: Error, request: &Outgoing) {
+        span.failed(&error);
         self.hub.failed(ticket, error.failure(), request.replay());
         self.note(error);
     }
@@ -212,8 +217,12 @@ impl<R: Runtime> Flight<R> {
         let Some(at) = self.attempts.iter().position(cut) else { return };
         let attempt = self.attempts.swap_remove(at);
         match why {
-            Cut::Deadline | Cut::AttemptTimeout => self.note(attempt.carrier.timed_out()),
-            Cut::HedgeLost => {}
+            Cut::Deadline | Cut::AttemptTimeout => {
+                let late = attempt.carrier.timed_out();
+                attempt.span.failed(&late);
+                self.note(late);
+            }
+            Cut::HedgeLost => attempt.span.overtaken(),
         }
     }
 

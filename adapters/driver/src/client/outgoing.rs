@@ -12,6 +12,7 @@ use sinew_core::content_coding::Decompression;
 use sinew_core::error::{Delivery, Phase};
 use sinew_core::http1::{BodySize, NO_FIELDS, Rejected, RequestLine};
 use sinew_core::machine::Layered as _;
+use sinew_core::observe::TraceContext;
 use sinew_core::resilience::{DeadlineConfig, Departure, Replay, Safety};
 use sinew_core::time::Instant;
 
@@ -20,9 +21,13 @@ use crate::body::{Body, Factory};
 use crate::drive;
 use crate::error::{Error, ErrorKind};
 use crate::runtime::Runtime;
+use crate::trace::AttemptSpan;
 
 /// Which attempt of its call a request is; from the second on.
 pub(super) const ATTEMPT: HeaderName = HeaderName::from_static("sinew-attempt");
+
+/// <https://www.w3.org/TR/trace-context/#traceparent-header>
+pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// <https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-idempotency-key-header>
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -33,6 +38,8 @@ pub(super) struct Outgoing {
     pub(super) target: String,
     pub(super) authority: String,
     pub(super) fields: HeaderMap,
+    /// The place of the call in its trace.
+    pub(super) trace: Option<TraceContext>,
     pub(super) payload: Payload,
     pub(super) between_bytes: Option<Duration>,
     /// How the next hop learns how long the call waits; `None`: it is told already.
@@ -108,13 +115,9 @@ impl Outgoing {
     }
 
     /// Sends the head of an attempt, and the body as far as it is here.
-    pub(super) fn send<R: Runtime>(
-        &mut self,
-        conn: &mut Conn<R>,
-        attempt: u8,
-    ) -> Result<(), Error> {
+    pub(super) fn send<R: Runtime>(&mut self, conn: &mut Conn<R>) -> Result<(), Error> {
         let now = conn.runtime.now();
-        self.mark(now, attempt)?;
+        self.depart(now)?;
         let body = match &mut self.payload {
             Payload::Full(bytes) => Err(bytes.clone()),
             Payload::Repeatable(make) => Ok(make()),
@@ -160,11 +163,21 @@ impl Outgoing {
         }
     }
 
-    /// What an attempt that starts now says of itself: which one it is, and how long somebody waits.
-    pub(super) fn mark(&mut self, now: Instant, attempt: u8) -> Result<(), Error> {
+    /// What an attempt says of itself: its place in the trace, and which attempt it is. In nothing
+    /// else but [how long](Self::depart) somebody waits do the attempts of a call differ.
+    pub(super) fn begin(&mut self, attempt: u8) -> AttemptSpan {
+        let (span, parent) = AttemptSpan::start(attempt, self.trace.as_ref());
+        if let Some(Ok(parent)) = parent.map(|parent| HeaderValue::from_bytes(&parent)) {
+            self.fields.insert(TRACEPARENT, parent);
+        }
         if attempt > 1 {
             self.fields.insert(ATTEMPT, HeaderValue::from(u16::from(attempt)));
         }
+        span
+    }
+
+    /// Says how long somebody waits for an attempt that starts now.
+    pub(super) fn depart(&mut self, now: Instant) -> Result<(), Error> {
         let Some(Departing { config, deadline, attempt }) = self.departing else { return Ok(()) };
         let by = attempt.map_or(deadline, |time| deadline.min(now + time));
         match config.depart(now, by) {

@@ -57,3 +57,18 @@ impl CallSpan {
         call
     }
 }
+
+#[derive(Debug)]
+pub(crate) struct AttemptSpan;
+
+impl AttemptSpan {
+    pub(crate) fn start(_: u8, trace: Option<&TraceContext>) -> (Self, Option<[u8; 55]>) {
+        (Self, trace.map(TraceContext::traceparent))
+    }
+
+    pub(crate) fn answered(&self, _: StatusCode) {}
+
+    pub(crate) fn failed(&self, _: &Error) {}
+
+    pub(crate) fn overtaken(&self) {}
+}

@@ -14,9 +14,9 @@ use http::Method;
 use sinew_core::observe::{RequestId, TraceContext};
 
 #[cfg(not(feature = "tracing"))]
-pub(crate) use absent::{CallSpan, RequestSpan};
+pub(crate) use absent::{AttemptSpan, CallSpan, RequestSpan};
 #[cfg(feature = "tracing")]
-pub(crate) use present::{CallSpan, RequestSpan};
+pub(crate) use present::{AttemptSpan, CallSpan, RequestSpan};
 
 use crate::io::Peer;
 

@@ -198,18 +198,63 @@ impl CallSpan {
         let Self(span) = self;
         let answer = call.instrument(span.clone()).await;
         match &answer {
-            Ok(answer) => {
-                let status = status_of(answer);
-                span.record("http.response.status_code", status.as_u16());
-                if status.is_client_error() || status.is_server_error() {
-                    span.record("error.type", status.as_str());
-                }
-            }
+            Ok(answer) => note(&span, status_of(answer)),
             Err(error) => {
                 span.record("error.type", kind(error));
             }
         }
         answer
+    }
+}
+
+/// The span of one attempt of a call, up to the head of its answer. It lies in that of the call.
+#[derive(Debug)]
+pub(crate) struct AttemptSpan(Span);
+
+impl AttemptSpan {
+    /// The span, and the place in the trace that the request carries.
+    pub(crate) fn start(attempt: u8, trace: Option<&TraceContext>) -> (Self, Option<[u8; 55]>) {
+        let span = info_span!(
+            target: "sinew::client",
+            "attempt",
+            otel.kind = "client",
+            http.request.resend_count = Empty,
+            http.response.status_code = Empty,
+            error.type = Empty,
+            trace_id = Empty,
+            span_id = Empty,
+        );
+        let Some(call) = trace else { return (Self(span), None) };
+        if span.is_disabled() {
+            return (Self(span), Some(call.traceparent()));
+        }
+        // Left out of the first attempt, as the semantic conventions ask.
+        if let Some(resent @ 1..) = attempt.checked_sub(1) {
+            span.record("http.request.resend_count", resent);
+        }
+        let own = call.child(NonZeroU64::new(draw()).unwrap_or(NonZeroU64::MIN));
+        place(&span, &own);
+        (Self(span), Some(own.traceparent()))
+    }
+
+    pub(crate) fn answered(&self, status: StatusCode) {
+        note(&self.0, status);
+    }
+
+    pub(crate) fn failed(&self, error: &Error) {
+        self.0.record("error.type", kind(error));
+    }
+
+    /// Another attempt of the call was faster.
+    pub(crate) fn overtaken(&self) {
+        self.0.record("error.type", "overtaken");
+    }
+}
+
+fn note(span: &Span, status: StatusCode) {
+    span.record("http.response.status_code", status.as_u16());
+    if status.is_client_error() || status.is_server_error() {
+        span.record("error.type", status.as_str());
     }
 }
 
@@ -224,6 +269,8 @@ fn kind(error: &Error) -> &'static str {
         ErrorKind::Protocol(_) => "protocol",
         ErrorKind::Io(_) | ErrorKind::Gone => "connection_lost",
         ErrorKind::Body => "request_body",
+        ErrorKind::Refused(_) => "refused",
+        ErrorKind::Stopped => "stopped",
         _ => "_OTHER",
     }
 }
