@@ -291,7 +291,7 @@ impl<R: Runtime> Call<R> {
             priority: self.priority.unwrap_or(self.context.priority),
             hedge: self.hedge,
             retry: self.retry,
-            attempt_timeout: self.attempt_timeout,
+            attempt: self.attempt_timeout,
         };
         let request = self.outgoing(terms.deadline)?;
         Journey::new(shared, request, terms).run().await
@@ -323,7 +323,7 @@ impl<R: Runtime> Call<R> {
         }
         let deadlines = config.deadlines;
         let told = deadlines.emit.is_some_and(|field| self.fields.contains_key(field.name()));
-        let attempt = config.attempt_timeout;
+        let attempt = self.attempt_timeout.or(config.attempt_timeout);
         let departing = (!told).then_some(Departing { config: deadlines, deadline, attempt });
         let request = Outgoing {
             method: self.method,

@@ -47,6 +47,7 @@ impl<R: Runtime> Carrier<R> {
         ticket: Ticket,
         request: &mut Outgoing,
     ) -> Result<Self, Error> {
+        request.depart(hub.runtime.now())?;
         Seat::board(hub, lane, ticket, request).map(Self::Seat)
     }
 

@@ -416,6 +416,15 @@ impl<R: Runtime> Hub<R> {
         self.lock().keeper.running = false;
     }
 
+    pub(super) fn observer(&self) -> Option<Observer> {
+        self.observer.clone()
+    }
+
+    /// How tasks are started.
+    pub(super) fn spawner(&self) -> fn(&R, Task) {
+        self.spawn
+    }
+
     pub(super) fn spawn(&self, task: Task) {
         (self.spawn)(&self.runtime, task);
     }

@@ -28,7 +28,7 @@ pub(super) struct Terms {
     pub(super) priority: Priority,
     pub(super) hedge: bool,
     pub(super) retry: Option<RetryPolicy>,
-    pub(super) attempt_timeout: Option<Duration>,
+    pub(super) attempt: Option<Duration>,
 }
 
 /// A call on its way, request by request.
@@ -86,7 +86,7 @@ impl<R: Runtime> Journey<R> {
             priority: terms.priority,
             hedge: terms.hedge && request.can_be_doubled(),
             retry: terms.retry,
-            attempt_timeout: terms.attempt_timeout,
+            attempt_timeout: terms.attempt,
             ..CallSpec::new(0, terms.deadline, request.safety())
         }
     }
@@ -151,8 +151,8 @@ impl<R: Runtime> Journey<R> {
             return Ok(switched.after(attempts));
         }
         let limit = self.shared.config.max_response_size;
-        let response = ClientResponse::new(head, identity, Incoming::new(held, body), limit);
-        let response = response.after(attempts);
+        let incoming = Incoming::new(held, body);
+        let response = ClientResponse::new(head, identity, incoming, limit).after(attempts);
         match self.request.unpacks {
             Some(policy) => response.unpacked(policy),
             None => Ok(response),

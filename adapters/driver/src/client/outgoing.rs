@@ -165,7 +165,8 @@ impl Outgoing {
         }
     }
 
-    /// What an attempt says of itself: its place in the trace, and which attempt it is.
+    /// What an attempt says of itself: its place in the trace, and which attempt it is. In nothing
+    /// else but [how long](Self::depart) somebody waits do the attempts of a call differ.
     pub(super) fn begin(&mut self, attempt: u8) -> AttemptSpan {
         let (span, parent) = AttemptSpan::start(attempt, self.trace.as_ref());
         if let Some(Ok(parent)) = parent.map(|parent| HeaderValue::from_bytes(&parent)) {
@@ -177,7 +178,7 @@ impl Outgoing {
         span
     }
 
-    /// What an attempt that starts now says of how long somebody waits.
+    /// Says how long somebody waits for an attempt that starts now.
     pub(super) fn depart(&mut self, now: Instant) -> Result<(), Error> {
         let Some(Departing { config, deadline, attempt }) = self.departing else { return Ok(()) };
         let by = attempt.map_or(deadline, |time| deadline.min(now + time));

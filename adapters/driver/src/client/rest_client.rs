@@ -117,8 +117,9 @@ impl<R: Runtime> Shared<R> {
                     default_headers: HeaderMap::new(),
                     ..self.config.clone()
                 };
-                let Hub { runtime, spawn, observer, .. } = &*self.hub;
-                let shared = Self::new(config, runtime.clone(), *spawn, observer.clone())?;
+                let hub = &self.hub;
+                let runtime = hub.runtime.clone();
+                let shared = Self::new(config, runtime, hub.spawner(), hub.observer())?;
                 RestClient { shared: Arc::new(shared) }
             }
         };

@@ -147,7 +147,8 @@ pub(crate) fn client_for(security: Security, url: &str) -> rt::RestClient {
 
 /// A client in plaintext.
 pub(crate) fn client_to(url: &str) -> rt::RestClient {
-    once(rt::RestClient::builder(url)).allow_plaintext().allow_plaintext_tokens().build().unwrap()
+    let builder = once(rt::RestClient::builder(url)).allow_plaintext();
+    builder.allow_plaintext_tokens().build().unwrap()
 }
 
 /// A client under TLS.

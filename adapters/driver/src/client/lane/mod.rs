@@ -89,8 +89,7 @@ impl<R: Runtime> Lane<R> {
     }
 
     /// Sends the head of a call, behind those that are on their way. Its number.
-    fn board(&self, ticket: Ticket, request: &mut Outgoing) -> Result<u64, Error> {
-        request.depart(self.runtime.now())?;
+    fn board(&self, ticket: Ticket, request: &Outgoing) -> Result<u64, Error> {
         let mut state = self.lock();
         let State { conn, turn, mail, .. } = &mut *state;
         let conn = conn.as_mut().ok_or_else(no_room)?;

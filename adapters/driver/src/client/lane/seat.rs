@@ -33,7 +33,7 @@ impl<R: Runtime> Seat<R> {
         hub: &Arc<Hub<R>>,
         lane: Arc<Lane<R>>,
         ticket: Ticket,
-        request: &mut Outgoing,
+        request: &Outgoing,
     ) -> Result<Self, Error> {
         let number = lane.board(ticket, request)?;
         Ok(Self { hub: Arc::clone(hub), lane, number, deadline: None, alarm: Alarm::new() })
