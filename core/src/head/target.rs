@@ -134,13 +134,14 @@ pub(crate) fn is_plain_origin(target: &[u8]) -> bool {
 
 /// Asked without a way out between its bytes, a block is compared as a vector.
 #[inline]
+#[expect(clippy::needless_bitwise_bool, reason = "with short cuts it takes five times as much")]
 fn is_plain_block(block: &[u8; 16]) -> bool {
     const fn is_other(byte: u8) -> bool {
-        byte.wrapping_sub(b'!') > b'~' - b'!'
-            || byte | 1 == b'#' // or "
-            || byte | 2 == b'>' // or <
-            || byte == b'%'
-            || byte == b'\\'
+        (byte.wrapping_sub(b'!') > b'~' - b'!')
+            | (byte | 1 == b'#') // or "
+            | (byte | 2 == b'>') // or <
+            | (byte == b'%')
+            | (byte == b'\\')
     }
     !block.iter().fold(false, |any, byte| any | is_other(*byte))
 }
