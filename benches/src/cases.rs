@@ -38,7 +38,7 @@ pub(crate) const CASES: [Case; 9] = [
     Case {
         name: "server",
         budget: 4_000,
-        limit: 4_800,
+        limit: 4_100,
         allocations: 0,
         requests: 4_000,
         run: |n| server(n, 1),
@@ -46,7 +46,7 @@ pub(crate) const CASES: [Case; 9] = [
     Case {
         name: "server-pipelined-16",
         budget: 4_000,
-        limit: 4_400,
+        limit: 3_700,
         allocations: 0,
         requests: 4_000,
         run: |n| server(n, 16),
@@ -54,7 +54,7 @@ pub(crate) const CASES: [Case; 9] = [
     Case {
         name: "server-full-stack",
         budget: 6_000,
-        limit: 11_900,
+        limit: 10_700,
         allocations: 0,
         requests: 4_000,
         run: |n| crate::stack::server(n),
@@ -62,7 +62,7 @@ pub(crate) const CASES: [Case; 9] = [
     Case {
         name: "client",
         budget: 3_000,
-        limit: 4_300,
+        limit: 3_200,
         allocations: 0,
         requests: 4_000,
         run: |n| client(n, 1),
@@ -70,7 +70,7 @@ pub(crate) const CASES: [Case; 9] = [
     Case {
         name: "client-pipelined-16",
         budget: 3_000,
-        limit: 4_200,
+        limit: 3_100,
         allocations: 0,
         requests: 4_000,
         run: |n| client(n, 16),

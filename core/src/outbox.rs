@@ -159,7 +159,7 @@ impl Buf for Outbox {
     }
 
     fn chunk(&self) -> &[u8] {
-        self.queue.front().map_or(self.tail(), |piece| &piece[..])
+        self.queue.front().map_or_else(|| self.tail(), |piece| &piece[..])
     }
 
     fn chunks_vectored<'a>(&'a self, dst: &mut [IoSlice<'a>]) -> usize {
@@ -339,8 +339,6 @@ mod tests {
             }
             if finished {
                 draft.finish();
-            } else {
-                drop(draft);
             }
             let added = if finished { 3 * pieces } else { 0 };
             assert_eq!(outbox.len(), queued + added);

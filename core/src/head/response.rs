@@ -35,16 +35,7 @@ impl ResponseHead {
     /// What the answer says about its request: processed, unless it says otherwise. 421, 425, 429 and
     /// a 503 with `Retry-After` refuse it; any other 503 may come from anywhere on the way.
     pub fn delivery(&self) -> Delivery {
-        match self.status {
-            StatusCode::MISDIRECTED_REQUEST
-            | StatusCode::TOO_EARLY
-            | StatusCode::TOO_MANY_REQUESTS => Delivery::Refused,
-            StatusCode::SERVICE_UNAVAILABLE if self.header("retry-after").is_some() => {
-                Delivery::Refused
-            }
-            StatusCode::SERVICE_UNAVAILABLE => Delivery::MaybeProcessed,
-            _ => Delivery::Processed,
-        }
+        delivery(self.status, &self.fields)
     }
 
     /// The first value of a field.
@@ -80,6 +71,18 @@ impl ResponseHead {
         *response.version_mut() = self.version;
         *response.headers_mut() = self.fields.to_header_map();
         response
+    }
+}
+
+/// What an answer with this status and these fields says about its request.
+pub(crate) fn delivery(status: StatusCode, fields: &Fields) -> Delivery {
+    match status {
+        StatusCode::MISDIRECTED_REQUEST | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
+            Delivery::Refused
+        }
+        StatusCode::SERVICE_UNAVAILABLE if fields.get("retry-after").is_some() => Delivery::Refused,
+        StatusCode::SERVICE_UNAVAILABLE => Delivery::MaybeProcessed,
+        _ => Delivery::Processed,
     }
 }
 

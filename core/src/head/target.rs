@@ -122,6 +122,30 @@ impl<'a> Scanned<'a> {
     }
 }
 
+/// Whether this is an origin-form that needs no closer look: it is not short, and has no percent.
+/// What it takes, [`Scanned::whole`] and [`Target::split`] take as well, unless for CONNECT.
+pub(crate) fn is_plain_origin(target: &[u8]) -> bool {
+    // The last block may overlap the one before it.
+    let (blocks, _) = target.as_chunks();
+    target.first() == Some(&b'/')
+        && target.last_chunk().is_some_and(is_plain_block)
+        && blocks.iter().all(is_plain_block)
+}
+
+/// Asked without a way out between its bytes, a block is compared as a vector.
+#[inline]
+#[expect(clippy::needless_bitwise_bool, reason = "with short cuts it takes five times as much")]
+fn is_plain_block(block: &[u8; 16]) -> bool {
+    const fn is_other(byte: u8) -> bool {
+        (byte.wrapping_sub(b'!') > b'~' - b'!')
+            | (byte | 1 == b'#') // or "
+            | (byte | 2 == b'>') // or <
+            | (byte == b'%')
+            | (byte == b'\\')
+    }
+    !block.iter().fold(false, |any, byte| any | is_other(*byte))
+}
+
 /// Bytes before the first that is not of the class.
 #[inline]
 fn prefix_len(bytes: &[u8], class: &[bool; 256]) -> usize {
@@ -205,3 +229,28 @@ static HOST: [bool; 256] = {
     }
     table
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_that_needs_no_closer_look_is_one_that_passes_it() {
+        for len in 0..40 {
+            let mut target = vec![b'a'; len];
+            target.splice(..len.min(1), [b'/']);
+            for at in 0..len {
+                for byte in 0..=255 {
+                    let before = core::mem::replace(&mut target[at], byte);
+                    let looked_at = Scanned::whole(&target)
+                        .is_some_and(|scanned| Target::split(&Method::GET, &scanned).is_some());
+                    let plain = is_plain_origin(&target);
+                    assert!(looked_at || !plain, "{byte:#x} at {at} of {len}");
+                    let usual = len >= 16 && target[0] == b'/' && byte != b'%';
+                    assert!(plain || !looked_at || !usual, "{byte:#x} at {at} of {len}");
+                    target[at] = before;
+                }
+            }
+        }
+    }
+}

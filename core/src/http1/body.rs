@@ -33,7 +33,8 @@ enum Coding {
 /// What a body is made of.
 pub(crate) enum Decoded {
     Data(Bytes),
-    End(Option<Fields>),
+    /// Trailers are rare: boxed, they do not make every piece as large as they are.
+    End(Option<Box<Fields>>),
 }
 
 impl Decoder {

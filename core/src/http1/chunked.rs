@@ -39,7 +39,7 @@ pub(crate) enum Piece {
     /// This many bytes of data stand at the front of the inbox.
     Data(usize),
     /// The body is complete.
-    End(Option<Fields>),
+    End(Option<Box<Fields>>),
 }
 
 impl Chunked {
@@ -99,7 +99,10 @@ impl Chunked {
                 },
                 Stage::Trailers(parser) => {
                     let trailers = parser.poll(inbox, limits)?;
-                    return Ok(trailers.map(|all| Piece::End((!all.is_empty()).then_some(all))));
+                    return Ok(trailers.map(|all| {
+                        let some = !all.is_empty();
+                        Piece::End(some.then(|| Box::new(all)))
+                    }));
                 }
             }
         }

@@ -45,10 +45,15 @@ pub(crate) fn request_line(head: &mut Draft<'_>, line: RequestLine<'_>) -> Resul
     if !line.has_sound_target() {
         return Err(Misuse::Target);
     }
-    head.put(line.method.as_str().as_bytes());
-    head.put(b" ");
-    head.put(line.target);
-    head.put(b" HTTP/1.1\r\n");
+    let method = line.method.as_str().as_bytes();
+    let room = head.room(method.len() + line.target.len() + 12);
+    let (method_at, rest) = room.split_at_mut(method.len());
+    method_at.copy_from_slice(method);
+    let (space_at, rest) = rest.split_at_mut(1);
+    space_at.copy_from_slice(b" ");
+    let (target_at, version_at) = rest.split_at_mut(line.target.len());
+    target_at.copy_from_slice(line.target);
+    version_at.copy_from_slice(b" HTTP/1.1\r\n");
     Ok(())
 }
 

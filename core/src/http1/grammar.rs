@@ -37,7 +37,12 @@ pub(crate) fn is_token(bytes: &[u8]) -> bool {
 /// <https://www.rfc-editor.org/rfc/rfc9110#section-5.5>
 #[inline]
 pub(crate) fn is_field_value(bytes: &[u8]) -> bool {
-    is_plain(bytes) || value_end(bytes) == bytes.len()
+    is_plain(bytes) || is_plain_but_tabs(bytes)
+}
+
+#[cold]
+fn is_plain_but_tabs(bytes: &[u8]) -> bool {
+    value_end(bytes) == bytes.len()
 }
 
 /// Whether there is no control at all.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 
 use crate::error::{Error, Misuse, Phase};
-use crate::head::{Scanned, Target, is_host};
+use crate::head::{Scanned, Target, is_host, is_plain_origin};
 
 /// How much body a message has.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -72,9 +72,10 @@ impl RequestLine<'_> {
     }
 
     pub(crate) fn has_sound_target(&self) -> bool {
+        let is_split = |scanned| Target::split(self.method, &scanned).is_some();
+        let usual = *self.method != Method::CONNECT && is_plain_origin(self.target);
         u16::try_from(self.target.len()).is_ok()
-            && Scanned::whole(self.target)
-                .is_some_and(|scanned| Target::split(self.method, &scanned).is_some())
+            && (usual || Scanned::whole(self.target).is_some_and(is_split))
     }
 }
 

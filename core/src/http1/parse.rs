@@ -476,6 +476,11 @@ impl FirstLine for ResponseFirst {
     }
 
     fn usual(bytes: &[u8], _: &Limits) -> Option<(Self, usize)> {
+        const OK: &[u8; 17] = b"HTTP/1.1 200 OK\r\n";
+        if bytes.starts_with(OK) {
+            let first = Self { status: StatusCode::OK, version: Version::HTTP_11, reason: (13, 2) };
+            return Some((first, OK.len()));
+        }
         let (code, rest) = bytes.strip_prefix(b"HTTP/1.1 ")?.split_first_chunk::<3>()?;
         let rest = rest.strip_prefix(b" ")?;
         let (reason, rest) = rest.split_at_checked(value_end(rest))?;

@@ -76,6 +76,8 @@ impl State {
         Self { request: Half::Idle, response: Half::Idle, switch: Switch::No, keep: true };
 
     /// The state after `transition`, or `None` where it cannot happen.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a few instructions where the transition is known")]
     pub(crate) const fn on(self, transition: Transition) -> Option<Self> {
         Some(match (transition, self.request, self.response) {
             (Transition::RequestHead { body, switch, keep }, Half::Idle, Half::Idle)

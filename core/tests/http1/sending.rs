@@ -318,6 +318,22 @@ fn a_request_that_contradicts_itself_is_refused() {
     assert_eq!(line(&Method::GET, &format!("{long}x")).check(), Err(refused));
 }
 
+#[test]
+fn every_authority_is_checked_whatever_was_sent_before() {
+    let mut client = Client::new(Arc::default());
+    let to = |authority| RequestLine { authority, ..line(&Method::GET, "/") };
+    for (authority, sound) in [("a:80", true), ("a:80", true), ("a b", false), ("b", true)] {
+        let sent = client.send_request(NOW, to(authority.as_bytes()), NO_FIELDS, BodySize::Empty);
+        assert_eq!(sent.is_ok(), sound, "{authority}");
+        let written = drain(&mut client);
+        assert_eq!(written.contains(&format!("host: {authority}\r\n")), sound);
+        if sound {
+            client.inbox().extend_from_slice(b"HTTP/1.1 204 No Content\r\n\r\n");
+            while client.poll_event(NOW).unwrap().is_some() {}
+        }
+    }
+}
+
 /// What a body of these pieces looks like behind its head, and why the last step was refused.
 fn body(
     request: &str,

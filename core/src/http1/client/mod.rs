@@ -64,6 +64,8 @@ pub struct Client {
     asked: Asked,
     /// The protocols that the request offers to switch to.
     offered: Vec<u8>,
+    /// The `host` that was sent last.
+    host: Vec<u8>,
     /// The body waits for `100 Continue`.
     waits_continue: bool,
     /// The wait is over and the application was not told yet.
@@ -113,6 +115,7 @@ impl Client {
             encoder: Encoder::Done,
             asked: Asked::Other,
             offered: Vec::new(),
+            host: Vec::new(),
             waits_continue: false,
             continue_due: false,
             verdict: None,
@@ -269,6 +272,7 @@ impl Client {
         }
     }
 
+    #[inline]
     fn transition(&self, transition: Transition) -> Result<State, Error> {
         self.state.on(transition).ok_or_else(|| self.misuse(Misuse::OutOfTurn))
     }

@@ -3,7 +3,7 @@
 use http::StatusCode;
 
 use crate::error::{Error, Kind, Limit, Phase, Violation};
-use crate::head::Fields;
+use crate::head::{Fields, delivery};
 use crate::http1::body::{Decoded, Decoder};
 use crate::http1::framing::Framing;
 use crate::http1::message::BodySize;
@@ -78,7 +78,6 @@ impl Client {
         let framing = parsed.framing.response(version, status, &self.asked);
         let keep = parsed.framing.keeps_alive(version);
         let chosen = parsed.framing.upgrade(version);
-        let head = parsed.into_head(self.take_fields());
         let framing = match framing {
             Ok(framing) => framing,
             Err(violation) => return Err(self.fail(Kind::Peer(violation), Phase::ResponseHead)),
@@ -88,7 +87,8 @@ impl Client {
             // before the request is complete.
             let sound = self.state.request == Half::Done
                 && chosen.is_some_and(|(start, len)| {
-                    upgrade::is_offered(&self.offered, head.fields().slice(start, len))
+                    let chosen = &self.inbox[usize::from(start)..][..usize::from(len)];
+                    upgrade::is_offered(&self.offered, chosen)
                 });
             if !sound {
                 let kind = Kind::Peer(Violation::UnexpectedSwitch);
@@ -100,7 +100,6 @@ impl Client {
         {
             return Err(self.fail(Kind::Limit(Limit::Body), Phase::ResponseBody));
         }
-        self.verdict = Some(head.delivery());
         let body = match framing {
             Framing::Empty | Framing::Tunnel => BodySize::Empty,
             Framing::Length(length) => BodySize::Exact(length),
@@ -116,6 +115,8 @@ impl Client {
             return Err(self.fail(kind, Phase::ResponseHead));
         };
         self.state = state;
+        let fields = self.take_fields();
+        self.verdict = Some(delivery(status, &fields));
         self.log.record(observe::Event::Responded { exchange: self.exchange, status });
         if self.pipeline.is_some() {
             self.judge_pipeline(now, version);
@@ -126,7 +127,7 @@ impl Client {
             self.await_body(now);
         }
         self.settle(now);
-        Ok(Some(ClientEvent::Response { head, body }))
+        Ok(Some(ClientEvent::Response { head: parsed.into_head(fields), body }))
     }
 
     pub(super) fn accept_interim(
@@ -168,7 +169,10 @@ impl Client {
                 self.state = self.transition(Transition::ResponseEnd)?;
                 self.timer = None;
                 self.settle(now);
-                Ok(Some(ClientEvent::End(trailers)))
+                match trailers {
+                    Some(trailers) => Ok(Some(ClientEvent::End(Some(*trailers)))),
+                    None => Ok(Some(ClientEvent::End(None))),
+                }
             }
         }
     }

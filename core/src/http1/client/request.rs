@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::{Method, Version};
 
 use crate::error::{Delivery, Error, Kind, Misuse, Phase};
+use crate::head::is_host;
 use crate::http1::body::Encoder;
 use crate::http1::encode;
 use crate::http1::framing::Asked;
@@ -100,8 +101,13 @@ impl Client {
         }
         if !given.host {
             // https://www.rfc-editor.org/rfc/rfc9112#section-3.2
-            if !crate::head::is_host(line.authority) {
-                return Err(Misuse::FramingField);
+            // A connection leads to one host: what was sound the last time still is.
+            if self.host.is_empty() || self.host != line.authority {
+                if !is_host(line.authority) {
+                    return Err(Misuse::FramingField);
+                }
+                self.host.clear();
+                self.host.extend_from_slice(line.authority);
             }
             encode::field(&mut head, b"host", line.authority);
         }

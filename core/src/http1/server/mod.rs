@@ -282,6 +282,7 @@ impl Server {
         }
     }
 
+    #[inline]
     fn transition(&self, transition: Transition) -> Result<State, Error> {
         self.state.on(transition).ok_or_else(|| self.misuse(Misuse::OutOfTurn))
     }

@@ -163,6 +163,7 @@ impl Server {
                     self.timer = None;
                     let discarded = self.discarding.take().is_some();
                     self.settle(now);
+                    let trailers = trailers.map(|trailers| *trailers);
                     return Ok((!discarded).then_some(ServerEvent::End(trailers)));
                 }
             }
