@@ -98,7 +98,7 @@ fn cells(scenario: &Scenario) -> Result<[String; COLUMNS.len()], Problem> {
         percent(figures.shed(&during)),
         percent(figures.goodput(&Scenario::first(&after, Duration::from_secs(10)))),
         percent(figures.goodput(&after)),
-        figures.recovery(&after).map_or("never".to_owned(), |at| format!("{at} s")),
+        figures.recovery(&after).map_or_else(|| "never".to_owned(), |at| format!("{at} s")),
         times(figures.peak(&after)),
         millis(figures.latency(&during, 500)),
         millis(figures.latency(&during, 990)),
