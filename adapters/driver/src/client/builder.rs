@@ -15,6 +15,7 @@ use super::base::{Base, Site};
 use super::config::RestClientConfig;
 use super::dial::Plan;
 use super::hub::{Hub, Observer};
+use super::replay::ReplayMemory;
 use super::rest_client::{RestClient, Shared};
 use crate::error::Error;
 use crate::runtime::{Runtime, Spawn, Task};
@@ -220,7 +221,8 @@ impl<R: Runtime> ClientBuilder<R> {
         let plan = Plan { limit: config.connect_timeout, tls, machine };
         let spawn = |runtime: &R, task| runtime.spawn(task);
         let hub = Hub::new(runtime, spawn, plan, self.observer, dispatcher, &sites);
-        Ok(RestClient { shared: Arc::new(Shared { config, base, hub }) })
+        let memory = ReplayMemory::new(config.replay_limit, config.replay_memory);
+        Ok(RestClient { shared: Arc::new(Shared { config, base, hub, memory }) })
     }
 }
 

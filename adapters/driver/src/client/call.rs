@@ -16,7 +16,7 @@ use super::base::shown;
 use super::builder::field;
 use super::conn::refused;
 use super::flight::{Arrived, Flight};
-use super::outgoing::{IDEMPOTENCY_KEY, Outgoing, TRACEPARENT};
+use super::outgoing::{IDEMPOTENCY_KEY, Outgoing, Payload, TRACEPARENT};
 use super::response::{ClientResponse, Incoming};
 use super::rest_client::Shared;
 use crate::body::Body;
@@ -311,7 +311,7 @@ impl<R: Runtime> Call<R> {
 
     /// The request, as every attempt sends it.
     fn outgoing(mut self) -> Result<Outgoing, Error> {
-        let Shared { config, base, .. } = &*self.shared;
+        let Shared { config, base, memory, .. } = &*self.shared;
         if self.attempt_timeout.is_some_and(|timeout| timeout.is_zero()) {
             return Err(Error::config("an attempt of no time"));
         }
@@ -323,13 +323,16 @@ impl<R: Runtime> Call<R> {
                 self.fields.append(name, value.clone());
             }
         }
+        // What is not sent once more need not be remembered.
+        let policy = self.retry.unwrap_or(config.retry_policy);
+        let memory = (policy.attempts > 1 && policy.mode.obeys()).then_some(memory);
         let request = Outgoing {
             method: self.method,
             target: self.target,
             authority: Arc::clone(&base.authority),
             fields: self.fields,
             trace: self.trace,
-            payload: self.body.into(),
+            payload: Payload::new(self.body, memory),
             between_bytes: self.between_bytes,
         };
         request.line().check().map_err(refused)?;

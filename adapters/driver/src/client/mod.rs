@@ -23,6 +23,7 @@ mod hub;
 mod keeper;
 mod lane;
 mod outgoing;
+mod replay;
 mod response;
 mod rest_client;
 mod seats;

@@ -14,6 +14,7 @@ use super::builder::ClientBuilder;
 use super::call::Call;
 use super::config::RestClientConfig;
 use super::hub::Hub;
+use super::replay::ReplayMemory;
 use crate::drive::Alarm;
 use crate::error::Error;
 use crate::runtime::Runtime;
@@ -31,6 +32,7 @@ pub(super) struct Shared<R: Runtime> {
     pub(super) config: RestClientConfig,
     pub(super) base: Base,
     pub(super) hub: Arc<Hub<R>>,
+    pub(super) memory: Arc<ReplayMemory>,
 }
 
 impl<R: Runtime> Clone for RestClient<R> {
