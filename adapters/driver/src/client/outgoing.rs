@@ -57,7 +57,7 @@ impl Payload {
         match (body.take_full(), body.take_factory()) {
             (Some(bytes), _) => Self::Full(bytes),
             (None, Some(factory)) => Self::Repeatable(factory),
-            (None, None) => Self::Streamed(Some(Streamed::new(body, memory))),
+            (None, None) => Self::Streamed(Some(Box::new(Streamed::new(body, memory)))),
         }
     }
 }

@@ -79,14 +79,14 @@ impl Log {
 
 impl Streamed {
     /// A body, remembered as far as `memory` allows.
-    pub(super) fn new(source: Body, memory: Option<&Arc<ReplayMemory>>) -> Box<Self> {
+    pub(super) fn new(source: Body, memory: Option<&Arc<ReplayMemory>>) -> Self {
         let log = match memory {
             Some(memory) => Log::Kept { memory: Arc::clone(memory), bytes: 0 },
             None => Log::Off,
         };
         let size = source.size_hint();
         let pieces = Vec::new();
-        Box::new(Self { source, size, pieces, at: 0, begun: false, ended: false, log })
+        Self { source, size, pieces, at: 0, begun: false, ended: false, log }
     }
 
     /// Whether its beginning is still there.

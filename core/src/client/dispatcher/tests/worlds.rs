@@ -218,6 +218,7 @@ impl World {
             priority: if self.chance(4) { Priority::High } else { Priority::Normal },
             hedge: !self.chance(4),
             retry: None,
+            attempt_timeout: None,
         };
         // It may complete before it is known.
         self.calls.insert(token, (CallId::NONE, spec.sharing));
