@@ -34,7 +34,7 @@ pub(crate) struct Case {
 }
 
 /// Every case, in the order of the table.
-pub(crate) const CASES: [Case; 9] = [
+pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "server",
         budget: 4_000,
@@ -90,6 +90,14 @@ pub(crate) const CASES: [Case; 9] = [
         allocations: 0,
         requests: 16_000,
         run: |n| crate::websocket::echo(n, 16),
+    },
+    Case {
+        name: "dispatcher",
+        budget: 1_500,
+        limit: 3_900,
+        allocations: 0,
+        requests: 4_000,
+        run: crate::dispatcher::calls,
     },
     Case {
         name: "rest-client",

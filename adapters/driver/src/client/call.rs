@@ -16,7 +16,7 @@ use sinew_core::time::Instant;
 use super::base::shown;
 use super::builder::field;
 use super::journey::{Journey, Terms};
-use super::outgoing::{Departing, IDEMPOTENCY_KEY, Outgoing, TRACEPARENT};
+use super::outgoing::{Departing, IDEMPOTENCY_KEY, Outgoing, Payload, TRACEPARENT};
 use super::response::ClientResponse;
 use super::rest_client::{NO_TOKENS, Shared};
 use crate::body::Body;
@@ -299,7 +299,7 @@ impl<R: Runtime> Call<R> {
 
     /// The request, as every attempt sends it.
     fn outgoing(mut self, deadline: Instant) -> Result<Outgoing, Error> {
-        let Shared { config, base, .. } = &*self.shared;
+        let Shared { config, base, memory, .. } = &*self.shared;
         if self.attempt_timeout.is_some_and(|timeout| timeout.is_zero()) {
             return Err(Error::config("an attempt of no time"));
         }
@@ -325,13 +325,16 @@ impl<R: Runtime> Call<R> {
         let told = deadlines.emit.is_some_and(|field| self.fields.contains_key(field.name()));
         let attempt = self.attempt_timeout.or(config.attempt_timeout);
         let departing = (!told).then_some(Departing { config: deadlines, deadline, attempt });
+        // What is not sent once more need not be remembered.
+        let policy = self.retry.unwrap_or(config.retry_policy);
+        let memory = (policy.attempts > 1 && policy.mode.obeys()).then_some(memory);
         let request = Outgoing {
             method: self.method,
             target: self.target,
             authority: Arc::clone(&base.authority),
             fields: self.fields,
             trace: self.trace,
-            payload: self.body.into(),
+            payload: Payload::new(self.body, memory),
             between_bytes: self.between_bytes,
             departing,
             unpacks,
