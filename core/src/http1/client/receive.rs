@@ -87,8 +87,9 @@ impl Client {
             // before the request is complete.
             let sound = self.state.request == Half::Done
                 && chosen.is_some_and(|(start, len)| {
-                    let chosen = &self.inbox[usize::from(start)..][..usize::from(len)];
-                    upgrade::is_offered(&self.offered, chosen)
+                    let start = usize::from(start);
+                    let chosen = self.inbox.get(start..start + usize::from(len));
+                    chosen.is_some_and(|chosen| upgrade::is_offered(&self.offered, chosen))
                 });
             if !sound {
                 let kind = Kind::Peer(Violation::UnexpectedSwitch);
@@ -100,6 +101,8 @@ impl Client {
         {
             return Err(self.fail(Kind::Limit(Limit::Body), Phase::ResponseBody));
         }
+        let fields = self.take_fields();
+        self.verdict = Some(delivery(status, &fields));
         let body = match framing {
             Framing::Empty | Framing::Tunnel => BodySize::Empty,
             Framing::Length(length) => BodySize::Exact(length),
@@ -115,8 +118,6 @@ impl Client {
             return Err(self.fail(kind, Phase::ResponseHead));
         };
         self.state = state;
-        let fields = self.take_fields();
-        self.verdict = Some(delivery(status, &fields));
         self.log.record(observe::Event::Responded { exchange: self.exchange, status });
         if self.pipeline.is_some() {
             self.judge_pipeline(now, version);
