@@ -28,7 +28,8 @@ impl Client {
             self.inbox.clear();
             return Ok(None);
         }
-        if core::mem::take(&mut self.continue_due) {
+        if self.continue_due {
+            self.continue_due = false;
             return Ok(Some(ClientEvent::Continue));
         }
         match (self.state.request, self.state.response) {
