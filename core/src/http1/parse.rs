@@ -477,6 +477,7 @@ impl FirstLine for ResponseFirst {
 
     fn usual(bytes: &[u8], _: &Limits) -> Option<(Self, usize)> {
         const OK: &[u8; 17] = b"HTTP/1.1 200 OK\r\n";
+        // The most usual of all.
         if bytes.starts_with(OK) {
             let first = Self { status: StatusCode::OK, version: Version::HTTP_11, reason: (13, 2) };
             return Some((first, OK.len()));

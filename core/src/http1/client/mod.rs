@@ -64,7 +64,7 @@ pub struct Client {
     asked: Asked,
     /// The protocols that the request offers to switch to.
     offered: Vec<u8>,
-    /// The `host` that was sent last.
+    /// The authority that was last sent as `host`, and is sound.
     host: Vec<u8>,
     /// The body waits for `100 Continue`.
     waits_continue: bool,

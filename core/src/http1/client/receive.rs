@@ -28,7 +28,8 @@ impl Client {
             self.inbox.clear();
             return Ok(None);
         }
-        if core::mem::take(&mut self.continue_due) {
+        if self.continue_due {
+            self.continue_due = false;
             return Ok(Some(ClientEvent::Continue));
         }
         match (self.state.request, self.state.response) {
@@ -87,8 +88,9 @@ impl Client {
             // before the request is complete.
             let sound = self.state.request == Half::Done
                 && chosen.is_some_and(|(start, len)| {
-                    let chosen = &self.inbox[usize::from(start)..][..usize::from(len)];
-                    upgrade::is_offered(&self.offered, chosen)
+                    let start = usize::from(start);
+                    let chosen = self.inbox.get(start..start + usize::from(len));
+                    chosen.is_some_and(|chosen| upgrade::is_offered(&self.offered, chosen))
                 });
             if !sound {
                 let kind = Kind::Peer(Violation::UnexpectedSwitch);
@@ -100,6 +102,8 @@ impl Client {
         {
             return Err(self.fail(Kind::Limit(Limit::Body), Phase::ResponseBody));
         }
+        let fields = self.take_fields();
+        self.verdict = Some(delivery(status, &fields));
         let body = match framing {
             Framing::Empty | Framing::Tunnel => BodySize::Empty,
             Framing::Length(length) => BodySize::Exact(length),
@@ -115,8 +119,6 @@ impl Client {
             return Err(self.fail(kind, Phase::ResponseHead));
         };
         self.state = state;
-        let fields = self.take_fields();
-        self.verdict = Some(delivery(status, &fields));
         self.log.record(observe::Event::Responded { exchange: self.exchange, status });
         if self.pipeline.is_some() {
             self.judge_pipeline(now, version);
