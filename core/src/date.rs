@@ -1,5 +1,7 @@
-//! HTTP-dates, written in one form and read in three:
+//! HTTP-dates, written in one form and read in three, and timestamps:
 //! <https://www.rfc-editor.org/rfc/rfc9110#section-5.6.7>
+
+use core::time::Duration;
 
 /// Length of an IMF-fixdate.
 pub(crate) const LEN: usize = 29;
@@ -27,6 +29,15 @@ pub(crate) fn imf_fixdate(seconds: u64) -> [u8; LEN] {
     text
 }
 
+/// `1994-11-06T08:49:37.000Z`: <https://www.rfc-editor.org/rfc/rfc3339#section-5.6>
+pub(crate) fn rfc3339(unix: Duration) -> String {
+    let seconds = unix.as_secs();
+    let (year, month, day) = civil(seconds / 86_400);
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    let millis = unix.subsec_millis();
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+}
+
 fn two_digits(to: &mut [u8], n: u64) {
     to[0] = b"0123456789"[(n / 10 % 10) as usize];
     to[1] = b"0123456789"[(n % 10) as usize];
@@ -36,7 +47,7 @@ fn two_digits(to: &mut [u8], n: u64) {
 ///
 /// Eras of 400 years from the first of March: <https://howardhinnant.github.io/date_algorithms.html>
 fn civil(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
+    let days = days.saturating_add(719_468);
     let era = days / 146_097;
     let day_of_era = days % 146_097;
     let year_of_era =
@@ -175,6 +186,18 @@ mod tests {
         ] {
             assert_eq!(core::str::from_utf8(&imf_fixdate(seconds)), Ok(text));
         }
+    }
+
+    #[test]
+    fn writes_timestamps() {
+        for (millis, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (784_111_777_089, "1994-11-06T08:49:37.089Z"),
+            (4_107_542_399_999, "2100-02-28T23:59:59.999Z"),
+        ] {
+            assert_eq!(rfc3339(Duration::from_millis(millis)), text);
+        }
+        let _ = rfc3339(Duration::MAX);
     }
 
     #[test]

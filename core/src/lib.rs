@@ -19,14 +19,14 @@
 //! | [`resilience`] | what a client does when things go wrong: retries, breakers, hedges, deadlines |
 //! | [`mesh`] | which of several endpoints a call is sent to |
 //! | [`jitter`] | spread from a seed |
-//! | [`server`] | what a server decides above one connection: the route, and the stack of policies |
+//! | [`server`] | what a server decides above one connection: the route, the stack of policies, how it leaves, whether it is well |
 //! | [`policy`] | what all policies share |
 //! | [`reason`] | why a request was refused, and with which status |
 //! | [`problem`] | the document that says so |
 //! | [`propagation`] | what a call inherits from the request that causes it |
 //! | [`security`] | who may do what: CORS, access rules, identity, tokens |
-//! | [`limit`] | how much of it: token buckets, for one and for many |
-//! | [`observe`] | decisions as events; trace and request ids |
+//! | [`limit`] | how much of it: token buckets, for one and for many; admission by priority; bytes |
+//! | [`observe`] | decisions as events; audit records; trace and request ids |
 //!
 //! # A whole exchange
 //!

@@ -9,12 +9,14 @@
 //! - [`JwtValidator`] is a verifier with its keys, behind the seam that the core has for it.
 //! - [`ApiKeys`] finds who a key belongs to, knowing only hashes of keys; so does [`OpaqueTokens`] for
 //!   tokens that say nothing by themselves.
+//! - [`AuditChain`] chains the lines of an audit file, and [`verify_chain`] finds what was done to it.
 //!
 //! The algorithm is bound to the key, never taken from the token: a token can only say which of the
 //! algorithms that its key allows it used. `none` and symmetric algorithms do not exist here.
 
 mod algorithm;
 mod api_key;
+mod audit_chain;
 mod base64url;
 mod claims;
 mod crypto;
@@ -28,6 +30,10 @@ mod verifier;
 
 pub use algorithm::Algorithm;
 pub use api_key::{ApiKeys, BadKey};
+pub use audit_chain::{
+    AuditChain, BadAuditLine, BadChainHead, ChainBreak, ChainHead, ChainVerdict, MAX_LINE,
+    verify_chain,
+};
 pub use claims::{Claims, Numeric};
 pub use crypto::{Crypto, NoCrypto};
 pub use jwk::{BadJwks, KeySet, MAX_JWKS, VerifyingKey};

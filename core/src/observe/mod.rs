@@ -1,6 +1,7 @@
 //! Decisions as events: what a machine decided, and why, as plain values; and the names by which
 //! the events of several services are brought together.
 
+pub mod audit;
 mod event;
 mod log;
 pub mod request_id;

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "outside of `#[test]` too, a test stops where it is wrong")]
 
+mod audit;
 mod drain;
 mod health;
 mod ledger;
