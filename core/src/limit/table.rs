@@ -1,6 +1,6 @@
 //! Buckets by key, in a fixed number of bytes.
 
-/// Slots that share a place.
+/// Slots that share a place: a cache line of states.
 const WAYS: usize = 8;
 
 /// Bytes of a tag. With the place that a slot has, some 60 bits of the key's hash.
@@ -9,17 +9,10 @@ const TAG: usize = 6;
 /// Bytes of a slot: tag and state.
 const SLOT: usize = TAG + size_of::<u64>();
 
-/// Bytes of the tags of a place; its states come behind them. Both in one piece, so that who looks for a
-/// client waits for one part of the memory.
-const TAGS: usize = TAG * WAYS;
-
 /// Places of a table, at most.
 const MOST: usize = u32::MAX as usize;
 
 type Tag = [u8; TAG];
-
-/// The tags of its slots, and when the bucket of each is full again.
-type Place = [u8; SLOT * WAYS];
 
 /// Buckets, found by a hash of their key.
 ///
@@ -28,8 +21,9 @@ type Place = [u8; SLOT * WAYS];
 /// never given up.
 #[derive(Clone, Debug)]
 pub(super) struct Table {
-    /// Bytes, as memory full of zeros is taken from the system as it is.
-    places: Box<[Place]>,
+    tags: Box<[[Tag; WAYS]]>,
+    /// When the bucket is full again.
+    states: Box<[[u64; WAYS]]>,
 }
 
 /// Where a bucket is, or may be, and whose.
@@ -51,12 +45,12 @@ impl Table {
     /// page as it is used.
     pub(super) fn new(bytes: usize) -> Self {
         let places = (bytes / SLOT / WAYS).clamp(2, MOST);
-        Self { places: vec![[0; SLOT * WAYS]; places].into() }
+        Self { tags: vec![[[0; TAG]; WAYS]; places].into(), states: vec![[0; WAYS]; places].into() }
     }
 
     /// Slots.
     pub(super) fn len(&self) -> usize {
-        self.places.len() * WAYS
+        self.states.len() * WAYS
     }
 
     /// The slot of a key, and when its bucket is full: its own, or one that is as good as empty.
@@ -75,10 +69,10 @@ impl Table {
 
     #[inline]
     fn own(&self, place: u32, tag: Tag) -> Option<(Slot, u64)> {
-        let slots = self.places.get(place as usize)?;
-        let way = (0..).zip(tags(slots)).find(|(_, known)| **known == tag)?.0;
-        let state = states(slots).get(usize::from(way))?;
-        Some((Slot { place, way, tag }, u64::from_le_bytes(*state)))
+        let tags = self.tags.get(place as usize)?;
+        let way = (0..).zip(tags).find(|(_, known)| **known == tag)?.0;
+        let state = self.states.get(place as usize)?.get(usize::from(way))?;
+        Some((Slot { place, way, tag }, *state))
     }
 
     /// A slot for a new key.
@@ -103,11 +97,10 @@ impl Table {
 
     /// Moves a bucket to the other place of its key, if there is room.
     fn move_away(&mut self, place: u32, way: u8, now: u64) -> bool {
-        let slots = self.places.get(place as usize);
-        let tag = slots.and_then(|slots| tags(slots).get(usize::from(way))).copied();
-        let state = slots.and_then(|slots| states(slots).get(usize::from(way))).copied();
+        let (at, column) = (place as usize, usize::from(way));
+        let tag = self.tags.get(at).and_then(|tags| tags.get(column)).copied();
+        let state = self.states.get(at).and_then(|states| states.get(column)).copied();
         let (Some(tag), Some(state)) = (tag, state) else { return false };
-        let state = u64::from_le_bytes(state);
         let other = self.other_place(tag, place);
         let Some(free) = self.free(other, now).way else { return false };
         self.set(Slot { place: other, way: free, tag }, state);
@@ -117,9 +110,8 @@ impl Table {
 
     /// The slots of a place that are as good as empty.
     fn free(&self, place: u32, now: u64) -> Free {
-        let states = self.places.get(place as usize).map(states).unwrap_or_default();
-        let free = (0..).zip(states).filter(|(_, state)| u64::from_le_bytes(**state) <= now);
-        let mut free = free.map(|(way, _)| way);
+        let states = self.states.get(place as usize).map(|states| &states[..]).unwrap_or_default();
+        let mut free = (0..).zip(states).filter(|(_, state)| **state <= now).map(|(way, _)| way);
         let way = free.next();
         Free { way, count: free.count() + usize::from(way.is_some()) }
     }
@@ -127,19 +119,17 @@ impl Table {
     /// Keeps a bucket.
     #[inline]
     pub(super) fn set(&mut self, slot: Slot, full_at: u64) {
-        let Some(slots) = self.places.get_mut(slot.place as usize) else { return };
-        let (tags, states) = slots.split_at_mut(TAGS);
-        let tag = tags.as_chunks_mut().0.get_mut(usize::from(slot.way));
-        let state = states.as_chunks_mut().0.get_mut(usize::from(slot.way));
+        let (place, way) = (slot.place as usize, usize::from(slot.way));
+        let tag = self.tags.get_mut(place).and_then(|tags| tags.get_mut(way));
+        let state = self.states.get_mut(place).and_then(|states| states.get_mut(way));
         if let (Some(tag), Some(state)) = (tag, state) {
-            (*tag, *state) = (slot.tag, full_at.to_le_bytes());
+            (*tag, *state) = (slot.tag, full_at);
         }
     }
 
     /// Buckets that are not full at `now`. Looks at every slot.
     pub(super) fn in_use(&self, now: u64) -> usize {
-        let states = self.places.iter().flat_map(states);
-        states.filter(|state| u64::from_le_bytes(**state) > now).count()
+        self.states.as_flattened().iter().filter(|state| **state > now).count()
     }
 
     /// The other place of a key. It depends on the tag alone, so that a bucket can be moved by those
@@ -148,22 +138,14 @@ impl Table {
         let mut bytes = [0; 8];
         bytes[..TAG].copy_from_slice(&tag);
         let sum = self.scale(u64::from_le_bytes(bytes).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        if sum >= place { sum - place } else { sum + (self.places.len() as u32 - place) }
+        if sum >= place { sum - place } else { sum + (self.states.len() as u32 - place) }
     }
 
     /// A place, by the high bits.
     fn scale(&self, hash: u64) -> u32 {
         // https://lemire.me/blog/2016/06/27/a-fast-alternative-to-the-modulo-reduction/
-        ((u128::from(hash) * self.places.len() as u128) >> 64) as u32
+        ((u128::from(hash) * self.states.len() as u128) >> 64) as u32
     }
-}
-
-fn tags(place: &Place) -> &[Tag] {
-    place.split_at(TAGS).0.as_chunks().0
-}
-
-fn states(place: &Place) -> &[[u8; size_of::<u64>()]] {
-    place.split_at(TAGS).1.as_chunks().0
 }
 
 /// Low bits of the hash; never all zero, which is what empty slots have.
