@@ -1,5 +1,5 @@
 //! Whoever is slow holds up whoever is fast: what nobody takes is not produced. Counted at the
-//! producer, so that no buffer is overlooked, not even the kernel's.
+//! producer, and where the socket takes nothing more, so that no buffer is overlooked.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::stream;
 use http::{Method, StatusCode};
-use sinew_driver::{Body, Request, RouteOptions};
+use sinew_driver::{Body, Request, RouteOptions, Spawn as _};
 use tokio::sync::Semaphore;
 
 use super::app::{PIECE, is_pattern, pattern};
-use super::site::{Security, Site, client_of};
+use super::site::{PATIENCE, Security, Site, client_for, client_of, client_tls, pki, server_tls};
+use super::watched::Watched;
 use super::{each, pause};
 use crate::rt;
 
@@ -22,7 +23,7 @@ const BETWEEN: u64 = 37 << 20;
 /// Bodies without end, and what was taken from them.
 #[derive(Default)]
 struct Spring {
-    drawn: AtomicU64,
+    drawn: Arc<AtomicU64>,
     /// Each body holds one more.
     held: Arc<()>,
 }
@@ -63,6 +64,9 @@ async fn read_on(body: &mut Body, read: &mut u64, bytes: u64) {
     }
 }
 
+/// The most that may lie between a producer and its socket.
+const OURS: u64 = 1 << 20;
+
 /// What is drawn from a spring by the time that somebody else was served more than may lie between. A
 /// producer that nothing holds up comes as far in that time: there is no other work in it.
 async fn drawn_meanwhile(spring: &Spring, site: &Site) -> u64 {
@@ -74,14 +78,12 @@ async fn drawn_meanwhile(spring: &Spring, site: &Site) -> u64 {
     spring.drawn()
 }
 
-async fn serving(security: Security, gate: &Arc<Semaphore>, spring: &Arc<Spring>) -> Site {
+async fn serving(security: Security, gate: &Arc<Semaphore>) -> Site {
     let unlimited = || RouteOptions::new().body_limit(u64::MAX).slow_body();
-    let source = Arc::clone(spring);
     let other = Arc::<Spring>::default();
     let gate = Arc::clone(gate);
     let builder = rt::RestServer::builder()
         .listen("127.0.0.1:0")
-        .route(Method::GET, "/spring", move |_: Request| std::future::ready(source.body()))
         .route(Method::GET, "/other", move |_: Request| std::future::ready(other.body()))
         .route_with(Method::POST, "/echo", unlimited(), async |request: Request| {
             request.into_body()
@@ -104,20 +106,32 @@ async fn serving(security: Security, gate: &Arc<Semaphore>, spring: &Arc<Spring>
 fn an_answer_that_nobody_reads_is_not_produced() {
     each(async |security| {
         let spring = Arc::<Spring>::default();
-        let site = serving(security, &Arc::new(Semaphore::new(0)), &spring).await;
-        let call = client_of(&site).get("/spring").between_bytes(None);
-        let mut body = call.send().await.unwrap().into_body();
+        let watched = Watched::new(Arc::clone(&spring.drawn));
+        let source = Arc::clone(&spring);
+        let server = sinew_driver::RestServer::<_, rt::Mode>::builder_on(watched.clone())
+            .listen("127.0.0.1:0")
+            .route(Method::GET, "/spring", move |_: Request| std::future::ready(source.body()));
+        let server = match security {
+            Security::Plain => server.allow_plaintext(),
+            Security::Mutual => server.tls(server_tls(&pki().server)),
+        };
+        let server = server.bind().await.unwrap();
+        let (address, handle) = (server.local_addrs()[0], server.handle());
+        rt::Runtime::default().spawn(server.serve());
+        let client = client_for(security, &security.url(address));
+        let mut body = client.get("/spring").between_bytes(None).send().await.unwrap().into_body();
         let mut read = 0;
         for _ in 0..3 {
-            let ahead = drawn_meanwhile(&spring, &site).await - read;
-            assert!(ahead < BETWEEN, "{ahead} bytes ahead");
+            watched.blocks().await;
             // Past what was there already: the producer goes on.
-            read_on(&mut body, &mut read, ahead + 1).await;
+            let there = spring.drawn() - read;
+            read_on(&mut body, &mut read, there + 1).await;
         }
+        assert!(watched.ahead() < OURS, "{} bytes ahead", watched.ahead());
         // The reader leaves: everything goes.
         drop(body);
         spring.dries().await;
-        while site.handle.connections() > 0 {
+        while handle.connections() > 0 {
             pause().await;
         }
     });
@@ -127,19 +141,24 @@ fn an_answer_that_nobody_reads_is_not_produced() {
 fn a_request_that_nobody_reads_is_not_produced() {
     each(async |security| {
         let (spring, gate) = (Arc::<Spring>::default(), Arc::new(Semaphore::new(0)));
-        let site = serving(security, &gate, &Arc::<Spring>::default()).await;
-        let source = Arc::clone(&spring);
+        let site = serving(security, &gate).await;
+        let watched = Watched::new(Arc::clone(&spring.drawn));
+        let client = sinew_driver::RestClient::builder(site.url()).connect_timeout(PATIENCE);
+        let client = match security {
+            Security::Plain => client.allow_plaintext(),
+            Security::Mutual => client.tls(client_tls()),
+        };
+        let client = client.build_on(watched.clone()).unwrap();
         let watch = async {
-            let ahead = drawn_meanwhile(&source, &site).await;
-            assert!(ahead < BETWEEN, "{ahead} bytes ahead");
+            watched.blocks().await;
             gate.add_permits(1);
         };
-        let client = client_of(&site);
         let call = client.put("/slow").body(spring.body()).send();
         let (answer, ()) = futures_util::future::join(call, watch).await;
         // Answered early: the rest of an endless body is nobody's.
         assert_eq!(answer.unwrap().status(), 204);
         assert!(spring.drawn() > BETWEEN);
+        assert!(watched.ahead() < OURS, "{} bytes ahead", watched.ahead());
         spring.dries().await;
         drop(client);
         while site.handle.connections() > 0 {
@@ -152,7 +171,7 @@ fn a_request_that_nobody_reads_is_not_produced() {
 fn an_echo_that_nobody_reads_stops_at_its_source() {
     each(async |security| {
         let spring = Arc::<Spring>::default();
-        let site = serving(security, &Arc::new(Semaphore::new(0)), &Arc::<Spring>::default()).await;
+        let site = serving(security, &Arc::new(Semaphore::new(0))).await;
         let call = client_of(&site).post("/echo").between_bytes(None).body(spring.body());
         let mut body = call.send().await.unwrap().into_body();
         let mut read = 0;

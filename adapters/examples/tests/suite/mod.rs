@@ -37,6 +37,7 @@ mod stop;
 mod tls;
 mod tokens;
 mod upgrade;
+mod watched;
 mod wire;
 
 use std::time::Duration;
