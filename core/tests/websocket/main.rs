@@ -10,5 +10,6 @@ mod frames;
 mod handshake;
 mod laws;
 mod oracle;
+mod reference;
 mod sending;
 mod told;
