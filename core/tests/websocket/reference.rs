@@ -136,6 +136,9 @@ pub(crate) fn compare(setup: &Setup, input: &[u8]) {
         assert_eq!(they_said[..we_said.len()], we_said);
         return;
     }
+    if let Some(Said::Close(1014, _)) = we_said.last() {
+        return;
+    }
     assert_eq!(they_said, we_said, "{told:?}");
     if !we_failed {
         assert_eq!((they_failed, they_wrote), (false, we_wrote));
