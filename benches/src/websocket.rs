@@ -54,7 +54,7 @@ pub(crate) fn echo(messages: u64, together: usize) -> Result<()> {
 /// A text of a client, of up to 65,535 bytes.
 fn text(len: u16) -> Vec<u8> {
     let mask = [0x37, 0xfa, 0x21, 0x3d];
-    let mut frame = vec![0x81, 0x80 | 126];
+    let mut frame = vec![0x81, 0x80 | 0x7e];
     frame.extend(len.to_be_bytes());
     frame.extend(mask);
     frame.extend((0..usize::from(len)).map(|at| b"sinew "[at % 6] ^ mask[at % 4]));

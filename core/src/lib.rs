@@ -1,4 +1,4 @@
-//! The machines of sinew: HTTP/1.1 decided without IO, without a clock, without a runtime.
+//! The machines of sinew: HTTP/1.1 and WebSocket decided without IO, without a clock, without a runtime.
 //!
 //! A machine is fed bytes and time and answers with events, bytes and a deadline. Who reads and
 //! writes the bytes, and what o'clock it is, is the embedder's business: a runtime, a poll loop, a
@@ -13,6 +13,7 @@
 //! | [`error`] | whose fault, which status, how far the request got |
 //! | [`head`] | request and response heads, indexed over one block |
 //! | [`http1`] | HTTP/1.1, both roles |
+//! | `websocket` | WebSocket, both roles; feature `websocket`, on by default, and `deflate` for compressed messages |
 //! | [`event_stream`] | server-sent events, as they are read |
 //! | [`content_coding`] | what is done to bodies that are packed, and which ones are |
 //! | [`client`] | what a client decides above one connection: the pool, the dispatcher |

@@ -259,6 +259,7 @@ impl WriteStall {
     }
 
     /// Stops watching an empty outbox. Whether there is nothing to [`observe`](Self::observe).
+    #[cfg(feature = "websocket")]
     #[inline]
     pub(crate) fn settle(&mut self, outbox: &Outbox) -> bool {
         if outbox.is_empty() {

@@ -60,6 +60,10 @@ const RSV1: u8 = 0x40;
 const RSV23: u8 = 0x30;
 const MASKED: u8 = 0x80;
 
+/// The length stands in the next two bytes, or eight.
+const LENGTH_16: u8 = 0x7e;
+const LENGTH_64: u8 = 0x7f;
+
 /// Bytes of the payload of a control frame, at most.
 pub(super) const CONTROL_MAX: usize = 125;
 
@@ -84,20 +88,20 @@ impl Header {
             return Err(Violation::ControlFrame);
         }
         let (len, rest) = match short {
-            126 => {
+            LENGTH_16 => {
                 let Some((len, rest)) = rest.split_first_chunk() else { return Ok(None) };
                 (u64::from(u16::from_be_bytes(*len)), rest)
             }
-            127 => {
+            LENGTH_64 => {
                 let Some((len, rest)) = rest.split_first_chunk() else { return Ok(None) };
                 (u64::from_be_bytes(*len), rest)
             }
             len => (u64::from(len), rest),
         };
         let shortest = match len {
-            0..=125 => short < 126,
-            126..=0xffff => short == 126,
-            _ => len <= i64::MAX as u64,
+            0..=125 => short < LENGTH_16,
+            126..=0xffff => short == LENGTH_16,
+            _ => i64::try_from(len).is_ok(),
         };
         if !shortest {
             return Err(Violation::FrameLength);
@@ -143,12 +147,12 @@ impl Header {
                 2
             }
             126..=0xffff => {
-                to[1] = masked | 126;
+                to[1] = masked | LENGTH_16;
                 to[2..4].copy_from_slice(&(self.len as u16).to_be_bytes());
                 4
             }
             _ => {
-                to[1] = masked | 127;
+                to[1] = masked | LENGTH_64;
                 to[2..10].copy_from_slice(&self.len.to_be_bytes());
                 10
             }

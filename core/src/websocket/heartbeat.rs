@@ -62,7 +62,7 @@ impl Heartbeat {
 
     fn schedule(&mut self, now: Instant) {
         let interval = self.config.interval;
-        let earliest = interval - interval / 5;
+        let earliest = interval.saturating_sub(interval / 5);
         self.next = now + self.jitter.between(earliest, interval);
     }
 

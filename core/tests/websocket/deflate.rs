@@ -12,6 +12,7 @@ use sinew_core::websocket::{Event, Limits, Message, Role};
 use crate::handshake::{checked, request};
 use crate::told::{NOW, Setup, client, drain, masked, plain, sent_frames, server, text};
 
+const PLAIN: &str = "permessage-deflate";
 const FORGET: Window = Window { bits: 15, takeover: Takeover::Forget };
 
 /// What a server with this configuration makes of an offer: its answer.
@@ -65,7 +66,6 @@ fn a_server_takes_the_first_offer_that_it_can_meet() {
         incoming: Window { bits: 11, takeover: Takeover::Forget },
         ..Default::default()
     };
-    const PLAIN: &str = "permessage-deflate";
     for (offer, by_default, by_small) in [
         (
             PLAIN,

@@ -216,7 +216,7 @@ fn a_failure_is_told_once_and_lingers() {
 #[test]
 fn an_edited_inbox_and_a_peer_that_takes_nothing_are_noticed() {
     let mut connection = quiet(server()).open();
-    feed(&mut connection, masked(0x81, "whole and a half")[..12].to_vec());
+    feed(&mut connection, &masked(0x81, "whole and a half")[..12]);
     assert_eq!(connection.poll_event(NOW), Ok(None));
     connection.inbox().truncate(2);
     assert_eq!(connection.poll_event(NOW).map_err(|error| error.kind), Err(Kind::InboxEdited));

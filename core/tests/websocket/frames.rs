@@ -30,8 +30,8 @@ fn the_examples_of_the_rfc_are_read() {
     kilobyte.extend([7; 256]);
     assert_eq!(client().tell(kilobyte).events, [binary([7; 256])]);
     let mut large = vec![0x82, 0x7f, 0, 0, 0, 0, 0, 1, 0, 0];
-    large.extend([7; 65_536]);
-    assert_eq!(client().tell(large).events, [binary([7; 65_536])]);
+    large.extend(vec![7; 65_536]);
+    assert_eq!(client().tell(large).events, [binary(vec![7; 65_536])]);
 }
 
 #[test]

@@ -159,7 +159,7 @@ impl Run {
                 }
             }),
             Act::Ping(len) => {
-                self.verb(|connection, now| connection.send_ping(now, &vec![2; *len]))
+                self.verb(|connection, now| connection.send_ping(now, &vec![2; *len]));
             }
             Act::Close(code) => {
                 self.verb(|connection, now| connection.close(now, CloseCode::new(*code), "why"));
@@ -297,8 +297,8 @@ mod compressed {
                 input[at] ^= byte;
             }
             let whole = to.run([&input[..]], eof);
-            prop_assert_eq!(to.run(input.chunks(size), eof), whole.clone());
-            prop_assert_eq!(to.run(input.chunks(1), eof), whole);
+            prop_assert_eq!(&to.run(input.chunks(size), eof), &whole);
+            prop_assert_eq!(&to.run(input.chunks(1), eof), &whole);
         }
 
         /// Bytes that are hardly ever deflate.

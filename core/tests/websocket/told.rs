@@ -146,11 +146,11 @@ pub(crate) fn head(first: u8, masked: u8, len: usize) -> Vec<u8> {
     match len {
         0..126 => head.push(masked | len as u8),
         126..65_536 => {
-            head.push(masked | 126);
+            head.push(masked | 0x7e);
             head.extend((len as u16).to_be_bytes());
         }
         _ => {
-            head.push(masked | 127);
+            head.push(masked | 0x7f);
             head.extend((len as u64).to_be_bytes());
         }
     }

@@ -233,8 +233,8 @@ impl Connection {
         }
     }
 
-    /// Notes when the first timer fires. A timer that moves later does not need it; the look that is
-    /// taken too early does.
+    /// Notes when the first timer fires: wherever one may have moved to an earlier time. Of one that
+    /// moved to a later time it is learnt when it fires in vain.
     fn set_wake(&mut self) {
         self.wake = self.deadline().map_or(Instant::MAX, |deadline| deadline.at);
     }
@@ -256,6 +256,7 @@ impl Connection {
         }
     }
 
+    #[inline(never)]
     fn look(&mut self, now: Instant) {
         self.watch(now);
         self.listen();

@@ -15,8 +15,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// An empty pool that keeps so many of each kind, at most. Some 260 KiB for each compressor, 40
-    /// for what unpacks.
+    /// An empty pool that keeps so many of each kind, at most.
     pub const fn new(capacity: usize) -> Self {
         Self { capacity, deflaters: Vec::new(), inflaters: Vec::new() }
     }
