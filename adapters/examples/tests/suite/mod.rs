@@ -21,6 +21,7 @@ mod counted;
 mod drops;
 mod faults;
 mod flow;
+mod hops;
 mod issuer;
 mod pipeline;
 mod places;
