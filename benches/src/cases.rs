@@ -34,7 +34,7 @@ pub(crate) struct Case {
 }
 
 /// Every case, in the order of the table.
-pub(crate) const CASES: [Case; 5] = [
+pub(crate) const CASES: [Case; 7] = [
     Case {
         name: "server",
         budget: 4_000,
@@ -74,6 +74,22 @@ pub(crate) const CASES: [Case; 5] = [
         allocations: 0,
         requests: 4_000,
         run: |n| client(n, 16),
+    },
+    Case {
+        name: "rest-client",
+        budget: 10_000,
+        limit: 15_400,
+        allocations: 4,
+        requests: 4_000,
+        run: |n| crate::caller::calls(n, 0),
+    },
+    Case {
+        name: "rest-client-5-fields",
+        budget: 15_000,
+        limit: 22_000,
+        allocations: 13,
+        requests: 4_000,
+        run: |n| crate::caller::calls(n, 5),
     },
 ];
 

@@ -14,6 +14,7 @@
 //! a ratio: on a shared machine it tells more about the neighbours. What is counted
 //! per request is `cost(2N) - cost(N)` over `N`, so that start-up and warm-up fall out.
 
+mod caller;
 mod callgrind;
 mod cases;
 mod count;

@@ -75,7 +75,7 @@ impl Body {
 
     /// A body that `make` makes anew for every attempt of a call, so that a call that fails can be made
     /// again: a file that is opened again, a stream that can be begun again.
-    pub fn repeatable(make: impl FnMut() -> Body + Send + 'static) -> Self {
+    pub fn repeatable(make: impl FnMut() -> Self + Send + 'static) -> Self {
         Self { kind: Kind::Repeatable(Mutex::new(Box::new(make))), origin: Origin::Call }
     }
 
@@ -156,45 +156,55 @@ impl Body {
 
     /// All of it, up to `limit` bytes, and the trailers.
     pub async fn collect_with_trailers(
-        mut self,
+        self,
         limit: u64,
     ) -> Result<(Bytes, Option<HeaderMap>), Error> {
         let origin = self.origin;
-        let too_large =
-            || Error::new(ErrorKind::TooLarge(limit), Phase::Idle, Delivery::Processed).of(origin);
-        if self.size_hint().lower() > limit {
-            return Err(too_large());
-        }
-        let mut first = Bytes::new();
-        let mut rest = BytesMut::new();
-        let mut trailers = None;
-        while let Some(frame) = self.frame().await {
-            match frame?.into_data() {
-                Ok(data) => {
-                    let held = (first.len() + rest.len() + data.len()) as u64;
-                    if held > limit {
-                        return Err(too_large());
-                    }
-                    if first.is_empty() && rest.is_empty() {
-                        first = data;
-                    } else {
-                        if rest.is_empty() {
-                            rest.extend_from_slice(&std::mem::take(&mut first));
-                        }
-                        rest.extend_from_slice(&data);
-                    }
-                }
-                Err(frame) => trailers = frame.into_trailers().ok(),
-            }
-        }
-        // Who collects a body may keep it: a small one must not keep a whole read buffer alive.
-        let bytes = match rest.is_empty() {
-            true if first.len() < COPY_BELOW => Bytes::copy_from_slice(&first),
-            true => first,
-            false => rest.freeze(),
-        };
-        Ok((bytes, trailers))
+        collect(self, limit).await.map_err(|error| match error.kind() {
+            ErrorKind::TooLarge(_) => error.of(origin),
+            _ => error,
+        })
     }
+}
+
+/// All of a body, up to `limit` bytes, and the trailers.
+pub(crate) async fn collect(
+    mut body: impl http_body::Body<Data = Bytes, Error = Error> + Unpin,
+    limit: u64,
+) -> Result<(Bytes, Option<HeaderMap>), Error> {
+    let too_large = || Error::new(ErrorKind::TooLarge(limit), Phase::Idle, Delivery::Processed);
+    if body.size_hint().lower() > limit {
+        return Err(too_large());
+    }
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    let mut trailers = None;
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        match frame?.into_data() {
+            Ok(data) => {
+                let held = (first.len() + rest.len() + data.len()) as u64;
+                if held > limit {
+                    return Err(too_large());
+                }
+                if first.is_empty() && rest.is_empty() {
+                    first = data;
+                } else {
+                    if rest.is_empty() {
+                        rest.extend_from_slice(&std::mem::take(&mut first));
+                    }
+                    rest.extend_from_slice(&data);
+                }
+            }
+            Err(frame) => trailers = frame.into_trailers().ok(),
+        }
+    }
+    // Who collects a body may keep it: a small one must not keep a whole read buffer alive.
+    let bytes = match rest.is_empty() {
+        true if first.len() < COPY_BELOW => Bytes::copy_from_slice(&first),
+        true => first,
+        false => rest.freeze(),
+    };
+    Ok((bytes, trailers))
 }
 
 impl http_body::Body for Body {

@@ -13,7 +13,7 @@ use sinew_core::observe::Event;
 use sinew_core::policy::Mode;
 use sinew_core::resilience::{BreakerConfig, BreakerState, HedgeConfig, NoRetry, RetryPolicy};
 use sinew_driver::client::ClientBuilder;
-use sinew_driver::{Body, CloseReport, ErrorKind};
+use sinew_driver::{Body, CloseReport, ErrorKind, RestClientConfig};
 use support::calling::{Answer, Calling, OK, calling, failed, millis};
 use support::{Client, Outcome, Sim, Site};
 
@@ -136,11 +136,47 @@ fn a_body_goes_along_as_often_as_it_can_be_made() {
     world.sim.advance(BACKOFF);
     assert!(answered(&world, &server, OK).ends_with(sent));
     assert_eq!(status(&outcome), 200);
-
-    let outcome = world.start(world.client.put("/").body(Body::stream(pieces())));
-    assert!(answered(&world, &server, BROKEN).ends_with(sent));
-    assert_eq!(status(&outcome), 503, "it cannot be read twice");
+    world.sim.run();
     at_rest(&world);
+}
+
+/// A body in pieces of a kilobyte.
+fn kilobytes(pieces: usize) -> Body {
+    let piece = || Ok::<_, String>(vec![b'x'; 1024].into());
+    Body::stream(futures_util::stream::iter((0..pieces).map(move |_| piece())))
+}
+
+#[test]
+fn a_stream_is_remembered_as_far_as_that_is_cheap() {
+    let mut config = RestClientConfig::new("http://192.0.2.1:80");
+    (config.replay_limit, config.replay_memory) = (8 * 1024, 12 * 1024);
+    let world = calling(|builder| builder.config(config).allow_plaintext());
+    let put = |pieces| world.start(world.client.put("/").body(kilobytes(pieces)));
+
+    let outcome = put(8);
+    let server = world.sim.accepted();
+    let first = answered(&world, &server, BROKEN);
+    world.sim.advance(BACKOFF);
+    let second = answered(&world, &server, OK);
+    let body = |request: &str| request.split_once("\r\n\r\n").unwrap().1.to_owned();
+    assert_eq!(body(&first), body(&second));
+    world.bytes(outcome.take().unwrap().unwrap()).unwrap();
+
+    let outcome = put(9);
+    answered(&world, &server, BROKEN);
+    assert_eq!(status(&outcome), 503, "it was too long");
+
+    // Two calls of eight are more than twelve: one of them is not remembered.
+    let calls = [put(8), put(8)];
+    let servers = [server, world.sim.accepted()];
+    for server in &servers {
+        answered(&world, server, BROKEN);
+    }
+    let given_up = calls.iter().filter(|call| call.take().is_some()).count();
+    assert_eq!(given_up, 1);
+    world.sim.advance(BACKOFF);
+    let again = servers.iter().filter(|server| !server.received().is_empty()).count();
+    assert_eq!(again, 1);
 }
 
 #[test]

@@ -318,7 +318,7 @@ fn each_attempt_of_a_call_has_a_span() {
         assert_eq!((attempt.name, attempt.parent), ("attempt", Some("call")));
         let fields = ["http.response.status_code", "http.request.resend_count"];
         assert_eq!(fields.map(|name| field(attempt, name)), [status, resent]);
-        assert!(parent.contains(&field(attempt, "span_id")), "{parent}");
+        assert!(parent.contains(field(attempt, "span_id")), "{parent}");
     }
 }
 

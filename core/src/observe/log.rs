@@ -10,7 +10,7 @@ pub const CAPACITY: usize = 64;
 /// What one machine decided since its driver last looked.
 ///
 /// Off by default: an embedder that never drains pays nothing.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Log {
     ring: VecDeque<Event>,
     lost: u64,

@@ -475,6 +475,35 @@ impl Breaker {
         &self.config
     }
 
+    /// All that decides what it does next, but for the window: numbers that are the same whenever that is.
+    #[cfg(test)]
+    pub(crate) fn canonical(&self, now: Instant) -> Vec<u64> {
+        let left = |at: Instant| u64::try_from((at - now).as_nanos()).unwrap_or(u64::MAX);
+        match &self.state {
+            State::Closed { consecutive } => vec![0, u64::from(*consecutive)],
+            State::Open { until, .. } => vec![1, left(*until)],
+            State::HalfOpen { successes, leases } => {
+                let leases =
+                    leases.iter().map(|lease| lease.until.map_or(0, |until| 1 + left(until)));
+                [2, u64::from(*successes)].into_iter().chain(leases).collect()
+            }
+            State::Forced(forced) => vec![3, *forced as u64],
+        }
+    }
+
+    /// What a permit is worth: nothing, a call, or the place of a probe.
+    #[cfg(test)]
+    pub(crate) fn worth(&self, permit: &Permit) -> u64 {
+        match (&self.state, permit.probe) {
+            _ if permit.epoch != self.epoch => 0,
+            (State::HalfOpen { leases, .. }, Some((at, turn))) => {
+                let theirs = leases[usize::from(at)];
+                if theirs.turn == turn && theirs.until.is_some() { 2 + u64::from(at) } else { 0 }
+            }
+            _ => 1,
+        }
+    }
+
     fn rates(&mut self, now: Instant) -> Option<Trip> {
         let sums = self.window.sums(now).map(u64::from);
         let calls = sums[CALLS];

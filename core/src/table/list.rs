@@ -57,6 +57,13 @@ impl List {
         self.back = place;
     }
 
+    /// From front to back.
+    #[cfg(test)]
+    pub(crate) fn places(self, links: &[Link]) -> Vec<u32> {
+        let next = |at: &u32| links.get(*at as usize).map(|link| link.behind);
+        std::iter::successors(self.front(), next).take_while(|at| *at != NONE).collect()
+    }
+
     /// Takes `place` out; does nothing for who is not listed.
     pub(crate) fn remove(&mut self, links: &mut [Link], place: u32) {
         let Some(link) = links.get_mut(place as usize) else { return };

@@ -75,6 +75,12 @@ impl<T> Slab<T> {
         place.occupant.as_ref().map(|_| Key { index, generation: place.generation })
     }
 
+    /// The places without an occupant, the one that is used next in front.
+    #[cfg(test)]
+    pub(crate) fn free(&self) -> impl Iterator<Item = u32> {
+        self.free.iter().rev().copied()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> + Clone {
         (0u32..).zip(&self.places).filter_map(|(index, place)| {
             let key = Key { index, generation: place.generation };

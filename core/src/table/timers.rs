@@ -72,6 +72,12 @@ impl Timers {
         Some(place)
     }
 
+    /// When `place` fires.
+    #[cfg(test)]
+    pub(crate) fn armed(&self, place: u32) -> Option<Instant> {
+        self.heap.iter().find(|entry| entry.place == place).map(|entry| entry.at)
+    }
+
     fn at(&self, index: usize) -> Instant {
         self.heap.get(index).map_or(Instant::MAX, |entry| entry.at)
     }

@@ -16,7 +16,7 @@ use sinew_core::time::Instant;
 use super::base::shown;
 use super::builder::field;
 use super::journey::{Journey, Terms};
-use super::outgoing::{Departing, IDEMPOTENCY_KEY, Outgoing, TRACEPARENT};
+use super::outgoing::{Departing, IDEMPOTENCY_KEY, Outgoing, Payload, TRACEPARENT};
 use super::response::ClientResponse;
 use super::rest_client::{NO_TOKENS, Shared};
 use crate::body::Body;
@@ -32,8 +32,8 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static(request_id::FIELD);
 pub struct Call<R: Runtime> {
     shared: Arc<Shared<R>>,
     method: Method,
-    path: String,
-    query: String,
+    /// As it stands in the request line.
+    target: String,
     fields: HeaderMap,
     body: Body,
     timeout: Duration,
@@ -55,7 +55,7 @@ impl<R: Runtime> std::fmt::Debug for Call<R> {
         f.debug_struct("Call")
             .field("base_url", &shown(&self.shared.config.base_url))
             .field("method", &self.method)
-            .field("path", &shown(&self.path))
+            .field("path", &shown(&self.target))
             .field("fields", &self.fields.keys().collect::<Vec<_>>())
             .field("timeout", &self.timeout)
             .field("refused", &self.refused)
@@ -66,11 +66,18 @@ impl<R: Runtime> std::fmt::Debug for Call<R> {
 impl<R: Runtime> Call<R> {
     pub(super) fn new(shared: &Arc<Shared<R>>, method: Method, path: &str) -> Self {
         let config = &shared.config;
+        let (target, refused) = match method {
+            // https://www.rfc-editor.org/rfc/rfc9112#section-3.2.3
+            Method::CONNECT => (path.to_owned(), None),
+            _ => match shared.base.target(path) {
+                Ok(target) => (target, None),
+                Err(why) => (String::new(), Some(why)),
+            },
+        };
         Self {
             shared: Arc::clone(shared),
             method,
-            path: path.to_owned(),
-            query: String::new(),
+            target,
             fields: HeaderMap::new(),
             body: Body::empty(),
             timeout: config.timeout,
@@ -81,7 +88,7 @@ impl<R: Runtime> Call<R> {
             hedge: true,
             retry: None,
             attempt_timeout: None,
-            refused: None,
+            refused,
         }
     }
 
@@ -116,12 +123,11 @@ impl<R: Runtime> Call<R> {
     /// Adds pairs to the query: a struct, a map, a slice of pairs.
     pub fn query(mut self, pairs: &(impl Serialize + ?Sized)) -> Self {
         match serde_urlencoded::to_string(pairs) {
-            Ok(text) if self.query.is_empty() => self.query = text,
-            Ok(text) if !text.is_empty() => {
-                self.query.push('&');
-                self.query.push_str(&text);
+            Ok(text) if text.is_empty() => {}
+            Ok(text) => {
+                self.target.push(if self.target.contains('?') { '&' } else { '?' });
+                self.target.push_str(&text);
             }
-            Ok(_) => {}
             Err(why) => {
                 self.refuse(Error::config("a query that is no list of pairs").with_source(why));
             }
@@ -293,18 +299,13 @@ impl<R: Runtime> Call<R> {
 
     /// The request, as every attempt sends it.
     fn outgoing(mut self, deadline: Instant) -> Result<Outgoing, Error> {
-        let Shared { config, base, .. } = &*self.shared;
+        let Shared { config, base, memory, .. } = &*self.shared;
         if self.attempt_timeout.is_some_and(|timeout| timeout.is_zero()) {
             return Err(Error::config("an attempt of no time"));
         }
         if let Some(policy) = &self.retry {
             policy.check().map_err(|why| Error::config(why.to_string()).with_source(why))?;
         }
-        // https://www.rfc-editor.org/rfc/rfc9112#section-3.2.3
-        let target = match self.method {
-            Method::CONNECT => self.path,
-            _ => base.target(&self.path, &self.query)?,
-        };
         for (name, value) in &config.default_headers {
             if !self.fields.contains_key(name) {
                 self.fields.append(name, value.clone());
@@ -324,13 +325,16 @@ impl<R: Runtime> Call<R> {
         let told = deadlines.emit.is_some_and(|field| self.fields.contains_key(field.name()));
         let attempt = self.attempt_timeout.or(config.attempt_timeout);
         let departing = (!told).then_some(Departing { config: deadlines, deadline, attempt });
+        // What is not sent once more need not be remembered.
+        let policy = self.retry.unwrap_or(config.retry_policy);
+        let memory = (policy.attempts > 1 && policy.mode.obeys()).then_some(memory);
         let request = Outgoing {
             method: self.method,
-            target,
-            authority: base.authority.clone(),
+            target: self.target,
+            authority: Arc::clone(&base.authority),
             fields: self.fields,
             trace: self.trace,
-            payload: self.body.into(),
+            payload: Payload::new(self.body, memory),
             between_bytes: self.between_bytes,
             departing,
             unpacks,

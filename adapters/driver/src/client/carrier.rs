@@ -7,6 +7,7 @@ use sinew_core::error::{Delivery, Phase};
 use sinew_core::head::ResponseHead;
 use sinew_core::http1::{BodySize, ClientEvent};
 use sinew_core::machine::Layered as _;
+use sinew_core::resilience::Replay;
 use sinew_core::time::Instant;
 use sinew_tls::PeerIdentity;
 
@@ -77,7 +78,22 @@ impl<R: Runtime> Carrier<R> {
         }
     }
 
-    /// Takes the body back of which nothing was sent.
+    /// Whether the request can be sent once more.
+    pub(super) fn replay(&self, request: &Outgoing) -> Replay {
+        match self {
+            Self::Conn(conn) if conn.can_rewind() => Replay::Possible,
+            Self::Conn(_) | Self::Seat(_) => request.replay(),
+        }
+    }
+
+    /// The answer is its caller's: the request is not sent once more.
+    pub(super) fn forget_sent(&mut self) {
+        if let Self::Conn(conn) = self {
+            conn.forget_sent();
+        }
+    }
+
+    /// Takes the body back, if it can be sent once more.
     pub(super) fn recover(&mut self, request: &mut Outgoing) {
         if let Self::Conn(conn) = self {
             request.recover(conn);

@@ -52,6 +52,11 @@ pub struct RestClientConfig {
     pub warm: usize,
     /// Whether a call is tried again. Default: twice at most, where that does no harm.
     pub retry_policy: RetryPolicy,
+    /// Bytes of a request body in pieces that are remembered, so that it can be sent once more; a longer
+    /// one cannot. Default 64 KiB.
+    pub replay_limit: usize,
+    /// The same, of all calls together. Default 16 MiB.
+    pub replay_memory: usize,
     /// How many calls are tried again in all.
     pub budget: BudgetConfig,
     /// How many calls are on their way at once: as many as the service proves to bear.
@@ -112,6 +117,8 @@ impl RestClientConfig {
             max_requests: pool.max_requests,
             warm: pool.warm as usize,
             retry_policy: retry,
+            replay_limit: 64 * 1024,
+            replay_memory: 16 * 1024 * 1024,
             budget,
             admission,
             circuit_breaker: breaker,
@@ -213,6 +220,8 @@ impl fmt::Debug for RestClientConfig {
             .field("max_requests", &self.max_requests)
             .field("warm", &self.warm)
             .field("retry_policy", &self.retry_policy)
+            .field("replay_limit", &self.replay_limit)
+            .field("replay_memory", &self.replay_memory)
             .field("budget", &self.budget)
             .field("admission", &self.admission)
             .field("circuit_breaker", &self.circuit_breaker)

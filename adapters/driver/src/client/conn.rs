@@ -12,6 +12,7 @@ use sinew_core::http1::{Client, ClientEvent, NO_FIELDS, Rejected};
 use sinew_core::machine::{Layered as _, Seen, Status, Step, Wire as _};
 use sinew_core::time::Instant;
 
+use super::replay::Streamed;
 use crate::body::Body;
 use crate::drive::{self, Alarm, Pipe};
 use crate::error::{Error, ErrorKind};
@@ -22,12 +23,20 @@ use crate::wire::AnyWire;
 /// Steps of one poll; then the other tasks of the worker get their turn.
 const LAPS: usize = 64;
 
+/// A request body on its way.
+pub(super) enum Sending {
+    /// Whatever there is of it.
+    Once(Body),
+    /// Pieces, which may be remembered.
+    Streamed(Box<Streamed>),
+}
+
 /// A connection, and the request body that is being sent on it.
 pub(super) struct Conn<R: Runtime> {
     pub(super) wire: AnyWire<Client>,
-    pub(super) outgoing: Option<Body>,
-    /// Some of the outgoing body was taken.
-    pub(super) begun: bool,
+    pub(super) outgoing: Option<Sending>,
+    /// A body that was sent, until the answer says that it is not wanted once more.
+    sent: Option<Box<Streamed>>,
     /// When the call ends, whatever it has reached.
     pub(super) deadline: Option<Instant>,
     pub(super) runtime: R,
@@ -45,7 +54,7 @@ impl<R: Runtime> Conn<R> {
         Self {
             wire,
             outgoing: None,
-            begun: false,
+            sent: None,
             deadline: None,
             runtime,
             pipe: Pipe::new(io),
@@ -116,6 +125,7 @@ impl<R: Runtime> Conn<R> {
     /// Gives back what a sleeping connection need not hold.
     fn rest(&mut self) {
         self.deadline = None;
+        self.sent = None;
         self.seen = Seen::default();
         drive::return_write_block(self.wire.top().outbox());
         drive::rest(&mut self.wire);
@@ -123,7 +133,7 @@ impl<R: Runtime> Conn<R> {
 
     /// Drives the connection until the machine has something to tell.
     pub(super) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<ClientEvent, Error>> {
-        self.drive(cx, |wire, now| wire.poll_event(now))
+        self.drive(cx, AnyWire::poll_event)
     }
 
     /// Throws away what is left of an answer; whether all of it was here already.
@@ -188,7 +198,7 @@ impl<R: Runtime> Conn<R> {
                     Poll::Ready(Err(error)) => {
                         // The answer may have been sent before the server stopped reading.
                         self.deaf = Some(error.kind());
-                        self.outgoing = None;
+                        self.stop_sending();
                         self.seen.producer_waits = false;
                         self.seen.write_blocked = true;
                     }
@@ -241,7 +251,7 @@ impl<R: Runtime> Conn<R> {
         while let Some(body) = &mut self.outgoing {
             let top = self.wire.top();
             if !top.request_open() {
-                self.outgoing = None;
+                self.stop_sending();
                 return Ok(());
             }
             if !top.can_send() {
@@ -249,8 +259,11 @@ impl<R: Runtime> Conn<R> {
                 self.seen.producer_waits = !self.wire.has_room();
                 return Ok(());
             }
-            self.begun = true;
-            let sent = match Pin::new(body).poll_frame(cx) {
+            let polled = match body {
+                Sending::Once(body) => Pin::new(body).poll_frame(cx),
+                Sending::Streamed(body) => body.poll_frame(cx),
+            };
+            let sent = match polled {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Some(Err(error))) => {
                     self.outgoing = None;
@@ -273,7 +286,7 @@ impl<R: Runtime> Conn<R> {
             };
             match sent {
                 Ok(false) => {}
-                Ok(true) => self.outgoing = None,
+                Ok(true) => self.stop_sending(),
                 Err(error) => {
                     self.outgoing = None;
                     top.abort(now);
@@ -282,6 +295,37 @@ impl<R: Runtime> Conn<R> {
             }
         }
         Ok(())
+    }
+
+    /// No more of the body is sent.
+    fn stop_sending(&mut self) {
+        if let Some(Sending::Streamed(body)) = self.outgoing.take() {
+            self.sent = Some(body);
+        }
+    }
+
+    /// The body in pieces that it sends, or sent.
+    fn streamed(&self) -> Option<&Streamed> {
+        match &self.outgoing {
+            Some(Sending::Streamed(body)) => Some(body),
+            Some(Sending::Once(_)) | None => self.sent.as_deref(),
+        }
+    }
+
+    /// Whether the body that it sends, or sent, can be sent once more.
+    pub(super) fn can_rewind(&self) -> bool {
+        self.streamed().is_some_and(Streamed::can_rewind)
+    }
+
+    /// Takes the body back, to be sent once more elsewhere.
+    pub(super) fn rewind(&mut self) -> Option<Box<Streamed>> {
+        self.stop_sending();
+        self.sent.take()?.rewound()
+    }
+
+    /// The body is not wanted once more.
+    pub(super) fn forget_sent(&mut self) {
+        self.sent = None;
     }
 
     /// How far the request got. Bytes queued behind a handshake that failed did not get anywhere.

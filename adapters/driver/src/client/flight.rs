@@ -174,16 +174,19 @@ impl<R: Runtime> Flight<R> {
         body: BodySize,
         request: &mut Outgoing,
     ) -> Option<Arrived<R>> {
-        attempt.carrier.recover(request);
         attempt.span.answered(head.status());
         let ticket = attempt.ticket;
         let facts = HeadFacts {
             status: head.status(),
             delivery: head.delivery(),
             retry_after: self.retry_after(&head),
-            replay: request.replay(),
+            replay: attempt.carrier.replay(request),
         };
         let verdict = self.hub.head(ticket, facts);
+        match verdict {
+            HeadVerdict::Deliver => attempt.carrier.forget_sent(),
+            HeadVerdict::Discard => attempt.carrier.recover(request),
+        }
         let mut held = Held::new(&self.hub, ticket, attempt.carrier);
         match verdict {
             HeadVerdict::Deliver => {

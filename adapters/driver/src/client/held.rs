@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 
 use sinew_core::client::dispatcher::ConnectionId;
 use sinew_core::http1::ClientEvent;
+use sinew_core::machine::Layered as _;
 use sinew_core::resilience::Replay;
 use sinew_core::time::Instant;
 use sinew_tls::PeerIdentity;
@@ -66,12 +67,8 @@ impl<R: Runtime> Held<R> {
                 self.hub.finished(self.ticket, None);
                 drop(conn);
             }
-            Some(Carrier::Seat(seat)) => {
-                if seat.leave() {
-                    self.hub.finished(self.ticket, None);
-                }
-            }
-            None => {}
+            Some(Carrier::Seat(seat)) if seat.leave() => self.hub.finished(self.ticket, None),
+            Some(Carrier::Seat(_)) | None => {}
         }
     }
 }
@@ -93,6 +90,13 @@ impl<R: Runtime> Source for Held<R> {
     fn lift_deadline(&mut self) {
         if let Some(carrier) = &mut self.carrier {
             carrier.set_deadline(None);
+        }
+    }
+
+    fn lift_silence(&mut self) {
+        if let Some(Carrier::Conn(conn)) = &mut self.carrier {
+            let now = conn.runtime.now();
+            conn.wire.top().set_between_bytes(now, None);
         }
     }
 

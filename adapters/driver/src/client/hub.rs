@@ -366,7 +366,7 @@ impl<R: Runtime> Hub<R> {
     }
 
     /// Ready when no call is on its way, and no answer.
-    pub(super) fn poll_drained(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_drained(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         if state.is_drained() {
             return Poll::Ready(());
@@ -488,9 +488,10 @@ impl<R: Runtime> State<R> {
                 }
                 Action::Send { token, exchange, connection, attempt, first_use } => {
                     let ticket = Ticket { token, exchange, connection, attempt, first_use };
-                    let sharing = match self.pipelining {
-                        true => self.seats.sharing(token),
-                        false => Sharing::Exclusive,
+                    let sharing = if self.pipelining {
+                        self.seats.sharing(token)
+                    } else {
+                        Sharing::Exclusive
                     };
                     match self.table.hand_out(connection, Rider { token, exchange }, sharing) {
                         Some(ride) => self.post(token, Letter::Send(ticket, ride), &mut after),

@@ -123,7 +123,7 @@ impl<R: Runtime> Journey<R> {
         let Hop { method, origin, target, content, credentials } = hop;
         if origin != self.shared.origin {
             self.shared = self.shared.elsewhere(&origin)?;
-            self.request.authority = origin.authority();
+            self.request.authority = origin.authority().into();
         }
         self.adds_token &= credentials == Credentials::Keep;
         let mut kept = HeaderMap::new();

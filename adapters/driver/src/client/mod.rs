@@ -25,6 +25,7 @@ mod journey;
 mod keeper;
 mod lane;
 mod outgoing;
+mod replay;
 mod response;
 mod rest_client;
 mod seats;

@@ -1,5 +1,6 @@
 //! What a call sends, attempt by attempt.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,7 +17,8 @@ use sinew_core::observe::TraceContext;
 use sinew_core::resilience::{DeadlineConfig, Departure, Replay, Safety};
 use sinew_core::time::Instant;
 
-use super::conn::{Conn, refused};
+use super::conn::{Conn, Sending, refused};
+use super::replay::{ReplayMemory, Streamed};
 use crate::body::{Body, Factory};
 use crate::drive;
 use crate::error::{Error, ErrorKind};
@@ -36,7 +38,7 @@ pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempote
 pub(super) struct Outgoing {
     pub(super) method: Method,
     pub(super) target: String,
-    pub(super) authority: String,
+    pub(super) authority: Arc<str>,
     pub(super) fields: HeaderMap,
     /// The place of the call in its trace.
     pub(super) trace: Option<TraceContext>,
@@ -61,16 +63,17 @@ pub(super) struct Departing {
 pub(super) enum Payload {
     Full(Bytes),
     Repeatable(Factory),
-    /// `None` once an attempt took it.
-    Once(Option<Body>),
+    /// `None` while an attempt has it.
+    Streamed(Option<Box<Streamed>>),
 }
 
-impl From<Body> for Payload {
-    fn from(mut body: Body) -> Self {
+impl Payload {
+    /// A body; one in pieces is remembered as far as `memory` allows.
+    pub(super) fn new(mut body: Body, memory: Option<&Arc<ReplayMemory>>) -> Self {
         match (body.take_full(), body.take_factory()) {
             (Some(bytes), _) => Self::Full(bytes),
             (None, Some(factory)) => Self::Repeatable(factory),
-            (None, None) => Self::Once(Some(body)),
+            (None, None) => Self::Streamed(Some(Box::new(Streamed::new(body, memory)))),
         }
     }
 }
@@ -79,8 +82,8 @@ impl Outgoing {
     /// The request line. CONNECT names in `Host` whom it asks for, not the proxy that it asks.
     pub(super) fn line(&self) -> RequestLine<'_> {
         let authority = match self.method {
-            Method::CONNECT => &self.target,
-            _ => &self.authority,
+            Method::CONNECT => &*self.target,
+            _ => &*self.authority,
         };
         let (target, authority) = (self.target.as_bytes(), authority.as_bytes());
         RequestLine { method: &self.method, target, authority }
@@ -95,23 +98,24 @@ impl Outgoing {
     /// Whether others may be around it on its connection. The machine has the last word.
     pub(super) fn sharing(&self) -> Sharing {
         let empty = matches!(&self.payload, Payload::Full(bytes) if bytes.is_empty());
-        match empty && self.method.is_idempotent() && !self.fields.contains_key(UPGRADE) {
-            true => Sharing::Shared,
-            false => Sharing::Exclusive,
+        if empty && self.method.is_idempotent() && !self.fields.contains_key(UPGRADE) {
+            Sharing::Shared
+        } else {
+            Sharing::Exclusive
         }
     }
 
-    /// Whether it can be sent once more.
+    /// Whether it can be sent once more, with what no attempt has.
     pub(super) fn replay(&self) -> Replay {
         match self.payload {
-            Payload::Once(None) => Replay::Impossible,
+            Payload::Streamed(None) => Replay::Impossible,
             _ => Replay::Possible,
         }
     }
 
     /// Whether two attempts can be on their way at once.
     pub(super) fn can_be_doubled(&self) -> bool {
-        !matches!(self.payload, Payload::Once(_))
+        !matches!(self.payload, Payload::Streamed(_))
     }
 
     /// Sends the head of an attempt, and the body as far as it is here.
@@ -120,14 +124,18 @@ impl Outgoing {
         self.depart(now)?;
         let body = match &mut self.payload {
             Payload::Full(bytes) => Err(bytes.clone()),
-            Payload::Repeatable(make) => Ok(make()),
-            Payload::Once(body) => Ok(body.take().unwrap_or_default()),
+            Payload::Repeatable(make) => Ok(Sending::Once(make())),
+            Payload::Streamed(body) => Ok(match body.take() {
+                Some(body) => Sending::Streamed(body),
+                None => Sending::Once(Body::empty()),
+            }),
         };
-        let size = match &body {
-            Err(bytes) => BodySize::Exact(bytes.len() as u64),
-            Ok(body) => body.size_hint().exact().map_or(BodySize::Unknown, BodySize::Exact),
+        let exact = match &body {
+            Err(bytes) => Some(bytes.len() as u64),
+            Ok(Sending::Once(body)) => body.size_hint().exact(),
+            Ok(Sending::Streamed(body)) => body.exact(),
         };
-        conn.begun = false;
+        let size = exact.map_or(BodySize::Unknown, BodySize::Exact);
         drive::lend_write_block(conn.wire.top().outbox());
         self.send_head(conn, size)?;
         let top = conn.wire.top();
@@ -138,9 +146,11 @@ impl Outgoing {
             Err(bytes) if top.can_send() => match top.send_data(now, bytes) {
                 Ok(()) => top.send_end(now, NO_FIELDS).map_err(refused)?,
                 Err(Rejected::Error(error)) => return Err(refused(error)),
-                Err(Rejected::Full(bytes)) => conn.outgoing = Some(Body::full(bytes)),
+                Err(Rejected::Full(bytes)) => {
+                    conn.outgoing = Some(Sending::Once(Body::full(bytes)));
+                }
             },
-            Err(bytes) => conn.outgoing = Some(Body::full(bytes)),
+            Err(bytes) => conn.outgoing = Some(Sending::Once(Body::full(bytes))),
         }
         Ok(())
     }
@@ -154,12 +164,10 @@ impl Outgoing {
         conn.wire.top().send_request(now, self.line(), &self.fields, size).map_err(refused)
     }
 
-    /// Takes the body back from an attempt that took nothing of it.
+    /// Takes the body back from an attempt, if it can be sent once more.
     pub(super) fn recover<R: Runtime>(&mut self, conn: &mut Conn<R>) {
-        if let Payload::Once(body @ None) = &mut self.payload
-            && !conn.begun
-        {
-            *body = conn.outgoing.take();
+        if let Payload::Streamed(body @ None) = &mut self.payload {
+            *body = conn.rewind();
         }
     }
 

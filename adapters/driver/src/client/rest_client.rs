@@ -18,6 +18,7 @@ use super::call::Call;
 use super::config::RestClientConfig;
 use super::dial::Plan;
 use super::hub::{Hub, Observer};
+use super::replay::ReplayMemory;
 use crate::drive::Alarm;
 use crate::error::Error;
 use crate::runtime::{Runtime, Task};
@@ -37,6 +38,7 @@ pub(super) struct Shared<R: Runtime> {
     /// Whom the base URL names.
     pub(super) origin: Origin,
     pub(super) hub: Arc<Hub<R>>,
+    pub(super) memory: Arc<ReplayMemory>,
     /// Clients of other origins, for calls that were sent there; the last one used comes last.
     elsewhere: Mutex<Vec<RestClient<R>>>,
 }
@@ -85,7 +87,9 @@ impl<R: Runtime> Shared<R> {
         let egress = Arc::new(config.security_policy.clone());
         let plan = Plan { limit: config.connect_timeout, tls, machine, egress };
         let hub = Hub::new(runtime, spawn, plan, observer, dispatcher, &sites);
-        let shared = Self { config, base, origin, hub, elsewhere: Mutex::default() };
+        let memory = ReplayMemory::new(config.replay_limit, config.replay_memory);
+        let elsewhere = Mutex::default();
+        let shared = Self { config, base, origin, hub, memory, elsewhere };
         let tokens = shared.config.tokens.is_some()
             || shared.config.default_headers.contains_key(AUTHORIZATION);
         if tokens && !shared.may_carry_tokens() {

@@ -187,9 +187,11 @@ pub(super) struct Leavings<R: Runtime> {
 
 impl<R: Runtime> Seat<R> {
     fn clear(&mut self) -> Leavings<R> {
-        let letters = match self.letters.is_empty() {
-            true => VecDeque::new(),
-            false => std::mem::take(&mut self.letters),
+        // What is empty keeps its room for the next call.
+        let letters = if self.letters.is_empty() {
+            VecDeque::new()
+        } else {
+            std::mem::take(&mut self.letters)
         };
         Leavings { _waker: self.waker.take(), _letters: letters }
     }

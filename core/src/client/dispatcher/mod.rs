@@ -48,7 +48,7 @@ pub use policy::{BadPolicy, Policy, PoolPolicy};
 /// All calls to one destination.
 ///
 /// Its tables are bounded by the [caps](PoolPolicy) of its policy and by the number of endpoints.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Dispatcher {
     policy: Policy,
     calls: Slab<Call>,

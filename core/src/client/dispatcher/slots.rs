@@ -39,14 +39,14 @@ pub(super) struct Slot {
     /// Exchanges that it carries.
     pub(super) used: u32,
     /// The one that it carries wants it for itself.
-    exclusive: bool,
+    pub(super) exclusive: bool,
     standing: Standing,
     /// Exchanges that it ever carried.
     pub(super) uses: u32,
     pub(super) dialled_at: Instant,
     retire_at: Instant,
     /// While it is dialled: until when.
-    idle_until: Instant,
+    pub(super) idle_until: Instant,
     /// What the endpoint's breaker gave for dialling; goes to the exchange that it is opened for.
     pub(super) permit: Option<Permit>,
 }
@@ -334,6 +334,18 @@ impl Slots {
         }
         self.timers.arm(place, slot.idle_until);
         None
+    }
+
+    /// By place, of those of one endpoint: the busy ones, and those that are idle.
+    #[cfg(test)]
+    pub(super) fn lists(&self, share: &Share) -> [Vec<u32>; 2] {
+        [share.busy, share.idle].map(|list| list.places(&self.share_links))
+    }
+
+    /// The places that are free, the one that is used next in front.
+    #[cfg(test)]
+    pub(super) fn free(&self) -> impl Iterator<Item = u32> {
+        self.table.free()
     }
 
     #[cfg(test)]

@@ -1,0 +1,97 @@
+//! What must hold after any input, and two searches for what breaks it: random, and exhaustive.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
+
+mod canonical;
+mod space;
+mod worlds;
+
+use super::call::Lane;
+use super::slots::State;
+use super::*;
+use crate::resilience::{BreakerState, Permit};
+
+impl Dispatcher {
+    /// Recomputes what is kept, and says what does not agree.
+    fn audit(&self, now: Instant) {
+        let pool = &self.policy.pool;
+        let mut queued = 0;
+        for (key, call) in self.calls.iter() {
+            assert!(!call.is_at_rest(), "a call waits for nothing: {call:?}");
+            assert!(call.deadline() > now, "a call is late: {call:?}");
+            if call.delivered {
+                let sent = call.lanes.iter().filter(|lane| matches!(lane, Lane::Sent(_)));
+                assert_eq!(sent.count(), 1, "a delivered call has its exchange: {call:?}");
+            }
+            for lane in call.lanes {
+                match lane {
+                    Lane::Queued(_) => queued += 1,
+                    Lane::Sent(exchange) => {
+                        let exchange =
+                            self.exchanges.get(exchange).expect("a lane without exchange");
+                        assert_eq!(exchange.call, Some(key));
+                    }
+                    Lane::Empty | Lane::BackOff(_) => {}
+                }
+            }
+        }
+        assert_eq!(queued, self.queue.len(), "the queue and the lanes disagree");
+        assert!(self.queue.len() <= pool.max_pending as usize);
+        let mut dialing = 0;
+        for (key, slot) in self.slots.iter() {
+            let used = self.exchanges.iter().filter(|(_, e)| e.connection == key).count();
+            assert_eq!(used, slot.used as usize, "exchanges of {slot:?}");
+            dialing += usize::from(slot.state == State::Dialing);
+            assert!(
+                slot.state != State::Retiring || slot.used > 0,
+                "over, and still here: {slot:?}"
+            );
+            self.slots.audit(key, slot);
+        }
+        assert_eq!(dialing, self.slots.dialing);
+        assert!(self.slots.len() <= pool.max_connections as usize, "over the cap");
+        for (key, instance) in self.instances.iter() {
+            let theirs = self.slots.iter().filter(|(_, slot)| slot.endpoint == key);
+            let held = |permit: &Option<Permit>| permit.as_ref().is_some_and(Permit::is_probe);
+            let dials = theirs.clone().filter(|(_, slot)| held(&slot.permit)).count();
+            assert_eq!(theirs.count(), instance.share.connections as usize);
+            assert!(instance.share.connections <= pool.max_per_endpoint, "over the endpoint's cap");
+            let exchanges = self.exchanges.iter().filter(|(_, e)| e.endpoint == key);
+            let probing = exchanges.clone().filter(|(_, e)| held(&e.permit)).count() + dials;
+            assert_eq!(exchanges.count(), instance.in_flight as usize);
+            if let BreakerState::HalfOpen { probes } = instance.breaker.state() {
+                assert!(probes <= self.policy.breaker.probes);
+                assert!(usize::from(probes) <= probing, "a probe is lost");
+            }
+            let ready = !instance.retired && instance.breaker.is_ready(now);
+            assert_eq!(ready, instance.ready_at.is_some(), "{instance:?}");
+            assert!(!instance.retired || instance.share.connections > 0);
+        }
+        for (at, key) in self.ready.iter().enumerate() {
+            assert_eq!(self.instances.get(*key).unwrap().ready_at, Some(at as u32));
+        }
+        let placed = self.exchanges.iter().filter(|(_, e)| e.place.is_some()).count();
+        assert_eq!(placed, self.admission.in_flight() as usize, "a place is lost");
+        if self.queue.len() > self.slots.dialing {
+            assert!(!self.ready.is_empty(), "calls wait for nobody");
+        }
+        if self.queue.len().min(self.room()) > self.slots.dialing {
+            let want = self.next_wants().expect("nobody waits");
+            let free = self.slots.iter().any(|(key, slot)| {
+                self.slots.fits(key, want)
+                    && self.instances.get(slot.endpoint).unwrap().ready_at.is_some()
+            });
+            assert!(!free, "a call waits beside a connection with room");
+            let dials = self.slots.len() < pool.max_connections as usize
+                && self.ready.iter().any(|key| {
+                    let share = &self.instances.get(*key).unwrap().share;
+                    share.connections < pool.max_per_endpoint
+                });
+            assert!(!dials, "a call waits although there is room to dial");
+        }
+        assert!(
+            self.deadline().is_none_or(|deadline| deadline.at > now),
+            "a timer was left behind"
+        );
+    }
+}
