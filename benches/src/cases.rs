@@ -34,7 +34,7 @@ pub(crate) struct Case {
 }
 
 /// Every case, in the order of the table.
-pub(crate) const CASES: [Case; 7] = [
+pub(crate) const CASES: [Case; 8] = [
     Case {
         name: "server",
         budget: 4_000,
@@ -74,6 +74,14 @@ pub(crate) const CASES: [Case; 7] = [
         allocations: 0,
         requests: 4_000,
         run: |n| client(n, 16),
+    },
+    Case {
+        name: "dispatcher",
+        budget: 1_500,
+        limit: 3_900,
+        allocations: 0,
+        requests: 4_000,
+        run: crate::dispatcher::calls,
     },
     Case {
         name: "rest-client",

@@ -8,6 +8,7 @@
 //! cargo run --release -p sinew-benches -- idle      memory of 9,000 idle connections, beside hyper
 //! cargo run --release -p sinew-benches -- bodies    memory of `sinew serve` while large bodies pass
 //! cargo run --release -p sinew-benches -- limiter   the limiter beside governor, and in a flood
+//! cargo run --release -p sinew-benches -- lock      waits for the lock around a client's dispatcher
 //! ```
 //!
 //! Wall time is not measured, but for the limiter, whose cost is memory that is not at hand, and there as
@@ -18,6 +19,7 @@ mod caller;
 mod callgrind;
 mod cases;
 mod count;
+mod dispatcher;
 mod limiter;
 mod load;
 mod memory;
@@ -32,7 +34,8 @@ use std::process::ExitCode;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-const USAGE: &str = "usage: sinew-benches [count | process | syscalls | idle | bodies | limiter]";
+const USAGE: &str =
+    "usage: sinew-benches [count | process | syscalls | idle | bodies | limiter | lock]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         ["idle"] => memory::idle(),
         ["bodies"] => memory::bodies(),
         ["limiter"] => limiter::compare(),
+        ["lock"] => dispatcher::lock(),
         // What callgrind runs.
         ["run", case, requests] => run(case, requests),
         _ => Err(USAGE.into()),

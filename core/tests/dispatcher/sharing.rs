@@ -1,5 +1,7 @@
 //! Who may be on a connection with whom, and connections that leave HTTP.
 
+use sinew_core::client::dispatcher::Retire;
+
 use super::*;
 
 const SHARED: Sharing = Sharing::Shared;
@@ -154,4 +156,31 @@ fn a_connection_that_is_readable_while_idle_is_not_used() {
     bench.dispatcher.connected(bench.now, another, 1);
     bench.start(1, SHARED);
     assert_eq!(bench.sent(1).1, another);
+}
+
+/// After a reload of certificates, nothing new goes over what was opened before.
+#[test]
+fn nothing_new_goes_over_connections_from_before() {
+    let (mut bench, busy) = one_connection();
+    bench.start(1, SHARED);
+    let (exchange, _) = bench.sent(1);
+    bench.dispatcher.retire_all(bench.now, Retire::TrustChanged);
+    bench.quiet();
+    bench.start(2, SHARED);
+    bench.quiet();
+    assert_eq!(bench.head(exchange, 200), HeadVerdict::Deliver);
+    bench.dispatcher.finished(bench.now, exchange, Reuse::Close);
+    let actions = bench.actions();
+    let [Action::Complete { token: 1, .. }, Action::Dial { connection: another, .. }] = actions[..]
+    else {
+        panic!("{actions:?}")
+    };
+    assert_ne!(another, busy);
+    // Nor over one that is only being opened.
+    bench.dispatcher.retire_all(bench.now, Retire::TrustChanged);
+    let actions = bench.actions();
+    let [Action::Close { connection: closed, .. }, Action::Dial { .. }] = actions[..] else {
+        panic!("{actions:?}")
+    };
+    assert_eq!(closed, another);
 }

@@ -232,20 +232,30 @@ impl<R: Runtime> Hub<R> {
                 let (each, place) = state.table.ride_over(ticket.connection, ticket.exchange);
                 lost.extend(place);
                 if each == Reuse::Close {
-                    reuse = Reuse::Close;
+                    reuse = each;
                 }
             }
             while let Some(letter) = state.seats.next(token) {
                 let Letter::Send(ticket, ride) = letter else { continue };
-                let back = match ride {
-                    Ride::Alone(conn) => state.table.put_back(ticket.connection, conn),
-                    Ride::Shared(_) => {
-                        let (_, place) = state.table.ride_over(ticket.connection, ticket.exchange);
-                        lost.extend(place);
-                        Ok(())
+                match ride {
+                    // All of a call's exchanges end alike: what was not used goes with what was.
+                    Ride::Alone(conn) if reuse == Reuse::Keep => {
+                        let back = state.table.put_back(ticket.connection, conn);
+                        lost.extend(back.err().map(Place::Kept));
                     }
-                };
-                lost.extend(back.err().map(Place::Kept));
+                    Ride::Alone(conn) => {
+                        lost.extend(state.table.remove(ticket.connection));
+                        lost.push(Place::Kept(conn));
+                    }
+                    Ride::Shared(_) => {
+                        let (each, place) =
+                            state.table.ride_over(ticket.connection, ticket.exchange);
+                        lost.extend(place);
+                        if each == Reuse::Close {
+                            reuse = each;
+                        }
+                    }
+                }
             }
             for ticket in sent {
                 state.resize(now, ticket.connection);

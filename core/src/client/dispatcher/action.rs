@@ -246,6 +246,8 @@ pub enum Retire {
     BreakerOpened,
     /// Its endpoint is no more.
     EndpointRetired,
+    /// It was opened under another identity, or while others were trusted.
+    TrustChanged,
     /// It could not be opened in time.
     ConnectTimeout,
     /// Its exchange is given up.

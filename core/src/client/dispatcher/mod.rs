@@ -209,6 +209,17 @@ impl Dispatcher {
         self.pump(now);
     }
 
+    /// No connection that is here carries anything new, not even one that is being opened: for whoever
+    /// changes their identity, or whom they trust. What is on its way, and what left HTTP, goes on.
+    pub fn retire_all(&mut self, now: Instant, why: Retire) {
+        self.handle_timeout(now);
+        let all: Vec<Key> = self.slots.iter().map(|(key, _)| key).collect();
+        for key in all {
+            self.retire_one(now, key, why);
+        }
+        self.pump(now);
+    }
+
     /// The endpoints of the destination, all of them. Connections to those that are not among them
     /// any more finish what they carry. A `version` that is not above the last one changes nothing.
     pub fn update_endpoints(&mut self, now: Instant, version: u64, endpoints: &[Endpoint]) {
@@ -320,16 +331,23 @@ impl Dispatcher {
             .map(|(connection, _)| connection)
             .collect();
         for connection in theirs {
-            let Some(slot) = self.slots.get(connection) else { continue };
-            if slot.state == State::Tunnel {
-                continue;
-            } else if slot.state == State::Dialing || slot.used == 0 {
-                self.close(now, connection, Retire::EndpointRetired);
-            } else if let Some(instance) = self.instances.get_mut(key) {
-                self.slots.retire(connection, &mut instance.share);
-            }
+            self.retire_one(now, connection, Retire::EndpointRetired);
         }
         self.forget_endpoint(key);
+    }
+
+    /// Closes a connection, once it carries nothing.
+    fn retire_one(&mut self, now: Instant, key: Key, why: Retire) {
+        let Some(slot) = self.slots.get(key) else { return };
+        if slot.state == State::Tunnel {
+            return;
+        }
+        let (unused, endpoint) = (slot.state == State::Dialing || slot.used == 0, slot.endpoint);
+        if unused {
+            self.close(now, key, why);
+        } else if let Some(instance) = self.instances.get_mut(endpoint) {
+            self.slots.retire(key, &mut instance.share);
+        }
     }
 
     /// An endpoint that is no longer part of the destination goes with its last connection.

@@ -140,9 +140,9 @@ impl Slots {
     /// ones to others.
     pub(super) fn available(&self, share: &Share, want: Want) -> Option<Key> {
         let shun = want.shun.map(|key| key.index);
-        let other = |place: u32| match Some(place) == shun {
-            true => List::ahead_of(&self.share_links, place),
-            false => Some(place),
+        let other = |place: u32| {
+            let shunned = Some(place) == shun;
+            if shunned { List::ahead_of(&self.share_links, place) } else { Some(place) }
         };
         let busy = match want.sharing {
             Sharing::Shared => share.busy.back().and_then(other),

@@ -405,6 +405,10 @@ fn explore(setting: Setting, states: usize) -> Size {
     size
 }
 
+/// Complete with `SINEW_SPACE=4000000`: the first four settings, 119,294, 237,762, 413,082 and 285,752
+/// states and 13.8 million inputs in all; of the last two, the first 4 million states each, after 19
+/// inputs, 82.6 million inputs. All keep every promise.
+///
 /// `SINEW_SPACE=N cargo test --release -p sinew-core --lib every_state` looks at up to so many states of
 /// each setting.
 #[test]
