@@ -71,9 +71,10 @@ impl<R: Runtime> Shared<R> {
         if let Some(tokens) = &config.tokens {
             tokens.check(&origin)?;
         }
-        let sites = match config.endpoints.is_empty() {
-            true => vec![base.site.clone()],
-            false => base.sites(&config.endpoints)?,
+        let sites = if config.endpoints.is_empty() {
+            vec![base.site.clone()]
+        } else {
+            base.sites(&config.endpoints)?
         };
         let seed = getrandom::u64()
             .map_err(|why| Error::config(format!("the system gives no seed: {why}")))?;
