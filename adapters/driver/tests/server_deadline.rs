@@ -26,7 +26,7 @@ fn server(mode: Mode, networks: &[&str]) -> Running {
         builder.deadlines_in(mode, Deadlines { networks, ..Deadlines::default() }).route(
             Method::GET,
             "/left",
-            move |request| left(sim.clone(), request),
+            move |request: Request| std::future::ready(left(&sim, &request)),
         )
     })
 }
