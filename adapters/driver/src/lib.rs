@@ -6,6 +6,7 @@ mod coding;
 mod drive;
 pub mod error;
 pub mod io;
+mod progress;
 pub mod runtime;
 pub mod server;
 mod trace;
@@ -19,6 +20,7 @@ pub use client::{
 };
 pub use error::{BoxError, Error, ErrorKind};
 pub use io::{Io, Listener, Peer};
+pub use progress::Progress;
 pub use runtime::{Runtime, Spawn, StdListener, Task};
 pub use server::{
     Admin, Cancellation, Explain, Handler, HandlerTimeout, IntoResponse, Json, JwksEndpoint,

@@ -354,7 +354,7 @@ fn a_unix_socket_is_a_base_too() {
     let world = calling_at("unix:/run/a.sock", |builder| builder);
     let _outcome = world.get();
     let text = world.sim.accepted().received();
-    assert_eq!(text, "GET / HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    assert_eq!(text, "GET / HTTP/1.1\r\nsinew-timeout-ms: 30000\r\nhost: localhost\r\n\r\n");
     assert_eq!(world.sim.dials()[0].1, "/run/a.sock");
 }
 

@@ -28,8 +28,7 @@ fn next(world: &Calling, mut events: Events) -> Next {
 }
 
 fn open(world: &Calling) -> (Client, Events) {
-    let call = world.client.get("/").between_bytes(None);
-    let outcome = world.start(call);
+    let outcome = world.get();
     let server = world.sim.accepted();
     let answer = world.answer(&server, &outcome, HEAD);
     (server, answer.events().unwrap())

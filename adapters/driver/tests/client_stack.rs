@@ -213,7 +213,7 @@ fn a_token_that_is_refused_is_fetched_anew_once() {
     // A body that is gone cannot be sent again; the next call has a new token all the same.
     world.sim.advance(Duration::from_secs(60));
     let body = Body::stream(futures_util::stream::iter([Ok::<_, Error>("once".into())]));
-    let outcome = world.start(world.client.post("/").body(body));
+    let outcome = world.start(world.client.post("/").no_retry().body(body));
     server.send(REFUSED);
     world.sim.advance(millis(1));
     assert_eq!(outcome.take().unwrap().unwrap().status(), 401);
@@ -509,4 +509,42 @@ fn in_the_clear_nobody_is_who_they_should_be() {
     let error = failed(&world.get());
     assert_eq!(error.kind(), &ErrorKind::Forbidden(EgressRefusal::Unidentified));
     assert_eq!(error.delivery(), Delivery::NotSent);
+}
+
+// Progress.
+
+#[test]
+fn what_is_sent_and_what_comes_is_told_as_it_goes() {
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let tell = || {
+        let told = Arc::clone(&told);
+        move |progress: sinew_driver::Progress| {
+            told.lock().unwrap().push((progress.bytes, progress.total));
+        }
+    };
+    let world = calling(|client| client.retry(RetryPolicy::default()));
+    let body = Body::from(vec![b'x'; 100_000]).with_progress(tell());
+    let outcome = world.start(world.client.put("/").body(body));
+    let server = world.sim.accepted();
+    let request = server.received();
+    assert_eq!(line(&request, "content-length"), Some("100000"));
+    let whole = [(65_536, Some(100_000)), (100_000, Some(100_000))];
+    assert_eq!(*told.lock().unwrap(), whole);
+    // It is sent again, and told again.
+    server.send("HTTP/1.1 503 Service Unavailable\r\nretry-after: 0\r\ncontent-length: 0\r\n\r\n");
+    world.sim.advance(millis(250));
+    assert_eq!(line(&server.received(), "content-length"), Some("100000"));
+    assert_eq!(*told.lock().unwrap(), [whole, whole].concat());
+    server.send("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nabc");
+    world.sim.run();
+    let answer = outcome.take().unwrap().unwrap();
+    told.lock().unwrap().clear();
+    let body = answer.into_body().with_progress(tell());
+    let all = world.sim.start(body.collect(10));
+    world.sim.run();
+    assert_eq!(*told.lock().unwrap(), [(3, Some(6))]);
+    server.send("def");
+    world.sim.run();
+    assert_eq!(*told.lock().unwrap(), [(3, Some(6)), (6, Some(6))]);
+    assert_eq!(all.take().unwrap().unwrap(), "abcdef");
 }

@@ -16,7 +16,7 @@ use support::running::{Running, serve};
 
 /// Answers how long its caller still waits.
 fn server(mode: Mode, networks: &[&str]) -> Running {
-    async fn left(sim: Sim, request: Request) -> String {
+    fn left(sim: &Sim, request: &Request) -> String {
         let deadline = request.context().deadline;
         let left = deadline.map(|by| by.saturating_since(sim.now()).as_millis());
         left.map_or_else(|| "for ever".to_owned(), |millis| format!("{millis} ms"))
@@ -26,7 +26,7 @@ fn server(mode: Mode, networks: &[&str]) -> Running {
         builder.deadlines_in(mode, Deadlines { networks, ..Deadlines::default() }).route(
             Method::GET,
             "/left",
-            move |request| left(sim.clone(), request),
+            move |request: Request| std::future::ready(left(&sim, &request)),
         )
     })
 }

@@ -272,7 +272,7 @@ fn resolve(base: &Hop, location: &[u8]) -> Option<(Origin, String)> {
     let (origin, target) = if let Some(behind) = rest.strip_prefix("//") {
         let end = behind.find(['/', '?']).unwrap_or(behind.len());
         let (authority, target) = behind.split_at(end);
-        let scheme = scheme.unwrap_or(base.origin.scheme());
+        let scheme = scheme.unwrap_or_else(|| base.origin.scheme());
         let slash = if target.starts_with('/') { "" } else { "/" };
         (Origin::new(scheme, authority).ok()?, format!("{slash}{target}"))
     } else if scheme.is_some() {

@@ -166,7 +166,7 @@ impl<T: Clone> Refresh<T> {
         self.editions += 1;
         let times = life.map(|life| {
             let ahead = self.policy.ahead.min(life / 2);
-            let ahead = self.jitter.between(ahead - ahead / 10, ahead + ahead / 10);
+            let ahead = self.jitter.between(ahead / 10 * 9, ahead / 10 * 11);
             let margin = self.policy.margin.min(life / 10);
             (now + life.saturating_sub(ahead), now + life.saturating_sub(margin))
         });

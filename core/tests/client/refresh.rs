@@ -30,7 +30,7 @@ fn edition(refresh: &mut Refresh<&'static str>, now: Instant) -> Edition {
     }
 }
 
-fn used(lookup: Lookup<&'static str>) -> Option<&'static str> {
+fn used(lookup: &Lookup<&'static str>) -> Option<&'static str> {
     match lookup {
         Lookup::Use(value, _) | Lookup::Fetch(Some((value, _))) => Some(value),
         _ => None,
@@ -43,8 +43,8 @@ fn one_fetches_and_the_others_wait() {
     assert_eq!(refresh.look(at(0)), Lookup::Fetch(None));
     assert_eq!(refresh.look(at(1)), Lookup::Wait);
     refresh.fetched(at(2), "one", None);
-    assert_eq!(used(refresh.look(at(3))), Some("one"));
-    assert_eq!(used(refresh.look(at(u32::MAX.into()))), Some("one"), "it never ends");
+    assert_eq!(used(&refresh.look(at(3))), Some("one"));
+    assert_eq!(used(&refresh.look(at(u32::MAX.into()))), Some("one"), "it never ends");
 }
 
 #[test]

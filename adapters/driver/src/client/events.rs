@@ -23,7 +23,7 @@ use crate::error::{Error, ErrorKind};
 /// use sinew_driver::{Error, RestClient, Runtime};
 ///
 /// async fn follow<R: Runtime>(client: RestClient<R>) -> Result<(), Error> {
-///     let answer = client.get("/prices").between_bytes(None).send().await?;
+///     let answer = client.get("/prices").send().await?;
 ///     let mut events = answer.events()?;
 ///     while let Some(event) = events.next().await {
 ///         println!("{}", event?.data);

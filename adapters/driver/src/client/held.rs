@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 
 use sinew_core::client::dispatcher::ConnectionId;
 use sinew_core::http1::ClientEvent;
+use sinew_core::machine::Layered as _;
 use sinew_core::resilience::Replay;
 use sinew_core::time::Instant;
 use sinew_tls::PeerIdentity;
@@ -89,6 +90,13 @@ impl<R: Runtime> Source for Held<R> {
     fn lift_deadline(&mut self) {
         if let Some(carrier) = &mut self.carrier {
             carrier.set_deadline(None);
+        }
+    }
+
+    fn lift_silence(&mut self) {
+        if let Some(Carrier::Conn(conn)) = &mut self.carrier {
+            let now = conn.runtime.now();
+            conn.wire.top().set_between_bytes(now, None);
         }
     }
 

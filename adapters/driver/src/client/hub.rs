@@ -461,7 +461,9 @@ impl<R: Runtime> Hub<R> {
         }
         drop(state);
         if let Some(observer) = &self.observer {
-            events.iter().for_each(|event| observer(event));
+            for event in &events {
+                observer(event);
+            }
         }
         let Afterwards { wake, close, unread, undelivered, call_keeper } = afterwards;
         drop((close, unread, undelivered));

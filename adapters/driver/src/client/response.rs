@@ -40,6 +40,9 @@ pub struct ClientResponse {
 /// A body that can be told that it is streamed: the call's time ended with the head then.
 pub(super) trait Arriving: http_body::Body<Data = Bytes, Error = Error> + Send {
     fn lift_deadline(self: Pin<&mut Self>);
+
+    /// It may be silent for as long as it likes.
+    fn lift_silence(self: Pin<&mut Self>);
 }
 
 impl ClientResponse {
@@ -190,12 +193,13 @@ impl ClientResponse {
     /// Whatever cuts the body short; a body that is too large.
     pub async fn bytes(mut self) -> Result<Bytes, Error> {
         let limit = self.limit;
-        let (bytes, _) = match self.fresh.take() {
-            Some(fresh) if self.unpacking.is_none() => collect(fresh, limit).await?,
-            Some(fresh) => {
-                self.unpack(Body::own(fresh), limit).collect_with_trailers(limit).await?
+        let (bytes, _) = match (self.fresh.take(), self.unpacking.take()) {
+            (Some(fresh), None) => collect(fresh, limit).await?,
+            (Some(fresh), Some(unpacking)) => {
+                let body = unpacking.apply(Body::own(fresh), limit, Origin::Call);
+                body.collect_with_trailers(limit).await?
             }
-            None => self.body.collect_with_trailers(limit).await?,
+            (None, _) => self.body.collect_with_trailers(limit).await?,
         };
         Ok(bytes)
     }
@@ -226,7 +230,8 @@ impl ClientResponse {
         serde_json::from_slice(&bytes).map_err(undecodable)
     }
 
-    /// The events of an event stream, within the [default limits](EventStreamLimits).
+    /// The events of an event stream, within the [default limits](EventStreamLimits). It may be silent
+    /// between them for as long as it likes, unless it shares its connection.
     ///
     /// # Errors
     ///
@@ -241,22 +246,21 @@ impl ClientResponse {
     /// # Errors
     ///
     /// As with [`events`](Self::events).
-    pub fn events_within(self, limits: EventStreamLimits) -> Result<Events, Error> {
-        Events::of(self, limits)
-    }
-
-    /// The body out of its codings, so many bytes of it at most.
-    fn unpack(&mut self, body: Body, limit: u64) -> Body {
-        match self.unpacking.take() {
-            Some(unpacking) => unpacking.apply(body, limit, Origin::Call),
-            None => body,
+    pub fn events_within(mut self, limits: EventStreamLimits) -> Result<Events, Error> {
+        if let Some(fresh) = &mut self.fresh {
+            fresh.as_mut().lift_silence();
         }
+        Events::of(self, limits)
     }
 
     fn streamed(&mut self) -> &mut Body {
         if let Some(mut fresh) = self.fresh.take() {
             fresh.as_mut().lift_deadline();
-            self.body = self.unpack(Body::own(fresh), u64::MAX);
+            let body = Body::own(fresh);
+            self.body = match self.unpacking.take() {
+                Some(unpacking) => unpacking.apply(body, u64::MAX, Origin::Call),
+                None => body,
+            };
         }
         &mut self.body
     }
@@ -279,6 +283,9 @@ pub(super) trait Source: Send {
 
     /// The call's time is not counted any more.
     fn lift_deadline(&mut self);
+
+    /// The time between two pieces is not counted any more.
+    fn lift_silence(&mut self);
 
     /// All of the answer came.
     fn complete(self);
@@ -371,6 +378,12 @@ impl<S: Source> Arriving for Incoming<S> {
     fn lift_deadline(mut self: Pin<&mut Self>) {
         if let Some(source) = &mut self.source {
             source.lift_deadline();
+        }
+    }
+
+    fn lift_silence(mut self: Pin<&mut Self>) {
+        if let Some(source) = &mut self.source {
+            source.lift_silence();
         }
     }
 }

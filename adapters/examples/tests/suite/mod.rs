@@ -23,6 +23,7 @@ mod dice;
 mod drops;
 mod faults;
 mod flow;
+mod hops;
 mod issuer;
 mod pipeline;
 mod places;
