@@ -176,6 +176,7 @@ impl Error {
             | ErrorKind::Token
             | ErrorKind::Forbidden(_)
             | ErrorKind::Stopped => Fault::Local,
+            ErrorKind::Timeout if self.phase == Phase::ResponseHead => Fault::Peer,
             ErrorKind::Protocol(error) => error.fault(),
             ErrorKind::Tls(failure) => failure.fault(),
             ErrorKind::Resolve

@@ -149,7 +149,7 @@ fn rules_quotas_and_timers_stand_in_front_of_a_router() {
     };
     with_policies(policies, |client| async move {
         let answer = async |call: Call<SmolRuntime>| {
-            let response = call.send().await.unwrap();
+            let response = call.no_retry().send().await.unwrap();
             (response.status().as_u16(), response.text().await.unwrap())
         };
         assert_eq!(answer(client.get("/app/who")).await, (200, "client.test".to_owned()));

@@ -135,14 +135,14 @@ async fn call<R: Runtime>(client: &RestClient<R>, case: &ParseCase, log: &Shared
     if case.request_body > 0 {
         call = call.body(vec![b'x'; case.request_body]);
     }
-    let heard = match call.send().await {
+    let heard = match call.no_retry().send().await {
         Ok(response) => listen(response, log).await,
         Err(error) => Err(error),
     };
     if let Err(error) = heard {
         note(&error, log);
     }
-    let next = match client.get("/next").send().await {
+    let next = match client.get("/next").no_retry().send().await {
         Ok(response) => response.bytes().await,
         Err(error) => Err(error),
     };

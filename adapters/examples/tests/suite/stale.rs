@@ -18,7 +18,6 @@ use sinew_core::error::Delivery;
 use sinew_driver::Runtime;
 
 use super::dice::Dice;
-use super::site::client_to;
 use crate::rt;
 
 const SEED: u64 = 0x5eed_0017;
@@ -131,7 +130,8 @@ fn connections_that_end_while_they_are_used_again_cost_no_call_and_double_none()
     // As long as it takes: the number of calls is the user's.
     rt::run(async {
         let site = Fickle::start();
-        let client = client_to(&format!("http://{}", site.address));
+        let client = rt::RestClient::builder(format!("http://{}", site.address));
+        let client = client.allow_plaintext().build().unwrap();
         let tallies =
             join_all((0..CALLERS).map(|number| caller(client.clone(), number, calls() / CALLERS)))
                 .await;

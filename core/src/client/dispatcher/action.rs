@@ -140,7 +140,9 @@ pub struct Failure {
     pub delivery: Delivery,
     /// Where it failed.
     pub phase: Phase,
-    /// Whose fault it was; what is [local](Fault::Local) is not tried again.
+    /// Whose fault it was; what is [local](Fault::Local) is not tried again. A connection that ended is
+    /// the [network's](Fault::Network); what did not come in time, or made no sense, is the
+    /// [peer's](Fault::Peer).
     pub fault: Fault,
 }
 

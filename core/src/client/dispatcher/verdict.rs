@@ -8,7 +8,7 @@ use super::action::{
     Cut, ExchangeId, Failure, HeadFacts, HeadVerdict, Outcome as CallOutcome, Reuse,
 };
 use super::admission::load_of;
-use super::call::{Lane, further};
+use super::call::{Call, Lane, further};
 use crate::error::{Delivery, Fault, Phase};
 use crate::limit::Load;
 use crate::observe::Event;
@@ -133,9 +133,12 @@ impl Dispatcher {
             return;
         };
         let call = key_of_call;
-        let (delivered, stale) =
-            self.calls.get(call).map_or((false, 0), |c| (c.delivered, c.stale));
-        if delivered {
+        let Some(known) = self.calls.get(call) else { return };
+        let is_stale = !first_use
+            && known.stale < MAX_STALE
+            && replay == Replay::Possible
+            && self.ended_unanswered(failure, known);
+        if known.delivered {
             if failure.fault != Fault::Local
                 && let (Some(epoch), Some(instance)) = (epoch, self.instances.get_mut(endpoint))
             {
@@ -146,16 +149,13 @@ impl Dispatcher {
             self.vacate_all(call);
             let why = NoRetry::Delivered;
             self.complete(call, CallOutcome::Failed { failure, why });
-        } else if !first_use
-            && failure.delivery == Delivery::NotSent
-            && failure.fault != Fault::Local
-            && replay == Replay::Possible
-            && stale < MAX_STALE
-        {
+        } else if is_stale {
             // The peer closed the connection while it was idle: nobody's failure. At once again,
             // without a verdict, a budget or an attempt.
+            // https://www.rfc-editor.org/rfc/rfc9112#section-9.3.1
             self.end_exchange(now, key, reuse);
             if let Some(call) = self.calls.get_mut(call) {
+                call.note(failure);
                 call.stale += 1;
                 call.attempts = call.attempts.saturating_sub(1);
             }
@@ -171,6 +171,23 @@ impl Dispatcher {
         self.hand_on(now, connection);
         self.handle_timeout(now);
         self.pump(now);
+    }
+
+    /// Whether a connection ended before anything of an answer came, under a request that was not sent,
+    /// or that may be sent twice.
+    fn ended_unanswered(&self, failure: Failure, call: &Call) -> bool {
+        let retry = call.spec.retry.unwrap_or(self.policy.retry);
+        match failure.delivery {
+            Delivery::NotSent => failure.fault != Fault::Local,
+            Delivery::MaybeProcessed => {
+                failure.phase == Phase::ResponseHead
+                    && failure.fault == Fault::Network
+                    && call.spec.safety.is_repeatable()
+                    && retry.attempts > 1
+                    && retry.mode.obeys()
+            }
+            Delivery::Refused | Delivery::Processed => false,
+        }
     }
 
     /// The head of this attempt did not come in the time it had.
@@ -224,7 +241,7 @@ impl Dispatcher {
             Decided::OtherLane => self.vacate_lane(key, lane),
             Decided::GiveUp(why) => {
                 self.vacate_lane(key, lane);
-                let at_rest = self.calls.get(key).is_some_and(super::Call::is_at_rest);
+                let at_rest = self.calls.get(key).is_some_and(Call::is_at_rest);
                 if at_rest {
                     self.complete(key, CallOutcome::Failed { failure, why });
                 }

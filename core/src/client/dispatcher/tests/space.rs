@@ -194,7 +194,7 @@ impl World {
         let at = *now;
         match input {
             Input::Start(sharing, safety) => {
-                let token = (0..).find(|token| !live.contains(token)).unwrap();
+                let token = (0..u64::MAX).find(|token| !live.contains(token)).unwrap();
                 live.push(token);
                 let deadline = at + units(self.setting.deadline);
                 let spec = CallSpec { sharing, ..CallSpec::new(token, deadline, safety) };
@@ -206,7 +206,7 @@ impl World {
                 dispatcher.abandon(at, call, reuse);
             }
             Input::Connected(connection) => {
-                dispatcher.connected(at, connection, self.setting.capacity)
+                dispatcher.connected(at, connection, self.setting.capacity);
             }
             Input::DialFailed(connection) => {
                 let failure = failure(Delivery::NotSent, Phase::Connect);
@@ -350,7 +350,7 @@ impl Size {
 /// Everything that can happen, the shortest ways first, up to so many states. The way to a violation
 /// is told.
 fn explore(setting: Setting, states: usize) -> Size {
-    let seed = (0..).find(|seed| {
+    let seed = (0..u64::MAX).find(|seed| {
         let longest = units(BACK_OFF);
         Jitter::new(*seed).between(Duration::ZERO, longest) == units(1)
     });
