@@ -1,6 +1,9 @@
 //! What is promised about the client, at a size that runs in seconds. The time is virtual, so that each
 //! figure is exact; `sinew storm` shows the same at full size.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::float_cmp, reason = "all of them is all of them")]
+
 use std::ops::Range;
 use std::time::Duration;
 

@@ -30,6 +30,7 @@ struct Bench {
 }
 
 impl Bench {
+    #[expect(clippy::large_types_passed_by_value, reason = "once a test")]
     fn new(policy: Policy, endpoints: u64) -> Self {
         let mut dispatcher = Dispatcher::new(policy, 7).unwrap();
         dispatcher.observe(true);
