@@ -140,7 +140,8 @@ fn run<F: Future>(future: F) -> F::Output {
 
 /// Calls one after the other, with so many fields of their own; the answers are collected.
 pub(crate) fn calls(requests: u64, fields: usize) -> Result<()> {
-    let client = RestClient::builder("http://127.0.0.1:1").allow_plaintext();
+    let client =
+        RestClient::builder("http://127.0.0.1:1").allow_plaintext().allow_plaintext_tokens();
     let client = client.build_on(Memory::default())?;
     run(async {
         for _ in 0..requests {
