@@ -39,13 +39,25 @@ impl Bells {
         std::mem::take(&mut self.lock().rang)
     }
 
-    /// Something happened on this connection.
-    pub(super) fn ring(&self, connection: ConnectionId) {
+    /// Keeps for later what rang on a connection that is not back yet.
+    pub(super) fn keep(&self, connection: ConnectionId) {
         let mut heard = self.lock();
         if !heard.rang.contains(&connection) {
             heard.rang.push(connection);
         }
-        drop(heard);
+    }
+
+    /// A connection is back: wakes the keeper if it rang before.
+    pub(super) fn remind(&self, connection: ConnectionId) {
+        let rang = self.lock().rang.contains(&connection);
+        if rang {
+            self.call();
+        }
+    }
+
+    /// Something happened on this connection.
+    pub(super) fn ring(&self, connection: ConnectionId) {
+        self.keep(connection);
         self.call();
     }
 

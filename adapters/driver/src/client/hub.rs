@@ -209,6 +209,7 @@ impl<R: Runtime> Hub<R> {
             lost
         });
         drop((lost, worn));
+        self.bells.remind(connection);
     }
 
     /// An exchange failed, and with it its connection, if nobody shares it.
@@ -403,11 +404,16 @@ impl<R: Runtime> Hub<R> {
             state.dispatcher.handle_timeout(now);
             let mut lost: SmallVec<[Place<R>; 2]> = SmallVec::new();
             for connection in rang {
-                if let Some(Place::Kept(conn)) = state.table.get(connection)
-                    && !conn.is_undisturbed()
-                {
-                    lost.extend(state.table.remove(connection));
-                    state.dispatcher.retire(now, connection);
+                match state.table.get(connection) {
+                    Some(Place::Kept(conn)) => {
+                        if !conn.is_undisturbed() {
+                            lost.extend(state.table.remove(connection));
+                            state.dispatcher.retire(now, connection);
+                        }
+                    }
+                    // It rang on its way back.
+                    Some(Place::Out(..)) => self.bells.keep(connection),
+                    _ => {}
                 }
             }
             lost
