@@ -404,16 +404,14 @@ impl<R: Runtime> Hub<R> {
             state.dispatcher.handle_timeout(now);
             let mut lost: SmallVec<[Place<R>; 2]> = SmallVec::new();
             for connection in rang {
-                match state.table.get(connection) {
-                    Some(Place::Kept(conn)) => {
-                        if !conn.is_undisturbed() {
-                            lost.extend(state.table.remove(connection));
-                            state.dispatcher.retire(now, connection);
-                        }
-                    }
+                if let Some(Place::Kept(conn)) = state.table.get(connection)
+                    && !conn.is_undisturbed()
+                {
+                    lost.extend(state.table.remove(connection));
+                    state.dispatcher.retire(now, connection);
+                } else if let Some(Place::Out(_)) = state.table.get(connection) {
                     // It rang on its way back.
-                    Some(Place::Out(..)) => self.bells.keep(connection),
-                    _ => {}
+                    self.bells.keep(connection);
                 }
             }
             lost
