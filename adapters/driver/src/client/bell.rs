@@ -39,25 +39,13 @@ impl Bells {
         std::mem::take(&mut self.lock().rang)
     }
 
-    /// Keeps for later what rang on a connection that is not back yet.
-    pub(super) fn keep(&self, connection: ConnectionId) {
+    /// Something happened on this connection.
+    pub(super) fn ring(&self, connection: ConnectionId) {
         let mut heard = self.lock();
         if !heard.rang.contains(&connection) {
             heard.rang.push(connection);
         }
-    }
-
-    /// A connection is back: wakes the keeper if it rang before.
-    pub(super) fn remind(&self, connection: ConnectionId) {
-        let rang = self.lock().rang.contains(&connection);
-        if rang {
-            self.call();
-        }
-    }
-
-    /// Something happened on this connection.
-    pub(super) fn ring(&self, connection: ConnectionId) {
-        self.keep(connection);
+        drop(heard);
         self.call();
     }
 

@@ -4,28 +4,32 @@
 //! the caller, to the seats of other calls, to the [keeper](super::keeper). Whoever is to be woken, and
 //! whatever is to be closed, comes after that.
 
+mod state;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use sinew_core::Machine as _;
 use sinew_core::client::Dispatcher;
 use sinew_core::client::dispatcher::{
-    Action, CallExplanation, CallId, CallSpec, ConnectionId, Endpoint, Explanation, Failure,
-    HeadFacts, HeadVerdict, Outcome, Retire, Reuse, Sharing,
+    CallExplanation, CallId, CallSpec, ConnectionId, Explanation, Failure, HeadFacts, HeadVerdict,
+    Reuse,
 };
-use sinew_core::error::{Delivery, Fault, Phase};
+use sinew_core::error::Phase;
 use sinew_core::observe::Event;
 use sinew_core::resilience::Replay;
 use sinew_core::time::Instant;
 use smallvec::SmallVec;
 
+pub(super) use self::state::Dial;
+use self::state::{Afterwards, State};
 use super::base::Site;
 use super::bell::Bells;
 use super::conn::Conn;
 use super::dial::Plan;
 use super::keeper;
-use super::seats::{Letter, Over, Seats, Ticket};
-use super::table::{Place, Ride, Rider, Table};
+use super::seats::{Letter, Ticket};
+use super::table::{Place, Ride};
 use crate::error::Error;
 use crate::runtime::{Runtime, Task};
 
@@ -41,66 +45,6 @@ pub(super) struct Hub<R: Runtime> {
 
 /// Who is told what the dispatcher decides.
 pub(super) type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
-
-struct State<R: Runtime> {
-    dispatcher: Dispatcher,
-    seats: Seats<R>,
-    table: Table<R>,
-    /// Whether calls share connections.
-    pipelining: bool,
-    /// Those who wait until nothing is left.
-    closers: Vec<Waker>,
-    sites: Sites,
-    /// What is to be opened, by the keeper.
-    dials: Vec<Dial>,
-    keeper: Keeping,
-    /// Why the connection could not be opened of which the dispatcher is being told.
-    not_connected: Option<Error>,
-}
-
-/// The keeper, as seen from here.
-#[derive(Clone, Copy)]
-struct Keeping {
-    running: bool,
-    /// It comes by itself at this time.
-    comes_at: Instant,
-}
-
-/// A connection to be opened.
-pub(super) struct Dial {
-    pub(super) connection: ConnectionId,
-    pub(super) site: Site,
-    pub(super) by: Instant,
-}
-
-/// The addresses that endpoints stand for; one keeps its number as long as the client lives.
-struct Sites {
-    known: Vec<Site>,
-    version: u64,
-}
-
-impl Sites {
-    fn endpoint(&mut self, site: &Site) -> Endpoint {
-        let at = self.known.iter().position(|known| known == site).unwrap_or_else(|| {
-            self.known.push(site.clone());
-            self.known.len() - 1
-        });
-        Endpoint(at as u64)
-    }
-
-    fn site(&self, endpoint: Endpoint) -> Option<&Site> {
-        self.known.get(usize::try_from(endpoint.0).ok()?)
-    }
-}
-
-/// What is done after the lock was released.
-struct Afterwards<R: Runtime> {
-    wake: SmallVec<[Waker; 2]>,
-    close: SmallVec<[Place<R>; 2]>,
-    unread: SmallVec<[Ride<R>; 1]>,
-    undelivered: SmallVec<[Letter<R>; 1]>,
-    call_keeper: bool,
-}
 
 /// A call that was started.
 pub(super) struct Started<R: Runtime> {
@@ -120,19 +64,8 @@ impl<R: Runtime> Hub<R> {
         sites: &[Site],
     ) -> Arc<Self> {
         dispatcher.observe(observer.is_some());
-        let state = State {
-            dispatcher,
-            seats: Seats::new(),
-            table: Table::new(),
-            pipelining: plan.machine.pipelining > 1,
-            closers: Vec::new(),
-            sites: Sites { known: Vec::new(), version: 0 },
-            dials: Vec::new(),
-            keeper: Keeping { running: false, comes_at: Instant::MAX },
-            not_connected: None,
-        };
+        let state = Mutex::new(State::new(dispatcher, plan.machine.pipelining > 1));
         let bells = Arc::default();
-        let state = Mutex::new(state);
         let hub = Arc::new(Self { runtime, plan, bells, spawn, observer, state });
         hub.update_sites(sites);
         hub
@@ -209,7 +142,6 @@ impl<R: Runtime> Hub<R> {
             lost
         });
         drop((lost, worn));
-        self.bells.remind(connection);
     }
 
     /// An exchange failed, and with it its connection, if nobody shares it.
@@ -341,10 +273,8 @@ impl<R: Runtime> Hub<R> {
     /// The endpoints of the service, all of them.
     pub(super) fn update_sites(&self, sites: &[Site]) {
         self.tell(|state, now| {
-            let known = &mut state.sites;
-            let endpoints: Vec<_> = sites.iter().map(|site| known.endpoint(site)).collect();
-            known.version += 1;
-            state.dispatcher.update_endpoints(now, known.version, &endpoints);
+            let (version, endpoints) = state.sites.replace(sites);
+            state.dispatcher.update_endpoints(now, version, &endpoints);
         });
     }
 
@@ -399,9 +329,10 @@ impl<R: Runtime> Hub<R> {
     /// Looks after what rang and what is due, for the keeper: what is to be opened, and when to come
     /// back.
     pub(super) fn keep(&self) -> (Vec<Dial>, Option<Instant>) {
-        let rang = self.bells.take();
+        let mut rang = self.bells.take();
         let look = |state: &mut State<R>, now| {
             state.dispatcher.handle_timeout(now);
+            rang.append(&mut state.early);
             let mut lost: SmallVec<[Place<R>; 2]> = SmallVec::new();
             for connection in rang {
                 if let Some(Place::Kept(conn)) = state.table.get(connection)
@@ -409,9 +340,8 @@ impl<R: Runtime> Hub<R> {
                 {
                     lost.extend(state.table.remove(connection));
                     state.dispatcher.retire(now, connection);
-                } else if let Some(Place::Out(_)) = state.table.get(connection) {
-                    // It rang on its way back.
-                    self.bells.keep(connection);
+                } else {
+                    state.heard_early(connection);
                 }
             }
             lost
@@ -483,140 +413,6 @@ impl<R: Runtime> Hub<R> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-impl<R: Runtime> State<R> {
-    /// Does what the dispatcher says, as far as it can be done under the lock.
-    fn hand_on(&mut self, now: Instant) -> Afterwards<R> {
-        let mut after = Afterwards {
-            wake: SmallVec::new(),
-            close: SmallVec::new(),
-            unread: SmallVec::new(),
-            undelivered: SmallVec::new(),
-            call_keeper: false,
-        };
-        while let Ok(Some(action)) = self.dispatcher.poll_event(now) {
-            match action {
-                Action::Dial { connection, endpoint, by } => {
-                    let Some(site) = self.sites.site(endpoint).cloned() else { continue };
-                    self.table.insert(connection, Place::Dialing(Phase::Resolve, None));
-                    self.dials.push(Dial { connection, site, by });
-                    after.call_keeper = true;
-                }
-                Action::Send { token, exchange, connection, attempt, first_use } => {
-                    let ticket = Ticket { token, exchange, connection, attempt, first_use };
-                    let sharing = if self.pipelining {
-                        self.seats.sharing(token)
-                    } else {
-                        Sharing::Exclusive
-                    };
-                    match self.table.hand_out(connection, Rider { token, exchange }, sharing) {
-                        Some(ride) => self.post(token, Letter::Send(ticket, ride), &mut after),
-                        None => self.dispatcher.failed(
-                            now,
-                            exchange,
-                            GONE,
-                            Replay::Possible,
-                            Reuse::Close,
-                        ),
-                    }
-                }
-                Action::Reset { token, exchange, connection, why } => {
-                    let recalled = self.seats.recall(token, connection).is_some();
-                    let (reuse, lost) = self.table.ride_over(connection, exchange);
-                    after.close.extend(lost);
-                    if reuse == Reuse::Close {
-                        self.dispatcher.retire(now, connection);
-                    }
-                    self.resize(now, connection);
-                    if !recalled {
-                        self.post(token, Letter::Cut(connection, why), &mut after);
-                    }
-                }
-                Action::Close { connection, why } => self.close(connection, why, &mut after),
-                Action::Complete { token, outcome, delivery, attempts } => {
-                    let not_connected = match outcome {
-                        Outcome::Failed { .. } => self.not_connected.take(),
-                        _ => None,
-                    };
-                    let dialing = match outcome {
-                        Outcome::TimedOut(Phase::Pool) => self.table.dialing(),
-                        _ => None,
-                    };
-                    let over = Over { outcome, delivery, attempts, not_connected, dialing };
-                    self.post(token, Letter::Over(over), &mut after);
-                }
-            }
-        }
-        self.not_connected = None;
-        if !self.closers.is_empty() && self.is_drained() {
-            after.wake.extend(self.closers.drain(..));
-        }
-        let next = self.dispatcher.deadline().map_or(Instant::MAX, |deadline| deadline.at);
-        if next < self.keeper.comes_at {
-            self.keeper.comes_at = next;
-            after.call_keeper = true;
-        }
-        after
-    }
-
-    fn is_drained(&self) -> bool {
-        self.dispatcher.calls() == 0 && self.dispatcher.exchanges() == 0
-    }
-
-    fn post(&mut self, token: u64, letter: Letter<R>, after: &mut Afterwards<R>) {
-        match self.seats.post(token, letter) {
-            Ok(waker) => after.wake.extend(waker),
-            Err(letter) => after.undelivered.push(letter),
-        }
-    }
-
-    fn close(&mut self, connection: ConnectionId, why: Retire, after: &mut Afterwards<R>) {
-        let Some(place) = self.table.remove(connection) else { return };
-        match place {
-            // Whoever opens it finds out that it is not wanted any more.
-            Place::Dialing(_, waker) => {
-                self.dials.retain(|dial| dial.connection != connection);
-                after.wake.extend(waker);
-            }
-            Place::Kept(conn) => after.close.push(Place::Kept(conn)),
-            Place::Out(token) => self.take_away(token, connection, why, after),
-            Place::Shared(lane, riders) => {
-                for rider in riders {
-                    self.take_away(rider.token, connection, why, after);
-                }
-                after.close.extend(lane.vacate().map_or_else(|lost| lost, Some).map(Place::Kept));
-            }
-        }
-    }
-
-    /// What a call has on this connection is over.
-    fn take_away(
-        &mut self,
-        token: u64,
-        connection: ConnectionId,
-        why: Retire,
-        after: &mut Afterwards<R>,
-    ) {
-        match (self.seats.recall(token, connection), why) {
-            (Some(ride), _) => after.unread.push(ride),
-            (None, Retire::Cut(why)) => self.post(token, Letter::Cut(connection, why), after),
-            (None, _) => {}
-        }
-    }
-
-    /// Tells the dispatcher how many exchanges a connection can carry that calls share.
-    fn resize(&mut self, now: Instant, connection: ConnectionId) {
-        if self.pipelining
-            && let Some(capacity) = self.table.capacity(connection)
-        {
-            self.dispatcher.set_capacity(now, connection, capacity);
-        }
-    }
-}
-
-/// What it is sent on is not there any more.
-const GONE: Failure =
-    Failure { delivery: Delivery::NotSent, phase: Phase::Pool, fault: Fault::Network };
 
 /// Nothing outlives the client: whoever still opens a connection, and the keeper, find out.
 impl<R: Runtime> Drop for Hub<R> {

@@ -1,0 +1,254 @@
+//! What the dispatcher says, carried out as far as it can be under the lock.
+
+use std::task::Waker;
+
+use sinew_core::Machine as _;
+use sinew_core::client::Dispatcher;
+use sinew_core::client::dispatcher::{
+    Action, ConnectionId, Endpoint, Failure, Outcome, Retire, Reuse, Sharing,
+};
+use sinew_core::error::{Delivery, Fault, Phase};
+use sinew_core::resilience::Replay;
+use sinew_core::time::Instant;
+use smallvec::SmallVec;
+
+use crate::client::base::Site;
+use crate::client::seats::{Letter, Over, Seats, Ticket};
+use crate::client::table::{Place, Ride, Rider, Table};
+use crate::error::Error;
+use crate::runtime::Runtime;
+
+/// What the lock of the hub guards.
+pub(super) struct State<R: Runtime> {
+    pub(super) dispatcher: Dispatcher,
+    pub(super) seats: Seats<R>,
+    pub(super) table: Table<R>,
+    /// Whether calls share connections.
+    pipelining: bool,
+    /// Those who wait until nothing is left.
+    pub(super) closers: Vec<Waker>,
+    /// Connections that rang while a call had them: looked at when they are back.
+    pub(super) early: Vec<ConnectionId>,
+    pub(super) sites: Sites,
+    /// What is to be opened, by the keeper.
+    pub(super) dials: Vec<Dial>,
+    pub(super) keeper: Keeping,
+    /// Why the connection could not be opened of which the dispatcher is being told.
+    pub(super) not_connected: Option<Error>,
+}
+
+/// The keeper, as seen from here.
+#[derive(Clone, Copy)]
+pub(super) struct Keeping {
+    pub(super) running: bool,
+    /// It comes by itself at this time.
+    pub(super) comes_at: Instant,
+}
+
+/// A connection to be opened.
+pub(in crate::client) struct Dial {
+    pub(in crate::client) connection: ConnectionId,
+    pub(in crate::client) site: Site,
+    pub(in crate::client) by: Instant,
+}
+
+/// The addresses that endpoints stand for; one keeps its number as long as the client lives.
+pub(super) struct Sites {
+    known: Vec<Site>,
+    version: u64,
+}
+
+impl Sites {
+    /// The endpoints from now on, and the number of this change.
+    pub(super) fn replace(&mut self, sites: &[Site]) -> (u64, Vec<Endpoint>) {
+        self.version += 1;
+        (self.version, sites.iter().map(|site| self.endpoint(site)).collect())
+    }
+
+    fn endpoint(&mut self, site: &Site) -> Endpoint {
+        let at = self.known.iter().position(|known| known == site).unwrap_or_else(|| {
+            self.known.push(site.clone());
+            self.known.len() - 1
+        });
+        Endpoint(at as u64)
+    }
+
+    fn site(&self, endpoint: Endpoint) -> Option<&Site> {
+        self.known.get(usize::try_from(endpoint.0).ok()?)
+    }
+}
+
+/// What is done after the lock was released.
+pub(super) struct Afterwards<R: Runtime> {
+    pub(super) wake: SmallVec<[Waker; 2]>,
+    pub(super) close: SmallVec<[Place<R>; 2]>,
+    pub(super) unread: SmallVec<[Ride<R>; 1]>,
+    pub(super) undelivered: SmallVec<[Letter<R>; 1]>,
+    pub(super) call_keeper: bool,
+}
+
+impl<R: Runtime> State<R> {
+    pub(super) fn new(dispatcher: Dispatcher, pipelining: bool) -> Self {
+        Self {
+            dispatcher,
+            seats: Seats::new(),
+            table: Table::new(),
+            pipelining,
+            closers: Vec::new(),
+            early: Vec::new(),
+            sites: Sites { known: Vec::new(), version: 0 },
+            dials: Vec::new(),
+            keeper: Keeping { running: false, comes_at: Instant::MAX },
+            not_connected: None,
+        }
+    }
+
+    /// Does what the dispatcher says, as far as it can be done under the lock.
+    pub(super) fn hand_on(&mut self, now: Instant) -> Afterwards<R> {
+        let mut after = Afterwards {
+            wake: SmallVec::new(),
+            close: SmallVec::new(),
+            unread: SmallVec::new(),
+            undelivered: SmallVec::new(),
+            call_keeper: false,
+        };
+        while let Ok(Some(action)) = self.dispatcher.poll_event(now) {
+            match action {
+                Action::Dial { connection, endpoint, by } => {
+                    let Some(site) = self.sites.site(endpoint).cloned() else { continue };
+                    self.table.insert(connection, Place::Dialing(Phase::Resolve, None));
+                    self.dials.push(Dial { connection, site, by });
+                    after.call_keeper = true;
+                }
+                Action::Send { token, exchange, connection, attempt, first_use } => {
+                    let ticket = Ticket { token, exchange, connection, attempt, first_use };
+                    let sharing = if self.pipelining {
+                        self.seats.sharing(token)
+                    } else {
+                        Sharing::Exclusive
+                    };
+                    match self.table.hand_out(connection, Rider { token, exchange }, sharing) {
+                        Some(ride) => self.post(token, Letter::Send(ticket, ride), &mut after),
+                        None => self.dispatcher.failed(
+                            now,
+                            exchange,
+                            GONE,
+                            Replay::Possible,
+                            Reuse::Close,
+                        ),
+                    }
+                }
+                Action::Reset { token, exchange, connection, why } => {
+                    let recalled = self.seats.recall(token, connection).is_some();
+                    let (reuse, lost) = self.table.ride_over(connection, exchange);
+                    after.close.extend(lost);
+                    if reuse == Reuse::Close {
+                        self.dispatcher.retire(now, connection);
+                    }
+                    self.resize(now, connection);
+                    if !recalled {
+                        self.post(token, Letter::Cut(connection, why), &mut after);
+                    }
+                }
+                Action::Close { connection, why } => self.close(connection, why, &mut after),
+                Action::Complete { token, outcome, delivery, attempts } => {
+                    let not_connected = match outcome {
+                        Outcome::Failed { .. } => self.not_connected.take(),
+                        _ => None,
+                    };
+                    let dialing = match outcome {
+                        Outcome::TimedOut(Phase::Pool) => self.table.dialing(),
+                        _ => None,
+                    };
+                    let over = Over { outcome, delivery, attempts, not_connected, dialing };
+                    self.post(token, Letter::Over(over), &mut after);
+                }
+            }
+        }
+        self.not_connected = None;
+        after.call_keeper |= self.is_early_one_back();
+        if !self.closers.is_empty() && self.is_drained() {
+            after.wake.extend(self.closers.drain(..));
+        }
+        let next = self.dispatcher.deadline().map_or(Instant::MAX, |deadline| deadline.at);
+        if next < self.keeper.comes_at {
+            self.keeper.comes_at = next;
+            after.call_keeper = true;
+        }
+        after
+    }
+
+    /// A connection rang. Where a call has it, or is about to give it back, that is for later.
+    pub(super) fn heard_early(&mut self, connection: ConnectionId) {
+        if let Some(Place::Out(_)) = self.table.get(connection)
+            && !self.early.contains(&connection)
+        {
+            self.early.push(connection);
+        }
+    }
+
+    /// Whether a connection is back that rang before. Those that will not come back are forgotten.
+    fn is_early_one_back(&mut self) -> bool {
+        let Self { early, table, .. } = self;
+        early.retain(|connection| table.get(*connection).is_some());
+        early.iter().any(|connection| matches!(table.get(*connection), Some(Place::Kept(_))))
+    }
+
+    pub(super) fn is_drained(&self) -> bool {
+        self.dispatcher.calls() == 0 && self.dispatcher.exchanges() == 0
+    }
+
+    fn post(&mut self, token: u64, letter: Letter<R>, after: &mut Afterwards<R>) {
+        match self.seats.post(token, letter) {
+            Ok(waker) => after.wake.extend(waker),
+            Err(letter) => after.undelivered.push(letter),
+        }
+    }
+
+    fn close(&mut self, connection: ConnectionId, why: Retire, after: &mut Afterwards<R>) {
+        let Some(place) = self.table.remove(connection) else { return };
+        match place {
+            // Whoever opens it finds out that it is not wanted any more.
+            Place::Dialing(_, waker) => {
+                self.dials.retain(|dial| dial.connection != connection);
+                after.wake.extend(waker);
+            }
+            Place::Kept(conn) => after.close.push(Place::Kept(conn)),
+            Place::Out(token) => self.take_away(token, connection, why, after),
+            Place::Shared(lane, riders) => {
+                for rider in riders {
+                    self.take_away(rider.token, connection, why, after);
+                }
+                after.close.extend(lane.vacate().map_or_else(|lost| lost, Some).map(Place::Kept));
+            }
+        }
+    }
+
+    /// What a call has on this connection is over.
+    fn take_away(
+        &mut self,
+        token: u64,
+        connection: ConnectionId,
+        why: Retire,
+        after: &mut Afterwards<R>,
+    ) {
+        match (self.seats.recall(token, connection), why) {
+            (Some(ride), _) => after.unread.push(ride),
+            (None, Retire::Cut(why)) => self.post(token, Letter::Cut(connection, why), after),
+            (None, _) => {}
+        }
+    }
+
+    /// Tells the dispatcher how many exchanges a connection can carry that calls share.
+    pub(super) fn resize(&mut self, now: Instant, connection: ConnectionId) {
+        if self.pipelining
+            && let Some(capacity) = self.table.capacity(connection)
+        {
+            self.dispatcher.set_capacity(now, connection, capacity);
+        }
+    }
+}
+
+/// What it is sent on is not there any more.
+const GONE: Failure =
+    Failure { delivery: Delivery::NotSent, phase: Phase::Pool, fault: Fault::Network };
