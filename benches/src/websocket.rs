@@ -51,7 +51,7 @@ pub(crate) fn echo(messages: u64, together: usize) -> Result<()> {
     Ok(())
 }
 
-/// A text of a client, of up to 65,535 bytes.
+/// A text of a client, of 126 to 65,535 bytes.
 fn text(len: u16) -> Vec<u8> {
     let mask = [0x37, 0xfa, 0x21, 0x3d];
     let mut frame = vec![0x81, 0x80 | 0x7e];

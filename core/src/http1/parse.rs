@@ -92,6 +92,7 @@ impl FieldLines {
                 if !(folds && self.foldable) {
                     return Err(Kind::Peer(Violation::Fold));
                 }
+                self.count(bounds)?;
                 self.unfold(inbox, start, end)?;
                 continue;
             }
@@ -118,6 +119,17 @@ impl FieldLines {
         Ok(())
     }
 
+    /// One line more.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "once a line")]
+    fn count(&mut self, bounds: &Bounds) -> Result<(), Kind> {
+        if self.seen == bounds.fields.0 {
+            return Err(Kind::Limit(bounds.fields.1));
+        }
+        self.seen += 1;
+        Ok(())
+    }
+
     /// Takes one line, which starts at `start`.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "a fifth of a head's cost: see `sinew-benches`")]
@@ -128,10 +140,7 @@ impl FieldLines {
         bounds: &Bounds,
         note: &mut impl FnMut(&Line<'_>, Span) -> Result<Taken, Violation>,
     ) -> Result<(), Kind> {
-        if self.seen == bounds.fields.0 {
-            return Err(Kind::Limit(bounds.fields.1));
-        }
-        self.seen += 1;
+        self.count(bounds)?;
         let span = line.span(start);
         let taken = note(line, span).map_err(Kind::Peer)?;
         self.foldable = matches!(taken, Taken::Plain);

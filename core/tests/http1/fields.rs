@@ -2,9 +2,9 @@
 
 use http::Method;
 use sinew_core::error::{Kind, Limit, Violation};
-use sinew_core::http1::{Limits, ServerConfig};
+use sinew_core::http1::{ClientConfig, Limits, ServerConfig};
 
-use crate::told::{End, fetch, head, refused, serve, serve_with};
+use crate::told::{End, fetch, fetch_with, head, refused, serve, serve_with};
 
 /// A request with this in front of its empty line.
 fn request(lines: &str) -> String {
@@ -149,6 +149,17 @@ fn folds_in_responses_become_spaces() {
     let many: String = (0..14).map(|i| format!("x: {i}\r\n")).collect();
     let told = fetch(&Method::GET, response(&format!("{many} and more\r\n")), End::Open);
     assert_eq!(told.only().fields[13], "x: 13   and more");
+}
+
+#[test]
+fn folds_are_lines_of_the_limit() {
+    let limits = Limits { fields: 4, ..Limits::default() };
+    let config = ClientConfig { limits, ..ClientConfig::default() };
+    let told = fetch_with(&config, &Method::GET, response("a: b\r\n c\r\n d\r\n"), End::Open);
+    assert_eq!(told.error, None);
+    let folds = format!("a: b\r\n{}", " c\r\n".repeat(4));
+    let told = fetch_with(&config, &Method::GET, response(&folds), End::Open);
+    assert_eq!(told.kind(), Some(Kind::Limit(Limit::Fields)));
 }
 
 #[test]

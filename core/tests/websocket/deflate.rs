@@ -344,6 +344,26 @@ fn nothing_is_compressed_unless_both_want_it() {
 }
 
 #[test]
+fn what_unpacks_a_small_window_is_not_lent_to_a_large_one() {
+    let with = |bits| {
+        let window = Window { bits, takeover: Takeover::Forget };
+        let wants = DeflateConfig { outgoing: window, incoming: window, ..Default::default() };
+        agree(DeflateConfig { threshold: 0, ..wants.clone() }, wants)
+    };
+    let mut pool = Pool::new(1);
+    let (client, server) = with(9);
+    let (mut from, mut to) = (client.open(), server.open());
+    from.send_message(NOW, Message::text("small")).unwrap();
+    to.inbox().extend_from_slice(&drain(&mut from));
+    assert_eq!(to.poll_event(NOW), Ok(Some(text("small"))));
+    to.give_back(&mut pool);
+    for (bits, left) in [(15, 1), (9, 0)] {
+        with(bits).1.open().lend(&mut pool);
+        assert_eq!(pool.len().1, left, "{bits} bits");
+    }
+}
+
+#[test]
 fn compressors_are_shared_where_windows_are_forgotten() {
     let forget =
         DeflateConfig { outgoing: FORGET, incoming: FORGET, threshold: 0, ..Default::default() };

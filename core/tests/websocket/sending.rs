@@ -98,6 +98,22 @@ fn pings_wait_for_room_and_are_all_answered() {
 }
 
 #[test]
+fn a_ping_without_a_payload_that_waited_is_answered_with_nothing_behind_it() {
+    let mut setup = server();
+    setup.config.limits = Limits { queued: 10, ..Limits::default() };
+    let mut connection = setup.open();
+    let input = [masked(0x89, "12345678"), masked(0x89, "")].concat();
+    connection.inbox().extend_from_slice(&input);
+    assert!(matches!(connection.poll_event(NOW), Ok(Some(Event::Ping(_)))));
+    assert_eq!(connection.poll_event(NOW), Ok(None), "the answer fills the queue");
+    connection.handle_timeout(NOW);
+    assert_eq!(drain(&mut connection), plain(0x8a, "12345678"));
+    connection.handle_timeout(NOW);
+    assert_eq!(connection.poll_event(NOW), Ok(Some(Event::Ping(Bytes::new()))));
+    assert_eq!(drain(&mut connection), plain(0x8a, ""));
+}
+
+#[test]
 fn a_flood_of_pings_is_refused() {
     let pings = |count| masked(0x89, "").repeat(count);
     assert_eq!(server().run([&pings(100)[..]], false).error, None);

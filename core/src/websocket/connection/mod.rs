@@ -42,10 +42,11 @@ pub enum Role {
 pub enum Event {
     /// A message.
     Message(Message),
-    /// The peer asked for a sign of life; it was answered.
+    /// The peer asked for a sign of life. It was answered, unless this side has closed: nothing follows
+    /// a close frame, though <https://www.rfc-editor.org/rfc/rfc6455#section-5.5.2> would have it so.
     Ping(Bytes),
-    /// The peer answered a ping of the application, or says that it is there. Answers to those of
-    /// the heartbeat are not told.
+    /// The peer answered a ping of the application, or says that it is there. The answer to the
+    /// last ping of the heartbeat is not told.
     Pong(Bytes),
     /// The connection is over. Comes once, and last, unless an error does.
     Closed(Closed),
@@ -334,7 +335,9 @@ impl Machine for Connection {
 
     fn poll_event(&mut self, now: Instant) -> Result<Option<Event>, Error> {
         // Most polls find nothing.
-        if self.inbox.is_empty() && self.guard.len() == 0 && !self.eof && self.is_quiet(now) {
+        let nothing_came = self.inbox.is_empty() && self.guard.len() == 0 && !self.eof;
+        // A ping without a payload waits for room with nothing behind it.
+        if nothing_came && !self.paused && self.is_quiet(now) {
             self.drained = true;
             return Ok(None);
         }

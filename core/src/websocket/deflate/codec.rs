@@ -79,7 +79,7 @@ impl Codec {
         out: &mut Vec<u8>,
         limit: usize,
     ) -> Result<(), Flaw> {
-        let bits = self.agreed.incoming.bits.max(Window::MIN_BITS);
+        let bits = self.incoming_bits();
         let inflater =
             self.inflater.get_or_insert_with(|| Decompress::new_with_window_bits(false, bits));
         self.open = true;
@@ -150,7 +150,7 @@ impl Codec {
             self.deflater = pool.deflater(self.agreed.level, self.agreed.outgoing.bits);
         }
         if self.forgets_incoming() && self.inflater.is_none() {
-            self.inflater = pool.inflater();
+            self.inflater = pool.inflater(self.incoming_bits());
         }
     }
 
@@ -164,8 +164,13 @@ impl Codec {
             && !self.open
             && let Some(inflater) = self.inflater.take()
         {
-            pool.keep_inflater(inflater);
+            pool.keep_inflater(self.incoming_bits(), inflater);
         }
+    }
+
+    /// The window of what unpacks; zlib has none below nine bits.
+    fn incoming_bits(&self) -> u8 {
+        self.agreed.incoming.bits.max(Window::MIN_BITS)
     }
 
     const fn forgets_incoming(&self) -> bool {

@@ -11,7 +11,7 @@ use flate2::{Compress, Decompress};
 pub struct Pool {
     capacity: usize,
     deflaters: Vec<(u8, u8, Compress)>,
-    inflaters: Vec<Decompress>,
+    inflaters: Vec<(u8, Decompress)>,
 }
 
 impl Pool {
@@ -41,13 +41,14 @@ impl Pool {
         }
     }
 
-    pub(super) fn inflater(&mut self) -> Option<Decompress> {
-        self.inflaters.pop()
+    pub(super) fn inflater(&mut self, bits: u8) -> Option<Decompress> {
+        let found = self.inflaters.iter().position(|(b, _)| *b == bits)?;
+        Some(self.inflaters.swap_remove(found).1)
     }
 
-    pub(super) fn keep_inflater(&mut self, inflater: Decompress) {
+    pub(super) fn keep_inflater(&mut self, bits: u8, inflater: Decompress) {
         if self.inflaters.len() < self.capacity {
-            self.inflaters.push(inflater);
+            self.inflaters.push((bits, inflater));
         }
     }
 }
