@@ -16,7 +16,7 @@
 //! | `websocket` | WebSocket, both roles; feature `websocket`, on by default, and `deflate` for compressed messages |
 //! | [`event_stream`] | server-sent events, as they are read |
 //! | [`content_coding`] | what is done to bodies that are packed, and which ones are |
-//! | [`client`] | what a client decides above one connection: the pool, the dispatcher |
+//! | [`client`] | what a client decides above one connection: the dispatcher, redirects, when a token is fetched |
 //! | [`resilience`] | what a client does when things go wrong: retries, breakers, hedges, deadlines |
 //! | [`mesh`] | which of several endpoints a call is sent to |
 //! | [`jitter`] | spread from a seed |
@@ -25,8 +25,8 @@
 //! | [`reason`] | why a request was refused, and with which status |
 //! | [`problem`] | the document that says so |
 //! | [`propagation`] | what a call inherits from the request that causes it |
-//! | [`security`] | who may do what: CORS, access rules, identity, tokens |
-//! | [`limit`] | how much of it: token buckets, for one and for many; admission by priority; bytes |
+//! | [`security`] | who may do what: CORS, access rules, identity, tokens; who proxies speak for; where clients may go |
+//! | [`limit`] | how much of it: token buckets, for one, for many, and on lease between replicas; calls at once; admission by priority; bytes |
 //! | [`observe`] | decisions as events; audit records; trace and request ids |
 //!
 //! # A whole exchange

@@ -177,3 +177,8 @@ impl Epoch {
         self.unix_at_origin.saturating_add(Duration::from_nanos(now.as_nanos()))
     }
 }
+/// Whole seconds, rounded up: who comes back then is not too early.
+/// <https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3>
+pub fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0))
+}

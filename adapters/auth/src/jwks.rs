@@ -82,6 +82,24 @@ pub struct Jwks {
     unknown: VecDeque<(Box<str>, Instant)>,
 }
 
+impl JwksPolicy {
+    /// Refuses what makes no sense.
+    ///
+    /// # Errors
+    ///
+    /// See [`BadJwksPolicy`].
+    pub fn check(&self) -> Result<(), BadJwksPolicy> {
+        let Self { refresh, interval, timeout, stale, negative, .. } = *self;
+        if [refresh, interval, timeout, stale, negative].contains(&Duration::ZERO) {
+            return Err(BadJwksPolicy::Zero);
+        }
+        if stale <= refresh.max(interval) {
+            return Err(BadJwksPolicy::Stale);
+        }
+        Ok(())
+    }
+}
+
 /// Fetch the keys, then call [`Jwks::handle_keys`] or [`Jwks::handle_failure`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fetch;
@@ -106,13 +124,7 @@ impl Jwks {
     ///
     /// See [`BadJwksPolicy`].
     pub fn new(policy: JwksPolicy, now: Instant) -> Result<Self, BadJwksPolicy> {
-        let JwksPolicy { refresh, interval, timeout, stale, negative, .. } = policy;
-        if [refresh, interval, timeout, stale, negative].contains(&Duration::ZERO) {
-            return Err(BadJwksPolicy::Zero);
-        }
-        if stale <= refresh.max(interval) {
-            return Err(BadJwksPolicy::Stale);
-        }
+        policy.check()?;
         Ok(Self {
             policy,
             keys: Arc::default(),

@@ -92,18 +92,16 @@ impl Body {
         }
     }
 
-    /// A body of this crate, whose errors are ours already.
+    /// A body of this crate, whose errors are ours already, and whose they are.
     pub(crate) fn own(
         body: impl http_body::Body<Data = Bytes, Error = Error> + Send + 'static,
+        origin: Origin,
     ) -> Self {
-        Self::boxed(body)
+        Self { origin, ..Self::boxed(body) }
     }
 
-    /// The body of a request that is to be answered.
-    pub(crate) fn of_request(
-        body: impl http_body::Body<Data = Bytes, Error = Error> + Send + 'static,
-    ) -> Self {
-        Self { origin: Origin::Request, ..Self::boxed(body) }
+    pub(crate) const fn origin(&self) -> Origin {
+        self.origin
     }
 
     fn boxed(body: impl http_body::Body<Data = Bytes, Error = Error> + Send + 'static) -> Self {

@@ -41,15 +41,16 @@ impl Body {
     #[must_use]
     pub fn with_progress(mut self, told: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         let told: Told = Arc::new(told);
+        let origin = self.origin();
         match (self.take_full(), self.take_factory()) {
             (Some(bytes), _) => Self::repeatable(move || {
                 let (bytes, told) = (bytes.clone(), Arc::clone(&told));
-                Self::own(Watched::new(Source::Here(bytes), told))
+                Self::own(Watched::new(Source::Here(bytes), told), origin)
             }),
             (None, Some(mut make)) => Self::repeatable(move || {
-                Self::own(Watched::new(Source::Comes(make()), told.clone()))
+                Self::own(Watched::new(Source::Comes(make()), told.clone()), origin)
             }),
-            (None, None) => Self::own(Watched::new(Source::Comes(self), told)),
+            (None, None) => Self::own(Watched::new(Source::Comes(self), told), origin),
         }
     }
 }

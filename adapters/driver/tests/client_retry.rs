@@ -200,6 +200,34 @@ fn one_attempt_has_its_time_and_the_next_goes_elsewhere() {
 }
 
 #[test]
+fn a_streamed_body_that_an_attempt_took_is_sent_whole_or_not_at_all() {
+    for (length, again) in [(1_000, true), (100_000, false)] {
+        let world = retrying();
+        let pieces = move || [Ok::<_, String>(bytes::Bytes::from(vec![b'x'; length]))];
+        let body = Body::stream(futures_util::stream::iter(pieces()));
+        let call = world.client.put("/").body(body).attempt_timeout(millis(500));
+        let outcome = world.start(call);
+        let silent = world.sim.accepted();
+        assert!(silent.received().contains("xxx"), "{length}");
+        world.sim.advance(millis(500));
+        world.sim.advance(BACKOFF);
+        if again {
+            let server = world.sim.accepted();
+            let text = server.received();
+            assert_eq!(text.matches('x').count(), length, "{text}");
+            server.send(OK);
+            world.sim.run();
+            assert_eq!(status(&outcome), 200);
+        } else {
+            let error = failed(&outcome);
+            assert_eq!(error.delivery(), Delivery::MaybeProcessed, "{error:?}");
+            assert!(world.sim.try_accepted().is_none_or(|server| server.received().is_empty()));
+        }
+        at_rest(&world);
+    }
+}
+
+#[test]
 fn the_deadline_is_over_all_attempts() {
     let world = retrying();
     world.sim.site("192.0.2.1:80", Site::Silent);
@@ -270,6 +298,9 @@ fn a_dead_endpoint_is_not_asked_twice_in_a_row() {
         }
         assert_eq!(status(&outcome), 204, "{n}");
     }
+    let dead: Vec<bool> = world.sim.dials().iter().map(|dial| dial.1 == "192.0.2.1:80").collect();
+    assert!(dead.contains(&true), "the dead one was never asked");
+    assert!(!dead.windows(2).any(|pair| pair == [true, true]), "{dead:?}");
     at_rest(&world);
 }
 

@@ -48,7 +48,8 @@ pub enum BadRefresh {
 impl RefreshPolicy {
     /// Refuses what makes no sense.
     pub fn check(&self) -> Result<(), BadRefresh> {
-        if self.ahead < self.margin {
+        // It is fetched a tenth later, at the latest.
+        if self.ahead / 10 * 9 < self.margin {
             return Err(BadRefresh::Ahead);
         }
         self.backoff.check().map_err(BadRefresh::Backoff)

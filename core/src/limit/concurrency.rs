@@ -264,10 +264,13 @@ impl Concurrency {
         let Some(fastest) = self.fastest.take() else { return false };
         let usual = self.usual.map(|(usual, at)| {
             let age = (now - at).as_millis() / FORGET.as_millis();
-            usual + usual * u32::try_from(age).unwrap_or(u32::MAX)
+            let longer = usual.saturating_mul(u32::try_from(age).unwrap_or(u32::MAX));
+            usual.saturating_add(longer)
         });
         match usual {
-            Some(usual) if usual < fastest => fastest >= self.config.late.max(usual * LATE),
+            Some(usual) if usual < fastest => {
+                fastest >= self.config.late.max(usual.saturating_mul(LATE))
+            }
             _ => {
                 self.usual = Some((fastest, now));
                 false

@@ -79,7 +79,7 @@ impl Default for LeaseConfig {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum BadLease {
-    /// A lease of no tokens, or for no time; or one that outlasts the clock.
+    /// A lease of no tokens, or for no time.
     Lease,
     /// No time to answer in, or none to recover.
     Time,

@@ -81,7 +81,8 @@ fn calls_that_are_given_up_say_nothing() {
                 bench.dispatcher.connected(bench.now, connection, 1);
             }
         }
-        bench.actions();
+        let sent = bench.actions().iter().any(|action| matches!(action, Action::Send { .. }));
+        assert!(sent, "call {token}");
         bench.dispatcher.abandon(bench.now, call, Reuse::Close);
     }
     let explained = bench.dispatcher.explain(bench.now);
@@ -92,7 +93,10 @@ fn calls_that_are_given_up_say_nothing() {
 fn strained() -> Bench {
     let mut bench = limited(Mode::Enforce, 8);
     let mut token = 100;
-    while bench.dispatcher.explain(bench.now).limit > 1 {
+    for _ in 0..100 {
+        if bench.dispatcher.explain(bench.now).limit == 1 {
+            break;
+        }
         let sent = on_their_way(&mut bench, token..token + 8);
         token += 8;
         for exchange in sent {
@@ -105,6 +109,7 @@ fn strained() -> Bench {
         bench.dispatcher.handle_timeout(bench.now);
         bench.actions();
     }
+    assert_eq!(bench.dispatcher.explain(bench.now).limit, 1);
     held(&mut bench);
     bench
 }

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use http::Uri;
 use http::uri::Scheme;
 use serde::{Deserialize, Serialize};
-use sinew_auth::{Algorithm, BadJwtPolicy, Crypto, JwksPolicy, JwtPolicy, JwtVerifier, KeySet};
+use sinew_auth::{
+    Algorithm, BadJwksPolicy, BadJwtPolicy, Crypto, JwksPolicy, JwtPolicy, JwtVerifier, KeySet,
+};
 use sinew_core::security::{BadClaimConfig, Binding, ClaimConfig};
 use sinew_driver::{JwksEndpoint, RestClient, Runtime, Spawn, Task};
 use sinew_tls::ClientTls;
@@ -151,12 +153,12 @@ impl Jwt {
             stale: self.jwks_stale.value,
             ..JwksPolicy::default()
         };
-        if policy.refresh.is_zero() {
-            refuse(".jwks_refresh", "is zero".to_owned());
-            return None;
-        }
-        if policy.stale < policy.refresh {
-            refuse(".jwks_stale", "keys would be stale before they are fetched again".to_owned());
+        if let Err(bad) = policy.check() {
+            let setting = match bad {
+                BadJwksPolicy::Zero if policy.refresh.is_zero() => ".jwks_refresh",
+                _ => ".jwks_stale",
+            };
+            refuse(setting, bad.to_string());
             return None;
         }
         if self.jwks_ca.is_empty() {

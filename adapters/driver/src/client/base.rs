@@ -141,7 +141,11 @@ pub(super) fn shown(url: &str) -> String {
         Some(at) => url.split_at(at + 3),
         None => ("", url),
     };
-    let authority = rest.find('/').unwrap_or(rest.len());
+    // With a scheme in front, a slash may be part of a password: whatever stands before the last `@`.
+    let authority = match scheme {
+        "" => rest.find('/').unwrap_or(rest.len()),
+        _ => rest.len(),
+    };
     match rest[..authority].rfind('@') {
         Some(at) => format!("{scheme}…{}", &rest[at..]),
         None => url.to_owned(),

@@ -88,7 +88,7 @@ impl<R: Runtime> Conn<R> {
     pub(super) fn is_alive(&mut self, cx: &mut Context<'_>) -> bool {
         let now = self.runtime.now();
         self.wire.handle_timeout(now);
-        loop {
+        for _ in 0..LAPS {
             match self.pipe.fill(cx, &mut self.wire) {
                 Poll::Pending => return self.is_reusable(),
                 Poll::Ready(Ok(0) | Err(_)) => return false,
@@ -99,6 +99,8 @@ impl<R: Runtime> Conn<R> {
                 },
             }
         }
+        // Whoever talks that much between exchanges is not idle.
+        false
     }
 
     /// Whether the connection can be kept.

@@ -150,7 +150,7 @@ impl<R: Runtime> Flight<R> {
                     Err(error) => self.fail(ticket, &span, error, request),
                 }
             }
-            Letter::Cut(connection, why) => self.cut(connection, why),
+            Letter::Cut(connection, why) => self.cut(connection, why, request),
             Letter::Over(over) => {
                 self.over = true;
                 self.hub.leave(self.token);
@@ -215,10 +215,11 @@ impl<R: Runtime> Flight<R> {
     }
 
     /// The dispatcher gave an attempt up.
-    fn cut(&mut self, connection: ConnectionId, why: Cut) {
+    fn cut(&mut self, connection: ConnectionId, why: Cut, request: &mut Outgoing) {
         let cut = |attempt: &Attempt<R>| attempt.ticket.connection == connection;
         let Some(at) = self.attempts.iter().position(cut) else { return };
-        let attempt = self.attempts.swap_remove(at);
+        let mut attempt = self.attempts.swap_remove(at);
+        attempt.carrier.recover(request);
         match why {
             Cut::Deadline | Cut::AttemptTimeout => {
                 let late = attempt.carrier.timed_out();

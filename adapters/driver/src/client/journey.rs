@@ -33,6 +33,8 @@ pub(super) struct Terms {
 
 /// A call on its way, request by request.
 pub(super) struct Journey<R: Runtime> {
+    /// Whose call it is.
+    home: Arc<Shared<R>>,
     /// Whose connections the next request uses.
     shared: Arc<Shared<R>>,
     request: Outgoing,
@@ -52,7 +54,15 @@ impl<R: Runtime> Journey<R> {
             Redirects::new(policy, method, shared.origin.clone(), target)
         });
         let adds_token = !request.fields.contains_key(AUTHORIZATION);
-        Self { shared, request, terms, redirects, adds_token, was_rejected: false }
+        Self {
+            home: Arc::clone(&shared),
+            shared,
+            request,
+            terms,
+            redirects,
+            adds_token,
+            was_rejected: false,
+        }
     }
 
     /// Makes requests until there is an answer.
@@ -122,7 +132,11 @@ impl<R: Runtime> Journey<R> {
     fn follow(&mut self, hop: Hop) -> Result<(), Error> {
         let Hop { method, origin, target, content, credentials } = hop;
         if origin != self.shared.origin {
-            self.shared = self.shared.elsewhere(&origin)?;
+            self.shared = if origin == self.home.origin {
+                Arc::clone(&self.home)
+            } else {
+                self.home.elsewhere(&origin)?
+            };
             self.request.authority = origin.authority().into();
         }
         self.adds_token &= credentials == Credentials::Keep;

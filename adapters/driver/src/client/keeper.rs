@@ -14,9 +14,11 @@ use crate::drive::Alarm;
 use crate::runtime::Runtime;
 
 /// Looks after the client until its last clone, and the last answer of it, are gone.
-pub(super) async fn run<R: Runtime>(hub: Weak<Hub<R>>) {
+///
+/// It exists before it is polled: dropped unpolled, by a runtime that ends, it is gone for the hub, too.
+pub(super) fn run<R: Runtime>(hub: Weak<Hub<R>>) -> impl Future<Output = ()> + Send {
     let mut keeper = Keeper { hub, alarm: Alarm::new() };
-    poll_fn(|cx| keeper.poll(cx)).await;
+    async move { poll_fn(|cx| keeper.poll(cx)).await }
 }
 
 struct Keeper<R: Runtime> {

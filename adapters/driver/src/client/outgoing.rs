@@ -125,10 +125,8 @@ impl Outgoing {
         let body = match &mut self.payload {
             Payload::Full(bytes) => Err(bytes.clone()),
             Payload::Repeatable(make) => Ok(Sending::Once(make())),
-            Payload::Streamed(body) => Ok(match body.take() {
-                Some(body) => Sending::Streamed(body),
-                None => Sending::Once(Body::empty()),
-            }),
+            // What an attempt took and could not give back is not sent as nothing.
+            Payload::Streamed(body) => Ok(Sending::Streamed(body.take().ok_or_else(spent)?)),
         };
         let exact = match &body {
             Err(bytes) => Some(bytes.len() as u64),
@@ -207,4 +205,8 @@ impl Outgoing {
     pub(super) fn check(&self) -> Result<(), Error> {
         self.line().check().map_err(refused)
     }
+}
+
+fn spent() -> Error {
+    Error::new(ErrorKind::Body, Phase::RequestHead, Delivery::NotSent)
 }

@@ -196,7 +196,7 @@ impl ClientResponse {
         let (bytes, _) = match (self.fresh.take(), self.unpacking.take()) {
             (Some(fresh), None) => collect(fresh, limit).await?,
             (Some(fresh), Some(unpacking)) => {
-                let body = unpacking.apply(Body::own(fresh), limit, Origin::Call);
+                let body = unpacking.apply(Body::own(fresh, Origin::Call), limit, Origin::Call);
                 body.collect_with_trailers(limit).await?
             }
             (None, _) => self.body.collect_with_trailers(limit).await?,
@@ -256,7 +256,7 @@ impl ClientResponse {
     fn streamed(&mut self) -> &mut Body {
         if let Some(mut fresh) = self.fresh.take() {
             fresh.as_mut().lift_deadline();
-            let body = Body::own(fresh);
+            let body = Body::own(fresh, Origin::Call);
             self.body = match self.unpacking.take() {
                 Some(unpacking) => unpacking.apply(body, u64::MAX, Origin::Call),
                 None => body,

@@ -17,8 +17,8 @@ pub(super) enum Place<R: Runtime> {
     Dialing(Phase, Option<Waker>),
     /// Here: nothing is on it.
     Kept(Box<Conn<R>>),
-    /// With the call that has this token, or with whoever has its answer.
-    Out(u64),
+    /// With this call, or with whoever has its answer.
+    Out(Rider),
     /// Shared by these.
     Shared(Arc<Lane<R>>, Vec<Rider>),
 }
@@ -74,8 +74,8 @@ impl<R: Runtime> Table<R> {
         sharing: Sharing,
     ) -> Option<Ride<R>> {
         let place = self.get(id)?;
-        let (ride, next) = match (std::mem::replace(place, Place::Out(rider.token)), sharing) {
-            (Place::Kept(conn), Sharing::Exclusive) => (Ride::Alone(conn), Place::Out(rider.token)),
+        let (ride, next) = match (std::mem::replace(place, Place::Out(rider)), sharing) {
+            (Place::Kept(conn), Sharing::Exclusive) => (Ride::Alone(conn), Place::Out(rider)),
             (Place::Kept(conn), Sharing::Shared) => {
                 let lane = Arc::new(Lane::new(id, conn));
                 (Ride::Shared(Arc::clone(&lane)), Place::Shared(lane, vec![rider]))
@@ -101,7 +101,16 @@ impl<R: Runtime> Table<R> {
         exchange: ExchangeId,
     ) -> (Reuse, Option<Place<R>>) {
         let Some(place) = self.get(id) else { return (Reuse::Close, None) };
-        let Place::Shared(lane, riders) = place else { return (Reuse::Close, self.remove(id)) };
+        let (lane, riders) = match place {
+            Place::Out(rider) if rider.exchange == exchange => {
+                return (Reuse::Close, self.remove(id));
+            }
+            Place::Shared(lane, riders) if riders.iter().any(|on| on.exchange == exchange) => {
+                (lane, riders)
+            }
+            // It was over already: the connection is somebody else's, or nobody's.
+            _ => return (Reuse::Keep, None),
+        };
         riders.retain(|rider| rider.exchange != exchange);
         if !riders.is_empty() {
             return (Reuse::Keep, None);

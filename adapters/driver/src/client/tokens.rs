@@ -274,20 +274,24 @@ impl Refreshed {
 }
 
 /// Fetches a token, in a task of its own: it ends within its time, whoever gives up meanwhile.
-async fn fetch<R: Runtime>(tokens: Arc<Refreshed>, runtime: R) {
-    let mut unsettled = Unsettled { tokens, runtime, is_over: false };
-    let Unsettled { tokens, runtime, .. } = &unsettled;
-    let until = (Phase::Token, runtime.now() + FETCH_TIMEOUT);
-    let fetched = match within(runtime, until, tokens.source.fetch()).await {
-        Ok(Ok(token)) => Ok(token),
-        Ok(Err(why)) => Err(why.to_string()),
-        Err(late) => Err(late.to_string()),
-    };
-    tokens.settle(runtime.now(), fetched);
-    unsettled.is_over = true;
+fn fetch<R: Runtime>(tokens: Arc<Refreshed>, runtime: R) -> impl Future<Output = ()> + Send {
+    let unsettled = Unsettled { tokens, runtime, is_over: false };
+    async move {
+        // All of it, and not each of its fields.
+        let mut unsettled = unsettled;
+        let Unsettled { tokens, runtime, .. } = &unsettled;
+        let until = (Phase::Token, runtime.now() + FETCH_TIMEOUT);
+        let fetched = match within(runtime, until, tokens.source.fetch()).await {
+            Ok(Ok(token)) => Ok(token),
+            Ok(Err(why)) => Err(why.to_string()),
+            Err(late) => Err(late.to_string()),
+        };
+        tokens.settle(runtime.now(), fetched);
+        unsettled.is_over = true;
+    }
 }
 
-/// A fetch that panics, or whose runtime ends, has failed: nobody waits for it for ever.
+/// A fetch that panics, or whose runtime ends, polled or not, has failed: nobody waits for it for ever.
 struct Unsettled<R: Runtime> {
     tokens: Arc<Refreshed>,
     runtime: R,

@@ -37,10 +37,7 @@ impl Unpacking {
         // https://www.rfc-editor.org/rfc/rfc9110#section-8.4: in the order in which they were applied.
         self.codings.into_iter().rev().fold(body, |body, coding| {
             let unpacked = Unpacked::new(body, coding, self.policy, limit, origin);
-            match origin {
-                Origin::Request => Body::of_request(unpacked),
-                Origin::Call => Body::own(unpacked),
-            }
+            Body::own(unpacked, origin)
         })
     }
 }

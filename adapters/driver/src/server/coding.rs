@@ -10,6 +10,7 @@ use super::problem::Problem;
 use super::response::{IntoResponse as _, Response};
 use crate::body::Body;
 use crate::coding::{Packed, pack};
+use crate::error::Origin;
 
 /// Bodies that are packed at once, so that their length is known: bytes at most.
 const AT_ONCE: usize = 16 * 1024;
@@ -63,7 +64,7 @@ impl Packing {
         });
         response.body = match packed {
             Ok(packed) => packed.into(),
-            Err(body) => Body::own(Packed::new(body, coding, level)),
+            Err(body) => Body::own(Packed::new(body, coding, level), Origin::Call),
         };
     }
 }

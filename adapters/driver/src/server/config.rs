@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sinew_core::content_coding::{Compression, Decompression};
 use sinew_core::http1::{self, Limits};
+use sinew_core::server::{ConnectionsConfig, DrainConfig};
 use sinew_core::time::Epoch;
 use sinew_tls::ServerTls;
 
@@ -91,7 +92,7 @@ impl Default for RestServerConfig {
             max_request_size: limits.body,
             decompression: None,
             compression: None,
-            max_connections: 10_000,
+            max_connections: ConnectionsConfig::default().total,
             max_head_size: limits.head,
             max_head_fields: limits.fields,
             max_target_size: limits.target,
@@ -108,7 +109,7 @@ impl Default for RestServerConfig {
             min_body_rate: body_rate,
             body_rate_window: body_grace,
             linger,
-            stop_deadline: Duration::from_secs(25),
+            stop_deadline: DrainConfig::default().deadline,
         }
     }
 }

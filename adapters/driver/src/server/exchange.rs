@@ -136,7 +136,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                 // The machine has answered: the declared body is too large.
                 return self.end_exchange();
             }
-            request.body = Body::of_request(self.link.open_body(exchange, size));
+            request.body = Body::own(self.link.open_body(exchange, size), Origin::Request);
             if let Some(unpacking) = unpacking {
                 request.head.remove_field("content-encoding");
                 request.head.remove_field("content-length");

@@ -11,6 +11,7 @@ use serde::Serialize;
 use sinew_core::error::{Delivery, Kind};
 use sinew_core::problem::{Document, Ids};
 use sinew_core::reason::Reason;
+use sinew_core::time::whole_seconds;
 
 use super::response::{IntoResponse, Response};
 use crate::error::{BoxError, Error, ErrorKind, Origin};
@@ -212,9 +213,7 @@ impl IntoResponse for Problem {
         let mut response = Response::new(self.0.status);
         response.fields.extend(self.0.fields.drain(..));
         if let Some(time) = self.0.retry_after {
-            // https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3: whole seconds, rounded up.
-            let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
-            response.fields.push((RETRY_AFTER, HeaderValue::from(seconds)));
+            response.fields.push((RETRY_AFTER, HeaderValue::from(whole_seconds(time))));
         }
         response.problem = Some(self);
         response

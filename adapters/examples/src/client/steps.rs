@@ -198,9 +198,9 @@ async fn deadline(transcript: &mut Transcript) -> Outcome {
     transcript.step("Deadline: the error says where the time went, and how far the request got");
     let backend = Backend::start(Mood::Hangs).await?;
     let (client, narrator) = observed(&backend)?;
-    let error = match client.get("/").timeout(Duration::from_millis(200)).send().await {
-        Ok(_) => return Err("an answer of a backend that hangs".into()),
-        Err(error) => error,
+    let call = client.get("/").timeout(Duration::from_millis(200));
+    let Err(error) = call.send().await else {
+        return Err("an answer of a backend that hangs".into());
     };
     tell(transcript, &narrator);
     transcript.saw(format!(

@@ -46,13 +46,12 @@ fn the_last_of_three_hops_sees_what_is_left() {
         let warm = client.get("/hop").timeout(PATIENCE).send().await.unwrap().text().await.unwrap();
         let of_warm: Vec<u64> = warm.split(' ').map(|left| left.parse().unwrap()).collect();
         assert!(of_warm.windows(2).all(|pair| pair[1] + 20 <= pair[0]), "{warm}");
-        // On a machine that has other things to do, 300 ms may be over; then nobody was asked in vain.
-        let answer = client.get("/hop").timeout(Duration::from_millis(300)).send().await;
-        let Ok(answer) = answer else { return };
-        let Ok(text) = answer.text().await else { return };
+        let all = Duration::from_secs(3);
+        let answer = client.get("/hop").timeout(all).send().await.unwrap();
+        let text = answer.text().await.unwrap();
         let of_hops: Vec<u64> = text.split(' ').map(|left| left.parse().unwrap()).collect();
         let [first, second, third] = of_hops[..] else { panic!("{text}") };
-        assert!(first <= 300 && second + 20 <= first && third + 20 <= second, "{text}");
+        assert!(first <= 3_000 && second + 20 <= first && third + 20 <= second, "{text}");
     });
 }
 

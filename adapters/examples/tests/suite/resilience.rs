@@ -1,7 +1,7 @@
 //! Calls that are made again, over real sockets: what the server counts, and what is left afterwards.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -14,6 +14,7 @@ use sinew_core::error::{Delivery, Phase};
 use sinew_core::policy::Mode;
 use sinew_core::resilience::{BreakerConfig, HedgeConfig, RetryPolicy};
 use sinew_driver::{Body, ClientBuilder, ErrorKind, IntoResponse as _, Request, Response, Runtime};
+use socket2::{Domain, Socket, Type};
 
 use super::site::{PATIENCE, Security, Site, client_tls};
 use super::{each, pause, run};
@@ -132,16 +133,20 @@ fn a_body_is_made_anew_for_every_attempt() {
     });
 }
 
-/// An address where nobody listens.
-fn nowhere() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+/// An address where nobody listens, for as long as the socket lives.
+fn nowhere() -> (Socket, SocketAddr) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, address)
 }
 
 #[test]
 fn an_open_breaker_does_not_even_knock() {
     run(async {
         let breaker = BreakerConfig { consecutive: 3, ..BreakerConfig::default() };
-        let url = format!("http://{}", nowhere());
+        let (_held, dead) = nowhere();
+        let url = format!("http://{dead}");
         let client = rt::RestClient::builder(url).allow_plaintext().breaker(breaker);
         let client = client.build().unwrap();
         // Three attempts, all refused.
@@ -157,7 +162,8 @@ fn an_open_breaker_does_not_even_knock() {
 fn the_budget_ends_before_the_calls_do() {
     run(async {
         let never = BreakerConfig { mode: Mode::Off, ..BreakerConfig::default() };
-        let url = format!("http://{}", nowhere());
+        let (_held, dead) = nowhere();
+        let url = format!("http://{dead}");
         let client = rt::RestClient::builder(url).allow_plaintext().breaker(never);
         let client = client.build().unwrap();
         let calls = join_all((0..100).map(|_| client.get("/").send())).await;
@@ -172,7 +178,7 @@ fn the_budget_ends_before_the_calls_do() {
 fn one_of_two_endpoints_is_enough() {
     each(async |security| {
         let (site, count) = answering(security, |_| "here".into_response()).await;
-        let dead = nowhere();
+        let (_held, dead) = nowhere();
         let client = retrying(&site).endpoints([site.address().to_string(), dead.to_string()]);
         let client = client.build().unwrap();
         for _ in 0..50 {

@@ -144,6 +144,8 @@ fn connections_that_end_while_they_are_used_again_cost_no_call_and_double_none()
             site.connections.load(Ordering::Relaxed)
         );
         assert_eq!(answered + in_doubt, calls() / CALLERS * CALLERS);
+        let connections = site.connections.load(Ordering::Relaxed);
+        assert!(connections > CALLERS && in_doubt > 0, "nothing ended while it was used");
         assert_eq!(twice, 0);
     });
 }

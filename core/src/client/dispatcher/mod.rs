@@ -182,6 +182,7 @@ impl Dispatcher {
         if let Some(instance) = self.instances.get_mut(endpoint) {
             self.slots.list(now, connection.0, &mut instance.share, &self.policy.pool);
         }
+        self.hand_on(now, connection.0);
         self.pump(now);
     }
 
@@ -252,25 +253,25 @@ impl Dispatcher {
     /// Wants the breaker of an endpoint open or closed, whatever it finds; `None` leaves it to itself.
     pub fn force_breaker(&mut self, now: Instant, endpoint: Endpoint, forced: Option<Forced>) {
         self.handle_timeout(now);
-        let found = self.instances.iter().find(|(_, instance)| instance.endpoint == endpoint);
+        let meant = |instance: &Instance| !instance.retired && instance.endpoint == endpoint;
+        let found = self.instances.iter().find(|(_, instance)| meant(instance));
         let Some(key) = found.map(|(key, _)| key) else { return };
         if let Some(instance) = self.instances.get_mut(key) {
             instance.breaker.force(forced);
         }
         self.refresh(now, key);
-        if forced == Some(Forced::Open) {
+        if forced == Some(Forced::Open) && self.policy.breaker.mode.obeys() {
             self.close_idle(now, key, Retire::BreakerOpened);
         }
         self.pump(now);
     }
 
-    /// Takes no more calls. Those that are here go on; connections close as they fall idle.
+    /// Takes no more calls. Those that are here go on; connections close as they are not needed
+    /// any more.
     pub fn drain(&mut self, now: Instant) {
         self.handle_timeout(now);
         self.draining = true;
-        while let Some(key) = self.slots.oldest_idle() {
-            self.close(now, key, Retire::Draining);
-        }
+        self.pump(now);
     }
 
     /// Calls that are not over.

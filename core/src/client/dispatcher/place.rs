@@ -83,6 +83,11 @@ impl Dispatcher {
             let refusal = self.nobody_ready();
             self.unplaced(key, lane, refusal);
         }
+        if self.draining && self.queue.is_empty() {
+            while let Some(key) = self.slots.oldest_idle() {
+                self.close(now, key, Retire::Draining);
+            }
+        }
     }
 
     /// Opens what is to be open ahead.
@@ -268,9 +273,7 @@ impl Dispatcher {
     }
 
     fn put_back(&mut self, now: Instant, connection: Key, endpoint: Key) {
-        if self.draining {
-            self.close(now, connection, Retire::Draining);
-        } else if let Some(instance) = self.instances.get_mut(endpoint) {
+        if let Some(instance) = self.instances.get_mut(endpoint) {
             self.slots.list(now, connection, &mut instance.share, &self.policy.pool);
         }
     }
@@ -417,9 +420,6 @@ impl Dispatcher {
         }
         self.refresh(now, endpoint);
         self.forget_endpoint(endpoint);
-        if self.draining && self.slots.is_idle(connection) {
-            self.close(now, connection, Retire::Draining);
-        }
     }
 
     /// The dispatcher ends an exchange, and says so.

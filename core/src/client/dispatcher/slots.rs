@@ -160,10 +160,6 @@ impl Slots {
         self.table.key_at(self.idle.front()?)
     }
 
-    pub(super) fn is_idle(&self, key: Key) -> bool {
-        self.get(key).is_some_and(|slot| slot.state == State::Open && slot.used == 0)
-    }
-
     /// A place for a connection that is about to be dialled, until `by`.
     pub(super) fn dial(
         &mut self,

@@ -70,7 +70,7 @@ pub trait Layer {
         let _ = (record, response);
     }
 
-    /// The exchange is over.
+    /// The exchange is over. Told to those who were asked about its head.
     fn on_end(&self, record: &Record, end: &End) {
         let _ = (record, end);
     }
@@ -201,6 +201,7 @@ impl Stack {
     /// is in the record, which was new, even if one of them panics.
     pub fn on_head(&self, arrival: &Arrival<'_>, record: &mut Record) -> Decision {
         for entry in &self.layers {
+            record.asked += 1;
             let retry_after = record.retry_after;
             let decision = entry.layer.on_head(arrival, record);
             if !entry.mode.obeys() {
@@ -238,9 +239,10 @@ impl Stack {
         }
     }
 
-    /// Tells the layers that the exchange is over.
+    /// Tells the layers that were asked that the exchange is over.
     pub fn on_end(&self, record: &Record, end: &End) {
-        for entry in self.layers.iter().rev() {
+        let asked = self.layers.get(..record.asked).unwrap_or(&self.layers);
+        for entry in asked.iter().rev() {
             entry.layer.on_end(record, end);
         }
     }

@@ -15,7 +15,7 @@ use crate::limit::{
 use crate::policy::Stage;
 use crate::reason::Reason;
 use crate::security::{ClientKey, SecurityContext, Who};
-use crate::time::Instant;
+use crate::time::{Instant, whole_seconds};
 
 /// Bytes of the name of a class, at most.
 const NAME: usize = 64;
@@ -267,7 +267,7 @@ impl Policy {
         let Some(Named { policy: Some(policy), left }) = self.quotas.get(outcome.quota.0) else {
             return;
         };
-        let (remaining, reset) = (outcome.remaining.into(), seconds(outcome.reset));
+        let (remaining, reset) = (outcome.remaining.into(), whole_seconds(outcome.reset));
         match self.fields {
             LimitFields::Draft => {
                 response.append(RATELIMIT_POLICY, policy.clone());
@@ -289,11 +289,6 @@ impl Policy {
             LimitFields::None => {}
         }
     }
-}
-
-/// Rounded up: a client that comes back then is not too early.
-fn seconds(time: Duration) -> u64 {
-    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
 /// Whom a client shares a bucket with while there is no room for another, and the client itself: the

@@ -48,6 +48,8 @@ pub struct Record {
     pub refused: Option<Refused>,
     /// Those before it, which were not.
     noted: Vec<Refused>,
+    /// Layers that were asked.
+    pub(super) asked: usize,
     /// Where the fields stand that several layers look at.
     pub(super) index: Index,
     /// What earlier layers left for later ones, and for the handler, by type.
@@ -95,6 +97,7 @@ impl Record {
             retry_after: None,
             refused: None,
             noted: Vec::new(),
+            asked: 0,
             index: Index::new(arrival.head.fields()),
             extensions: Extensions::new(),
         }

@@ -160,6 +160,8 @@ impl<R: Runtime> Hub<R> {
     pub(super) fn abandon(&self, token: u64, call: CallId, sent: &[Ticket]) {
         let left = self.tell(|state, now| {
             let mut lost: SmallVec<[Place<R>; 2]> = SmallVec::new();
+            let mut ended: SmallVec<[ConnectionId; 2]> =
+                sent.iter().map(|ticket| ticket.connection).collect();
             let mut reuse = Reuse::Keep;
             for ticket in sent {
                 let (each, place) = state.table.ride_over(ticket.connection, ticket.exchange);
@@ -181,12 +183,21 @@ impl<R: Runtime> Hub<R> {
                         lost.push(Place::Kept(conn));
                     }
                     Ride::Shared(_) => {
+                        ended.push(ticket.connection);
                         let (each, place) =
                             state.table.ride_over(ticket.connection, ticket.exchange);
                         lost.extend(place);
                         if each == Reuse::Close {
                             reuse = each;
                         }
+                    }
+                }
+            }
+            if reuse == Reuse::Close {
+                // The dispatcher forgets all that the call was on, a lane that others left as well.
+                for connection in &ended {
+                    if let Some(Place::Kept(_)) = state.table.get(*connection) {
+                        lost.extend(state.table.remove(*connection));
                     }
                 }
             }
@@ -394,16 +405,17 @@ impl<R: Runtime> Hub<R> {
             events.extend(std::iter::from_fn(|| state.dispatcher.poll_observed()));
         }
         drop(state);
-        if let Some(observer) = &self.observer {
-            for event in &events {
-                observer(event);
-            }
-        }
         let Afterwards { wake, close, unread, undelivered, call_keeper } = afterwards;
         drop((close, unread, undelivered));
         wake.into_iter().for_each(Waker::wake);
         if call_keeper {
             self.bells.call();
+        }
+        // Last: it is not ours, and may panic.
+        if let Some(observer) = &self.observer {
+            for event in &events {
+                observer(event);
+            }
         }
         told
     }

@@ -214,7 +214,7 @@ impl<R: Runtime> State<R> {
                 after.wake.extend(waker);
             }
             Place::Kept(conn) => after.close.push(Place::Kept(conn)),
-            Place::Out(token) => self.take_away(token, connection, why, after),
+            Place::Out(rider) => self.take_away(rider.token, connection, why, after),
             Place::Shared(lane, riders) => {
                 for rider in riders {
                     self.take_away(rider.token, connection, why, after);

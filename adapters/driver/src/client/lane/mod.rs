@@ -52,7 +52,7 @@ struct State<R: Runtime> {
     /// The exchange that is being answered.
     turn: u64,
     mail: BTreeMap<u64, Mail>,
-    /// The exchanges that the hub was told of as the dispatcher last heard of the lane's room.
+    /// How many exchanges the dispatcher thinks that it can carry at once.
     capacity: u32,
 }
 
