@@ -222,6 +222,12 @@ impl<R: Runtime> RestClient<R> {
         Ok(())
     }
 
+    /// There are no endpoints until [`update_endpoints`](Self::update_endpoints) names some: what is on
+    /// its way goes on, and calls are refused.
+    pub fn forget_endpoints(&self) {
+        self.shared.hub.update_sites(&[]);
+    }
+
     /// What there is, and what has been learnt: calls, connections, budget, the breaker of each
     /// endpoint. An endpoint's number is its place in the order in which addresses came.
     pub fn explain(&self) -> Explanation {

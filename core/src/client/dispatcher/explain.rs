@@ -2,9 +2,10 @@
 
 use core::time::Duration;
 
-use super::action::{CallId, Endpoint};
+use super::action::CallId;
 use super::{Call, Dispatcher};
 use crate::error::{Delivery, Phase};
+use crate::mesh::Endpoint;
 use crate::resilience::BreakerState;
 use crate::time::Instant;
 
