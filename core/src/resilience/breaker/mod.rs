@@ -1,260 +1,20 @@
 //! Whether an endpoint is worth asking.
 
-use core::fmt;
+mod config;
+mod state;
+
 use core::time::Duration;
 
 use super::window::Window;
 use super::{Outcome, Report};
 use crate::jitter::Jitter;
-use crate::policy::Mode;
 use crate::time::{Deadline, Instant, Timer};
+
+pub use config::{BadBreaker, BreakerConfig};
+pub use state::{BreakerState, Change, Epoch, Forced, OpenFor, OpenReason, Permit, Trip};
 
 /// The most probes at once.
 const MAX_PROBES: usize = 8;
-
-/// When a breaker opens, and for how long.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct BreakerConfig {
-    /// What becomes of a refusal. Default: it is enforced. In shadow, a call goes on without a permit
-    /// and settles nothing.
-    pub mode: Mode,
-    /// Failures in a row that open it; at least 1. Default 5.
-    pub consecutive: u32,
-    /// How far back the rates look: 1 s to 10 min. Default 10 s.
-    pub window: Duration,
-    /// Calls of the window below which the rates say nothing; at least 1. Default 20.
-    pub minimum_calls: u32,
-    /// Failures, and 429s, in a hundred calls that open it; 1 to 100. Default 50.
-    pub failure_percent: u32,
-    /// A call whose head takes this long is slow. Default 20 s.
-    pub slow: Duration,
-    /// Slow calls in a hundred that open it; 1 to 100. Default 80.
-    pub slow_percent: u32,
-    /// It stays open for at least this long. Default 5 s.
-    pub open_min: Duration,
-    /// It stays open for at most this long, unless the endpoint asks for more. Default 10 s.
-    pub open_max: Duration,
-    /// What the endpoint asks for with `Retry-After` counts up to here. Default 60 s.
-    pub retry_after_max: Duration,
-    /// Probes at once, and successes of them that close it; 1 to 8. Default 3.
-    pub probes: u8,
-    /// A probe that is not settled by then gives its place back. Not below the time that a call may
-    /// take, or slow endpoints are never found well again. Default 30 s.
-    pub lease: Duration,
-}
-
-impl Default for BreakerConfig {
-    fn default() -> Self {
-        Self {
-            mode: Mode::Enforce,
-            consecutive: 5,
-            window: Duration::from_secs(10),
-            minimum_calls: 20,
-            failure_percent: 50,
-            slow: Duration::from_secs(20),
-            slow_percent: 80,
-            open_min: Duration::from_secs(5),
-            open_max: Duration::from_secs(10),
-            retry_after_max: Duration::from_secs(60),
-            probes: 3,
-            lease: Duration::from_secs(30),
-        }
-    }
-}
-
-/// Why a [`BreakerConfig`] makes no sense.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[non_exhaustive]
-pub enum BadBreaker {
-    /// No failure at all would open it.
-    ZeroConsecutive,
-    /// A window below a second or above ten minutes.
-    Window,
-    /// The rate of no calls.
-    ZeroMinimum,
-    /// A share that is not one.
-    Percent,
-    /// Every call would be slow.
-    ZeroSlow,
-    /// Never open, or a minimum above its maximum.
-    OpenTime,
-    /// No probes, or more than eight.
-    Probes,
-    /// A probe that is over before it begins.
-    ZeroLease,
-}
-
-impl BreakerConfig {
-    /// Refuses what makes no sense.
-    pub fn check(&self) -> Result<(), BadBreaker> {
-        let percent = 1..=100;
-        if self.consecutive == 0 {
-            return Err(BadBreaker::ZeroConsecutive);
-        }
-        if !(Duration::from_secs(1)..=Duration::from_secs(600)).contains(&self.window) {
-            return Err(BadBreaker::Window);
-        }
-        if self.minimum_calls == 0 {
-            return Err(BadBreaker::ZeroMinimum);
-        }
-        if !percent.contains(&self.failure_percent) || !percent.contains(&self.slow_percent) {
-            return Err(BadBreaker::Percent);
-        }
-        if self.slow.is_zero() {
-            return Err(BadBreaker::ZeroSlow);
-        }
-        if self.open_min.is_zero() || self.open_max < self.open_min {
-            return Err(BadBreaker::OpenTime);
-        }
-        if !(1..=MAX_PROBES).contains(&usize::from(self.probes)) {
-            return Err(BadBreaker::Probes);
-        }
-        if self.lease.is_zero() {
-            return Err(BadBreaker::ZeroLease);
-        }
-        Ok(())
-    }
-}
-
-/// What opened a breaker.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-#[non_exhaustive]
-pub enum Trip {
-    /// Failures in a row.
-    Consecutive,
-    /// The share of failures.
-    FailureRate,
-    /// The share of slow calls.
-    SlowRate,
-    /// A probe that failed, was limited, or slow.
-    Probe,
-}
-
-/// Why a breaker lets nobody through.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-#[non_exhaustive]
-pub enum OpenReason {
-    /// It is open.
-    Tripped(Trip),
-    /// It is half-open, and there are probes enough on their way.
-    Probing,
-    /// Somebody wants it so.
-    Forced,
-}
-
-impl OpenReason {
-    /// A fixed, lower-case name, fit for logs and metric labels.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Tripped(Trip::Consecutive) => "breaker_consecutive",
-            Self::Tripped(Trip::FailureRate) => "breaker_failure_rate",
-            Self::Tripped(Trip::SlowRate) => "breaker_slow_rate",
-            Self::Tripped(Trip::Probe) => "breaker_probe",
-            Self::Probing => "breaker_probing",
-            Self::Forced => "breaker_forced",
-        }
-    }
-}
-
-/// A refusal.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[must_use]
-pub struct OpenFor {
-    /// Why.
-    pub why: OpenReason,
-    /// When it is worth asking again; `None`: when whoever forced it open changes their mind.
-    pub until: Option<Instant>,
-}
-
-/// The state of a breaker changed.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[must_use]
-pub enum Change {
-    /// Calls are refused; what idles in the pool for this endpoint is to be closed.
-    Opened {
-        /// Why.
-        why: Trip,
-        /// Until then.
-        until: Instant,
-    },
-    /// A few calls are let through.
-    HalfOpened,
-    /// All calls are let through.
-    Closed,
-}
-
-impl Change {
-    /// A fixed, lower-case name, fit for logs and metric labels.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Opened { .. } => "opened",
-            Self::HalfOpened => "half_opened",
-            Self::Closed => "closed",
-        }
-    }
-}
-
-/// What somebody wants a breaker to be, whatever it finds.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Forced {
-    /// Nobody is let through.
-    Open,
-    /// Everybody is let through, and nothing counts.
-    Closed,
-}
-
-/// What a breaker is at some time.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum BreakerState {
-    /// All calls are let through.
-    Closed,
-    /// None is.
-    Open {
-        /// Why.
-        why: Trip,
-        /// Until then.
-        until: Instant,
-    },
-    /// Some are.
-    HalfOpen {
-        /// Probes that are on their way.
-        probes: u8,
-    },
-    /// As somebody wants it.
-    Forced(Forced),
-}
-
-/// Between two changes of state. What belongs to an old epoch changes nothing.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Epoch(u32);
-
-/// The right to make one attempt. Give it back with [`Breaker::settle`] or [`Breaker::release`]; if it
-/// is lost, a probe's place comes back when its lease is over.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-#[must_use]
-pub struct Permit {
-    epoch: Epoch,
-    /// The place of a probe, and which of its users this is.
-    probe: Option<(u8, u32)>,
-    half_opened: bool,
-}
-
-impl Permit {
-    /// Whether the attempt decides what becomes of the breaker.
-    pub const fn is_probe(&self) -> bool {
-        self.probe.is_some()
-    }
-
-    /// What asking for it changed.
-    pub const fn change(&self) -> Option<Change> {
-        if self.half_opened { Some(Change::HalfOpened) } else { None }
-    }
-
-    /// To be kept for [`Breaker::late_failure`].
-    pub const fn epoch(&self) -> Epoch {
-        self.epoch
-    }
-}
 
 /// The place of a probe.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -279,7 +39,7 @@ const FAILED: usize = 1;
 const SLOW: usize = 2;
 const LATE: usize = 3;
 
-/// A circuit breaker for one endpoint, or one route of it.
+/// A circuit breaker for one endpoint, or for one route.
 ///
 /// Ask with [`acquire`](Self::acquire), tell with [`settle`](Self::settle) as soon as the head is
 /// there: an attempt that streams for hours would hold its permit as long. Bodies that fail afterwards
@@ -317,8 +77,8 @@ impl Breaker {
     /// Why not, and until when.
     pub fn acquire(&mut self, now: Instant) -> Result<Permit, OpenFor> {
         let half_opened = self.handle_timeout(now).is_some();
-        let probe = match &mut self.state {
-            State::Closed { .. } | State::Forced(Forced::Closed) => None,
+        let (probe, turn) = match &mut self.state {
+            State::Closed { .. } | State::Forced(Forced::Closed) => (None, 0),
             State::Forced(Forced::Open) => {
                 return Err(OpenFor { why: OpenReason::Forced, until: None });
             }
@@ -336,10 +96,10 @@ impl Breaker {
                 };
                 lease.turn = lease.turn.wrapping_add(1);
                 lease.until = Some(now + self.config.lease);
-                Some((at, lease.turn))
+                (Some(at), lease.turn)
             }
         };
-        Ok(Permit { epoch: self.epoch, probe, half_opened })
+        Ok(Permit { epoch: self.epoch, turn, probe, half_opened })
     }
 
     /// The head is there, or will not come.
@@ -370,7 +130,7 @@ impl Breaker {
                 trip.map(|why| self.open(now, why, report.retry_after))
             }
             (State::HalfOpen { successes, leases }, Some(probe)) => {
-                give_back(leases, probe)?;
+                give_back(leases, probe, permit.turn)?;
                 if failed || slow {
                     return Some(self.open(now, Trip::Probe, report.retry_after));
                 }
@@ -387,7 +147,7 @@ impl Breaker {
         if let (State::HalfOpen { leases, .. }, Some(probe)) = (&mut self.state, permit.probe)
             && permit.epoch == self.epoch
         {
-            give_back(leases, probe);
+            give_back(leases, probe, permit.turn);
         }
     }
 
@@ -496,9 +256,9 @@ impl Breaker {
     pub(crate) fn worth(&self, permit: &Permit) -> u64 {
         match (&self.state, permit.probe) {
             _ if permit.epoch != self.epoch => 0,
-            (State::HalfOpen { leases, .. }, Some((at, turn))) => {
+            (State::HalfOpen { leases, .. }, Some(at)) => {
                 let theirs = leases[usize::from(at)];
-                if theirs.turn == turn && theirs.until.is_some() { 2 + u64::from(at) } else { 0 }
+                if theirs.turn == permit.turn && theirs.until.is_some() { 2 + u64::from(at) } else { 0 }
             }
             _ => 1,
         }
@@ -540,26 +300,7 @@ impl Breaker {
 }
 
 /// Frees the place of a probe; `None`, if it is not the probe's any more.
-fn give_back(leases: &mut [Lease], (at, turn): (u8, u32)) -> Option<()> {
-    let lease = leases.get_mut(usize::from(at)).filter(|lease| lease.turn == turn)?;
+fn give_back(leases: &mut [Lease], place: u8, turn: u32) -> Option<()> {
+    let lease = leases.get_mut(usize::from(place)).filter(|lease| lease.turn == turn)?;
     lease.until.take().map(|_| ())
 }
-
-impl fmt::Display for BadBreaker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::ZeroConsecutive => "a breaker opens after at least one failure",
-            Self::Window => "the window of a breaker is 1 s to 10 min",
-            Self::ZeroMinimum => "the rates of a breaker need at least one call",
-            Self::Percent => "the shares that open a breaker are 1 to 100 in 100 calls",
-            Self::ZeroSlow => "a breaker whose every call is slow is always open",
-            Self::OpenTime => {
-                "an open breaker stays so for some time; the minimum is not above the maximum"
-            }
-            Self::Probes => "a half-open breaker has 1 to 8 probes",
-            Self::ZeroLease => "the lease of a probe lasts some time",
-        })
-    }
-}
-
-impl core::error::Error for BadBreaker {}
