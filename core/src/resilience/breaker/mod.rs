@@ -77,27 +77,19 @@ impl Breaker {
     /// Why not, and until when.
     pub fn acquire(&mut self, now: Instant) -> Result<Permit, OpenFor> {
         let half_opened = self.handle_timeout(now).is_some();
+        if let Some(refused) = self.refuses(now) {
+            return Err(refused);
+        }
         let (probe, turn) = match &mut self.state {
-            State::Closed { .. } | State::Forced(Forced::Closed) => (None, 0),
-            State::Forced(Forced::Open) => {
-                return Err(OpenFor { why: OpenReason::Forced, until: None });
+            State::HalfOpen { leases, .. } => {
+                let mut places = (0u8..).zip(leases);
+                places.find(|(_, lease)| lease.until.is_none()).map_or((None, 0), |(at, lease)| {
+                    lease.turn = lease.turn.wrapping_add(1);
+                    lease.until = Some(now + self.config.lease);
+                    (Some(at), lease.turn)
+                })
             }
-            State::Open { why, until } => {
-                return Err(OpenFor { why: OpenReason::Tripped(*why), until: Some(*until) });
-            }
-            State::HalfOpen { successes, leases } => {
-                // As many as may still be needed for a verdict.
-                let places = usize::from(self.config.probes.saturating_sub(*successes));
-                let busy = leases.iter().filter(|lease| lease.until.is_some()).count();
-                let free = (0u8..).zip(&mut *leases).find(|(_, lease)| lease.until.is_none());
-                let Some((at, lease)) = free.filter(|_| busy < places) else {
-                    let until = leases.iter().filter_map(|lease| lease.until).min();
-                    return Err(OpenFor { why: OpenReason::Probing, until });
-                };
-                lease.turn = lease.turn.wrapping_add(1);
-                lease.until = Some(now + self.config.lease);
-                (Some(at), lease.turn)
-            }
+            State::Closed { .. } | State::Open { .. } | State::Forced(_) => (None, 0),
         };
         Ok(Permit { epoch: self.epoch, turn, probe, half_opened })
     }
@@ -211,18 +203,27 @@ impl Breaker {
         }
     }
 
-    /// Whether [`acquire`](Self::acquire) would let a call through at this time.
-    pub fn is_ready(&self, now: Instant) -> bool {
+    /// Why [`acquire`](Self::acquire) would refuse at this time; `None`: it would not.
+    pub fn refuses(&self, now: Instant) -> Option<OpenFor> {
         match &self.state {
-            State::Closed { .. } | State::Forced(Forced::Closed) => true,
-            State::Forced(Forced::Open) => false,
-            State::Open { until, .. } => *until <= now,
+            State::Closed { .. } | State::Forced(Forced::Closed) => None,
+            State::Forced(Forced::Open) => Some(OpenFor { why: OpenReason::Forced, until: None }),
+            State::Open { why, until } => (now < *until)
+                .then_some(OpenFor { why: OpenReason::Tripped(*why), until: Some(*until) }),
             State::HalfOpen { successes, leases } => {
-                let held = |lease: &&Lease| lease.until.is_some_and(|until| until > now);
-                let busy = leases.iter().filter(held).count();
-                busy < usize::from(self.config.probes.saturating_sub(*successes))
+                let held = leases.iter().filter_map(|lease| lease.until);
+                let held = held.filter(|until| now < *until);
+                // As many as may still be needed for a verdict.
+                let places = usize::from(self.config.probes.saturating_sub(*successes));
+                (held.clone().count() >= places)
+                    .then(|| OpenFor { why: OpenReason::Probing, until: held.min() })
             }
         }
+    }
+
+    /// Whether [`acquire`](Self::acquire) would let a call through at this time.
+    pub fn is_ready(&self, now: Instant) -> bool {
+        self.refuses(now).is_none()
     }
 
     /// The epoch that its permits are of now.
@@ -258,7 +259,11 @@ impl Breaker {
             _ if permit.epoch != self.epoch => 0,
             (State::HalfOpen { leases, .. }, Some(at)) => {
                 let theirs = leases[usize::from(at)];
-                if theirs.turn == permit.turn && theirs.until.is_some() { 2 + u64::from(at) } else { 0 }
+                if theirs.turn == permit.turn && theirs.until.is_some() {
+                    2 + u64::from(at)
+                } else {
+                    0
+                }
             }
             _ => 1,
         }

@@ -40,6 +40,18 @@ impl OpenReason {
             Self::Forced => "breaker_forced",
         }
     }
+
+    /// The same, where the breaker is that of a route.
+    pub const fn route_name(self) -> &'static str {
+        match self {
+            Self::Tripped(Trip::Consecutive) => "route_breaker_consecutive",
+            Self::Tripped(Trip::FailureRate) => "route_breaker_failure_rate",
+            Self::Tripped(Trip::SlowRate) => "route_breaker_slow_rate",
+            Self::Tripped(Trip::Probe) => "route_breaker_probe",
+            Self::Probing => "route_breaker_probing",
+            Self::Forced => "route_breaker_forced",
+        }
+    }
 }
 
 /// A refusal.
