@@ -101,8 +101,8 @@ pub enum Timer {
     Continue,
     /// TLS: the handshake is not complete.
     Handshake,
-    /// Client: a call waits for a connection of the pool.
-    PoolWait,
+    /// Client: a connection is not open yet.
+    Connect,
     /// Client: the deadline of a call, its next attempt, or the end of one.
     Call,
     /// An open breaker lets probes through.
@@ -149,7 +149,7 @@ impl Timer {
             Self::ResponseHead => "response head",
             Self::Continue => "100-continue",
             Self::Handshake => "TLS handshake",
-            Self::PoolWait => "wait for a connection",
+            Self::Connect => "connect",
             Self::Call => "call",
             Self::BreakerOpen => "breaker open",
             Self::ProbeLease => "probe lease",

@@ -105,7 +105,7 @@ impl<R: Runtime> ClientBuilder<R> {
         self
     }
 
-    /// Which endpoints are left alone for a while.
+    /// Which endpoints are left alone for a while, and which [routes](super::Call::route).
     #[must_use]
     pub fn breaker(mut self, breaker: BreakerConfig) -> Self {
         self.config.circuit_breaker = breaker;

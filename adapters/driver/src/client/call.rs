@@ -45,6 +45,7 @@ pub struct Call<R: Runtime> {
     hedge: bool,
     retry: Option<RetryPolicy>,
     attempt_timeout: Option<Duration>,
+    route: Option<&'static str>,
     /// What cannot be sent; told by `send`.
     refused: Option<Error>,
 }
@@ -88,6 +89,7 @@ impl<R: Runtime> Call<R> {
             hedge: true,
             retry: None,
             attempt_timeout: None,
+            route: None,
             refused,
         }
     }
@@ -212,6 +214,14 @@ impl<R: Runtime> Call<R> {
         self
     }
 
+    /// The route that this call is of, as `GET /orders/{id}`. A route that fails is left alone by a
+    /// [breaker](super::RestClientConfig::circuit_breaker) of its own, wherever it is asked, and what else
+    /// the service does goes on. Up to [`max_routes`](super::RestClientConfig::max_routes).
+    pub fn route(mut self, name: &'static str) -> Self {
+        self.route = Some(name);
+        self
+    }
+
     /// How much this call matters where not all can be served; default: what its
     /// [context](Self::context) says.
     pub fn priority(mut self, priority: Priority) -> Self {
@@ -292,6 +302,7 @@ impl<R: Runtime> Call<R> {
             hedge: self.hedge,
             retry: self.retry,
             attempt: self.attempt_timeout,
+            route: self.route,
         };
         let request = self.outgoing(terms.deadline)?;
         Journey::new(shared, request, terms).run().await

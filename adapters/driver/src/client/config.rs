@@ -61,8 +61,10 @@ pub struct RestClientConfig {
     pub budget: BudgetConfig,
     /// How many calls are on their way at once: as many as the service proves to bear.
     pub admission: ConcurrencyConfig,
-    /// Which endpoints are left alone for a while.
+    /// Which endpoints are left alone for a while, and which [routes](super::Call::route).
     pub circuit_breaker: BreakerConfig,
+    /// Routes with a breaker of their own; any more have that of the endpoint alone. Default 64.
+    pub max_routes: usize,
     /// Whether a call that waits for its answer is sent a second time. Default: off.
     pub hedge: HedgeConfig,
     /// Calls that may share a connection, each sent before the one ahead of it is answered; how many
@@ -100,8 +102,8 @@ pub struct RestClientConfig {
 impl RestClientConfig {
     /// The defaults, for this base URL.
     pub fn new(base_url: impl Into<String>) -> Self {
-        let Policy { pool, retry, budget, admission, breaker, hedge, attempt_timeout } =
-            Policy::default();
+        let policy = Policy::default();
+        let Policy { pool, retry, budget, admission, breaker, hedge, attempt_timeout, .. } = policy;
         Self {
             base_url: base_url.into(),
             timeout: Duration::from_secs(30),
@@ -122,6 +124,7 @@ impl RestClientConfig {
             budget,
             admission,
             circuit_breaker: breaker,
+            max_routes: policy.max_routes as usize,
             hedge,
             pipelining: ClientConfig::default().pipelining,
             health_path: "/health".to_owned(),
@@ -188,6 +191,7 @@ impl RestClientConfig {
             budget: self.budget,
             admission: self.admission,
             breaker: self.circuit_breaker,
+            max_routes: count(self.max_routes),
             hedge: self.hedge,
             attempt_timeout: self.attempt_timeout,
         }
@@ -225,6 +229,7 @@ impl fmt::Debug for RestClientConfig {
             .field("budget", &self.budget)
             .field("admission", &self.admission)
             .field("circuit_breaker", &self.circuit_breaker)
+            .field("max_routes", &self.max_routes)
             .field("hedge", &self.hedge)
             .field("pipelining", &self.pipelining)
             .field("health_path", &shown(&self.health_path))

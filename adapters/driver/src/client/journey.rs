@@ -29,6 +29,7 @@ pub(super) struct Terms {
     pub(super) hedge: bool,
     pub(super) retry: Option<RetryPolicy>,
     pub(super) attempt: Option<Duration>,
+    pub(super) route: Option<&'static str>,
 }
 
 /// A call on its way, request by request.
@@ -97,6 +98,7 @@ impl<R: Runtime> Journey<R> {
             hedge: terms.hedge && request.can_be_doubled(),
             retry: terms.retry,
             attempt_timeout: terms.attempt,
+            route: terms.route,
             ..CallSpec::new(0, terms.deadline, request.safety())
         }
     }

@@ -13,7 +13,7 @@ use sinew_core::Machine as _;
 use sinew_core::client::Dispatcher;
 use sinew_core::client::dispatcher::{
     CallExplanation, CallId, CallSpec, ConnectionId, Explanation, Failure, HeadFacts, HeadVerdict,
-    Reuse,
+    Reuse, Sharing,
 };
 use sinew_core::error::Phase;
 use sinew_core::observe::Event;
@@ -74,7 +74,10 @@ impl<R: Runtime> Hub<R> {
     /// Makes a call; the first one starts the keeper.
     pub(super) fn start(self: &Arc<Self>, mut spec: CallSpec, waker: &Waker) -> Started<R> {
         let start = |state: &mut State<R>, now| {
-            spec.token = state.seats.take(spec.sharing);
+            spec.token = state.seats.take();
+            if !state.pipelining {
+                spec.sharing = Sharing::Exclusive;
+            }
             (spec.token, state.dispatcher.start(now, spec))
         };
         let (started, alone) = self.tell_and_ask(start, |state, (token, call)| {

@@ -5,7 +5,7 @@ use std::task::Waker;
 use sinew_core::Machine as _;
 use sinew_core::client::Dispatcher;
 use sinew_core::client::dispatcher::{
-    Action, ConnectionId, Endpoint, Failure, Outcome, Retire, Reuse, Sharing,
+    Action, ConnectionId, Endpoint, Failure, Outcome, Retire, Reuse,
 };
 use sinew_core::error::{Delivery, Fault, Phase};
 use sinew_core::resilience::Replay;
@@ -24,7 +24,7 @@ pub(super) struct State<R: Runtime> {
     pub(super) seats: Seats<R>,
     pub(super) table: Table<R>,
     /// Whether calls share connections.
-    pipelining: bool,
+    pub(super) pipelining: bool,
     /// Those who wait until nothing is left.
     pub(super) closers: Vec<Waker>,
     /// Connections that rang while a call had them: looked at when they are back.
@@ -120,13 +120,8 @@ impl<R: Runtime> State<R> {
                     self.dials.push(Dial { connection, site, by });
                     after.call_keeper = true;
                 }
-                Action::Send { token, exchange, connection, attempt, first_use } => {
+                Action::Send { token, exchange, connection, sharing, attempt, first_use } => {
                     let ticket = Ticket { token, exchange, connection, attempt, first_use };
-                    let sharing = if self.pipelining {
-                        self.seats.sharing(token)
-                    } else {
-                        Sharing::Exclusive
-                    };
                     match self.table.hand_out(connection, Rider { token, exchange }, sharing) {
                         Some(ride) => self.post(token, Letter::Send(ticket, ride), &mut after),
                         None => self.dispatcher.failed(
