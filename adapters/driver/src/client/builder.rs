@@ -17,6 +17,7 @@ use sinew_tls::ClientTls;
 
 use super::config::RestClientConfig;
 use super::hub::Observer;
+use super::proxy::Proxy;
 use super::rest_client::{RestClient, Shared};
 use super::tokens::Tokens;
 use crate::error::Error;
@@ -188,6 +189,13 @@ impl<R: Runtime> ClientBuilder<R> {
     #[must_use]
     pub fn deadlines(mut self, config: DeadlineConfig) -> Self {
         self.config.deadlines = config;
+        self
+    }
+
+    /// Connections go through this proxy.
+    #[must_use]
+    pub fn proxy(mut self, proxy: Proxy) -> Self {
+        self.config.proxy = Some(proxy);
         self
     }
 

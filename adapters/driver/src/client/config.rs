@@ -16,6 +16,7 @@ use sinew_core::security::EgressPolicy;
 use sinew_tls::ClientTls;
 
 use super::base::shown;
+use super::proxy::Proxy;
 use super::tokens::Tokens;
 use crate::server::check_codings;
 
@@ -86,6 +87,8 @@ pub struct RestClientConfig {
     pub decompression: Option<Decompression>,
     /// How the service learns how long a call waits. Default: in `sinew-timeout-ms`.
     pub deadlines: DeadlineConfig,
+    /// A proxy that connections go through. Default: none, whatever the environment says.
+    pub proxy: Option<Proxy>,
     /// Where connections may go, and who may answer. Default: wherever the URL leads, and whom the
     /// handshake accepts.
     pub security_policy: EgressPolicy,
@@ -132,6 +135,7 @@ impl RestClientConfig {
             redirects: None,
             decompression: None,
             deadlines: DeadlineConfig::default(),
+            proxy: None,
             security_policy: EgressPolicy::default(),
             mtls_config: None,
             server_name: None,
@@ -235,6 +239,7 @@ impl fmt::Debug for RestClientConfig {
             .field("redirects", &self.redirects)
             .field("decompression", &self.decompression)
             .field("deadlines", &self.deadlines)
+            .field("proxy", &self.proxy)
             .field("security_policy", &self.security_policy)
             .field("mtls_config", &self.mtls_config)
             .field("server_name", &self.server_name)

@@ -86,7 +86,8 @@ impl<R: Runtime> Shared<R> {
         });
         let machine = Arc::new(config.machine());
         let egress = Arc::new(config.security_policy.clone());
-        let plan = Plan { limit: config.connect_timeout, tls, machine, egress };
+        let proxy = config.proxy.clone();
+        let plan = Plan { limit: config.connect_timeout, tls, machine, proxy, egress };
         let hub = Hub::new(runtime, spawn, plan, observer, dispatcher, &sites);
         let memory = ReplayMemory::new(config.replay_limit, config.replay_memory);
         let elsewhere = Mutex::default();

@@ -28,6 +28,7 @@ mod issuer;
 mod pipeline;
 mod places;
 mod policies;
+mod proxies;
 mod raw;
 mod replicas;
 mod resilience;
