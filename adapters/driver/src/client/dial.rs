@@ -32,8 +32,10 @@ const STAGGER: Duration = Duration::from_millis(250);
 pub(super) struct Plan {
     /// Resolving and connecting have so long each.
     pub(super) limit: Duration,
-    /// Whom to trust, and whom the certificate must name.
-    pub(super) tls: Option<(ClientTls, String)>,
+    /// Whom to trust and what to show, where TLS is spoken.
+    pub(super) tls: Option<ClientTls>,
+    /// Whom the certificate must name; `None`: TLS is not spoken.
+    pub(super) server_name: Option<String>,
     pub(super) machine: Arc<ClientConfig>,
     /// What connections go through.
     pub(super) proxy: Option<Proxy>,
@@ -54,7 +56,8 @@ pub(super) async fn open<R: Runtime>(
     }
     let pipe = connect(runtime, plan, site, by, &reached).await?;
     let client = Client::new(Arc::clone(&plan.machine));
-    let wire = match &plan.tls {
+    let secure = plan.tls.as_ref().zip(plan.server_name.as_deref());
+    let wire = match secure {
         Some((tls, name)) => {
             let tls = tls
                 .connect(name, client, runtime.now())
@@ -64,7 +67,7 @@ pub(super) async fn open<R: Runtime>(
         None => AnyWire::Plain(Box::new(client)),
     };
     let mut conn = Box::new(Conn::new(wire, pipe, runtime.clone()));
-    if plan.tls.is_some() {
+    if secure.is_some() {
         reached(Phase::Tls);
         conn.deadline = Some(by);
         poll_fn(|cx| conn.poll_secured(cx)).await?;

@@ -30,6 +30,7 @@ mod places;
 mod policies;
 mod proxies;
 mod raw;
+mod reload;
 mod replicas;
 mod resilience;
 mod site;
