@@ -17,6 +17,7 @@ use sinew_tls::ClientTls;
 
 use super::config::RestClientConfig;
 use super::hub::Observer;
+use super::middleware::Middleware;
 use super::proxy::Proxy;
 use super::rest_client::{RestClient, Shared};
 use super::tokens::Tokens;
@@ -189,6 +190,13 @@ impl<R: Runtime> ClientBuilder<R> {
     #[must_use]
     pub fn deadlines(mut self, config: DeadlineConfig) -> Self {
         self.config.deadlines = config;
+        self
+    }
+
+    /// Puts this around every call, within what was given before.
+    #[must_use]
+    pub fn middleware(mut self, middleware: impl Middleware) -> Self {
+        self.config.middleware.push(Arc::new(middleware));
         self
     }
 

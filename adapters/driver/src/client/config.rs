@@ -1,6 +1,7 @@
 //! What a client can be told.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -16,6 +17,7 @@ use sinew_core::security::EgressPolicy;
 use sinew_tls::ClientTls;
 
 use super::base::shown;
+use super::middleware::Middleware;
 use super::proxy::Proxy;
 use super::tokens::Tokens;
 use crate::server::check_codings;
@@ -87,6 +89,8 @@ pub struct RestClientConfig {
     pub decompression: Option<Decompression>,
     /// How the service learns how long a call waits. Default: in `sinew-timeout-ms`.
     pub deadlines: DeadlineConfig,
+    /// What stands around every call, the outermost first. Default: nothing.
+    pub middleware: Vec<Arc<dyn Middleware>>,
     /// A proxy that connections go through. Default: none, whatever the environment says.
     pub proxy: Option<Proxy>,
     /// Where connections may go, and who may answer. Default: wherever the URL leads, and whom the
@@ -135,6 +139,7 @@ impl RestClientConfig {
             redirects: None,
             decompression: None,
             deadlines: DeadlineConfig::default(),
+            middleware: Vec::new(),
             proxy: None,
             security_policy: EgressPolicy::default(),
             mtls_config: None,
@@ -239,6 +244,7 @@ impl fmt::Debug for RestClientConfig {
             .field("redirects", &self.redirects)
             .field("decompression", &self.decompression)
             .field("deadlines", &self.deadlines)
+            .field("middleware", &self.middleware.len())
             .field("proxy", &self.proxy)
             .field("security_policy", &self.security_policy)
             .field("mtls_config", &self.mtls_config)

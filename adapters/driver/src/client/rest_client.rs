@@ -19,6 +19,7 @@ use super::call::Call;
 use super::config::RestClientConfig;
 use super::dial::Plan;
 use super::hub::{Hub, Observer};
+use super::middleware::Layers;
 use super::replay::ReplayMemory;
 use crate::drive::Alarm;
 use crate::error::Error;
@@ -38,6 +39,7 @@ pub(super) struct Shared<R: Runtime> {
     pub(super) base: Base,
     /// Whom the base URL names.
     pub(super) origin: Origin,
+    pub(super) layers: Layers,
     pub(super) hub: Arc<Hub<R>>,
     pub(super) memory: Arc<ReplayMemory>,
     /// Clients of other origins, for calls that were sent there; the last one used comes last.
@@ -94,7 +96,8 @@ impl<R: Runtime> Shared<R> {
         let hub = Hub::new(runtime, spawn, plan, observer, dispatcher, &sites);
         let memory = ReplayMemory::new(config.replay_limit, config.replay_memory);
         let elsewhere = Mutex::default();
-        let shared = Self { config, base, origin, hub, memory, elsewhere };
+        let layers = config.middleware.as_slice().into();
+        let shared = Self { config, base, origin, layers, hub, memory, elsewhere };
         let tokens = shared.config.tokens.is_some()
             || shared.config.default_headers.contains_key(AUTHORIZATION);
         if tokens && !shared.may_carry_tokens() {
