@@ -15,8 +15,9 @@ mod wire;
 
 pub use body::Body;
 pub use client::{
-    Call, ClientBuilder, ClientResponse, CloseReport, Events, Health, RestClient, RestClientConfig,
-    Token, TokenSource, Tokens,
+    Answering, AttemptEnd, AttemptOutcome, Call, ClientBuilder, ClientResponse, CloseReport,
+    Events, Health, Middleware, Next, Proxy, RestClient, RestClientConfig, Token, TokenSource,
+    Tokens,
 };
 pub use error::{BoxError, Error, ErrorKind};
 pub use io::{Io, Listener, Peer};

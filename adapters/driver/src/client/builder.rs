@@ -17,6 +17,8 @@ use sinew_tls::ClientTls;
 
 use super::config::RestClientConfig;
 use super::hub::Observer;
+use super::middleware::Middleware;
+use super::proxy::Proxy;
 use super::rest_client::{RestClient, Shared};
 use super::tokens::Tokens;
 use crate::error::Error;
@@ -188,6 +190,20 @@ impl<R: Runtime> ClientBuilder<R> {
     #[must_use]
     pub fn deadlines(mut self, config: DeadlineConfig) -> Self {
         self.config.deadlines = config;
+        self
+    }
+
+    /// Puts this around every call, within what was given before.
+    #[must_use]
+    pub fn middleware(mut self, middleware: impl Middleware) -> Self {
+        self.config.middleware.push(Arc::new(middleware));
+        self
+    }
+
+    /// Connections go through this proxy.
+    #[must_use]
+    pub fn proxy(mut self, proxy: Proxy) -> Self {
+        self.config.proxy = Some(proxy);
         self
     }
 

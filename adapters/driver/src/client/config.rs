@@ -1,6 +1,7 @@
 //! What a client can be told.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -16,6 +17,8 @@ use sinew_core::security::EgressPolicy;
 use sinew_tls::ClientTls;
 
 use super::base::shown;
+use super::middleware::Middleware;
+use super::proxy::Proxy;
 use super::tokens::Tokens;
 use crate::server::check_codings;
 
@@ -88,6 +91,10 @@ pub struct RestClientConfig {
     pub decompression: Option<Decompression>,
     /// How the service learns how long a call waits. Default: in `sinew-timeout-ms`.
     pub deadlines: DeadlineConfig,
+    /// What stands around every call, the outermost first. Default: nothing.
+    pub middleware: Vec<Arc<dyn Middleware>>,
+    /// A proxy that connections go through. Default: none, whatever the environment says.
+    pub proxy: Option<Proxy>,
     /// Where connections may go, and who may answer. Default: wherever the URL leads, and whom the
     /// handshake accepts.
     pub security_policy: EgressPolicy,
@@ -135,6 +142,8 @@ impl RestClientConfig {
             redirects: None,
             decompression: None,
             deadlines: DeadlineConfig::default(),
+            middleware: Vec::new(),
+            proxy: None,
             security_policy: EgressPolicy::default(),
             mtls_config: None,
             server_name: None,
@@ -240,6 +249,8 @@ impl fmt::Debug for RestClientConfig {
             .field("redirects", &self.redirects)
             .field("decompression", &self.decompression)
             .field("deadlines", &self.deadlines)
+            .field("middleware", &self.middleware.len())
+            .field("proxy", &self.proxy)
             .field("security_policy", &self.security_policy)
             .field("mtls_config", &self.mtls_config)
             .field("server_name", &self.server_name)
