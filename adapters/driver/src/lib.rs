@@ -11,13 +11,14 @@ pub mod runtime;
 pub mod server;
 mod trace;
 mod upgraded;
+pub mod websocket;
 mod wire;
 
 pub use body::Body;
 pub use client::{
     Answering, AttemptEnd, AttemptOutcome, Call, ClientBuilder, ClientResponse, CloseReport,
-    Events, Health, Middleware, Next, Proxy, RestClient, RestClientConfig, Token, TokenSource,
-    Tokens,
+    Events, Health, Middleware, Next, Proxy, RestClient, RestClientConfig, SocketCall, Token,
+    TokenSource, Tokens,
 };
 pub use error::{BoxError, Error, ErrorKind};
 pub use io::{Io, Listener, Peer};
@@ -27,6 +28,8 @@ pub use server::{
     Admin, Cancellation, Explain, Handler, HandlerTimeout, IntoResponse, Json, JwksEndpoint,
     KeysError, LeaseStore, Local, MemoryStore, Mode, Notice, Override, Problem, Request, Response,
     RestServer, RestServerConfig, RouteOptions, SecurityPolicy, ServerBuilder, ServerHandle,
-    SharedQuota, Sse, SseEvent, StopReport, Threads,
+    SharedQuota, SocketHandler, SocketOutcome, Sse, SseEvent, StopReport, Threads,
+    WebSocketOptions,
 };
 pub use upgraded::Upgraded;
+pub use websocket::{CloseCode, Message, WebSocket};

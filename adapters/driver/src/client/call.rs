@@ -13,6 +13,7 @@ use sinew_core::resilience::RetryPolicy;
 
 use super::base::shown;
 use super::builder::field;
+use super::hub::Hub;
 use super::journey::{Journey, Terms};
 use super::middleware::Next;
 use super::outgoing::{IDEMPOTENCY_KEY, Outgoing, Payload, TRACEPARENT};
@@ -341,6 +342,10 @@ impl<R: Runtime> Call<R> {
             unpacks: None,
             layers: Arc::clone(layers),
         })
+    }
+
+    pub(super) fn hub(&self) -> Arc<Hub<R>> {
+        Arc::clone(&self.shared.hub)
     }
 
     fn typed(mut self, media_type: &'static str, body: Vec<u8>) -> Self {

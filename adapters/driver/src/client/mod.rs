@@ -33,6 +33,7 @@ mod rest_client;
 mod seats;
 mod table;
 mod tokens;
+mod websocket;
 
 pub use builder::ClientBuilder;
 pub use call::Call;
@@ -43,3 +44,4 @@ pub use proxy::Proxy;
 pub use response::ClientResponse;
 pub use rest_client::{CloseReport, Health, RestClient};
 pub use tokens::{Token, TokenSource, Tokens};
+pub use websocket::SocketCall;
