@@ -1,0 +1,3 @@
+//! WebSocket: an echo on the bare machine.
+
+pub mod echo;
