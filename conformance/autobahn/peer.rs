@@ -15,20 +15,15 @@ use std::time::Instant as Clock;
 
 use bytes::{Buf as _, BytesMut};
 use clap::Parser;
-use http::{Method, StatusCode};
 use sinew_conformance::end::{Application, End, Read, Socket, Turn};
+use sinew_conformance::websocket::door::{Doorkeeper, Visitor};
 use sinew_conformance::websocket::echo::{self, Echo};
 use sinew_core::error::Error;
-use sinew_core::http1::{
-    BodySize, Client, ClientConfig, ClientEvent, RequestLine, Server, ServerConfig,
-    ServerEvent,
-};
+use sinew_core::http1::{Client, ClientConfig, Server, ServerConfig};
 use sinew_core::machine::Wire;
 use sinew_core::outbox::Outbox;
 use sinew_core::time::Instant;
-use sinew_core::websocket::handshake::{
-    Agreed, ClientHandshake, Opening, Origins, ServerHandshake,
-};
+use sinew_core::websocket::handshake::{Agreed, ClientHandshake, Origins, ServerHandshake};
 use sinew_core::websocket::{Connection, Event, Message, Role};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -86,7 +81,7 @@ fn answer(mut socket: Tcp) -> Result<(), Failure> {
         deflate: Some(echo::deflate()),
         ..ServerHandshake::default()
     };
-    let mut end = End::new(server, Doorkeeper { handshake, agreed: None });
+    let mut end = End::new(server, Doorkeeper::new(handshake));
     drive(&mut end, &mut socket, |end| end.wire.is_upgraded())?;
     let (Some(agreed), Ok(upgraded)) = (end.app.agreed, end.wire.into_upgraded()) else {
         return Ok(());
@@ -116,15 +111,10 @@ fn converse(address: &str, target: &str, echo: Echo) -> Result<Vec<Event>, Failu
     let mut socket = Tcp::new(TcpStream::connect(address)?)?;
     let handshake =
         ClientHandshake { deflate: Some(echo::deflate()), ..ClientHandshake::default() };
-    let opening = handshake.open(seed());
     let mut client = Client::new(Arc::new(ClientConfig::default()));
-    let line = RequestLine {
-        method: &Method::GET,
-        target: target.as_bytes(),
-        authority: address.as_bytes(),
-    };
-    client.send_request(socket.now(), line, opening.fields(), BodySize::Empty)?;
-    let mut end = End::new(client, Visitor { opening, agreed: None });
+    let opening = handshake.open(seed());
+    let visitor = Visitor::knock(&mut client, opening, target, address, socket.now())?;
+    let mut end = End::new(client, visitor);
     drive(&mut end, &mut socket, |end| end.wire.is_upgraded())?;
     let agreed = end.app.agreed.ok_or_else(|| format!("{target}: no answer"))??;
     let upgraded = end.wire.into_upgraded().map_err(|_| "the connection is not upgraded")?;
@@ -163,50 +153,6 @@ where
                 end.socket_woke();
             }
             Turn::Over(_) => return Ok(()),
-        }
-    }
-}
-
-/// Accepts a handshake, or says why not.
-struct Doorkeeper {
-    handshake: ServerHandshake,
-    agreed: Option<Agreed>,
-}
-
-impl Application<Server> for Doorkeeper {
-    fn event(&mut self, server: &mut Server, event: ServerEvent, now: Instant) {
-        let ServerEvent::Request { head, .. } = event else { return };
-        let sent = match self.handshake.accept(&head) {
-            Ok(accepted) => {
-                let switching = StatusCode::SWITCHING_PROTOCOLS;
-                let sent = server.send_response(now, switching, accepted.fields(), BodySize::Empty);
-                self.agreed = Some(accepted.into_agreed());
-                sent
-            }
-            Err(refusal) => {
-                server.send_response(now, refusal.status(), refusal.fields(), BodySize::Empty)
-            }
-        };
-        if sent.is_err() {
-            server.abort(now);
-        }
-    }
-}
-
-/// Checks the answer to a handshake.
-struct Visitor {
-    opening: Opening,
-    agreed: Option<Result<Agreed, Failure>>,
-}
-
-impl Application<Client> for Visitor {
-    fn event(&mut self, client: &mut Client, event: ClientEvent, now: Instant) {
-        if let ClientEvent::Response { head, .. } = event {
-            let checked = self.opening.check(&head);
-            if checked.is_err() {
-                client.abort(now);
-            }
-            self.agreed = Some(checked.map_err(Failure::from));
         }
     }
 }

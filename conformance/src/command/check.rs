@@ -46,7 +46,7 @@ pub(crate) struct Check {
     /// A file of cases, or a directory of such files, instead of the built-in ones
     #[arg(long, value_name = "FILE|DIR")]
     cases: Option<PathBuf>,
-    /// Only cases about this: http1, cors
+    /// Only cases about this: http1, cors, websocket
     #[arg(long, value_parser = subject)]
     subject: Option<Subject>,
     /// Seed of the random cuts
@@ -115,7 +115,8 @@ fn subject(text: &str) -> Result<Subject, String> {
     match text {
         "http1" => Ok(Subject::Http1),
         "cors" => Ok(Subject::Cors),
-        _ => Err("neither http1 nor cors".to_owned()),
+        "websocket" => Ok(Subject::WebSocket),
+        _ => Err("neither http1, cors nor websocket".to_owned()),
     }
 }
 
