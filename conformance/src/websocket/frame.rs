@@ -100,6 +100,11 @@ impl Frame {
         Ok(())
     }
 
+    /// Whether it starts a compressed message.
+    pub fn is_compressed(&self) -> bool {
+        self.rsv == 4
+    }
+
     /// The frame on the wire; `masked`: its sender is a client.
     pub fn octets(&self, masked: bool) -> Vec<u8> {
         let kinds = self.kinds();
