@@ -4,6 +4,7 @@ mod access;
 mod authentication;
 mod coding;
 mod cors;
+mod drain;
 mod jwt;
 mod proxies;
 mod rate_limit;
@@ -20,6 +21,7 @@ pub(crate) use access::Access;
 pub(crate) use authentication::Authentication;
 pub(crate) use coding::{Compression, Decompression};
 pub(crate) use cors::Cors;
+pub(crate) use drain::Drain;
 pub(crate) use proxies::Proxies;
 pub(crate) use rate_limit::RateLimit;
 pub(crate) use route::{Route, apply_routes};
@@ -34,6 +36,7 @@ pub(crate) struct File {
     pub(crate) server: Server,
     pub(crate) limits: Limits,
     pub(crate) timers: Timers,
+    pub(crate) drain: Drain,
     pub(crate) tls: Option<Tls>,
     pub(crate) admin: Option<Admin>,
     pub(crate) proxies: Option<Proxies>,

@@ -396,6 +396,9 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         if tls.is_some_and(|tls| tls.client_auth() != Some(ClientAuth::Off)) {
             policies.believe_callers();
         }
+        let mut caps = config.connections();
+        let proxies = policies.proxies.iter().flat_map(|proxies| proxies.networks());
+        caps.unlimited.extend(proxies.copied());
         let stack = policies.build(router.templates())?;
         if places.is_empty() {
             let host = &config.host;
@@ -427,6 +430,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             None => None,
         };
         let machine = Arc::new(config.machine(runtime.epoch(), observer.is_some()));
+        let control = Control::of(runtime.clone(), &config, caps, observer.clone())?;
         let background = background.start(observer.as_ref());
         let service = Service {
             router,
@@ -446,9 +450,8 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             ports,
             addresses,
             service: Arc::new(service),
-            control: Arc::new(Control::new(config.max_connections)),
+            control: Arc::new(control),
             admin: admin.map(Box::new),
-            stop_deadline: config.stop_deadline,
             background,
         })
     }
