@@ -25,6 +25,7 @@ mod faults;
 mod flow;
 mod hops;
 mod issuer;
+mod overload;
 mod pipeline;
 mod places;
 mod policies;
