@@ -23,7 +23,7 @@
 //! a builder that has its routes. What the file does not mention stays as it is.
 //!
 //! - `[server]`, `[limits]`, `[timers]`, `[drain]`, `[admin]` and `[[route]]`: setting by setting.
-//! - `[tls]`, `[proxies]`, `[cors]`, `[rate_limit]`, `[decompression]`, `[compression]`: a section
+//! - `[tls]`, `[proxies]`, `[cors]`, `[rate_limit]`, `[overload]`, `[decompression]`, `[compression]`: a section
 //!   replaces what the program says as a whole; its own settings start from their defaults.
 //! - `[authentication]`: its credentials are asked after those of the program; its realm and its modes
 //!   replace those.
@@ -150,6 +150,10 @@ impl Config {
         if let Some(limits) = &file.rate_limit {
             let (mode, limits) = limits.build(&mut document);
             builder = builder.rate_limit_in(mode, limits);
+        }
+        if let Some(overload) = &file.overload {
+            let (config, classes) = overload.build(&mut document);
+            builder = builder.overload(config).classes(classes);
         }
         if let Some(validation) = &file.validation {
             builder = builder.validation_mode(validation.mode());

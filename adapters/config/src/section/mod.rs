@@ -6,6 +6,7 @@ mod coding;
 mod cors;
 mod drain;
 mod jwt;
+mod overload;
 mod proxies;
 mod rate_limit;
 mod route;
@@ -22,6 +23,7 @@ pub(crate) use authentication::Authentication;
 pub(crate) use coding::{Compression, Decompression};
 pub(crate) use cors::Cors;
 pub(crate) use drain::Drain;
+pub(crate) use overload::Overload;
 pub(crate) use proxies::Proxies;
 pub(crate) use rate_limit::RateLimit;
 pub(crate) use route::{Route, apply_routes};
@@ -44,6 +46,7 @@ pub(crate) struct File {
     pub(crate) authentication: Option<Authentication>,
     pub(crate) access: Option<Access>,
     pub(crate) rate_limit: Option<RateLimit>,
+    pub(crate) overload: Option<Overload>,
     pub(crate) validation: Option<Validation>,
     pub(crate) decompression: Option<Decompression>,
     pub(crate) compression: Option<Compression>,

@@ -25,6 +25,7 @@ use crate::runtime::Runtime;
 use crate::trace::CallSpan;
 
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const PRIORITY: HeaderName = HeaderName::from_static(Priority::FIELD);
 const X_REQUEST_ID: HeaderName = HeaderName::from_static(request_id::FIELD);
 
 /// A call that is being put together. Nothing happens before [`send`](Self::send).
@@ -285,6 +286,12 @@ impl<R: Runtime> Call<R> {
             && let Ok(id) = HeaderValue::try_from(id.as_str())
         {
             self.fields.insert(X_REQUEST_ID, id);
+        }
+        // Where nothing is said, the next hop knows best.
+        let priority = self.priority.unwrap_or(self.context.priority);
+        if priority != Priority::default() && !self.fields.contains_key(Priority::FIELD) {
+            let value = HeaderValue::from_static(priority.field_value());
+            self.fields.insert(PRIORITY, value);
         }
         self.trace = trace.filter(|_| !self.fields.contains_key(TRACEPARENT));
         let state = self.trace.as_ref().and_then(TraceContext::tracestate);

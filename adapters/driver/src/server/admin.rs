@@ -147,6 +147,7 @@ impl<M: Mode> Admin<M> {
             machine: Arc::new(config.machine(runtime.epoch(), observer.is_some())),
             observer,
             stack: Arc::new(stack),
+            gate: None,
             elsewhere: RoutePolicy::default(),
             numbers: Numbers::default(),
             tls: config.mtls_config.clone(),

@@ -7,16 +7,18 @@ use std::time::Duration;
 
 use http::Method;
 use sinew_core::content_coding::{Compression, Decompression};
+use sinew_core::limit::AdmissionConfig;
 use sinew_core::policy;
 use sinew_core::security::{Cors, TrustedProxies};
 use sinew_core::server::{
-    Deadlines, Layer, RateLimitConfig, RoutePolicy, Router, RouterBuilder, SharedLimit,
+    Classes, Deadlines, Layer, RateLimitConfig, RoutePolicy, Router, RouterBuilder, SharedLimit,
 };
 use sinew_tls::{ClientAuth, ServerTls};
 
 use super::admin::Admin;
 use super::config::{RestServerConfig, check_codings};
 use super::control::Control;
+use super::gate::Gate;
 use super::listen::Place;
 use super::mode::{Handler, Mode};
 use super::numbers::Numbers;
@@ -40,6 +42,7 @@ pub struct ServerBuilder<R, M: Mode> {
     fallback: Option<M::Handler>,
     observer: Option<Observer>,
     policies: Policies,
+    overload: Option<AdmissionConfig>,
     /// The first thing that made no sense.
     refused: Option<Error>,
 }
@@ -63,6 +66,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             fallback: None,
             observer: None,
             policies: Policies::default(),
+            overload: None,
             refused: None,
         }
     }
@@ -296,6 +300,27 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         self
     }
 
+    /// Serves so many requests at once as turns out to be right, and lets others wait for a while, those
+    /// that matter least the shortest. What cannot be served in time is answered with 503 and
+    /// `retry-after` before any of it is done, so that clients may try elsewhere.
+    ///
+    /// A request has its place from the start of its handler to the head of its answer. How much it
+    /// matters is said by [`classes`](Self::classes); without them, by its
+    /// [route](RouteOptions::priority), or by a trusted peer. `concurrency.mode` says whether this is
+    /// obeyed, only tried, or off: in shadow, every request that would have waited is told to the
+    /// observer as one that is shed, and goes on.
+    pub fn overload(mut self, config: AdmissionConfig) -> Self {
+        self.overload = Some(config).filter(|config| config.concurrency.mode.asks());
+        self
+    }
+
+    /// Says how much the requests of callers matter, here and in the calls that handlers make, and whose
+    /// word about that is taken.
+    pub fn classes(mut self, classes: Classes) -> Self {
+        self.policies.classes = Some(classes);
+        self
+    }
+
     /// Whether what routes want to be sent, [types](RouteOptions::content_type) and
     /// [fields](RouteOptions::require), is asked for, or only looked at: in shadow what does not fit is
     /// told to the observer, and goes on.
@@ -375,6 +400,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             fallback,
             observer,
             mut policies,
+            overload,
             refused,
         } = self;
         if let Some(error) = refused {
@@ -391,6 +417,16 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             policies.of_route(added.method.as_ref(), &added.template, &added.route.options);
         }
         let router = router(routes)?;
+        let gate = match overload.map(Gate::new) {
+            None => None,
+            Some(Ok(gate)) => Some(Arc::new(gate)),
+            Some(Err(bad)) => return Err(Error::config(bad.to_string())),
+        };
+        if let Some(gate) = &gate {
+            let keeper = Arc::clone(gate).keep_time(runtime.clone());
+            policies.background.push(Box::new(|_| Box::pin(keeper)));
+            policies.classes.get_or_insert_default();
+        }
         let (background, explain) = (policies.take_background(), policies.explain());
         let tls = config.mtls_config.as_ref();
         if tls.is_some_and(|tls| tls.client_auth() != Some(ClientAuth::Off)) {
@@ -438,6 +474,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             machine,
             observer,
             stack: Arc::new(stack),
+            gate,
             decompression: config.decompression,
             compression: config.compression,
             explain,

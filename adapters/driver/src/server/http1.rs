@@ -16,6 +16,7 @@ use super::cancel::Leave;
 use super::coding::Packing;
 use super::control::Ticket;
 use super::exchange::Exchange;
+use super::gate::Place;
 use super::link::{Hold, Link};
 use super::mode::Mode;
 use super::passage::Passage;
@@ -88,6 +89,8 @@ pub(super) struct Http<W, R: Runtime, M: Mode> {
     pub(super) service: Arc<Service<M>>,
     pub(super) link: Hold,
     pub(super) exchange: Exchange<M>,
+    /// The place among those that are served at once, where their number is limited.
+    pub(super) place: Option<Place>,
     /// How its request fared with the policies, where there are any.
     pub(super) passage: Option<Passage>,
     /// The handler, or the producer of the answer's body, may have something for us.
@@ -132,6 +135,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             service,
             link: Hold::new(link),
             exchange: Exchange::None,
+            place: None,
             passage: None,
             stirred: false,
             feeding: false,
@@ -322,6 +326,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                         self.wire.handle_eof(now);
                         self.link.lose();
                         self.ended = true;
+                        self.stirred |= matches!(self.exchange, Exchange::Waiting(_));
                         self.seen.drained = false;
                     }
                     Poll::Ready(Ok(_)) => self.seen.drained = false,

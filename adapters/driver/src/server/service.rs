@@ -19,6 +19,7 @@ use sinew_tls::ServerTls;
 
 use super::cancel::Cancellation;
 use super::coding::Override;
+use super::gate::Gate;
 use super::jwks::KeysError;
 use super::mode::Mode;
 use super::numbers::Numbers;
@@ -189,6 +190,7 @@ pub(super) struct Service<M: Mode> {
     pub(super) machine: Arc<http1::ServerConfig>,
     pub(super) observer: Option<Observer>,
     pub(super) stack: Arc<Stack>,
+    pub(super) gate: Option<Arc<Gate>>,
     pub(super) decompression: Option<Decompression>,
     pub(super) compression: Option<Compression>,
     pub(super) explain: Explain,

@@ -26,6 +26,7 @@ mod flow;
 mod hops;
 mod issuer;
 mod layers;
+mod overload;
 mod pipeline;
 mod places;
 mod policies;
