@@ -304,7 +304,8 @@ impl Machine for Probes {
     }
 
     fn deadline(&self) -> Option<Deadline> {
-        Some(Deadline { at: self.timers.first()?, why: Timer::EndpointProbe })
+        let (at, _) = self.timers.next()?;
+        Some(Deadline { at, why: Timer::EndpointProbe })
     }
 }
 

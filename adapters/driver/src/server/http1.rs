@@ -217,7 +217,9 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             _ if self.is_event_stream() || self.link.is_farewell_watched(cx.waker()) => {
                 Activity::Stream
             }
-            Exchange::Handling(_) | Exchange::Streaming(_) => Activity::Request,
+            Exchange::Waiting(_) | Exchange::Handling(_) | Exchange::Streaming(_) => {
+                Activity::Request
+            }
         }
     }
 
