@@ -37,7 +37,6 @@ pub use admin::Admin;
 pub use builder::ServerBuilder;
 pub use cancel::Cancellation;
 pub use coding::Override;
-pub(crate) use config::check_codings;
 pub use config::{BadSetting, RestServerConfig};
 pub use conn::Conn;
 pub use handle::{ServerHandle, StopReport};
