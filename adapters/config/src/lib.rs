@@ -55,7 +55,7 @@ mod value;
 use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 
-use sinew_driver::{Mode, RestServerConfig, Runtime, SecurityPolicy, ServerBuilder, Spawn, Task};
+use sinew_driver::{Mode, RestServerConfig, Runtime, SecurityPolicy, ServerBuilder};
 
 use self::document::Document;
 pub use self::problem::{Place, Problem, Problems};
@@ -117,7 +117,7 @@ impl Config {
     /// All that makes no sense: settings that contradict each other, rules and sections about routes
     /// that the program does not have, files that cannot be read. What needs a socket to be found out
     /// is told by [`bind`](ServerBuilder::bind).
-    pub fn apply<R: Runtime + Spawn<Task>, M: Mode>(
+    pub fn apply<R: Runtime, M: Mode>(
         &self,
         mut builder: ServerBuilder<R, M>,
     ) -> Result<ServerBuilder<R, M>, Problems> {
@@ -175,7 +175,7 @@ impl Config {
         Ok(builder)
     }
 
-    fn apply_settings<R: Runtime + Spawn<Task>, M: Mode>(
+    fn apply_settings<R: Runtime, M: Mode>(
         &self,
         mut builder: ServerBuilder<R, M>,
         document: &mut Document<'_>,

@@ -16,7 +16,7 @@ use sinew_core::server::{
 use sinew_tls::{ClientAuth, ServerTls};
 
 use super::admin::Admin;
-use super::config::{RestServerConfig, check_codings};
+use super::config::RestServerConfig;
 use super::control::Control;
 use super::gate::Gate;
 use super::listen::Place;
@@ -27,6 +27,7 @@ use super::rest_server::{Port, RestServer};
 use super::security_policy::SecurityPolicy;
 use super::service::{Notice, Observer, Route, RouteOptions, Service};
 use super::shared_quota::{LeaseStore, SharedQuota};
+use crate::coding;
 use crate::error::Error;
 use crate::io::Peer;
 use crate::runtime::{Runtime, StdListener};
@@ -496,8 +497,8 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
     fn check_codings(&mut self, options: &RouteOptions) {
         let (decompression, compression) =
             (options.decompression.over(None), options.compression.over(None));
-        if let Some(bad) = check_codings(decompression, compression) {
-            self.refuse(Error::config(bad.to_string()));
+        if let Some((setting, why)) = coding::check(decompression, compression) {
+            self.refuse(Error::config(format!("{setting} {why}")));
         }
     }
 

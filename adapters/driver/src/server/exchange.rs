@@ -296,7 +296,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             return;
         }
         if let Exchange::Handling(running) = &mut self.exchange {
-            let poll = AssertUnwindSafe(|| Pin::new(running).poll(cx));
+            let poll = AssertUnwindSafe(|| Pin::new(running).poll(cx).map(Response::made));
             match self.span.run(|| catch_unwind(poll)) {
                 Ok(Poll::Pending) => {
                     self.describe(now);

@@ -45,7 +45,6 @@ pub use admin::Admin;
 pub use builder::ServerBuilder;
 pub use cancel::Cancellation;
 pub use coding::Override;
-pub(crate) use config::check_codings;
 pub use config::{BadSetting, RestServerConfig};
 pub use conn::Conn;
 pub use going_away::GoingAway;

@@ -29,6 +29,8 @@ pub(super) struct State<R: Runtime> {
     pub(super) plan: Arc<Plan>,
     /// Whether calls share connections.
     pub(super) pipelining: bool,
+    /// No calls are taken any more.
+    pub(super) draining: bool,
     /// Those who wait until nothing is left.
     pub(super) closers: Vec<Waker>,
     /// Connections that rang while a call had them: looked at when they are back.
@@ -100,6 +102,7 @@ impl<R: Runtime> State<R> {
             plan: Arc::new(plan),
             seats: Seats::new(),
             table: Table::new(),
+            draining: false,
             closers: Vec::new(),
             early: Vec::new(),
             sites: Sites { known: Vec::new(), version: 0 },
