@@ -264,6 +264,9 @@ impl Dispatcher {
         replay: Replay,
     ) -> Decided {
         let Some(call) = self.calls.get(key) else { return Decided::GiveUp(NoRetry::Final) };
+        if attempt.is_final() {
+            return Decided::GiveUp(NoRetry::Final);
+        }
         let token = call.spec.token;
         let policy = call.spec.retry.unwrap_or(self.policy.retry);
         let facts = RetryFacts {
@@ -410,12 +413,16 @@ impl Dispatcher {
         match report.outcome {
             Outcome::Success => {
                 instance.latency.observe(now, report.latency);
-                self.hedge.record(now, report.latency);
+                if self.policy.hedge.mode.obeys() {
+                    self.hedge.record(now, report.latency);
+                }
             }
             Outcome::Failure | Outcome::Limited => instance.latency.penalise(now, report.latency),
         }
         let change = permit.and_then(|permit| instance.breaker.settle(now, permit, report));
-        self.breaker_changed(now, endpoint, change);
+        if change.is_some() || !instance.breaker.is_closed() {
+            self.breaker_changed(now, endpoint, change);
+        }
     }
 
     /// A connection has room again: whoever waits for longest takes it, even if another is being

@@ -76,6 +76,15 @@ impl Breaker {
     ///
     /// Why not, and until when.
     pub fn acquire(&mut self, now: Instant) -> Result<Permit, OpenFor> {
+        if self.is_closed() {
+            let epoch = self.epoch;
+            return Ok(Permit { epoch, turn: 0, probe: None, half_opened: false });
+        }
+        self.acquire_unless_open(now)
+    }
+
+    #[inline(never)]
+    fn acquire_unless_open(&mut self, now: Instant) -> Result<Permit, OpenFor> {
         let half_opened = self.handle_timeout(now).is_some();
         if let Some(refused) = self.refuses(now) {
             return Err(refused);
@@ -224,6 +233,11 @@ impl Breaker {
     /// Whether [`acquire`](Self::acquire) would let a call through at this time.
     pub fn is_ready(&self, now: Instant) -> bool {
         self.refuses(now).is_none()
+    }
+
+    /// Whether it is closed, and by itself.
+    pub const fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed { .. })
     }
 
     /// The epoch that its permits are of now.
