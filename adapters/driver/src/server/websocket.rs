@@ -56,8 +56,7 @@ impl WebSocketOptions {
     }
 
     fn check(&self) -> Result<(), Error> {
-        let failed =
-            |why: sinew_core::Error| Error::config("a WebSocket route").with_source(why);
+        let failed = |why: sinew_core::Error| Error::config("a WebSocket route").with_source(why);
         self.config.check().map_err(failed)?;
         self.handshake.check().map_err(failed)
     }

@@ -74,16 +74,14 @@ impl Spoken {
     pub(super) fn send(&mut self, now: Instant, bytes: Bytes) -> Result<(), http1::Rejected> {
         match self {
             Self::Bytes(tunnel) => tunnel.send(now, bytes),
-            Self::Messages(connection) => {
-                connection.send_message(now, websocket::Message::Binary(bytes)).map_err(|rejected| {
-                    match rejected {
-                        websocket::Rejected::Full(message) => {
-                            http1::Rejected::Full(message.into_bytes())
-                        }
-                        websocket::Rejected::Error(error) => http1::Rejected::Error(error),
+            Self::Messages(connection) => connection
+                .send_message(now, websocket::Message::Binary(bytes))
+                .map_err(|rejected| match rejected {
+                    websocket::Rejected::Full(message) => {
+                        http1::Rejected::Full(message.into_bytes())
                     }
-                })
-            }
+                    websocket::Rejected::Error(error) => http1::Rejected::Error(error),
+                }),
         }
     }
 

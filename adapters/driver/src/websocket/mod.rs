@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
+use sinew_core::error::{Delivery, Phase};
 pub use sinew_core::websocket::{
     CloseCode, Closed, Config as WebSocketConfig, HeartbeatConfig, Limits, Message, Side, Text,
 };
-pub use sinew_core::websocket::{handshake, handshake::ClientHandshake, handshake::ServerHandshake};
-use sinew_core::error::{Delivery, Phase};
+pub use sinew_core::websocket::{
+    handshake, handshake::ClientHandshake, handshake::ServerHandshake,
+};
 use sinew_tls::PeerIdentity;
 
 use crate::error::{Error, ErrorKind};
