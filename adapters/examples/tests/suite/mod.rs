@@ -43,6 +43,7 @@ mod tls;
 mod tokens;
 mod upgrade;
 mod watched;
+mod websocket;
 mod wire;
 
 use std::time::Duration;
