@@ -9,6 +9,7 @@ use sinew_core::client::redirect::RedirectRefusal;
 use sinew_core::error::{Delivery, Fault, Phase};
 use sinew_core::resilience::NoRetry;
 use sinew_core::security::EgressRefusal;
+use sinew_core::websocket::handshake::BadAnswer;
 
 /// The source of an error that is not ours.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -68,6 +69,8 @@ pub enum ErrorKind {
     /// An answer with an error status, where success was asked for; one with any status, where a
     /// switch of protocols was.
     Status(StatusCode),
+    /// An answer to an opening handshake of WebSocket that is none.
+    Handshake(BadAnswer),
     /// The client let no attempt through, or no further one; the source says how the last one failed.
     Refused(Refusal),
     /// No token could be had; the source says why.
@@ -189,6 +192,7 @@ impl Error {
             | ErrorKind::Coding
             | ErrorKind::Inflated(_)
             | ErrorKind::Redirect(_)
+            | ErrorKind::Handshake(_)
             | ErrorKind::Status(_) => Fault::Peer,
         }
     }
@@ -254,6 +258,7 @@ impl fmt::Display for Error {
             ErrorKind::Coding => write!(f, "the body does not unpack"),
             ErrorKind::Inflated(ratio) => write!(f, "unpacks to more than {ratio} times its size"),
             ErrorKind::Status(status) => write!(f, "answered {status}"),
+            ErrorKind::Handshake(why) => write!(f, "{why}"),
             ErrorKind::Refused(refusal) => f.write_str(explain(*refusal)),
             ErrorKind::Token => write!(f, "no token could be had"),
             ErrorKind::Redirect(why) => write!(f, "{why}"),

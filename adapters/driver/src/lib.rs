@@ -11,12 +11,13 @@ pub mod runtime;
 pub mod server;
 mod trace;
 mod upgraded;
+pub mod websocket;
 mod wire;
 
 pub use body::Body;
 pub use client::{
     Call, ClientBuilder, ClientResponse, CloseReport, Events, Health, RestClient, RestClientConfig,
-    Token, TokenSource, Tokens,
+    SocketCall, Token, TokenSource, Tokens,
 };
 pub use error::{BoxError, Error, ErrorKind};
 pub use io::{Io, Listener, Peer};
@@ -26,6 +27,8 @@ pub use server::{
     Admin, Cancellation, Explain, Handler, HandlerTimeout, IntoResponse, Json, JwksEndpoint,
     KeysError, LeaseStore, Local, MemoryStore, Mode, Notice, Override, Problem, Request, Response,
     RestServer, RestServerConfig, RouteOptions, SecurityPolicy, ServerBuilder, ServerHandle,
-    SharedQuota, Sse, SseEvent, StopReport, Threads,
+    SharedQuota, SocketHandler, SocketOutcome, Sse, SseEvent, StopReport, Threads,
+    WebSocketOptions,
 };
 pub use upgraded::Upgraded;
+pub use websocket::{CloseCode, Message, WebSocket};

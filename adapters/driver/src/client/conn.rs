@@ -71,7 +71,7 @@ impl<R: Runtime> Conn<R> {
         let Self { wire, pipe, runtime, .. } = self;
         let now = runtime.now();
         let wire = wire.try_map(|client| client.into_tunnel(now))?;
-        Some(Arc::new(Line::new(Carrier::new(wire, pipe, runtime, place))))
+        Some(Arc::new(Line::new(Carrier::new(wire, pipe, runtime, place)?)))
     }
 
     /// Looks whether a connection that nobody uses is still good. From then on its bell rings when it

@@ -31,6 +31,7 @@ mod rest_client;
 mod seats;
 mod table;
 mod tokens;
+mod websocket;
 
 pub use builder::ClientBuilder;
 pub use call::Call;
@@ -39,3 +40,4 @@ pub use events::Events;
 pub use response::ClientResponse;
 pub use rest_client::{CloseReport, Health, RestClient};
 pub use tokens::{Token, TokenSource, Tokens};
+pub use websocket::SocketCall;

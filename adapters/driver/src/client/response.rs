@@ -112,6 +112,10 @@ impl ClientResponse {
         self.attempts
     }
 
+    pub(super) fn head(&self) -> &ResponseHead {
+        &self.head
+    }
+
     /// The status.
     pub fn status(&self) -> StatusCode {
         self.head.status()

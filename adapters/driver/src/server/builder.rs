@@ -163,26 +163,35 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
 
     /// Adds a handler with limits of its own.
     pub fn route_with(
-        mut self,
+        self,
         method: Method,
         template: &str,
         options: RouteOptions,
         handler: impl Handler<M>,
     ) -> Self {
-        self.check_codings(&options);
-        self.routes.push(Added::new(Some(method), template, options, handler));
-        self
+        self.add(Some(method), template, options, handler.into_handler())
     }
 
     /// Adds a handler for every method that has none of its own there.
     pub fn route_any(
-        mut self,
+        self,
         template: &str,
         options: RouteOptions,
         handler: impl Handler<M>,
     ) -> Self {
+        self.add(None, template, options, handler.into_handler())
+    }
+
+    pub(super) fn add(
+        mut self,
+        method: Option<Method>,
+        template: &str,
+        options: RouteOptions,
+        handler: M::Handler,
+    ) -> Self {
         self.check_codings(&options);
-        self.routes.push(Added::new(None, template, options, handler));
+        let route = Route { handler, options };
+        self.routes.push(Added { method, template: template.to_owned(), route });
         self
     }
 
@@ -452,7 +461,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         }
     }
 
-    fn refuse(&mut self, error: Error) {
+    pub(super) fn refuse(&mut self, error: Error) {
         self.refused.get_or_insert(error);
     }
 }

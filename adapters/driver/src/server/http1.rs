@@ -386,7 +386,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         let turn = wire.top_ref().exchange();
         let wire = wire.into_any().try_map(|server| server.into_tunnel(now))?;
         let identity = wire.identity();
-        let line: Arc<Line> = Arc::new(Line::new(Carrier::new(wire, pipe, runtime, ())));
+        let line: Arc<Line> = Arc::new(Line::new(Carrier::new(wire, pipe, runtime, ())?));
         link.hand_over(turn, Upgraded::new(Arc::clone(&line), identity));
         Some(Session { handler: Some(handler), line, link, service, ticket, ending, span })
     }

@@ -32,6 +32,7 @@ mod shared_quota;
 mod sse;
 mod stream;
 mod switch;
+mod websocket;
 
 pub use admin::Admin;
 pub use builder::ServerBuilder;
@@ -54,3 +55,4 @@ pub use security_policy::{Explain, SecurityPolicy};
 pub use service::{HandlerTimeout, Notice, RouteOptions};
 pub use shared_quota::{LeaseStore, MemoryStore, SharedQuota};
 pub use sse::{Sse, SseEvent};
+pub use websocket::{SocketHandler, SocketOutcome, WebSocketOptions};

@@ -16,7 +16,7 @@ use sinew_tls::PeerIdentity;
 
 use super::link::{Gone, Link};
 use super::problem::Problem;
-use super::response::IntoResponse;
+use super::response::{IntoResponse, Response};
 use super::switch::Switching;
 use crate::body::Body;
 use crate::error::{Error, Origin};
@@ -202,13 +202,18 @@ impl Request {
     /// the two: nothing was sent then, and the handler can answer as usual; left to `?`, it is a
     /// 400. A connection that is gone.
     pub async fn upgrade(self, answer: impl IntoResponse) -> Result<Upgraded, Error> {
+        self.switch(answer.into_response()).await
+    }
+
+    /// The same, of a request that is kept.
+    pub(super) async fn switch(&self, answer: Response) -> Result<Upgraded, Error> {
         if !self.head.offers_switch() {
             // The driver looks for this only where something is offered.
             let error = sinew_core::Error::usage(Misuse::Upgrade, Phase::ResponseHead);
             return Err(Error::from(error).of(Origin::Request));
         }
         let (link, exchange) = (Arc::clone(&self.link), self.exchange);
-        let switching = Switching { link, exchange, response: Some(answer.into_response()) };
+        let switching = Switching { link, exchange, response: Some(answer) };
         switching.await.map_err(|error| error.of(Origin::Request))
     }
 

@@ -39,6 +39,7 @@ mod tls;
 mod tokens;
 mod upgrade;
 mod watched;
+mod websocket;
 mod wire;
 
 use std::time::Duration;
