@@ -23,9 +23,9 @@ pub use io::{Io, Listener, Peer};
 pub use progress::Progress;
 pub use runtime::{Runtime, Spawn, StdListener, Task};
 pub use server::{
-    Admin, Cancellation, Explain, Handler, HandlerTimeout, IntoResponse, Json, JwksEndpoint,
-    KeysError, LeaseStore, Local, MemoryStore, Mode, Notice, Override, Problem, Request, Response,
-    RestServer, RestServerConfig, RouteOptions, SecurityPolicy, ServerBuilder, ServerHandle,
-    SharedQuota, Sse, SseEvent, StopReport, Threads,
+    Admin, Cancellation, Explain, Handler, HandlerTimeout, HealthChecks, IntoResponse, Json,
+    JwksEndpoint, KeysError, LeaseStore, Local, MemoryStore, Mode, Notice, Override, Problem,
+    Request, Response, RestServer, RestServerConfig, RouteOptions, SecurityPolicy, ServerBuilder,
+    ServerHandle, SharedQuota, Sse, SseEvent, StopReport, Threads,
 };
 pub use upgraded::Upgraded;

@@ -16,9 +16,11 @@ use sinew_core::server::{
 use sinew_tls::{ClientAuth, ServerTls};
 
 use super::admin::Admin;
+use super::background;
 use super::config::{RestServerConfig, check_codings};
 use super::control::Control;
 use super::gate::Gate;
+use super::health::{HealthChecks, Known};
 use super::listen::Place;
 use super::mode::{Handler, Mode};
 use super::numbers::Numbers;
@@ -43,6 +45,7 @@ pub struct ServerBuilder<R, M: Mode> {
     observer: Option<Observer>,
     policies: Policies,
     overload: Option<AdmissionConfig>,
+    health: Option<HealthChecks>,
     /// The first thing that made no sense.
     refused: Option<Error>,
 }
@@ -67,6 +70,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             observer: None,
             policies: Policies::default(),
             overload: None,
+            health: None,
             refused: None,
         }
     }
@@ -305,6 +309,12 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         self
     }
 
+    /// Answers probes: `/livez`, `/readyz`, `/startupz` and `/health`. A route of such a path is not asked.
+    pub fn health(mut self, checks: HealthChecks) -> Self {
+        self.health = Some(checks);
+        self
+    }
+
     /// Says how much the requests of callers matter, here and in the calls that handlers make, and whose
     /// word about that is taken.
     pub fn classes(mut self, classes: Classes) -> Self {
@@ -392,6 +402,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             observer,
             mut policies,
             overload,
+            health,
             refused,
         } = self;
         if let Some(error) = refused {
@@ -418,6 +429,20 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             policies.background.push(Box::new(|_| Box::pin(keeper)));
             policies.classes.get_or_insert_default();
         }
+        let control = Arc::new(Control::new(config.max_connections));
+        let probes = match health {
+            None => None,
+            Some(checks) => {
+                let (control, gate) = (Arc::clone(&control), gate.clone());
+                let known = Known { control, gate };
+                let (probes, checker) = checks.split(known)?;
+                let runtime = runtime.clone();
+                let start =
+                    |observer| -> background::Task { Box::pin(checker.run(runtime, observer)) };
+                policies.background.push(Box::new(start));
+                Some(probes)
+            }
+        };
         let (background, explain) = (policies.take_background(), policies.explain());
         let tls = config.mtls_config.as_ref();
         if tls.is_some_and(|tls| tls.client_auth() != Some(ClientAuth::Off)) {
@@ -450,7 +475,9 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             ports.push(Port::new(&runtime, bound, tls)?);
         }
         let admin = match admin {
-            Some(admin) => Some(admin.bind(&runtime, &config, observer.clone()).await?),
+            Some(admin) => {
+                Some(admin.bind(&runtime, &config, observer.clone(), probes.clone()).await?)
+            }
             None => None,
         };
         let machine = Arc::new(config.machine(runtime.epoch(), observer.is_some()));
@@ -462,6 +489,8 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             observer,
             stack: Arc::new(stack),
             gate,
+            probes,
+            is_admin: false,
             decompression: config.decompression,
             compression: config.compression,
             explain,
@@ -474,7 +503,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             ports,
             addresses,
             service: Arc::new(service),
-            control: Arc::new(Control::new(config.max_connections)),
+            control,
             admin: admin.map(Box::new),
             stop_deadline: config.stop_deadline,
             background,

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use sinew_core::server::drain;
+
 /// How far a server's life has come.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
@@ -90,6 +92,20 @@ impl Control {
         for (_, waker) in waiting {
             waker.wake();
         }
+    }
+
+    /// The same, in the words of the core.
+    pub(super) fn drain_phase(&self) -> drain::Phase {
+        match self.phase() {
+            Phase::Serving => drain::Phase::Serving,
+            Phase::Draining => drain::Phase::Grace,
+            Phase::Aborting => drain::Phase::Force,
+        }
+    }
+
+    /// Whether there are as many connections as there may be.
+    pub(super) fn is_full(&self) -> bool {
+        self.lock().live >= self.cap
     }
 
     pub(super) fn connections(&self) -> usize {
