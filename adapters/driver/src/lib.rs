@@ -28,8 +28,8 @@ pub use runtime::{Runtime, Spawn, StdListener, Task};
 pub use server::Signals;
 pub use server::{
     Admin, Cancellation, Departed, DrainReport, Explain, GoingAway, Handler, HandlerTimeout,
-    IntoResponse, Json, JwksEndpoint, KeysError, LeaseStore, Local, MemoryStore, Mode, Notice,
-    Override, Problem, Request, Response, RestServer, RestServerConfig, RouteOptions,
+    HealthChecks, IntoResponse, Json, JwksEndpoint, KeysError, LeaseStore, Local, MemoryStore,
+    Mode, Notice, Override, Problem, Request, Response, RestServer, RestServerConfig, RouteOptions,
     SecurityPolicy, ServerBuilder, ServerHandle, SharedQuota, SocketHandler, SocketOutcome, Sse,
     SseEvent, StopSignal, Threads, WebSocketOptions,
 };

@@ -10,6 +10,7 @@ use super::background::Tasks;
 use super::builder::{Added, router};
 use super::config::RestServerConfig;
 use super::control::Control;
+use super::health::Probes;
 use super::listen::Place;
 use super::mode::{Handler, Mode};
 use super::numbers::Numbers;
@@ -111,6 +112,7 @@ impl<M: Mode> Admin<M> {
         runtime: &R,
         config: &RestServerConfig,
         observer: Option<Observer>,
+        probes: Option<Arc<Probes>>,
     ) -> Result<RestServer<R, M>, Error> {
         let Self { mut places, routes, max_connections, .. } = self;
         if max_connections == 0 {
@@ -148,6 +150,8 @@ impl<M: Mode> Admin<M> {
             observer,
             stack: Arc::new(stack),
             gate: None,
+            probes,
+            is_admin: true,
             elsewhere: RoutePolicy::default(),
             numbers: Numbers::default(),
             tls: config.mtls_config.clone(),

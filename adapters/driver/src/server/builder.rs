@@ -16,9 +16,11 @@ use sinew_core::server::{
 use sinew_tls::{ClientAuth, ServerTls};
 
 use super::admin::Admin;
+use super::background;
 use super::config::RestServerConfig;
 use super::control::Control;
 use super::gate::Gate;
+use super::health::{HealthChecks, Known};
 use super::listen::Place;
 use super::mode::{Handler, Mode};
 use super::numbers::Numbers;
@@ -44,6 +46,7 @@ pub struct ServerBuilder<R, M: Mode> {
     observer: Option<Observer>,
     policies: Policies,
     overload: Option<AdmissionConfig>,
+    health: Option<HealthChecks>,
     /// The first thing that made no sense.
     refused: Option<Error>,
 }
@@ -68,6 +71,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             observer: None,
             policies: Policies::default(),
             overload: None,
+            health: None,
             refused: None,
         }
     }
@@ -315,6 +319,12 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         self
     }
 
+    /// Answers probes: `/livez`, `/readyz`, `/startupz` and `/health`. A route of such a path is not asked.
+    pub fn health(mut self, checks: HealthChecks) -> Self {
+        self.health = Some(checks);
+        self
+    }
+
     /// Says how much the requests of callers matter, here and in the calls that handlers make, and whose
     /// word about that is taken.
     pub fn classes(mut self, classes: Classes) -> Self {
@@ -402,6 +412,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             observer,
             mut policies,
             overload,
+            health,
             refused,
         } = self;
         if let Some(error) = refused {
@@ -428,14 +439,28 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             policies.background.push(Box::new(|_| Box::pin(keeper)));
             policies.classes.get_or_insert_default();
         }
+        let mut caps = config.connections();
+        let proxies = policies.proxies.iter().flat_map(|proxies| proxies.networks());
+        caps.unlimited.extend(proxies.copied());
+        let control = Arc::new(Control::of(runtime.clone(), &config, caps, observer.clone())?);
+        let probes = match health {
+            None => None,
+            Some(checks) => {
+                let (control, gate) = (Arc::clone(&control), gate.clone());
+                let known = Known { control, gate };
+                let (probes, checker) = checks.split(known)?;
+                let runtime = runtime.clone();
+                let start =
+                    |observer| -> background::Task { Box::pin(checker.run(runtime, observer)) };
+                policies.background.push(Box::new(start));
+                Some(probes)
+            }
+        };
         let (background, explain) = (policies.take_background(), policies.explain());
         let tls = config.mtls_config.as_ref();
         if tls.is_some_and(|tls| tls.client_auth() != Some(ClientAuth::Off)) {
             policies.believe_callers();
         }
-        let mut caps = config.connections();
-        let proxies = policies.proxies.iter().flat_map(|proxies| proxies.networks());
-        caps.unlimited.extend(proxies.copied());
         let stack = policies.build(router.templates())?;
         if places.is_empty() {
             let host = &config.host;
@@ -463,11 +488,12 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             ports.push(Port::new(&runtime, bound, tls)?);
         }
         let admin = match admin {
-            Some(admin) => Some(admin.bind(&runtime, &config, observer.clone()).await?),
+            Some(admin) => {
+                Some(admin.bind(&runtime, &config, observer.clone(), probes.clone()).await?)
+            }
             None => None,
         };
         let machine = Arc::new(config.machine(runtime.epoch(), observer.is_some()));
-        let control = Control::of(runtime.clone(), &config, caps, observer.clone())?;
         let background = background.start(observer.as_ref());
         let service = Service {
             router,
@@ -476,6 +502,8 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             observer,
             stack: Arc::new(stack),
             gate,
+            probes,
+            is_admin: false,
             decompression: config.decompression,
             compression: config.compression,
             explain,
@@ -488,7 +516,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             ports,
             addresses,
             service: Arc::new(service),
-            control: Arc::new(control),
+            control,
             admin: admin.map(Box::new),
             background,
         })

@@ -86,6 +86,11 @@ impl Control {
         self.lock().phase
     }
 
+    /// Whether there are as many connections as there may be.
+    pub(super) fn is_full(&self) -> bool {
+        !self.lock().connections.has_room(Stage::Calm)
+    }
+
     pub(super) fn connections(&self) -> usize {
         self.lock().connections.total()
     }

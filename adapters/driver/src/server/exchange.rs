@@ -23,6 +23,7 @@ use sinew_core::time::{Epoch, Instant};
 use super::cancel::Leave;
 use super::coding::{self, Packing};
 use super::entrance::Waiting;
+use super::health::{self, Prober};
 use super::http1::{Http, ServerWire};
 use super::link::{Demand, Slot};
 use super::mode::Mode;
@@ -89,6 +90,16 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         self.link.begin(exchange);
 
         let service = Arc::clone(&self.service);
+        if let Some(probes) = &service.probes
+            && let Some(probe) = health::asked(&head)
+        {
+            let prober =
+                if service.is_admin { Prober::Operator } else { Prober::Client(&self.link.peer) };
+            let response = probes.answer(now, prober, probe);
+            self.packing = None;
+            self.start_span(&head, None);
+            return self.respond(now, response);
+        }
         let destination = service.find(&head);
         let (template, compression) = match &destination {
             Destination::Route { template, route, .. } => {

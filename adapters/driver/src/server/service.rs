@@ -20,6 +20,7 @@ use sinew_tls::ServerTls;
 use super::cancel::Cancellation;
 use super::coding::Override;
 use super::gate::Gate;
+use super::health::Probes;
 use super::jwks::KeysError;
 use super::mode::Mode;
 use super::numbers::Numbers;
@@ -191,6 +192,10 @@ pub(super) struct Service<M: Mode> {
     pub(super) observer: Option<Observer>,
     pub(super) stack: Arc<Stack>,
     pub(super) gate: Option<Arc<Gate>>,
+    /// Who answers probes, where they are answered.
+    pub(super) probes: Option<Arc<Probes>>,
+    /// It is the admin surface of another one.
+    pub(super) is_admin: bool,
     pub(super) decompression: Option<Decompression>,
     pub(super) compression: Option<Compression>,
     pub(super) explain: Explain,

@@ -23,6 +23,7 @@ mod dice;
 mod drops;
 mod faults;
 mod flow;
+mod health;
 mod hops;
 mod issuer;
 mod layers;
