@@ -23,7 +23,7 @@
 //! a builder that has its routes. What the file does not mention stays as it is.
 //!
 //! - `[server]`, `[limits]`, `[timers]`, `[admin]` and `[[route]]`: setting by setting.
-//! - `[tls]`, `[proxies]`, `[cors]`, `[rate_limit]`, `[decompression]`, `[compression]`: a section
+//! - `[tls]`, `[proxies]`, `[cors]`, `[rate_limit]`, `[decompression]`, `[compression]`, `[audit]`: a section
 //!   replaces what the program says as a whole; its own settings start from their defaults.
 //! - `[authentication]`: its credentials are asked after those of the program; its realm and its modes
 //!   replace those.
@@ -166,6 +166,10 @@ impl Config {
                 let policy = policy.access_mode(access.mode()).explain(access.explain());
                 rules.into_iter().fold(policy, SecurityPolicy::rule)
             });
+        }
+        if let Some(audit) = file.audit.as_ref().and_then(|audit| audit.build(&self.base, &mut document))
+        {
+            builder = builder.audit(audit);
         }
         document.finish()?;
         Ok(builder)

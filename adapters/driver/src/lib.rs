@@ -23,7 +23,7 @@ pub use io::{Io, Listener, Peer};
 pub use progress::Progress;
 pub use runtime::{Runtime, Spawn, StdListener, Task};
 pub use server::{
-    Admin, Cancellation, Explain, Handler, HandlerTimeout, IntoResponse, Json, JwksEndpoint,
+    Admin, Audit, Cancellation, Explain, Handler, HandlerTimeout, IntoResponse, Json, JwksEndpoint,
     KeysError, LeaseStore, Local, MemoryStore, Mode, Notice, Override, Problem, Request, Response,
     RestServer, RestServerConfig, RouteOptions, SecurityPolicy, ServerBuilder, ServerHandle,
     SharedQuota, Sse, SseEvent, StopReport, Threads,

@@ -1,6 +1,7 @@
 //! The sections of a file, each with what it becomes.
 
 mod access;
+mod audit;
 mod authentication;
 mod coding;
 mod cors;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use sinew_core::policy::Mode;
 
 pub(crate) use access::Access;
+pub(crate) use audit::Audit;
 pub(crate) use authentication::Authentication;
 pub(crate) use coding::{Compression, Decompression};
 pub(crate) use cors::Cors;
@@ -41,6 +43,7 @@ pub(crate) struct File {
     pub(crate) authentication: Option<Authentication>,
     pub(crate) access: Option<Access>,
     pub(crate) rate_limit: Option<RateLimit>,
+    pub(crate) audit: Option<Audit>,
     pub(crate) validation: Option<Validation>,
     pub(crate) decompression: Option<Decompression>,
     pub(crate) compression: Option<Compression>,

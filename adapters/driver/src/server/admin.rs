@@ -143,6 +143,7 @@ impl<M: Mode> Admin<M> {
             elsewhere: RoutePolicy::default(),
             numbers: Numbers::default(),
             tls: config.mtls_config.clone(),
+            audit: None,
             explain: Explain::default(),
             compression: None,
             decompression: None,

@@ -15,6 +15,7 @@ use sinew_core::server::{
 use sinew_tls::{ClientAuth, ServerTls};
 
 use super::admin::Admin;
+use super::audit::{Audit, AuditLog, Clock};
 use super::config::{RestServerConfig, check_codings};
 use super::control::Control;
 use super::listen::Place;
@@ -39,6 +40,7 @@ pub struct ServerBuilder<R, M: Mode> {
     admin: Option<Admin<M>>,
     fallback: Option<M::Handler>,
     observer: Option<Observer>,
+    audit: Option<Audit>,
     policies: Policies,
     /// The first thing that made no sense.
     refused: Option<Error>,
@@ -62,6 +64,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             admin: None,
             fallback: None,
             observer: None,
+            audit: None,
             policies: Policies::default(),
             refused: None,
         }
@@ -340,8 +343,14 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         self
     }
 
+    /// Writes down what matters to security.
+    pub fn audit(mut self, audit: Audit) -> Self {
+        self.audit = Some(audit);
+        self
+    }
+
     /// Is told what connections decide, and whose they are. It runs on their tasks, so it must be
-    /// quick.
+    /// quick; that the audit log cannot be written to is told on the thread that writes it.
     pub fn observe(
         mut self,
         observer: impl Fn(Option<&Peer>, &Notice) + Send + Sync + 'static,
@@ -365,6 +374,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             mut admin,
             fallback,
             observer,
+            audit,
             mut policies,
             refused,
         } = self;
@@ -388,6 +398,9 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             policies.believe_callers();
         }
         let stack = policies.build(router.templates())?;
+        let audit = audit.map(|audit| audit.start(clock(&runtime), observer.as_ref()));
+        let audit = audit.transpose()?.map(Arc::new);
+        let observer = audited(observer, audit.as_ref());
         if places.is_empty() {
             let host = &config.host;
             let bare_v6 = host.contains(':') && !host.starts_with('[');
@@ -431,6 +444,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             elsewhere: RoutePolicy::default(),
             numbers: Numbers::default(),
             tls,
+            audit,
         };
         Ok(RestServer {
             runtime,
@@ -467,6 +481,23 @@ impl<M: Mode> Added<M> {
         let route = Route { handler: handler.into_handler(), options };
         Self { method, template: template.to_owned(), route }
     }
+}
+
+/// The wall clock of a runtime.
+fn clock<R: Runtime>(runtime: &R) -> Clock {
+    let runtime = runtime.clone();
+    Box::new(move || runtime.epoch().unix(runtime.now()))
+}
+
+/// The observer behind the audit log, which hears of the same.
+fn audited(observer: Option<Observer>, audit: Option<&Arc<AuditLog>>) -> Option<Observer> {
+    let Some(audit) = audit.cloned() else { return observer };
+    Some(Arc::new(move |peer, notice| {
+        audit.notice(peer, notice);
+        if let Some(observer) = &observer {
+            observer(peer, notice);
+        }
+    }))
 }
 
 /// The router of these routes.

@@ -1,6 +1,7 @@
 //! `RestServer`: routes, handlers, listeners, and the loop of a connection.
 
 mod admin;
+mod audit;
 mod background;
 mod buckets;
 mod builder;
@@ -34,6 +35,7 @@ mod stream;
 mod switch;
 
 pub use admin::Admin;
+pub use audit::Audit;
 pub use builder::ServerBuilder;
 pub use cancel::Cancellation;
 pub use coding::Override;

@@ -19,7 +19,6 @@ use super::buckets::Guarded;
 use super::jwks::JwksEndpoint;
 use super::numbers;
 use super::policies::Guard;
-use super::service::Notice;
 use crate::error::Error;
 use crate::runtime::Runtime;
 
@@ -135,9 +134,9 @@ impl SecurityPolicy {
             }
         };
         self.background.push(Box::new(move |observer| {
-            Box::pin(fetcher.run(move |fetched| {
+            Box::pin(fetcher.run(move |notice| {
                 if let Some(observer) = &observer {
-                    observer(None, &Notice::Keys(fetched));
+                    observer(None, notice);
                 }
             }))
         }));
