@@ -59,7 +59,9 @@ use sinew_driver::{Mode, RestServerConfig, Runtime, SecurityPolicy, ServerBuilde
 
 use self::document::Document;
 pub use self::problem::{Place, Problem, Problems};
-use self::section::{Compression, Decompression, File, Limits, Timers, apply_routes};
+use self::section::{
+    Compression, Decompression, File, Limits, Timers, apply_routes, check_rate_limit,
+};
 
 /// A file that could be read. Whether it makes sense turns out when it is [applied](Self::apply) to a
 /// server.
@@ -167,6 +169,7 @@ impl Config {
                 rules.into_iter().fold(policy, SecurityPolicy::rule)
             });
         }
+        check_rate_limit(file, &mut document, &mut builder);
         if let Some(audit) = file.audit.as_ref().and_then(|audit| audit.build(&self.base, &mut document))
         {
             builder = builder.audit(audit);

@@ -23,7 +23,7 @@ pub(crate) use authentication::Authentication;
 pub(crate) use coding::{Compression, Decompression};
 pub(crate) use cors::Cors;
 pub(crate) use proxies::Proxies;
-pub(crate) use rate_limit::RateLimit;
+pub(crate) use rate_limit::{RateLimit, check as check_rate_limit};
 pub(crate) use route::{Route, apply_routes};
 pub(crate) use server::{Admin, Limits, Server, Timers};
 pub(crate) use tls::Tls;

@@ -261,6 +261,11 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         self
     }
 
+    /// The quotas of clients so far.
+    pub fn rate_limits(&self) -> Option<&RateLimitConfig> {
+        self.policies.rate_limit.as_ref().map(|(_, limits)| limits)
+    }
+
     /// Holds clients to a quota that replicas share, beside their [quotas here](Self::rate_limit).
     pub fn shared_quota<S: LeaseStore>(self, quota: SharedQuota<S>) -> Self {
         self.shared_quota_in(policy::Mode::Enforce, quota)

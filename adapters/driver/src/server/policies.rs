@@ -180,10 +180,11 @@ fn check_costs(
     limits: &[(Cost, Option<Quota>)],
     routes: &[Guard],
 ) -> Result<(), Error> {
-    let dear = limits.iter().zip(routes).find(|((cost, _), _)| cost.0 > quota.burst());
-    let Some(((cost, _), Guard { template, .. })) = dear else { return Ok(()) };
+    let mut costs = limits.iter().zip(routes).enumerate();
+    let dear = costs.find(|(_, ((cost, _), _))| cost.0 > quota.burst());
+    let Some((route, ((cost, _), Guard { template, .. }))) = dear else { return Ok(()) };
     let (cost, quota, burst) = (*cost, "shared".to_owned(), quota.burst());
-    let error = BadRateLimit::Cost { cost, quota, burst };
+    let error = BadRateLimit::Cost { route, cost, quota, burst };
     Err(Error::config(format!("route {template}: {error}")))
 }
 
@@ -193,9 +194,8 @@ fn limit(
     routes: &[Guard],
 ) -> Result<RateLimit<Guarded>, Error> {
     RateLimit::new(config, numbers::seed(), limits.iter().copied(), Guarded::new).map_err(|error| {
-        let of_route = |wanted| limits.iter().position(|(cost, _)| *cost == wanted);
         let route = match &error {
-            BadRateLimit::Cost { cost, .. } => of_route(*cost).and_then(|at| routes.get(at)),
+            BadRateLimit::Cost { route, .. } => routes.get(*route),
             _ => None,
         };
         Error::config(match route {
