@@ -613,9 +613,14 @@ fn classes_routes_and_costs_have_their_own() {
     {
         let error = limited(config.clone(), &[(1, None), (cost, own)]).err();
         let (cost, quota) = (Cost(cost), name.to_owned());
-        assert_eq!(error, Some(BadRateLimit::Cost { route: 1, cost, quota, burst }), "never let through");
+        assert_eq!(
+            error,
+            Some(BadRateLimit::Cost { route: 1, cost, quota, burst }),
+            "never let through"
+        );
     }
-    let classes = vec![class("a\"", Who::Anyone, None), class("client", Who::Anyone, Some(quota(1, 1)))];
+    let classes =
+        vec![class("a\"", Who::Anyone, None), class("client", Who::Anyone, Some(quota(1, 1)))];
     let all = RateLimitConfig { classes, bytes: 1, ..config.clone() };
     let problems = all.problems([(Cost(9), None)]);
     assert_eq!(problems.len(), 4, "each mistake is told: {problems:?}");

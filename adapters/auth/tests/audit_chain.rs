@@ -139,7 +139,11 @@ fn a_chain_goes_on_behind_its_last_line() {
     assert_eq!(ChainHead::before(all[3].as_bytes()), Some(head));
     let changed = lines[2].replacen("seq", "sea", 1);
     for line in [&lines[2][..90], "", r#"{"seq":1}"#, &changed] {
-        assert_eq!(AuditChain::behind(crypto(), line.as_bytes()).err(), Some(BadAuditLine), "{line}");
+        assert_eq!(
+            AuditChain::behind(crypto(), line.as_bytes()).err(),
+            Some(BadAuditLine),
+            "{line}"
+        );
     }
 }
 

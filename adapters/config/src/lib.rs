@@ -170,7 +170,8 @@ impl Config {
             });
         }
         check_rate_limit(file, &mut document, &mut builder);
-        if let Some(audit) = file.audit.as_ref().and_then(|audit| audit.build(&self.base, &mut document))
+        if let Some(audit) =
+            file.audit.as_ref().and_then(|audit| audit.build(&self.base, &mut document))
         {
             builder = builder.audit(audit);
         }

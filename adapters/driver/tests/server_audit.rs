@@ -111,7 +111,8 @@ fn a_decision_is_a_line() {
     assert!(running.ask(get("/")).starts_with("HTTP/1.1 200"));
     assert!(running.ask("BREW /secret HTTP/1.1\r\nhost: x\r\n\r\n").starts_with("HTTP/1.1 401"));
     assert!(running.ask(get("/secret")).starts_with("HTTP/1.1 401"));
-    let smuggled = "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n";
+    let smuggled =
+        "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n";
     assert!(running.ask(smuggled).starts_with("HTTP/1.1 400"));
     running.end();
     let written = disk.0.0.lock().unwrap().written.clone();
@@ -199,10 +200,10 @@ fn a_chain_goes_on_in_the_next_run_and_the_next_file() {
     let ChainVerdict::Intact { lines: 4, head } = verify(&whole, ChainHead::GENESIS) else {
         panic!("{whole}");
     };
-    let fewer: String = whole.lines().filter(|line| !line.contains(r#""seq":2"#)).fold(
-        String::new(),
-        |text, line| text + line + "\n",
-    );
+    let fewer: String = whole
+        .lines()
+        .filter(|line| !line.contains(r#""seq":2"#))
+        .fold(String::new(), |text, line| text + line + "\n");
     let verdict = verify(&fewer, ChainHead::GENESIS);
     assert_eq!(verdict, ChainVerdict::Broken { line: 2, why: ChainBreak::OutOfPlace });
     // Every line is one too many.

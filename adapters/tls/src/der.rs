@@ -117,7 +117,8 @@ pub(crate) fn not_after(certificate: &[u8]) -> Option<Duration> {
         return None;
     }
     // Days from the civil calendar, with years that begin in March.
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
+    let (year, month) =
+        if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
     let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day;
     let seconds = days * 86_400 + hour * 3_600 + minute * 60 + second;
     Some(Duration::from_secs(seconds.saturating_sub(EPOCH)))

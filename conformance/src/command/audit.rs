@@ -57,7 +57,10 @@ impl Verify {
                 None => {
                     let after = begins(&mut file).map_err(failed)?;
                     if after != ChainHead::GENESIS {
-                        println!("{}: goes on after {after}; what was before is not known", path.display());
+                        println!(
+                            "{}: goes on after {after}; what was before is not known",
+                            path.display()
+                        );
                     }
                     after
                 }

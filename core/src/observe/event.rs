@@ -11,9 +11,9 @@ use crate::machine::CloseReason;
 use crate::policy::{Mode, Refused};
 use crate::resilience::{Change, NoRetry};
 use crate::security::{AccessVerdict, CorsKind, CorsReason, CredentialVerdict, Expiry};
-use crate::server::{ConnectionRefused, ReloadOutcome};
 use crate::server::drain::{Ending, Phase};
 use crate::server::health::{CheckId, CheckState};
+use crate::server::{ConnectionRefused, ReloadOutcome};
 #[cfg(feature = "websocket")]
 use crate::websocket::{CloseCode, Side};
 

@@ -163,11 +163,13 @@ proptest! {
 
 #[test]
 fn what_no_honest_client_does_is_suspicious() {
-    let failed = |violation| Event::Failed(Error {
-        kind: error::Kind::Peer(violation),
-        phase: error::Phase::RequestHead,
-        delivery: error::Delivery::NotSent,
-    });
+    let failed = |violation| {
+        Event::Failed(Error {
+            kind: error::Kind::Peer(violation),
+            phase: error::Phase::RequestHead,
+            delivery: error::Delivery::NotSent,
+        })
+    };
     for violation in [Violation::LengthAndCoding, Violation::ContentLength, Violation::LineEnd] {
         assert_eq!(Kind::of(&failed(violation)), Some(Kind::SuspiciousActivity));
     }

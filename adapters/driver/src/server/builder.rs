@@ -18,6 +18,8 @@ use super::admin::Admin;
 use super::audit::{Audit, AuditLog, Clock};
 use super::config::{RestServerConfig, check_codings};
 use super::control::Control;
+use super::expiry;
+use super::kept::Kept;
 use super::listen::Place;
 use super::mode::{Handler, Mode};
 use super::numbers::Numbers;
@@ -397,12 +399,16 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             policies.of_route(added.method.as_ref(), &added.template, &added.route.options);
         }
         let router = router(routes)?;
+        if let Some(not_after) = config.mtls_config.as_ref().and_then(ServerTls::not_after) {
+            policies.background.push(expiry::watch(runtime.clone(), not_after));
+        }
         let (background, explain) = (policies.take_background(), policies.explain());
         let tls = config.mtls_config.as_ref();
         if tls.is_some_and(|tls| tls.client_auth() != Some(ClientAuth::Off)) {
             policies.believe_callers();
         }
-        let stack = policies.build(router.templates())?;
+        let mut kept = Kept::new();
+        let stack = policies.build(router.templates(), &mut kept)?;
         let audit = audit.map(|audit| audit.start(clock(&runtime), observer.as_ref()));
         let audit = audit.transpose()?.map(Arc::new);
         let observer = audited(observer, audit.as_ref());
@@ -450,6 +456,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             numbers: Numbers::default(),
             tls,
             audit,
+            kept,
         };
         Ok(RestServer {
             runtime,

@@ -11,7 +11,7 @@ use sinew_core::server::{
 
 use super::background::{Background, Start};
 use super::buckets::Guarded;
-use super::numbers;
+use super::kept::{Kept, Quotas, Said};
 use super::security_policy::{Explain, SecurityPolicy};
 use super::service::RouteOptions;
 use crate::error::Error;
@@ -113,7 +113,7 @@ impl Policies {
     }
 
     /// Puts the layers in order. No policy, no layer.
-    pub(super) fn build(self, templates: &[Template]) -> Result<Stack, Error> {
+    pub(super) fn build(self, templates: &[Template], kept: &mut Kept) -> Result<Stack, Error> {
         let Self {
             proxies,
             deadlines,
@@ -131,6 +131,11 @@ impl Policies {
             background: _,
         } = self;
         check_guards(&routes)?;
+        kept.said = Said {
+            rules: security.iter().flat_map(SecurityPolicy::rules).chain(&rules).cloned().collect(),
+            cors: cors.clone(),
+            rate_limit: rate_limit.clone(),
+        };
         let mut layers: Vec<(Mode, BoxLayer)> = Vec::new();
         if let Some((mode, cors)) = cors {
             layers.push((mode, Box::new(cors)));
@@ -139,11 +144,11 @@ impl Policies {
             return Err(Error::config("a route says who may use it: give .security(…), too"));
         }
         if let Some(policy) = security {
-            layers.extend(policy.layers(&routes, rules, templates)?);
+            layers.extend(policy.layers(&routes, rules, templates, kept)?);
         }
         match rate_limit {
             Some((mode, config)) => {
-                layers.push((mode, Box::new(limit(config, &limits, &routes)?)));
+                layers.push((mode, Box::new(limit(config, limits.clone(), &routes, kept)?)));
             }
             None if limits.iter().any(|(_, quota)| quota.is_some()) => {
                 return Err(Error::config("a route has a quota: give .rate_limit(…), too"));
@@ -190,10 +195,19 @@ fn check_costs(
 
 fn limit(
     config: RateLimitConfig,
-    limits: &[(Cost, Option<Quota>)],
+    limits: Vec<(Cost, Option<Quota>)>,
     routes: &[Guard],
+    kept: &mut Kept,
 ) -> Result<RateLimit<Guarded>, Error> {
-    RateLimit::new(config, numbers::seed(), limits.iter().copied(), Guarded::new).map_err(|error| {
+    let quotas = Quotas { config: config.clone(), routes: limits };
+    let known = kept.quotas.take_if(|(known, _)| *known == quotas).map(|(_, buckets)| buckets);
+    let mut buckets = None;
+    let share = |fresh| known.unwrap_or_else(|| Guarded::new(fresh));
+    let limit = RateLimit::new(config, kept.seed, quotas.routes.iter().copied(), |fresh| {
+        buckets.insert(share(fresh)).clone()
+    });
+    kept.quotas = buckets.map(|buckets| (quotas, buckets));
+    limit.map_err(|error| {
         let route = match &error {
             BadRateLimit::Cost { route, .. } => routes.get(*route),
             _ => None,

@@ -21,6 +21,7 @@ use super::audit::AuditLog;
 use super::cancel::Cancellation;
 use super::coding::Override;
 use super::jwks::KeysError;
+use super::kept::Kept;
 use super::mode::Mode;
 use super::numbers::Numbers;
 use super::problem::Problem;
@@ -202,6 +203,7 @@ pub(super) struct Service<M: Mode> {
     pub(super) numbers: Numbers,
     pub(super) tls: Option<ServerTls>,
     pub(super) audit: Option<Arc<AuditLog>>,
+    pub(super) kept: Kept,
 }
 
 pub(super) struct Route<M: Mode> {
