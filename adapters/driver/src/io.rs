@@ -37,8 +37,8 @@ pub enum Peer {
 }
 
 impl Peer {
-    /// Its IP address; an IPv4 one in IPv6 is the IPv4 one.
-    pub(crate) fn address(&self) -> Option<IpAddr> {
+    /// The IP address, where there is one; an IPv4 address is one in either notation.
+    pub fn address(&self) -> Option<IpAddr> {
         match self {
             Self::Tcp(address) => Some(address.ip().to_canonical()),
             Self::Unix => None,

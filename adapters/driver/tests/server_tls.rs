@@ -119,7 +119,14 @@ fn mutual_tls_echoes_and_ends_in_order() {
     carry(&sim, &mut wire, &socket);
     assert!(matches!(wire.status(), Status::Close(_)), "an orderly end");
     let report = stopped.take().expect("stopped");
-    assert_eq!((report.idle, report.drained, report.aborted), (1, 0, 0));
+    assert_eq!(
+        (
+            report.count(Ending::Idle),
+            report.count(Ending::Finished),
+            report.count(Ending::CutRequest)
+        ),
+        (1, 0, 0)
+    );
 }
 
 #[test]

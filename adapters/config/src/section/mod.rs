@@ -5,7 +5,9 @@ mod audit;
 mod authentication;
 mod coding;
 mod cors;
+mod drain;
 mod jwt;
+mod overload;
 mod proxies;
 mod rate_limit;
 mod route;
@@ -22,6 +24,8 @@ pub(crate) use audit::Audit;
 pub(crate) use authentication::Authentication;
 pub(crate) use coding::{Compression, Decompression};
 pub(crate) use cors::Cors;
+pub(crate) use drain::Drain;
+pub(crate) use overload::Overload;
 pub(crate) use proxies::Proxies;
 pub(crate) use rate_limit::{RateLimit, check as check_rate_limit};
 pub(crate) use route::{Route, apply_routes};
@@ -36,6 +40,7 @@ pub(crate) struct File {
     pub(crate) server: Server,
     pub(crate) limits: Limits,
     pub(crate) timers: Timers,
+    pub(crate) drain: Drain,
     pub(crate) tls: Option<Tls>,
     pub(crate) admin: Option<Admin>,
     pub(crate) proxies: Option<Proxies>,
@@ -44,6 +49,7 @@ pub(crate) struct File {
     pub(crate) access: Option<Access>,
     pub(crate) rate_limit: Option<RateLimit>,
     pub(crate) audit: Option<Audit>,
+    pub(crate) overload: Option<Overload>,
     pub(crate) validation: Option<Validation>,
     pub(crate) decompression: Option<Decompression>,
     pub(crate) compression: Option<Compression>,
