@@ -328,6 +328,20 @@ compress = false
     let client = plain(&serve("http", Path::new(""), text, on).await);
     assert_eq!(coding(&client, "/long").await, None);
     assert_eq!(unknown(&client).await, 200);
+    // A route that is to unpack, or to compress, does, whatever the server does.
+    let text = "
+server.plaintext = true
+[[route]]
+template = \"/long\"
+compress = true
+[[route]]
+template = \"/body\"
+decompress = true
+";
+    let client = plain(&serve("http", Path::new(""), text, program()).await);
+    assert_eq!(coding(&client, "/long").await.unwrap(), "gzip");
+    assert_eq!(coding(&client, "/secret").await, None);
+    assert_eq!(unknown(&client).await, 415);
 }
 
 #[tokio::test]

@@ -276,6 +276,28 @@ fn what_makes_no_sense_is_told_at_its_key() {
         ("[authentication]\nmode = \"on\"", "2:1: authentication.mode: ", "\"off\""),
         ("[authentication]\nshield = \"dark\"", "2:1: authentication.shield: ", "unknown"),
         ("[validation]\nmode = \"shadows\"", "2:1: validation.mode: ", "\"shadow\""),
+        (
+            "[[rate_limit.class]]\nname = \"a\\\"b\"\nwho = \"anyone\"\nquota = \"none\"",
+            "2:1: rate_limit.class.0.name: ",
+            "names no class",
+        ),
+        (
+            "[[rate_limit.class]]\nname = \"client\"\nwho = \"anyone\"\nquota = { count = 1, period = \"1s\", burst = 1 }",
+            "2:1: rate_limit.class.0.name: ",
+            "or two",
+        ),
+        ("[rate_limit]\nbytes = 100", "2:1: rate_limit.bytes: ", "16 KiB"),
+        ("[rate_limit]\nclient = \"none\"", "1:2: rate_limit: ", "limits nothing"),
+        (
+            "[rate_limit]\n[[route]]\ntemplate = \"/orders/{id}\"\ncost = 21",
+            "4:1: route.0.cost: ",
+            "never gets through",
+        ),
+        (
+            "[[route]]\ntemplate = \"/health\"\nquota = { count = 1, period = \"1s\", burst = 1 }",
+            "3:1: route.0.quota: ",
+            "give it [rate_limit], too",
+        ),
         ("[decompression]\nmax_codings = 0", "2:1: decompression.max_codings: ", "unpacked"),
         ("[decompression]\nmax_ratio = 0", "2:1: decompression.max_ratio: ", "let through"),
         ("[compression]\nlevel = 10", "2:1: compression.level: ", "1 to 9"),

@@ -27,7 +27,7 @@ pub use runtime::{Runtime, Spawn, StdListener, Task};
 #[cfg(all(unix, feature = "signals"))]
 pub use server::Signals;
 pub use server::{
-    Admin, Cancellation, Departed, DrainReport, Explain, GoingAway, Handler, HandlerTimeout,
+    Admin, Audit, Cancellation, Departed, DrainReport, Explain, GoingAway, Handler, HandlerTimeout,
     HealthChecks, IntoResponse, Json, JwksEndpoint, KeysError, LeaseStore, Local, MemoryStore,
     Mode, Notice, Override, Problem, Request, Response, RestServer, RestServerConfig, RouteOptions,
     SecurityPolicy, ServerBuilder, ServerHandle, SharedQuota, SocketHandler, SocketOutcome, Sse,

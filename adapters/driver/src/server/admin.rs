@@ -11,6 +11,7 @@ use super::builder::{Added, router};
 use super::config::RestServerConfig;
 use super::control::Control;
 use super::health::Probes;
+use super::kept::Kept;
 use super::listen::Place;
 use super::mode::{Handler, Mode};
 use super::numbers::Numbers;
@@ -119,7 +120,8 @@ impl<M: Mode> Admin<M> {
             return Err(Error::config("the admin surface has no connections: leave it out"));
         }
         let router = router(routes)?;
-        let stack = Policies::default().build(router.templates())?;
+        let mut kept = Kept::new();
+        let stack = Policies::default().build(router.templates(), &mut kept)?;
         if places.is_empty() {
             places.push(Place::Named(Self::PLACE.into()));
         }
@@ -155,6 +157,8 @@ impl<M: Mode> Admin<M> {
             elsewhere: RoutePolicy::default(),
             numbers: Numbers::default(),
             tls: config.mtls_config.clone(),
+            audit: None,
+            kept,
             explain: Explain::default(),
             compression: None,
             decompression: None,

@@ -16,11 +16,14 @@ use sinew_core::server::{
 use sinew_tls::{ClientAuth, ServerTls};
 
 use super::admin::Admin;
+use super::audit::{Audit, AuditLog, Clock};
 use super::background;
 use super::config::RestServerConfig;
 use super::control::Control;
+use super::expiry;
 use super::gate::Gate;
 use super::health::{HealthChecks, Known};
+use super::kept::Kept;
 use super::listen::Place;
 use super::mode::{Handler, Mode};
 use super::numbers::Numbers;
@@ -44,6 +47,7 @@ pub struct ServerBuilder<R, M: Mode> {
     admin: Option<Admin<M>>,
     fallback: Option<M::Handler>,
     observer: Option<Observer>,
+    audit: Option<Audit>,
     policies: Policies,
     overload: Option<AdmissionConfig>,
     health: Option<HealthChecks>,
@@ -69,6 +73,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             admin: None,
             fallback: None,
             observer: None,
+            audit: None,
             policies: Policies::default(),
             overload: None,
             health: None,
@@ -276,6 +281,11 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         self
     }
 
+    /// The quotas of clients so far.
+    pub fn rate_limits(&self) -> Option<&RateLimitConfig> {
+        self.policies.rate_limit.as_ref().map(|(_, limits)| limits)
+    }
+
     /// Holds clients to a quota that replicas share, beside their [quotas here](Self::rate_limit).
     pub fn shared_quota<S: LeaseStore>(self, quota: SharedQuota<S>) -> Self {
         self.shared_quota_in(policy::Mode::Enforce, quota)
@@ -385,8 +395,14 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         self
     }
 
+    /// Writes down what matters to security.
+    pub fn audit(mut self, audit: Audit) -> Self {
+        self.audit = Some(audit);
+        self
+    }
+
     /// Is told what connections decide, and whose they are. It runs on their tasks, so it must be
-    /// quick.
+    /// quick; that the audit log cannot be written to is told on the thread that writes it.
     pub fn observe(
         mut self,
         observer: impl Fn(Option<&Peer>, &Notice) + Send + Sync + 'static,
@@ -410,6 +426,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             mut admin,
             fallback,
             observer,
+            audit,
             mut policies,
             overload,
             health,
@@ -429,6 +446,9 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             policies.of_route(added.method.as_ref(), &added.template, &added.route.options);
         }
         let router = router(routes)?;
+        if let Some(not_after) = config.mtls_config.as_ref().and_then(ServerTls::not_after) {
+            policies.background.push(expiry::watch(runtime.clone(), not_after));
+        }
         let gate = match overload.map(Gate::new) {
             None => None,
             Some(Ok(gate)) => Some(Arc::new(gate)),
@@ -439,6 +459,9 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             policies.background.push(Box::new(|_| Box::pin(keeper)));
             policies.classes.get_or_insert_default();
         }
+        let audit = audit.map(|audit| audit.start(clock(&runtime), observer.as_ref()));
+        let audit = audit.transpose()?.map(Arc::new);
+        let observer = audited(observer, audit.as_ref());
         let mut caps = config.connections();
         let proxies = policies.proxies.iter().flat_map(|proxies| proxies.networks());
         caps.unlimited.extend(proxies.copied());
@@ -461,7 +484,8 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         if tls.is_some_and(|tls| tls.client_auth() != Some(ClientAuth::Off)) {
             policies.believe_callers();
         }
-        let stack = policies.build(router.templates())?;
+        let mut kept = Kept::new();
+        let stack = policies.build(router.templates(), &mut kept)?;
         if places.is_empty() {
             let host = &config.host;
             let bare_v6 = host.contains(':') && !host.starts_with('[');
@@ -510,6 +534,8 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             elsewhere: RoutePolicy::default(),
             numbers: Numbers::default(),
             tls,
+            audit,
+            kept,
         };
         Ok(RestServer {
             runtime,
@@ -545,6 +571,23 @@ impl<M: Mode> Added<M> {
         let route = Route { handler: handler.into_handler(), options };
         Self { method, template: template.to_owned(), route }
     }
+}
+
+/// The wall clock of a runtime.
+fn clock<R: Runtime>(runtime: &R) -> Clock {
+    let runtime = runtime.clone();
+    Box::new(move || runtime.epoch().unix(runtime.now()))
+}
+
+/// The observer behind the audit log, which hears of the same.
+fn audited(observer: Option<Observer>, audit: Option<&Arc<AuditLog>>) -> Option<Observer> {
+    let Some(audit) = audit.cloned() else { return observer };
+    Some(Arc::new(move |peer, notice| {
+        audit.notice(peer, notice);
+        if let Some(observer) = &observer {
+            observer(peer, notice);
+        }
+    }))
 }
 
 /// The router of these routes.

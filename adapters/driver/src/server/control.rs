@@ -106,6 +106,16 @@ impl Control {
         answer
     }
 
+    /// What the server goes by was replaced. `urgent`: connections that wait look at once, and not when
+    /// something comes.
+    pub(super) fn renew(&self, urgent: bool) {
+        let state = self.lock();
+        let woken = state.seats.values().filter_map(|seat| seat.order(Orders::RENEW));
+        let woken: Vec<Waker> = woken.filter(|_| urgent).collect();
+        drop(state);
+        woken.into_iter().for_each(Waker::wake);
+    }
+
     /// Takes it back.
     pub(super) fn resume(&self) -> Result<(), TooLate> {
         self.command(|drain, now| drain.resume(now))
@@ -364,6 +374,11 @@ impl Ticket {
             self.waker = Some(waker);
         }
         self.seat.orders()
+    }
+
+    /// It goes by what is in force now.
+    pub(super) fn renewed(&self) {
+        self.seat.obeyed(Orders::RENEW);
     }
 
     /// Whether every answer is the last one of its connection.

@@ -211,6 +211,11 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                 self.notice(&Notice::Explained { exchange, why });
             }
         }
+        if let Some(audit) = &service.audit {
+            let template = route.and_then(|route| service.router.templates().get(route));
+            let why = || service.stack.explain(&record);
+            audit.request(arrival.unix, &record, template.map(Template::as_str), why);
+        }
         let (retry_after, refused) = (record.retry_after, record.refused);
         let explained = record.refused.filter(|refused| service.explain.to_caller(refused));
         let explanation = explained.and_then(|_| service.stack.explain(&record));

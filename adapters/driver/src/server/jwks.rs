@@ -18,6 +18,7 @@ use sinew_core::security::{Credential, Principal, Thumbprint, TokenError, TokenV
 use sinew_core::time::Instant;
 
 use super::link::remember;
+use super::service::Notice;
 use crate::client::RestClient;
 use crate::drive::Alarm;
 use crate::error::{Error, ErrorKind};
@@ -156,13 +157,19 @@ pub(super) struct Fetcher<R: Runtime> {
 }
 
 impl<R: Runtime> Fetcher<R> {
-    /// Never ends. `tell` hears of every fetch.
-    pub(super) async fn run(self, tell: impl Fn(Result<usize, KeysError>) + Send) {
+    /// Never ends. `tell` hears of every fetch, and of keys that are new.
+    pub(super) async fn run(self, tell: impl Fn(&Notice) + Send) {
         let mut alarm = Alarm::new();
+        let mut known = KeySet::default();
         loop {
             poll_fn(|cx| self.keys.poll_due(cx, &mut alarm)).await;
             let fetched = self.fetch().await;
-            tell(self.keys.settle(fetched));
+            let replaced = fetched.as_ref().ok().filter(|keys| **keys != known).cloned();
+            tell(&Notice::Keys(self.keys.settle(fetched)));
+            if let Some(keys) = replaced {
+                tell(&Notice::KeysReplaced(keys.keys().len()));
+                known = keys;
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! `RestServer`: routes, handlers, listeners, and the loop of a connection.
 
 mod admin;
+mod audit;
 mod background;
 mod buckets;
 mod builder;
@@ -11,6 +12,7 @@ mod conn;
 mod control;
 mod entrance;
 mod exchange;
+mod expiry;
 mod extract;
 mod gate;
 mod going_away;
@@ -18,6 +20,7 @@ mod handle;
 mod health;
 mod http1;
 mod jwks;
+mod kept;
 mod link;
 mod listen;
 mod mode;
@@ -43,6 +46,7 @@ mod switch;
 mod websocket;
 
 pub use admin::Admin;
+pub use audit::Audit;
 pub use builder::ServerBuilder;
 pub use cancel::Cancellation;
 pub use coding::Override;

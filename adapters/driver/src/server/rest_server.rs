@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -35,6 +35,9 @@ const ACCEPTS: usize = 32;
 /// files; it doubles up to the limit.
 const PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// What the audit log still has to write when a server has ended is waited for this long.
+const AUDIT_CLOSES: Duration = Duration::from_secs(1);
 
 /// A server, bound to its listeners.
 ///
@@ -110,7 +113,8 @@ impl<R: Runtime, M: Mode> RestServer<R, M> {
     {
         let Self { admin, mut background, .. } = self;
         let mut admin = admin.map(|server| Accepting::new(*server));
-        let watched = Arc::clone(&self.service);
+        let (watched, runtime) = (Arc::clone(&self.service), self.runtime.clone());
+        let audit = self.service.audit.clone();
         let mut beside = move |cx: &mut Context<'_>| {
             for _ in 0..background.poll(cx) {
                 watched.notice(None, &Notice::Panicked);
@@ -136,7 +140,21 @@ impl<R: Runtime, M: Mode> RestServer<R, M> {
             control.command(|drain, now| drain.advance(now, Phase::Force));
             poll_fn(|cx| pacer.poll(cx)).await;
         }
+        if let Some(audit) = audit {
+            let closed = pin!(audit.closed());
+            within(&runtime, AUDIT_CLOSES, closed).await;
+        }
     }
+}
+
+/// Waits for this, and for so long at most.
+async fn within<R: Runtime>(runtime: &R, limit: Duration, mut done: Pin<&mut impl Future>) {
+    let mut sleep = runtime.sleep_until(runtime.now() + limit);
+    poll_fn(|cx| match done.as_mut().poll(cx) {
+        Poll::Ready(_) => Poll::Ready(()),
+        Poll::Pending => Pin::new(&mut sleep).poll(cx),
+    })
+    .await;
 }
 
 struct Accepting<R: Runtime, M: Mode> {

@@ -17,11 +17,13 @@ use sinew_core::security::Who;
 use sinew_core::server::{Cost, Found, MediaRange, Params, RoutePolicy, Router, Stack};
 use sinew_tls::ServerTls;
 
+use super::audit::AuditLog;
 use super::cancel::Cancellation;
 use super::coding::Override;
 use super::gate::Gate;
 use super::health::Probes;
 use super::jwks::KeysError;
+use super::kept::Kept;
 use super::mode::Mode;
 use super::numbers::Numbers;
 use super::problem::Problem;
@@ -166,6 +168,10 @@ pub enum Notice {
     },
     /// The keys of a token issuer were fetched, and so many can be used; or they were not.
     Keys(Result<usize, KeysError>),
+    /// The keys of a token issuer are others from now on, and so many can be used.
+    KeysReplaced(usize),
+    /// The audit log cannot be written to; it is tried again every second.
+    AuditFailed(io::ErrorKind),
     /// A handler, or the producer of a body, panicked; the client got a 500 or a cut body. Of no
     /// connection: what ran [in the background](super::ServerBuilder::background) did, and has ended.
     Panicked,
@@ -203,6 +209,8 @@ pub(super) struct Service<M: Mode> {
     pub(super) elsewhere: RoutePolicy,
     pub(super) numbers: Numbers,
     pub(super) tls: Option<ServerTls>,
+    pub(super) audit: Option<Arc<AuditLog>>,
+    pub(super) kept: Kept,
 }
 
 pub(super) struct Route<M: Mode> {
