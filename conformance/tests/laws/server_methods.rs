@@ -38,6 +38,8 @@ const REQUESTS: &[&[u8]] = &[
     b"",
 ];
 
+const STATUS: [u16; 12] = [200, 200, 200, 200, 204, 304, 101, 100, 404, 500, 200, 201];
+
 fn server_head(
     server: &mut Server,
     now: Instant,
@@ -45,7 +47,6 @@ fn server_head(
     size: BodySize,
     field: usize,
 ) -> Option<Error> {
-    const STATUS: [u16; 12] = [200, 200, 200, 200, 204, 304, 101, 100, 404, 500, 200, 201];
     let status = StatusCode::from_u16(STATUS[pick]).unwrap();
     server.send_response(now, status, FIELDS[field].iter().copied(), size).err()
 }
@@ -89,6 +90,11 @@ fn run_server(ops: Vec<Op>) -> Result<(), TestCaseError> {
             }
             Op::Head { pick, size, field } => {
                 error = server_head(&mut server, now, pick, size, field);
+            }
+            Op::Whole { pick, field, len } => {
+                let status = StatusCode::from_u16(STATUS[pick]).unwrap();
+                let body = Bytes::from(vec![b'd'; len]);
+                error = server.send_whole(now, status, FIELDS[field].iter().copied(), body).err();
             }
             Op::Interim(status) => {
                 let status = StatusCode::from_u16(status).unwrap();

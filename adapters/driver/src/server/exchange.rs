@@ -428,7 +428,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         let leaves = self.leaves_http(status);
         let top = self.wire.top();
         drive::lend_write_block(top.outbox());
-        let lines = fields.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let lines = fields.iter().map(|(name, value)| (name, value));
         let sent = if malformed {
             Err(sinew_core::Error::usage(Misuse::FieldValue, Phase::ResponseHead))
         } else if !body.is_end_stream() {
@@ -533,6 +533,8 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             (_, Some(_)) => BodySize::Unknown,
         };
         let streamed = full.is_none() && !self.head_only;
+        // Those of a full body with trailers.
+        let mut bytes = None;
         let top = self.wire.top();
         // Decided before the head is written, so that the head can say what becomes of the
         // connection. Whoever streams an answer may still be reading.
@@ -546,8 +548,14 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             }
         }
         drive::lend_write_block(top.outbox());
-        let lines = fields.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-        top.send_response(now, status, lines, size)?;
+        let lines = fields.iter().map(|(name, value)| (name, value));
+        match (full, &trailers) {
+            (Some(bytes), None) => top.send_whole(now, status, lines, bytes)?,
+            (full, _) => {
+                top.send_response(now, status, lines, size)?;
+                bytes = full;
+            }
+        }
         self.span.answered(status, reason);
         self.vacate(now, status);
         if let Some(passage) = &mut self.passage {
@@ -564,7 +572,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             return Ok(());
         }
         if top.response_open() {
-            if let Some(bytes) = full.filter(|bytes| !bytes.is_empty() && !self.head_only)
+            if let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty() && !self.head_only)
                 && let Err(Rejected::Error(error)) = top.send_data(now, bytes)
             {
                 self.misused(error);
