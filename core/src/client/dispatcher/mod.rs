@@ -475,6 +475,21 @@ impl Dispatcher {
         }
     }
 
+    fn next_action(&mut self) -> Option<Action> {
+        while let Some(action) = self.actions.pop_front() {
+            // A call may have ended between the decision and now.
+            let stale = match action {
+                Action::Send { exchange, .. } => self.exchanges.get(exchange.0).is_none(),
+                Action::Dial { connection, .. } => self.slots.get(connection.0).is_none(),
+                _ => false,
+            };
+            if !stale {
+                return Some(action);
+            }
+        }
+        None
+    }
+
     /// Does what is due.
     #[inline(never)]
     fn run_due(&mut self, now: Instant) {
@@ -513,20 +528,10 @@ impl Machine for Dispatcher {
     type Event = Action;
     type Error = Infallible;
 
+    #[inline]
     fn poll_event(&mut self, now: Instant) -> Result<Option<Action>, Infallible> {
         self.handle_timeout(now);
-        while let Some(action) = self.actions.pop_front() {
-            // A call may have ended between the decision and now.
-            let stale = match action {
-                Action::Send { exchange, .. } => self.exchanges.get(exchange.0).is_none(),
-                Action::Dial { connection, .. } => self.slots.get(connection.0).is_none(),
-                _ => false,
-            };
-            if !stale {
-                return Ok(Some(action));
-            }
-        }
-        Ok(None)
+        Ok(if self.actions.is_empty() { None } else { self.next_action() })
     }
 
     #[inline]
