@@ -58,6 +58,9 @@ pub enum Stage {
     Validate,
     /// Whatever the application adds; all that is known of the request is known here.
     Application,
+    /// Can it be taken up now? No layer stands there: whoever drives the stack asks
+    /// [`Admission`](crate::limit::Admission) last.
+    Admit,
 }
 
 impl Stage {
@@ -73,6 +76,7 @@ impl Stage {
             Self::Limit => "limit",
             Self::Validate => "validate",
             Self::Application => "application",
+            Self::Admit => "admit",
         }
     }
 }

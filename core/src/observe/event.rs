@@ -6,9 +6,9 @@ use http::StatusCode;
 
 use crate::client::dispatcher::{Endpoint, Outcome};
 use crate::error::Error;
-use crate::limit::{AskOutcome, LeaseVerdict, QuotaId, Stage, Verdict};
+use crate::limit::{AskOutcome, LeaseVerdict, QuotaId, Shed, Stage, Verdict};
 use crate::machine::CloseReason;
-use crate::policy::{Mode, Refused};
+use crate::policy::{Mode, Priority, Refused};
 use crate::resilience::{Change, NoRetry};
 use crate::security::{AccessVerdict, CorsKind, CorsReason, CredentialVerdict};
 use crate::server::ConnectionRefused;
@@ -114,6 +114,33 @@ pub enum Event {
         /// Which one, why, and whether that was enforced.
         refused: Refused,
     },
+    /// A request waits, as others are served (server).
+    Queued {
+        /// The exchange.
+        exchange: u64,
+        /// How much it matters.
+        priority: Priority,
+    },
+    /// A request was taken up (server).
+    Admitted {
+        /// The exchange.
+        exchange: u64,
+        /// How much it matters.
+        priority: Priority,
+        /// How long it had to wait.
+        waited: Duration,
+    },
+    /// A request was turned away, or would have been, as not all can be served (server).
+    Shed {
+        /// The exchange.
+        exchange: u64,
+        /// How much it matters.
+        priority: Priority,
+        /// Why.
+        why: Shed,
+        /// Whether it was.
+        mode: Mode,
+    },
     /// An attempt of a call was sent to an endpoint (client).
     AttemptSent {
         /// The call, by the embedder's name.
@@ -133,7 +160,8 @@ pub enum Event {
         /// Whether it does.
         mode: Mode,
     },
-    /// So many attempts may be on their way at once from now on (client).
+    /// So many attempts may be on their way (client), or requests be served (server), at once from now
+    /// on.
     ConcurrencyLimit {
         /// At least 1.
         limit: u32,

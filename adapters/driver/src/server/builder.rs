@@ -7,16 +7,18 @@ use std::time::Duration;
 
 use http::Method;
 use sinew_core::content_coding::{Compression, Decompression};
+use sinew_core::limit::AdmissionConfig;
 use sinew_core::policy;
 use sinew_core::security::{Cors, TrustedProxies};
 use sinew_core::server::{
-    Deadlines, Layer, RateLimitConfig, RoutePolicy, Router, RouterBuilder, SharedLimit,
+    Classes, Deadlines, Layer, RateLimitConfig, RoutePolicy, Router, RouterBuilder, SharedLimit,
 };
 use sinew_tls::{ClientAuth, ServerTls};
 
 use super::admin::Admin;
-use super::config::{RestServerConfig, check_codings};
+use super::config::RestServerConfig;
 use super::control::Control;
+use super::gate::Gate;
 use super::listen::Place;
 use super::mode::{Handler, Mode};
 use super::numbers::Numbers;
@@ -25,6 +27,7 @@ use super::rest_server::{Port, RestServer};
 use super::security_policy::SecurityPolicy;
 use super::service::{Notice, Observer, Route, RouteOptions, Service};
 use super::shared_quota::{LeaseStore, SharedQuota};
+use crate::coding;
 use crate::error::Error;
 use crate::io::Peer;
 use crate::runtime::{Runtime, StdListener};
@@ -40,6 +43,7 @@ pub struct ServerBuilder<R, M: Mode> {
     fallback: Option<M::Handler>,
     observer: Option<Observer>,
     policies: Policies,
+    overload: Option<AdmissionConfig>,
     /// The first thing that made no sense.
     refused: Option<Error>,
 }
@@ -63,6 +67,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             fallback: None,
             observer: None,
             policies: Policies::default(),
+            overload: None,
             refused: None,
         }
     }
@@ -163,26 +168,35 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
 
     /// Adds a handler with limits of its own.
     pub fn route_with(
-        mut self,
+        self,
         method: Method,
         template: &str,
         options: RouteOptions,
         handler: impl Handler<M>,
     ) -> Self {
-        self.check_codings(&options);
-        self.routes.push(Added::new(Some(method), template, options, handler));
-        self
+        self.add(Some(method), template, options, handler.into_handler())
     }
 
     /// Adds a handler for every method that has none of its own there.
     pub fn route_any(
-        mut self,
+        self,
         template: &str,
         options: RouteOptions,
         handler: impl Handler<M>,
     ) -> Self {
+        self.add(None, template, options, handler.into_handler())
+    }
+
+    pub(super) fn add(
+        mut self,
+        method: Option<Method>,
+        template: &str,
+        options: RouteOptions,
+        handler: M::Handler,
+    ) -> Self {
         self.check_codings(&options);
-        self.routes.push(Added::new(None, template, options, handler));
+        let route = Route { handler, options };
+        self.routes.push(Added { method, template: template.to_owned(), route });
         self
     }
 
@@ -287,6 +301,27 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         self
     }
 
+    /// Serves so many requests at once as turns out to be right, and lets others wait for a while, those
+    /// that matter least the shortest. What cannot be served in time is answered with 503 and
+    /// `retry-after` before any of it is done, so that clients may try elsewhere.
+    ///
+    /// A request has its place from the start of its handler to the head of its answer. How much it
+    /// matters is said by [`classes`](Self::classes); without them, by its
+    /// [route](RouteOptions::priority), or by a trusted peer. `concurrency.mode` says whether this is
+    /// obeyed, only tried, or off: in shadow, every request that would have waited is told to the
+    /// observer as one that is shed, and goes on.
+    pub fn overload(mut self, config: AdmissionConfig) -> Self {
+        self.overload = Some(config).filter(|config| config.concurrency.mode.asks());
+        self
+    }
+
+    /// Says how much the requests of callers matter, here and in the calls that handlers make, and whose
+    /// word about that is taken.
+    pub fn classes(mut self, classes: Classes) -> Self {
+        self.policies.classes = Some(classes);
+        self
+    }
+
     /// Whether what routes want to be sent, [types](RouteOptions::content_type) and
     /// [fields](RouteOptions::require), is asked for, or only looked at: in shadow what does not fit is
     /// told to the observer, and goes on.
@@ -366,6 +401,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             fallback,
             observer,
             mut policies,
+            overload,
             refused,
         } = self;
         if let Some(error) = refused {
@@ -382,11 +418,24 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             policies.of_route(added.method.as_ref(), &added.template, &added.route.options);
         }
         let router = router(routes)?;
+        let gate = match overload.map(Gate::new) {
+            None => None,
+            Some(Ok(gate)) => Some(Arc::new(gate)),
+            Some(Err(bad)) => return Err(Error::config(bad.to_string())),
+        };
+        if let Some(gate) = &gate {
+            let keeper = Arc::clone(gate).keep_time(runtime.clone());
+            policies.background.push(Box::new(|_| Box::pin(keeper)));
+            policies.classes.get_or_insert_default();
+        }
         let (background, explain) = (policies.take_background(), policies.explain());
         let tls = config.mtls_config.as_ref();
         if tls.is_some_and(|tls| tls.client_auth() != Some(ClientAuth::Off)) {
             policies.believe_callers();
         }
+        let mut caps = config.connections();
+        let proxies = policies.proxies.iter().flat_map(|proxies| proxies.networks());
+        caps.unlimited.extend(proxies.copied());
         let stack = policies.build(router.templates())?;
         if places.is_empty() {
             let host = &config.host;
@@ -418,6 +467,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             None => None,
         };
         let machine = Arc::new(config.machine(runtime.epoch(), observer.is_some()));
+        let control = Control::of(runtime.clone(), &config, caps, observer.clone())?;
         let background = background.start(observer.as_ref());
         let service = Service {
             router,
@@ -425,6 +475,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             machine,
             observer,
             stack: Arc::new(stack),
+            gate,
             decompression: config.decompression,
             compression: config.compression,
             explain,
@@ -437,9 +488,8 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             ports,
             addresses,
             service: Arc::new(service),
-            control: Arc::new(Control::new(config.max_connections)),
+            control: Arc::new(control),
             admin: admin.map(Box::new),
-            stop_deadline: config.stop_deadline,
             background,
         })
     }
@@ -447,12 +497,12 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
     fn check_codings(&mut self, options: &RouteOptions) {
         let (decompression, compression) =
             (options.decompression.over(None), options.compression.over(None));
-        if let Some(bad) = check_codings(decompression, compression) {
-            self.refuse(Error::config(bad.to_string()));
+        if let Some((setting, why)) = coding::check(decompression, compression) {
+            self.refuse(Error::config(format!("{setting} {why}")));
         }
     }
 
-    fn refuse(&mut self, error: Error) {
+    pub(super) fn refuse(&mut self, error: Error) {
         self.refused.get_or_insert(error);
     }
 }

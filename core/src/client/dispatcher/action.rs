@@ -6,6 +6,7 @@ use core::time::Duration;
 use http::StatusCode;
 
 use crate::error::{Delivery, Fault, Phase};
+use crate::mesh::Endpoint;
 use crate::policy::Priority;
 use crate::resilience::{NoRetry, OpenReason, Replay, RetryPolicy, Safety};
 use crate::table::Key;
@@ -34,10 +35,6 @@ impl ConnectionId {
         self.0.index as usize
     }
 }
-
-/// Where one instance of the destination is: a number that the embedder gives to its address.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Endpoint(pub u64);
 
 /// What is to be known of a call before it starts.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -1,11 +1,11 @@
 //! What is known of a call, of one attempt of it, and of an endpoint.
 
-use super::action::{CallSpec, Covers, Endpoint, Failure, Sharing};
+use super::action::{CallSpec, Covers, Failure, Sharing};
 use super::routes::{OnRoute, RouteKey};
 use super::slots::Share;
 use crate::error::{Delivery, Phase};
 use crate::limit::{Place, Ticket};
-use crate::mesh::PeakEwma;
+use crate::mesh::{Endpoint, PeakEwma};
 use crate::resilience::{Breaker, Epoch, Permit};
 use crate::table::Key;
 use crate::time::Instant;

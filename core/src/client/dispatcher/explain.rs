@@ -2,10 +2,11 @@
 
 use core::time::Duration;
 
-use super::action::{CallId, Endpoint};
+use super::action::CallId;
 use super::routes::Route;
 use super::{Call, Dispatcher};
 use crate::error::{Delivery, Phase};
+use crate::mesh::Endpoint;
 use crate::resilience::BreakerState;
 use crate::time::Instant;
 

@@ -40,8 +40,9 @@ use call::{Call, Exchange, Instance, Lane};
 use routes::Routes;
 use slots::{Slots, State};
 
+pub use crate::mesh::Endpoint;
 pub use action::{
-    Action, CallId, CallSpec, ConnectionId, Covers, Cut, Endpoint, ExchangeId, Failure, HeadFacts,
+    Action, CallId, CallSpec, ConnectionId, Covers, Cut, ExchangeId, Failure, HeadFacts,
     HeadVerdict, Outcome, Refusal, Retire, Reuse, Sharing,
 };
 pub use explain::{CallExplanation, EndpointExplanation, Explanation, RouteExplanation};
