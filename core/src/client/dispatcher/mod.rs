@@ -512,7 +512,7 @@ impl Dispatcher {
 
     /// Whose time this is, which is the first of all.
     fn timer_at(&self, at: Instant) -> Timer {
-        if self.call_timers.first() == at {
+        if self.call_timers.first() == Some(at) {
             return Timer::Call;
         }
         if let Some(place) = self.slots.timers.first_place(at) {
@@ -546,7 +546,7 @@ impl Machine for Dispatcher {
     /// Early at times: what was due then may be settled since.
     fn deadline(&self) -> Option<Deadline> {
         let timers = [&self.call_timers, &self.slots.timers, &self.instance_timers];
-        let at = timers.map(Timers::first).into_iter().min().filter(|at| *at < Instant::MAX)?;
+        let at = timers.into_iter().filter_map(Timers::first).min()?;
         Some(Deadline { at, why: self.timer_at(at) })
     }
 
