@@ -304,8 +304,8 @@ impl Machine for Probes {
     }
 
     fn deadline(&self) -> Option<Deadline> {
-        let at = self.timers.first();
-        (at < Instant::MAX).then_some(Deadline { at, why: Timer::EndpointProbe })
+        let at = self.timers.first()?;
+        Some(Deadline { at, why: Timer::EndpointProbe })
     }
 }
 

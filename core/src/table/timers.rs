@@ -29,9 +29,9 @@ impl Timers {
         Self { first: Instant::MAX, heap: Vec::new(), position: Vec::new() }
     }
 
-    /// The earliest time of all; [`Instant::MAX`]: there is none.
-    pub(crate) fn first(&self) -> Instant {
-        self.first
+    /// The earliest time of all.
+    pub(crate) fn first(&self) -> Option<Instant> {
+        (self.first < Instant::MAX).then_some(self.first)
     }
 
     /// Whose time the earliest is, if it is this one.
@@ -165,8 +165,7 @@ mod tests {
                     timers.arm(place, at);
                     model.entry(place).and_modify(|armed| *armed = at.min(*armed)).or_insert(at);
                 }
-                let earliest = model.values().min().copied().unwrap_or(Instant::MAX);
-                prop_assert_eq!(timers.first(), earliest);
+                prop_assert_eq!(timers.first(), model.values().min().copied());
             }
         }
     }

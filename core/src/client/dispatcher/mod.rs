@@ -476,6 +476,21 @@ impl Dispatcher {
         }
     }
 
+    fn next_action(&mut self) -> Option<Action> {
+        while let Some(action) = self.actions.pop_front() {
+            // A call may have ended between the decision and now.
+            let stale = match action {
+                Action::Send { exchange, .. } => self.exchanges.get(exchange.0).is_none(),
+                Action::Dial { connection, .. } => self.slots.get(connection.0).is_none(),
+                _ => false,
+            };
+            if !stale {
+                return Some(action);
+            }
+        }
+        None
+    }
+
     /// Does what is due.
     #[inline(never)]
     fn run_due(&mut self, now: Instant) {
@@ -497,7 +512,7 @@ impl Dispatcher {
 
     /// Whose time this is, which is the first of all.
     fn timer_at(&self, at: Instant) -> Timer {
-        if self.call_timers.first() == at {
+        if self.call_timers.first() == Some(at) {
             return Timer::Call;
         }
         if let Some(place) = self.slots.timers.first_place(at) {
@@ -514,20 +529,10 @@ impl Machine for Dispatcher {
     type Event = Action;
     type Error = Infallible;
 
+    #[inline]
     fn poll_event(&mut self, now: Instant) -> Result<Option<Action>, Infallible> {
         self.handle_timeout(now);
-        while let Some(action) = self.actions.pop_front() {
-            // A call may have ended between the decision and now.
-            let stale = match action {
-                Action::Send { exchange, .. } => self.exchanges.get(exchange.0).is_none(),
-                Action::Dial { connection, .. } => self.slots.get(connection.0).is_none(),
-                _ => false,
-            };
-            if !stale {
-                return Ok(Some(action));
-            }
-        }
-        Ok(None)
+        Ok(if self.actions.is_empty() { None } else { self.next_action() })
     }
 
     #[inline]
@@ -541,7 +546,7 @@ impl Machine for Dispatcher {
     /// Early at times: what was due then may be settled since.
     fn deadline(&self) -> Option<Deadline> {
         let timers = [&self.call_timers, &self.slots.timers, &self.instance_timers];
-        let at = timers.map(Timers::first).into_iter().min().filter(|at| *at < Instant::MAX)?;
+        let at = timers.into_iter().filter_map(Timers::first).min()?;
         Some(Deadline { at, why: self.timer_at(at) })
     }
 

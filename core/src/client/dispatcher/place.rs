@@ -6,7 +6,7 @@
 
 use super::Dispatcher;
 use super::action::{
-    Action, ConnectionId, Cut, ExchangeId, Failure, Outcome, Refusal, Retire, Reuse,
+    Action, CallSpec, ConnectionId, Cut, ExchangeId, Failure, Outcome, Refusal, Retire, Reuse,
 };
 use super::call::{Call, Exchange, Instance, Lane, Want};
 use super::routes::OnRoute;
@@ -352,20 +352,21 @@ impl Dispatcher {
         permit: Option<Permit>,
         route: Option<OnRoute>,
     ) {
-        let Some(endpoint) = self.slots.get(connection).map(|slot| slot.endpoint) else { return };
-        let Some(instance) = self.instances.get_mut(endpoint) else { return };
-        let Some(call) = self.calls.get_mut(key) else { return };
-        let sharing = call.spec.sharing;
-        let timeout = call.spec.attempt_timeout.or(self.policy.attempt_timeout);
-        let slot = self.slots.occupy(connection, &mut instance.share, sharing);
-        let Some(slot) = slot else { return };
+        let Self { slots, instances, calls, policy, .. } = self;
+        let Some(endpoint) = slots.get(connection).map(|slot| slot.endpoint) else { return };
+        let Some(instance) = instances.get_mut(endpoint) else { return };
+        let Some(call) = calls.get_mut(key) else { return };
+        let CallSpec { token, sharing, safety, .. } = call.spec;
+        let Some(slot) = slots.occupy(connection, &mut instance.share, sharing) else { return };
         let first_use = slot.uses == 1;
         instance.in_flight += 1;
         let name = instance.endpoint;
-        let token = call.spec.token;
-        let place = self.admit(token);
+        call.attempts = call.attempts.saturating_add(1);
+        let attempt = call.attempts;
+        let timeout = call.spec.attempt_timeout.or(policy.attempt_timeout);
         let by = timeout.map_or(Instant::MAX, |time| now + time);
-        let Some(call) = self.calls.get_mut(key) else { return };
+        let hedges = policy.hedge.mode.obeys() && call.spec.hedge && call.is_alone(lane);
+        let place = self.admit(token);
         let exchange = self.exchanges.insert(Exchange {
             call: Some(key),
             connection,
@@ -378,21 +379,11 @@ impl Dispatcher {
             by,
             first_use,
         });
-        call.attempts = call.attempts.saturating_add(1);
-        if let Some(place) = call.lanes.get_mut(lane) {
-            *place = Lane::Sent(exchange);
+        self.set_lane(key, lane, Lane::Sent(exchange));
+        self.call_timers.arm(key.index, by);
+        if hedges && let Ok(delay) = self.hedge.delay(safety) {
+            self.hedge_at(key, now + delay);
         }
-        let alone = call.lanes.iter().filter(|lane| **lane != Lane::Empty).count() == 1;
-        if alone
-            && call.spec.hedge
-            && self.policy.hedge.mode.obeys()
-            && let Ok(delay) = self.hedge.delay(call.spec.safety)
-        {
-            call.hedge_at = Some(now + delay);
-        }
-        let next = by.min(call.hedge_at.unwrap_or(Instant::MAX));
-        let attempt = call.attempts;
-        self.call_timers.arm(key.index, next);
         self.actions.push_back(Action::Send {
             token,
             exchange: ExchangeId(exchange),
@@ -402,6 +393,13 @@ impl Dispatcher {
             first_use,
         });
         self.log.record(Event::AttemptSent { token, attempt, endpoint: name });
+    }
+
+    fn hedge_at(&mut self, key: Key, at: Instant) {
+        if let Some(call) = self.calls.get_mut(key) {
+            call.hedge_at = Some(at);
+            self.call_timers.arm(key.index, at);
+        }
     }
 
     /// Sends a call a second time, where its first attempt takes longer than most do.

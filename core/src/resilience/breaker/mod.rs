@@ -121,7 +121,13 @@ impl Breaker {
                     Outcome::Success => 0,
                 };
                 let in_a_row = *consecutive >= self.config.consecutive;
-                self.window.add(now, [true, failed, slow, false]);
+                self.window.add(now, CALLS);
+                if failed {
+                    self.window.add(now, FAILED);
+                }
+                if slow {
+                    self.window.add(now, SLOW);
+                }
                 // A good answer opens nothing, though it may be the one that makes the rate count.
                 let trip = match (in_a_row, failed || slow) {
                     (true, true) => Some(Trip::Consecutive),
@@ -159,7 +165,7 @@ impl Breaker {
         if epoch != self.epoch || !matches!(self.state, State::Closed { .. }) {
             return change;
         }
-        self.window.add(now, [false, false, false, true]);
+        self.window.add(now, LATE);
         self.rates(now).map(|why| self.open(now, why, None))
     }
 
