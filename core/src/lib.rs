@@ -113,6 +113,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod block;
 mod class;
 pub mod client;
 pub mod content_coding;
@@ -131,6 +132,7 @@ pub mod observe;
 pub mod origin;
 pub mod outbox;
 pub mod policy;
+mod priority_field;
 pub mod problem;
 pub mod propagation;
 pub mod reason;

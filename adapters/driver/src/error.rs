@@ -46,6 +46,8 @@ pub enum ErrorKind {
     Resolve,
     /// No address took the connection.
     Connect(io::ErrorKind),
+    /// The proxy opened no tunnel; what it answered.
+    Proxy(StatusCode),
     /// TLS failed.
     Tls(sinew_tls::Failure),
     /// HTTP failed: the peer broke it, a limit was exceeded, a timer of the connection fired.
@@ -123,6 +125,12 @@ impl Error {
         self
     }
 
+    /// The same error, of a connection that is not open yet.
+    pub(crate) fn while_connecting(mut self) -> Self {
+        self.phase = Phase::Connect;
+        self.with_delivery(Delivery::NotSent)
+    }
+
     /// The same error, behind an attempt that got `earlier` and was given up.
     pub(crate) fn after(self, earlier: Delivery) -> Self {
         let delivery = self.delivery.max(earlier);
@@ -179,11 +187,14 @@ impl Error {
             | ErrorKind::Token
             | ErrorKind::Forbidden(_)
             | ErrorKind::Stopped => Fault::Local,
+            // What it says of credentials and permissions it says again; the rest is the network's.
+            ErrorKind::Proxy(status) if status.is_client_error() => Fault::Local,
             ErrorKind::Timeout if self.phase == Phase::ResponseHead => Fault::Peer,
             ErrorKind::Protocol(error) => error.fault(),
             ErrorKind::Tls(failure) => failure.fault(),
             ErrorKind::Resolve
             | ErrorKind::Connect(_)
+            | ErrorKind::Proxy(_)
             | ErrorKind::Io(_)
             | ErrorKind::Timeout
             | ErrorKind::Gone => Fault::Network,
@@ -247,6 +258,7 @@ impl fmt::Display for Error {
             ErrorKind::Config(why) => write!(f, "{why}"),
             ErrorKind::Resolve => write!(f, "the name has no address"),
             ErrorKind::Connect(kind) => write!(f, "cannot connect: {kind}"),
+            ErrorKind::Proxy(status) => write!(f, "the proxy opens no tunnel: {status}"),
             ErrorKind::Tls(failure) => write!(f, "TLS: {failure}"),
             ErrorKind::Protocol(error) => write!(f, "{error}"),
             ErrorKind::Io(kind) => write!(f, "socket failed in the {phase}: {kind}"),

@@ -22,10 +22,10 @@ pub enum StdListener {
     Unix(UnixListener),
 }
 
-/// A runtime: clock, timers, sockets, names. Cheap to clone.
+/// A runtime: clock, timers, sockets, names, and tasks of the driver's own. Cheap to clone.
 ///
 /// Methods may be called only where the runtime runs.
-pub trait Runtime: Clone + Send + Sync + 'static {
+pub trait Runtime: Spawn<Task> + Clone + Send + Sync + 'static {
     /// A connected stream, TCP or Unix.
     type Io: Io + Send;
     /// A registered listener.

@@ -57,8 +57,15 @@ impl<const N: usize> Window<N> {
 
     fn advance(&mut self, now: Instant) {
         let current = now.as_nanos() / self.width;
-        let passed = current.saturating_sub(self.newest).min(BUCKETS);
-        self.newest = self.newest.max(current);
+        if current > self.newest {
+            self.advance_to(current);
+        }
+    }
+
+    #[inline(never)]
+    fn advance_to(&mut self, current: u64) {
+        let passed = (current - self.newest).min(BUCKETS);
+        self.newest = current;
         for back in 0..passed {
             let at = (self.newest - back) % BUCKETS;
             let Some(bucket) = self.buckets.get_mut(at as usize) else { continue };

@@ -18,8 +18,8 @@ pub use params::{Params, Template};
 pub use path::BadPath;
 pub use route::{Found, RouteError, Router, RouterBuilder};
 pub use stack::{
-    Arrival, Authentication, BadMediaType, BadRateLimit, BoxLayer, Buckets, ClientClass, Cost,
-    Deadlines, Decision, End, Expectation, Identify, Layer, Lessor, LimitFields, MediaRange,
-    OutOfOrder, Peer, RateLimit, RateLimitConfig, Record, ResponseHead, RoutePolicy, Scheme,
-    SharedLimit, Shield, Stack, Validation,
+    Arrival, Authentication, BadMediaType, BadRateLimit, BoxLayer, Buckets, Classes, ClientClass,
+    Cost, Deadlines, Decision, End, Expectation, Identify, Layer, Lessor, LimitFields, MediaRange,
+    OutOfOrder, Peer, PriorityRule, RateLimit, RateLimitConfig, Record, ResponseHead, RoutePolicy,
+    Scheme, SharedLimit, Shield, Stack, Validation,
 };

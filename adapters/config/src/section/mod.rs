@@ -4,7 +4,9 @@ mod access;
 mod authentication;
 mod coding;
 mod cors;
+mod drain;
 mod jwt;
+mod overload;
 mod proxies;
 mod rate_limit;
 mod route;
@@ -20,6 +22,8 @@ pub(crate) use access::Access;
 pub(crate) use authentication::Authentication;
 pub(crate) use coding::{Compression, Decompression};
 pub(crate) use cors::Cors;
+pub(crate) use drain::Drain;
+pub(crate) use overload::Overload;
 pub(crate) use proxies::Proxies;
 pub(crate) use rate_limit::RateLimit;
 pub(crate) use route::{Route, apply_routes};
@@ -34,6 +38,7 @@ pub(crate) struct File {
     pub(crate) server: Server,
     pub(crate) limits: Limits,
     pub(crate) timers: Timers,
+    pub(crate) drain: Drain,
     pub(crate) tls: Option<Tls>,
     pub(crate) admin: Option<Admin>,
     pub(crate) proxies: Option<Proxies>,
@@ -41,6 +46,7 @@ pub(crate) struct File {
     pub(crate) authentication: Option<Authentication>,
     pub(crate) access: Option<Access>,
     pub(crate) rate_limit: Option<RateLimit>,
+    pub(crate) overload: Option<Overload>,
     pub(crate) validation: Option<Validation>,
     pub(crate) decompression: Option<Decompression>,
     pub(crate) compression: Option<Compression>,

@@ -31,7 +31,7 @@ pub(crate) struct Route {
 
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum PriorityName {
+pub(super) enum PriorityName {
     Bulk,
     Low,
     Normal,

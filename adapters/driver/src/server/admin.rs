@@ -4,12 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::Method;
-use sinew_core::server::RoutePolicy;
+use sinew_core::server::{ConnectionsConfig, RoutePolicy};
 
 use super::background::Tasks;
 use super::builder::{Added, router};
 use super::config::RestServerConfig;
 use super::control::Control;
+use super::health::Probes;
 use super::listen::Place;
 use super::mode::{Handler, Mode};
 use super::numbers::Numbers;
@@ -111,6 +112,7 @@ impl<M: Mode> Admin<M> {
         runtime: &R,
         config: &RestServerConfig,
         observer: Option<Observer>,
+        probes: Option<Arc<Probes>>,
     ) -> Result<RestServer<R, M>, Error> {
         let Self { mut places, routes, max_connections, .. } = self;
         if max_connections == 0 {
@@ -134,12 +136,22 @@ impl<M: Mode> Admin<M> {
             addresses.extend(bound.address);
             ports.push(Port::new(runtime, bound, tls)?);
         }
+        // Operators are few, and one of them may have them all.
+        let caps = ConnectionsConfig {
+            total: max_connections,
+            per_address: max_connections,
+            ..ConnectionsConfig::default()
+        };
+        let control = Control::of(runtime.clone(), config, caps, None)?;
         let service = Service {
             router,
             fallback: None,
             machine: Arc::new(config.machine(runtime.epoch(), observer.is_some())),
             observer,
             stack: Arc::new(stack),
+            gate: None,
+            probes,
+            is_admin: true,
             elsewhere: RoutePolicy::default(),
             numbers: Numbers::default(),
             tls: config.mtls_config.clone(),
@@ -152,10 +164,9 @@ impl<M: Mode> Admin<M> {
             ports,
             addresses,
             service: Arc::new(service),
-            control: Arc::new(Control::new(max_connections)),
+            control: Arc::new(control),
             admin: None,
             background: Tasks::default(),
-            stop_deadline: config.stop_deadline,
         })
     }
 }

@@ -7,16 +7,20 @@ use std::time::Duration;
 
 use http::Method;
 use sinew_core::content_coding::{Compression, Decompression};
+use sinew_core::limit::AdmissionConfig;
 use sinew_core::policy;
 use sinew_core::security::{Cors, TrustedProxies};
 use sinew_core::server::{
-    Deadlines, Layer, RateLimitConfig, RoutePolicy, Router, RouterBuilder, SharedLimit,
+    Classes, Deadlines, Layer, RateLimitConfig, RoutePolicy, Router, RouterBuilder, SharedLimit,
 };
 use sinew_tls::{ClientAuth, ServerTls};
 
 use super::admin::Admin;
-use super::config::{RestServerConfig, check_codings};
+use super::background;
+use super::config::RestServerConfig;
 use super::control::Control;
+use super::gate::Gate;
+use super::health::{HealthChecks, Known};
 use super::listen::Place;
 use super::mode::{Handler, Mode};
 use super::numbers::Numbers;
@@ -25,6 +29,7 @@ use super::rest_server::{Port, RestServer};
 use super::security_policy::SecurityPolicy;
 use super::service::{Notice, Observer, Route, RouteOptions, Service};
 use super::shared_quota::{LeaseStore, SharedQuota};
+use crate::coding;
 use crate::error::Error;
 use crate::io::Peer;
 use crate::runtime::{Runtime, StdListener};
@@ -40,6 +45,8 @@ pub struct ServerBuilder<R, M: Mode> {
     fallback: Option<M::Handler>,
     observer: Option<Observer>,
     policies: Policies,
+    overload: Option<AdmissionConfig>,
+    health: Option<HealthChecks>,
     /// The first thing that made no sense.
     refused: Option<Error>,
 }
@@ -63,6 +70,8 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             fallback: None,
             observer: None,
             policies: Policies::default(),
+            overload: None,
+            health: None,
             refused: None,
         }
     }
@@ -296,6 +305,33 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         self
     }
 
+    /// Serves so many requests at once as turns out to be right, and lets others wait for a while, those
+    /// that matter least the shortest. What cannot be served in time is answered with 503 and
+    /// `retry-after` before any of it is done, so that clients may try elsewhere.
+    ///
+    /// A request has its place from the start of its handler to the head of its answer. How much it
+    /// matters is said by [`classes`](Self::classes); without them, by its
+    /// [route](RouteOptions::priority), or by a trusted peer. `concurrency.mode` says whether this is
+    /// obeyed, only tried, or off: in shadow, every request that would have waited is told to the
+    /// observer as one that is shed, and goes on.
+    pub fn overload(mut self, config: AdmissionConfig) -> Self {
+        self.overload = Some(config).filter(|config| config.concurrency.mode.asks());
+        self
+    }
+
+    /// Answers probes: `/livez`, `/readyz`, `/startupz` and `/health`. A route of such a path is not asked.
+    pub fn health(mut self, checks: HealthChecks) -> Self {
+        self.health = Some(checks);
+        self
+    }
+
+    /// Says how much the requests of callers matter, here and in the calls that handlers make, and whose
+    /// word about that is taken.
+    pub fn classes(mut self, classes: Classes) -> Self {
+        self.policies.classes = Some(classes);
+        self
+    }
+
     /// Whether what routes want to be sent, [types](RouteOptions::content_type) and
     /// [fields](RouteOptions::require), is asked for, or only looked at: in shadow what does not fit is
     /// told to the observer, and goes on.
@@ -375,6 +411,8 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             fallback,
             observer,
             mut policies,
+            overload,
+            health,
             refused,
         } = self;
         if let Some(error) = refused {
@@ -391,6 +429,33 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             policies.of_route(added.method.as_ref(), &added.template, &added.route.options);
         }
         let router = router(routes)?;
+        let gate = match overload.map(Gate::new) {
+            None => None,
+            Some(Ok(gate)) => Some(Arc::new(gate)),
+            Some(Err(bad)) => return Err(Error::config(bad.to_string())),
+        };
+        if let Some(gate) = &gate {
+            let keeper = Arc::clone(gate).keep_time(runtime.clone());
+            policies.background.push(Box::new(|_| Box::pin(keeper)));
+            policies.classes.get_or_insert_default();
+        }
+        let mut caps = config.connections();
+        let proxies = policies.proxies.iter().flat_map(|proxies| proxies.networks());
+        caps.unlimited.extend(proxies.copied());
+        let control = Arc::new(Control::of(runtime.clone(), &config, caps, observer.clone())?);
+        let probes = match health {
+            None => None,
+            Some(checks) => {
+                let (control, gate) = (Arc::clone(&control), gate.clone());
+                let known = Known { control, gate };
+                let (probes, checker) = checks.split(known)?;
+                let runtime = runtime.clone();
+                let start =
+                    |observer| -> background::Task { Box::pin(checker.run(runtime, observer)) };
+                policies.background.push(Box::new(start));
+                Some(probes)
+            }
+        };
         let (background, explain) = (policies.take_background(), policies.explain());
         let tls = config.mtls_config.as_ref();
         if tls.is_some_and(|tls| tls.client_auth() != Some(ClientAuth::Off)) {
@@ -423,7 +488,9 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             ports.push(Port::new(&runtime, bound, tls)?);
         }
         let admin = match admin {
-            Some(admin) => Some(admin.bind(&runtime, &config, observer.clone()).await?),
+            Some(admin) => {
+                Some(admin.bind(&runtime, &config, observer.clone(), probes.clone()).await?)
+            }
             None => None,
         };
         let machine = Arc::new(config.machine(runtime.epoch(), observer.is_some()));
@@ -434,6 +501,9 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             machine,
             observer,
             stack: Arc::new(stack),
+            gate,
+            probes,
+            is_admin: false,
             decompression: config.decompression,
             compression: config.compression,
             explain,
@@ -446,9 +516,8 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             ports,
             addresses,
             service: Arc::new(service),
-            control: Arc::new(Control::new(config.max_connections)),
+            control,
             admin: admin.map(Box::new),
-            stop_deadline: config.stop_deadline,
             background,
         })
     }
@@ -456,8 +525,8 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
     fn check_codings(&mut self, options: &RouteOptions) {
         let (decompression, compression) =
             (options.decompression.over(None), options.compression.over(None));
-        if let Some(bad) = check_codings(decompression, compression) {
-            self.refuse(Error::config(bad.to_string()));
+        if let Some((setting, why)) = coding::check(decompression, compression) {
+            self.refuse(Error::config(format!("{setting} {why}")));
         }
     }
 

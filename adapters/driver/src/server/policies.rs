@@ -5,8 +5,8 @@ use sinew_core::limit::Quota;
 use sinew_core::policy::Mode;
 use sinew_core::security::{Cors, Routes, Rule, TrustedProxies};
 use sinew_core::server::{
-    BadRateLimit, BoxLayer, Cost, Deadlines, Expectation, Identify, RateLimit, RateLimitConfig,
-    Stack, Template, Validation,
+    BadRateLimit, BoxLayer, Classes, Cost, Deadlines, Expectation, Identify, RateLimit,
+    RateLimitConfig, Stack, Template, Validation,
 };
 
 use super::background::{Background, Start};
@@ -23,6 +23,7 @@ pub(super) struct Policies {
     pub(super) deadlines: Option<(Mode, Deadlines)>,
     pub(super) cors: Option<(Mode, Cors)>,
     pub(super) security: Option<SecurityPolicy>,
+    pub(super) classes: Option<Classes>,
     pub(super) rate_limit: Option<(Mode, RateLimitConfig)>,
     /// What replicas share: the layer, and what a client has.
     pub(super) shared_quota: Option<(Mode, BoxLayer, Quota)>,
@@ -119,6 +120,7 @@ impl Policies {
             deadlines,
             cors,
             security,
+            classes,
             rate_limit,
             shared_quota,
             carrier: _,
@@ -140,6 +142,9 @@ impl Policies {
         }
         if let Some(policy) = security {
             layers.extend(policy.layers(&routes, rules, templates)?);
+        }
+        if let Some(classes) = classes {
+            layers.push((Mode::Enforce, Box::new(classes)));
         }
         match rate_limit {
             Some((mode, config)) => {

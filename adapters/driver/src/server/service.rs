@@ -19,6 +19,8 @@ use sinew_tls::ServerTls;
 
 use super::cancel::Cancellation;
 use super::coding::Override;
+use super::gate::Gate;
+use super::health::Probes;
 use super::jwks::KeysError;
 use super::mode::Mode;
 use super::numbers::Numbers;
@@ -189,6 +191,11 @@ pub(super) struct Service<M: Mode> {
     pub(super) machine: Arc<http1::ServerConfig>,
     pub(super) observer: Option<Observer>,
     pub(super) stack: Arc<Stack>,
+    pub(super) gate: Option<Arc<Gate>>,
+    /// Who answers probes, where they are answered.
+    pub(super) probes: Option<Arc<Probes>>,
+    /// It is the admin surface of another one.
+    pub(super) is_admin: bool,
     pub(super) decompression: Option<Decompression>,
     pub(super) compression: Option<Compression>,
     pub(super) explain: Explain,
@@ -207,12 +214,12 @@ pub(super) struct Route<M: Mode> {
 pub(super) enum Destination<'s, M: Mode> {
     Route { route: &'s Route<M>, template: usize, params: Params },
     Fallback(&'s M::Handler),
-    Answer(Response),
+    Answer(Box<Response>),
 }
 
 impl<M: Mode> Service<M> {
     pub(super) fn find(&self, head: &sinew_core::head::RequestHead) -> Destination<'_, M> {
-        let answer = match self.router.find(head.method(), head.path()) {
+        let answer = match self.router.find(head.method(), head.path_bytes()) {
             Ok(Found::Route { value, template, params }) => {
                 return Destination::Route { route: value, template, params };
             }
@@ -226,7 +233,7 @@ impl<M: Mode> Service<M> {
             Ok(Found::Options(allow)) => Response::new(StatusCode::NO_CONTENT).allow(allow),
             Err(bad) => Problem::because(Reason::BadPath).detail(bad.explain()).into_response(),
         };
-        Destination::Answer(answer)
+        Destination::Answer(Box::new(answer))
     }
 
     pub(super) fn notice(&self, peer: Option<&Peer>, notice: &Notice) {
