@@ -22,7 +22,7 @@ pub(crate) use authentication::Authentication;
 pub(crate) use coding::{Compression, Decompression};
 pub(crate) use cors::Cors;
 pub(crate) use drain::Drain;
-pub(crate) use proxies::Proxies;
+pub(crate) use proxies::{Proxies, ProxyProtocol};
 pub(crate) use rate_limit::RateLimit;
 pub(crate) use route::{Route, apply_routes};
 pub(crate) use server::{Admin, Limits, Server, Timers};
@@ -40,6 +40,7 @@ pub(crate) struct File {
     pub(crate) tls: Option<Tls>,
     pub(crate) admin: Option<Admin>,
     pub(crate) proxies: Option<Proxies>,
+    pub(crate) proxy_protocol: Option<ProxyProtocol>,
     pub(crate) cors: Option<Cors>,
     pub(crate) authentication: Option<Authentication>,
     pub(crate) access: Option<Access>,

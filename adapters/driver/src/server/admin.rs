@@ -152,6 +152,7 @@ impl<M: Mode> Admin<M> {
             tls: config.mtls_config.clone(),
             explain: Explain::default(),
             compression: None,
+            proxy_protocol: None,
             decompression: None,
         };
         Ok(RestServer {

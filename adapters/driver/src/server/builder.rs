@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::Method;
 use sinew_core::content_coding::{Compression, Decompression};
 use sinew_core::policy;
-use sinew_core::security::{Cors, TrustedProxies};
+use sinew_core::security::{Cors, ProxyProtocol, TrustedProxies};
 use sinew_core::server::{
     Deadlines, Layer, RateLimitConfig, RoutePolicy, Router, RouterBuilder, SharedLimit,
 };
@@ -302,6 +302,14 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         self
     }
 
+    /// Names the proxies whose connections start with a PROXY header of version 2, in front of TLS: whom
+    /// it names is the peer, for limits, rules and logs. One that names nobody is dropped, and from
+    /// everyone else such a header is garbage.
+    pub fn proxy_protocol(mut self, proxies: ProxyProtocol) -> Self {
+        self.config.proxy_protocol = Some(proxies);
+        self
+    }
+
     /// Says whose requests may say how long they matter, and how long that is at most. Without it
     /// those of clients with a certificate may, up to 5 minutes.
     ///
@@ -435,6 +443,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             elsewhere: RoutePolicy::default(),
             numbers: Numbers::default(),
             tls,
+            proxy_protocol: config.proxy_protocol.map(Arc::new),
         };
         Ok(RestServer {
             runtime,

@@ -23,6 +23,7 @@ mod pairs;
 mod passage;
 mod policies;
 mod problem;
+mod proxied;
 mod report;
 mod request;
 mod response;

@@ -13,7 +13,7 @@ use sinew_core::limit::Quota;
 use sinew_core::observe;
 use sinew_core::policy::Priority;
 use sinew_core::reason::Reason;
-use sinew_core::security::Who;
+use sinew_core::security::{ProxyProtocol, Who};
 use sinew_core::server::{Cost, Found, MediaRange, Params, RoutePolicy, Router, Stack};
 use sinew_tls::ServerTls;
 
@@ -196,6 +196,7 @@ pub(super) struct Service<M: Mode> {
     pub(super) elsewhere: RoutePolicy,
     pub(super) numbers: Numbers,
     pub(super) tls: Option<ServerTls>,
+    pub(super) proxy_protocol: Option<Arc<ProxyProtocol>>,
 }
 
 pub(super) struct Route<M: Mode> {
