@@ -10,6 +10,7 @@ use super::background::Tasks;
 use super::builder::{Added, router};
 use super::config::RestServerConfig;
 use super::control::Control;
+use super::handover::Handover;
 use super::listen::Place;
 use super::mode::{Handler, Mode};
 use super::numbers::Numbers;
@@ -111,6 +112,7 @@ impl<M: Mode> Admin<M> {
         runtime: &R,
         config: &RestServerConfig,
         observer: Option<Observer>,
+        mut handover: Option<&mut Handover>,
     ) -> Result<RestServer<R, M>, Error> {
         let Self { mut places, routes, max_connections, .. } = self;
         if max_connections == 0 {
@@ -123,7 +125,7 @@ impl<M: Mode> Admin<M> {
         }
         let (mut ports, mut addresses) = (Vec::new(), Vec::new());
         for place in places {
-            let bound = place.bind(runtime).await?;
+            let bound = place.bind(runtime, handover.as_deref_mut()).await?;
             let exposed = bound.address.is_some_and(|address| !address.ip().is_loopback());
             let tls = config.mtls_config.clone().filter(|_| exposed);
             if exposed && tls.is_none() && !config.allow_plaintext {
@@ -162,6 +164,7 @@ impl<M: Mode> Admin<M> {
             service: Arc::new(service),
             control: Arc::new(control),
             admin: None,
+            handover: None,
             background: Tasks::default(),
         })
     }

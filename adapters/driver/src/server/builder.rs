@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use sinew_tls::{ClientAuth, ServerTls};
 use super::admin::Admin;
 use super::config::{RestServerConfig, check_codings};
 use super::control::Control;
+use super::handover::Handover;
 use super::listen::Place;
 use super::mode::{Handler, Mode};
 use super::numbers::Numbers;
@@ -40,6 +42,8 @@ pub struct ServerBuilder<R, M: Mode> {
     fallback: Option<M::Handler>,
     observer: Option<Observer>,
     policies: Policies,
+    /// Where listeners go from process to process.
+    handover: Option<PathBuf>,
     /// The first thing that made no sense.
     refused: Option<Error>,
 }
@@ -63,6 +67,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             fallback: None,
             observer: None,
             policies: Policies::default(),
+            handover: None,
             refused: None,
         }
     }
@@ -109,6 +114,21 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             Ok(listener) => self.places.push(Place::Given(listener)),
             Err(error) => self.refuse(error),
         }
+        self
+    }
+
+    /// Takes the listeners over from the process that offers them at this path, if there is one, and
+    /// offers them there itself while it serves. Places go by the words that they were asked for with,
+    /// those of the [admin surface](Self::admin) too; sockets that were given stay.
+    ///
+    /// The process before [leaves](super::ServerHandle::drain) once this one [serves](RestServer::serve), without
+    /// time for propagation: both accept on the same sockets meanwhile, so that no connection is refused.
+    /// One that does not come to serve within a minute changes nothing.
+    ///
+    /// Who may connect to the path gets the listeners: its folder is to be of the service alone.
+    #[cfg(unix)]
+    pub fn handover(mut self, path: impl Into<PathBuf>) -> Self {
+        self.handover = Some(path.into());
         self
     }
 
@@ -374,6 +394,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             fallback,
             observer,
             mut policies,
+            handover,
             refused,
         } = self;
         if let Some(error) = refused {
@@ -417,15 +438,19 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             }
             _ => {}
         }
+        let mut handover = handover.map(|path| Handover::begin(&path)).transpose()?;
         let (mut ports, mut addresses) = (Vec::new(), Vec::new());
         for place in places {
             let tls = tls.clone().filter(|_| place.is_network());
-            let bound = place.bind(&runtime).await?;
+            let bound = place.bind(&runtime, handover.as_mut()).await?;
             addresses.extend(bound.address);
             ports.push(Port::new(&runtime, bound, tls)?);
         }
         let admin = match admin {
-            Some(admin) => Some(admin.bind(&runtime, &config, observer.clone()).await?),
+            Some(admin) => {
+                let handover = handover.as_mut();
+                Some(admin.bind(&runtime, &config, observer.clone(), handover).await?)
+            }
             None => None,
         };
         let machine = Arc::new(config.machine(runtime.epoch(), observer.is_some()));
@@ -452,6 +477,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             service: Arc::new(service),
             control: Arc::new(control),
             admin: admin.map(Box::new),
+            handover,
             background,
         })
     }

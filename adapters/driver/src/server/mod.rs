@@ -13,6 +13,7 @@ mod exchange;
 mod extract;
 mod going_away;
 mod handle;
+mod handover;
 mod http1;
 mod jwks;
 mod link;

@@ -21,6 +21,7 @@ use super::builder::ServerBuilder;
 use super::conn::Conn;
 use super::control::{Control, Pacer, Role, Wait};
 use super::handle::ServerHandle;
+use super::handover::Handover;
 use super::http1::{Http, ServerWire};
 use super::listen::{BACKLOG, Bound, SocketFile};
 use super::mode::{Mode, Threads};
@@ -52,6 +53,7 @@ pub struct RestServer<R: Runtime, M: Mode = Threads> {
     /// Another server, for operators, which lives as long as this one.
     pub(super) admin: Option<Box<Self>>,
     pub(super) background: Tasks,
+    pub(super) handover: Option<Handover>,
 }
 
 /// A listener with what goes over it.
@@ -110,7 +112,7 @@ impl<R: Runtime, M: Mode> RestServer<R, M> {
     where
         R: Spawn<Conn<http1::Server, R, M>> + Spawn<Conn<Tls<http1::Server>, R, M>>,
     {
-        let Self { admin, mut background, .. } = self;
+        let Self { admin, mut background, handover, .. } = self;
         let mut admin = admin.map(|server| Accepting::new(*server));
         let watched = Arc::clone(&self.service);
         let mut beside = move |cx: &mut Context<'_>| {
@@ -118,9 +120,20 @@ impl<R: Runtime, M: Mode> RestServer<R, M> {
                 watched.notice(None, &Notice::Panicked);
             }
         };
+        let mut offer = match handover.map(|handover| handover.start(&self.control)).transpose() {
+            Ok(offer) => offer,
+            Err(error) => {
+                self.service.notice(None, &Notice::HandoverFailed(error.kind()));
+                None
+            }
+        };
         let mut pacer = Pacer::new(self.runtime.clone(), &self.control, Role::Server);
-        let mut accepting =
-            Some(Accepting::new(Self { admin: None, background: Tasks::default(), ..self }));
+        let mut accepting = Some(Accepting::new(Self {
+            admin: None,
+            background: Tasks::default(),
+            handover: None,
+            ..self
+        }));
         poll_fn(|cx| {
             beside(cx);
             // What a server does while it leaves is of interest, too.
@@ -128,7 +141,9 @@ impl<R: Runtime, M: Mode> RestServer<R, M> {
                 let _ = admin.poll(cx);
             }
             let over = pacer.poll(cx);
-            accepting.take_if(|accepting| accepting.poll(cx).is_ready());
+            if accepting.take_if(|accepting| accepting.poll(cx).is_ready()).is_some() {
+                offer = None;
+            }
             over
         })
         .await;

@@ -178,6 +178,9 @@ pub enum Notice {
     TlsUnavailable,
     /// Accepting failed; with a backlog of failures the listener pauses for a while.
     AcceptFailed(io::ErrorKind),
+    /// The process before cannot be told that this one serves, or no successor can come: see
+    /// [`handover`](super::ServerBuilder::handover).
+    HandoverFailed(io::ErrorKind),
 }
 
 /// Called on the connection's task: it must be quick and must not block.
