@@ -23,8 +23,8 @@
 //! a builder that has its routes. What the file does not mention stays as it is.
 //!
 //! - `[server]`, `[limits]`, `[timers]`, `[drain]`, `[admin]` and `[[route]]`: setting by setting.
-//! - `[tls]`, `[proxies]`, `[cors]`, `[rate_limit]`, `[overload]`, `[decompression]`, `[compression]`,
-//!   `[audit]`: a section
+//! - `[tls]`, `[proxies]`, `[proxy_protocol]`, `[cors]`, `[rate_limit]`, `[overload]`,
+//!   `[decompression]`, `[compression]`, `[audit]`: a section
 //!   replaces what the program says as a whole; its own settings start from their defaults.
 //! - `[authentication]`: its credentials are asked after those of the program; its realm and its modes
 //!   replace those.
@@ -146,6 +146,9 @@ impl Config {
         apply_routes(&file.route, &mut document, &mut builder);
         if let Some(proxies) = &file.proxies {
             builder = builder.trusted_proxies(proxies.build());
+        }
+        if let Some(proxies) = &file.proxy_protocol {
+            builder = builder.proxy_protocol(proxies.build(&mut document));
         }
         if let Some((mode, cors)) = file.cors.as_ref().and_then(|cors| cors.build(&mut document)) {
             builder = builder.cors_in(mode, cors);

@@ -129,6 +129,17 @@ fn what_makes_no_sense_is_told_at_its_key() {
     for (text, place, words) in [
         ("[server]\nlisten = []", "2:1: server.listen: ", "nowhere"),
         ("[limits]\nmax_connections = 0", "2:1: limits.max_connections: ", "nobody"),
+        (
+            "[limits]\nmax_connections_per_address = 0",
+            "2:1: limits.max_connections_per_address: ",
+            "nobody",
+        ),
+        ("[drain]\ndeadline = \"1s\"", "1:2: drain: ", "longer than the deadline"),
+        (
+            "[proxy_protocol]\nnetworks = []\nmax_header_size = 231",
+            "3:1: proxy_protocol.max_header_size: ",
+            "232",
+        ),
         ("[limits]\nmax_head_size = 65_001", "2:1: limits.max_head_size: ", "65,000"),
         ("[limits]\nmax_head_size = 8_000", "1:2: limits.max_target_size: ", "above"),
         ("[limits]\nmax_chunk_line = 17", "2:1: limits.max_chunk_line: ", "18"),

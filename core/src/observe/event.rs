@@ -239,7 +239,7 @@ pub enum Event {
     AuditLost(u64),
     /// Memory runs short, or does so no more (server).
     Pressure(Stage),
-    /// A connection was dropped as soon as it was accepted (server).
+    /// A connection was dropped before anything was answered (server).
     ConnectionRefused(ConnectionRefused),
     /// A ping of the heartbeat was answered (WebSocket).
     #[cfg(feature = "websocket")]

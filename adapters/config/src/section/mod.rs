@@ -26,7 +26,7 @@ pub(crate) use coding::{Compression, Decompression};
 pub(crate) use cors::Cors;
 pub(crate) use drain::Drain;
 pub(crate) use overload::Overload;
-pub(crate) use proxies::Proxies;
+pub(crate) use proxies::{Proxies, ProxyProtocol};
 pub(crate) use rate_limit::{RateLimit, check as check_rate_limit};
 pub(crate) use route::{Route, apply_routes};
 pub(crate) use server::{Admin, Limits, Server, Timers};
@@ -44,6 +44,7 @@ pub(crate) struct File {
     pub(crate) tls: Option<Tls>,
     pub(crate) admin: Option<Admin>,
     pub(crate) proxies: Option<Proxies>,
+    pub(crate) proxy_protocol: Option<ProxyProtocol>,
     pub(crate) cors: Option<Cors>,
     pub(crate) authentication: Option<Authentication>,
     pub(crate) access: Option<Access>,

@@ -10,6 +10,7 @@ use super::background::Tasks;
 use super::builder::{Added, router};
 use super::config::RestServerConfig;
 use super::control::Control;
+use super::handover::Handover;
 use super::health::Probes;
 use super::kept::Kept;
 use super::listen::Place;
@@ -114,6 +115,7 @@ impl<M: Mode> Admin<M> {
         config: &RestServerConfig,
         observer: Option<Observer>,
         probes: Option<Arc<Probes>>,
+        mut handover: Option<&mut Handover>,
     ) -> Result<RestServer<R, M>, Error> {
         let Self { mut places, routes, max_connections, .. } = self;
         if max_connections == 0 {
@@ -127,7 +129,7 @@ impl<M: Mode> Admin<M> {
         }
         let (mut ports, mut addresses) = (Vec::new(), Vec::new());
         for place in places {
-            let bound = place.bind(runtime).await?;
+            let bound = place.bind(runtime, handover.as_deref_mut()).await?;
             let exposed = bound.address.is_some_and(|address| !address.ip().is_loopback());
             let tls = config.mtls_config.clone().filter(|_| exposed);
             if exposed && tls.is_none() && !config.allow_plaintext {
@@ -161,6 +163,7 @@ impl<M: Mode> Admin<M> {
             kept,
             explain: Explain::default(),
             compression: None,
+            proxy_protocol: None,
             decompression: None,
         };
         Ok(RestServer {
@@ -170,6 +173,7 @@ impl<M: Mode> Admin<M> {
             service: Arc::new(service),
             control: Arc::new(control),
             admin: None,
+            handover: None,
             background: Tasks::default(),
         })
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use http::Method;
 use sinew_core::content_coding::{Compression, Decompression};
 use sinew_core::limit::AdmissionConfig;
 use sinew_core::policy;
-use sinew_core::security::{Cors, TrustedProxies};
+use sinew_core::security::{Cors, ProxyProtocol, TrustedProxies};
 use sinew_core::server::{
     Classes, Deadlines, Layer, RateLimitConfig, RoutePolicy, Router, RouterBuilder, SharedLimit,
 };
@@ -22,6 +23,7 @@ use super::config::RestServerConfig;
 use super::control::Control;
 use super::expiry;
 use super::gate::Gate;
+use super::handover::Handover;
 use super::health::{HealthChecks, Known};
 use super::kept::Kept;
 use super::listen::Place;
@@ -51,6 +53,8 @@ pub struct ServerBuilder<R, M: Mode> {
     policies: Policies,
     overload: Option<AdmissionConfig>,
     health: Option<HealthChecks>,
+    /// Where listeners go from process to process.
+    handover: Option<PathBuf>,
     /// The first thing that made no sense.
     refused: Option<Error>,
 }
@@ -77,6 +81,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             policies: Policies::default(),
             overload: None,
             health: None,
+            handover: None,
             refused: None,
         }
     }
@@ -123,6 +128,21 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             Ok(listener) => self.places.push(Place::Given(listener)),
             Err(error) => self.refuse(error),
         }
+        self
+    }
+
+    /// Takes the listeners over from the process that offers them at this path, if there is one, and
+    /// offers them there itself while it serves. Places go by the words that they were asked for with,
+    /// those of the [admin surface](Self::admin) too; sockets that were given stay.
+    ///
+    /// The process before [leaves](super::ServerHandle::drain) once this one [serves](RestServer::serve), without
+    /// time for propagation: both accept on the same sockets meanwhile, so that no connection is refused.
+    /// One that does not come to serve within a minute changes nothing.
+    ///
+    /// Who may connect to the path gets the listeners: its folder is to be of the service alone.
+    #[cfg(unix)]
+    pub fn handover(mut self, path: impl Into<PathBuf>) -> Self {
+        self.handover = Some(path.into());
         self
     }
 
@@ -357,6 +377,14 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         self
     }
 
+    /// Names the proxies whose connections start with a PROXY header of version 2, in front of TLS: whom
+    /// it names is the peer, for limits, rules and logs. One that names nobody is dropped, and from
+    /// everyone else such a header is garbage.
+    pub fn proxy_protocol(mut self, proxies: ProxyProtocol) -> Self {
+        self.config.proxy_protocol = Some(proxies);
+        self
+    }
+
     /// Says whose requests may say how long they matter, and how long that is at most. Without it
     /// those of clients with a certificate may, up to 5 minutes.
     ///
@@ -430,6 +458,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             mut policies,
             overload,
             health,
+            handover,
             refused,
         } = self;
         if let Some(error) = refused {
@@ -504,16 +533,18 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             }
             _ => {}
         }
+        let mut handover = handover.map(|path| Handover::begin(&path)).transpose()?;
         let (mut ports, mut addresses) = (Vec::new(), Vec::new());
         for place in places {
             let tls = tls.clone().filter(|_| place.is_network());
-            let bound = place.bind(&runtime).await?;
+            let bound = place.bind(&runtime, handover.as_mut()).await?;
             addresses.extend(bound.address);
             ports.push(Port::new(&runtime, bound, tls)?);
         }
         let admin = match admin {
             Some(admin) => {
-                Some(admin.bind(&runtime, &config, observer.clone(), probes.clone()).await?)
+                let (handover, probes) = (handover.as_mut(), probes.clone());
+                Some(admin.bind(&runtime, &config, observer.clone(), probes, handover).await?)
             }
             None => None,
         };
@@ -536,6 +567,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             tls,
             audit,
             kept,
+            proxy_protocol: config.proxy_protocol.map(Arc::new),
         };
         Ok(RestServer {
             runtime,
@@ -544,6 +576,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             service: Arc::new(service),
             control,
             admin: admin.map(Box::new),
+            handover,
             background,
         })
     }

@@ -406,6 +406,11 @@ impl Ticket {
         self.departure = how;
     }
 
+    /// The connection is dropped.
+    pub(super) fn refuse(&self, why: ConnectionRefused) {
+        self.control.tell(Some(&self.peer), Event::ConnectionRefused(why));
+    }
+
     /// A proxy says for whom the connection is. `Err`: that one has as many as it may have.
     pub(super) fn speaks_for(&mut self, peer: Peer) -> Result<(), ConnectionRefused> {
         let address = peer.address();
@@ -421,7 +426,8 @@ impl Ticket {
                 Ok(())
             }
             Err(refused) => {
-                self.control.tell(Some(&peer), Event::ConnectionRefused(refused));
+                self.peer = peer;
+                self.refuse(refused);
                 Err(refused)
             }
         }

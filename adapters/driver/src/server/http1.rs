@@ -20,6 +20,7 @@ use super::gate::Place;
 use super::link::{Hold, Link};
 use super::mode::Mode;
 use super::passage::Passage;
+use super::proxied::Parts;
 use super::seat::Orders;
 use super::service::{Notice, Service};
 use super::session::Session;
@@ -121,14 +122,10 @@ pub(super) struct Http<W, R: Runtime, M: Mode> {
 }
 
 impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
-    pub(super) fn new(
-        wire: W,
-        io: R::Io,
-        runtime: R,
-        service: Arc<Service<M>>,
-        link: Link,
-        ticket: Ticket,
-    ) -> Self {
+    pub(super) fn new(parts: Parts<W, R, M>) -> Self {
+        let Parts { wire, io, runtime, service, peer, ticket } = parts;
+        let templates = Arc::clone(service.router.templates());
+        let link = Link::new(peer, templates, Arc::clone(&service.stack));
         Self {
             wire,
             seen: Seen::default(),

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use sinew_core::error::{self, Delivery};
 use sinew_core::http1;
+use sinew_core::security::ProxyProtocol;
 use sinew_core::server::drain::Phase;
+use sinew_core::time::Instant;
 use sinew_tls::{ServerTls, Tls};
 
 use super::background::Tasks;
@@ -19,10 +21,11 @@ use super::builder::ServerBuilder;
 use super::conn::Conn;
 use super::control::{Control, Pacer, Role, Wait};
 use super::handle::ServerHandle;
-use super::http1::Http;
-use super::link::Link;
+use super::handover::Handover;
+use super::http1::{Http, ServerWire};
 use super::listen::{BACKLOG, Bound, SocketFile};
 use super::mode::{Mode, Threads};
+use super::proxied::{Parts, Proxied};
 use super::service::{Notice, Service};
 use crate::error::{Error, ErrorKind};
 use crate::io::{Listener, Peer};
@@ -53,6 +56,7 @@ pub struct RestServer<R: Runtime, M: Mode = Threads> {
     /// Another server, for operators, which lives as long as this one.
     pub(super) admin: Option<Box<Self>>,
     pub(super) background: Tasks,
+    pub(super) handover: Option<Handover>,
 }
 
 /// A listener with what goes over it.
@@ -111,7 +115,7 @@ impl<R: Runtime, M: Mode> RestServer<R, M> {
     where
         R: Spawn<Conn<http1::Server, R, M>> + Spawn<Conn<Tls<http1::Server>, R, M>>,
     {
-        let Self { admin, mut background, .. } = self;
+        let Self { admin, mut background, handover, .. } = self;
         let mut admin = admin.map(|server| Accepting::new(*server));
         let (watched, runtime) = (Arc::clone(&self.service), self.runtime.clone());
         let audit = self.service.audit.clone();
@@ -120,9 +124,20 @@ impl<R: Runtime, M: Mode> RestServer<R, M> {
                 watched.notice(None, &Notice::Panicked);
             }
         };
+        let mut offer = match handover.map(|handover| handover.start(&self.control)).transpose() {
+            Ok(offer) => offer,
+            Err(error) => {
+                self.service.notice(None, &Notice::HandoverFailed(error.kind()));
+                None
+            }
+        };
         let mut pacer = Pacer::new(self.runtime.clone(), &self.control, Role::Server);
-        let mut accepting =
-            Some(Accepting::new(Self { admin: None, background: Tasks::default(), ..self }));
+        let mut accepting = Some(Accepting::new(Self {
+            admin: None,
+            background: Tasks::default(),
+            handover: None,
+            ..self
+        }));
         poll_fn(|cx| {
             beside(cx);
             // What a server does while it leaves is of interest, too.
@@ -130,7 +145,9 @@ impl<R: Runtime, M: Mode> RestServer<R, M> {
                 let _ = admin.poll(cx);
             }
             let over = pacer.poll(cx);
-            accepting.take_if(|accepting| accepting.poll(cx).is_ready());
+            if accepting.take_if(|accepting| accepting.poll(cx).is_ready()).is_some() {
+                offer = None;
+            }
             over
         })
         .await;
@@ -244,23 +261,25 @@ impl<R: Runtime, M: Mode> Accepting<R, M> {
         R: Spawn<Conn<http1::Server, R, M>> + Spawn<Conn<Tls<http1::Server>, R, M>>,
     {
         let now = self.runtime.now();
-        let Some(ticket) = self.control.admit(peer.clone(), true) else { return };
+        let proxy =
+            self.service.proxy_protocol.as_ref().filter(|protocol| {
+                peer.address().is_some_and(|address| protocol.is_expected(address))
+            });
+        // A proxy speaks for many: its clients are counted, once they are known.
+        let Some(ticket) = self.control.admit(peer.clone(), proxy.is_none()) else { return };
         let wire = http1::Server::new(Arc::clone(&self.service.machine), now);
-        let templates = Arc::clone(self.service.router.templates());
-        let link = Link::new(peer, templates, Arc::clone(&self.service.stack));
-        let runtime = self.runtime.clone();
-        let service = Arc::clone(&self.service);
+        let (runtime, service) = (self.runtime.clone(), Arc::clone(&self.service));
         match self.ports.get(index).and_then(|port| port.tls.as_ref()) {
             None => {
-                let http = Http::new(wire, io, runtime, service, link, ticket);
-                self.runtime.spawn(Conn::new(http));
+                let parts = Parts { wire, io, runtime, service, peer, ticket };
+                self.runtime.spawn(conn(proxy, now, parts));
             }
             Some(tls) => match tls.accept(wire, now) {
                 Ok(wire) => {
-                    let http = Http::new(wire, io, runtime, service, link, ticket);
-                    self.runtime.spawn(Conn::new(http));
+                    let parts = Parts { wire, io, runtime, service, peer, ticket };
+                    self.runtime.spawn(conn(proxy, now, parts));
                 }
-                Err(_) => service.notice(Some(&link.peer), &Notice::TlsUnavailable),
+                Err(_) => service.notice(Some(&peer), &Notice::TlsUnavailable),
             },
         }
     }
@@ -285,6 +304,18 @@ impl<R: Runtime, M: Mode> Accepting<R, M> {
         }
         self.paused = Some(sleep);
         true
+    }
+}
+
+/// A connection, behind what its proxy has to say first.
+fn conn<W: ServerWire, R: Runtime, M: Mode>(
+    proxy: Option<&Arc<ProxyProtocol>>,
+    now: Instant,
+    parts: Parts<W, R, M>,
+) -> Conn<W, R, M> {
+    match proxy {
+        Some(protocol) => Conn::proxied(Proxied::new(Arc::clone(protocol), now, parts)),
+        None => Conn::new(Http::new(parts)),
     }
 }
 

@@ -13,7 +13,7 @@ use sinew_core::limit::Quota;
 use sinew_core::observe;
 use sinew_core::policy::Priority;
 use sinew_core::reason::Reason;
-use sinew_core::security::Who;
+use sinew_core::security::{ProxyProtocol, Who};
 use sinew_core::server::{Cost, Found, MediaRange, Params, RoutePolicy, Router, Stack};
 use sinew_tls::ServerTls;
 
@@ -186,6 +186,9 @@ pub enum Notice {
     TlsUnavailable,
     /// Accepting failed; with a backlog of failures the listener pauses for a while.
     AcceptFailed(io::ErrorKind),
+    /// The process before cannot be told that this one serves, or no successor can come: see
+    /// [`handover`](super::ServerBuilder::handover).
+    HandoverFailed(io::ErrorKind),
 }
 
 /// Called on the connection's task: it must be quick and must not block.
@@ -211,6 +214,7 @@ pub(super) struct Service<M: Mode> {
     pub(super) tls: Option<ServerTls>,
     pub(super) audit: Option<Arc<AuditLog>>,
     pub(super) kept: Kept,
+    pub(super) proxy_protocol: Option<Arc<ProxyProtocol>>,
 }
 
 pub(super) struct Route<M: Mode> {

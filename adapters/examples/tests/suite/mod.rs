@@ -23,6 +23,8 @@ mod dice;
 mod drops;
 mod faults;
 mod flow;
+#[cfg(unix)]
+mod handover;
 mod harness;
 mod health;
 mod hops;
