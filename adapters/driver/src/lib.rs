@@ -29,7 +29,7 @@ pub use server::Signals;
 pub use server::{
     Admin, Audit, Cancellation, Departed, DrainReport, Explain, GoingAway, Handler, HandlerTimeout,
     IntoResponse, Json, JwksEndpoint, KeysError, LeaseStore, Local, MemoryStore, Mode, Notice,
-    Override, Problem, Request, Response, RestServer, RestServerConfig, RouteOptions,
+    Override, Problem, Reloader, Request, Response, RestServer, RestServerConfig, RouteOptions,
     SecurityPolicy, ServerBuilder, ServerHandle, SharedQuota, SocketHandler, SocketOutcome, Sse,
     SseEvent, StopSignal, Threads, WebSocketOptions,
 };

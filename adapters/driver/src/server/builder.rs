@@ -11,24 +11,22 @@ use sinew_core::limit::AdmissionConfig;
 use sinew_core::policy;
 use sinew_core::security::{Cors, TrustedProxies};
 use sinew_core::server::{
-    Classes, Deadlines, Layer, RateLimitConfig, RoutePolicy, Router, RouterBuilder, SharedLimit,
+    Classes, Deadlines, Layer, RateLimitConfig, Router, RouterBuilder, SharedLimit,
 };
-use sinew_tls::{ClientAuth, ServerTls};
+use sinew_tls::ServerTls;
 
 use super::admin::Admin;
-use super::audit::{Audit, AuditLog, Clock};
+use super::audit::Audit;
 use super::config::{RestServerConfig, check_codings};
 use super::control::Control;
-use super::expiry;
-use super::gate::Gate;
-use super::kept::Kept;
+use super::current::Current;
 use super::listen::Place;
 use super::mode::{Handler, Mode};
-use super::numbers::Numbers;
 use super::policies::Policies;
+use super::prepare::Prepared;
 use super::rest_server::{Port, RestServer};
 use super::security_policy::SecurityPolicy;
-use super::service::{Notice, Observer, Route, RouteOptions, Service};
+use super::service::{Notice, Observer, Route, RouteOptions};
 use super::shared_quota::{LeaseStore, SharedQuota};
 use crate::error::Error;
 use crate::io::Peer;
@@ -37,18 +35,18 @@ use crate::runtime::{Runtime, StdListener};
 /// Collects what a server is made of. What makes no sense is refused by [`bind`](Self::bind).
 #[must_use = "a builder does nothing until it is bound"]
 pub struct ServerBuilder<R, M: Mode> {
-    runtime: R,
-    config: RestServerConfig,
-    places: Vec<Place>,
-    routes: Vec<Added<M>>,
-    admin: Option<Admin<M>>,
-    fallback: Option<M::Handler>,
-    observer: Option<Observer>,
-    audit: Option<Audit>,
-    policies: Policies,
-    overload: Option<AdmissionConfig>,
+    pub(super) runtime: R,
+    pub(super) config: RestServerConfig,
+    pub(super) places: Vec<Place>,
+    pub(super) routes: Vec<Added<M>>,
+    pub(super) admin: Option<Admin<M>>,
+    pub(super) fallback: Option<M::Handler>,
+    pub(super) observer: Option<Observer>,
+    pub(super) audit: Option<Audit>,
+    pub(super) policies: Policies,
+    pub(super) overload: Option<AdmissionConfig>,
     /// The first thing that made no sense.
-    refused: Option<Error>,
+    pub(super) refused: Option<Error>,
 }
 
 /// A route as it was added.
@@ -407,113 +405,29 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
     ///
     /// What makes no sense in routes or configuration, and what the sockets say.
     pub async fn bind(self) -> Result<RestServer<R, M>, Error> {
-        let Self {
-            runtime,
-            config,
-            mut places,
-            mut routes,
-            mut admin,
-            fallback,
-            observer,
-            audit,
-            mut policies,
-            overload,
-            refused,
-        } = self;
-        if let Some(error) = refused {
-            return Err(error);
-        }
-        let bad: Vec<String> = config.problems().iter().map(ToString::to_string).collect();
-        if !bad.is_empty() {
-            return Err(Error::config(bad.join("; ")));
-        }
-        if let Some(public) = admin.take_if(|admin| admin.is_public) {
-            routes.extend(public.into_public()?);
-        }
-        for added in &routes {
-            policies.of_route(added.method.as_ref(), &added.template, &added.route.options);
-        }
-        let router = router(routes)?;
-        if let Some(not_after) = config.mtls_config.as_ref().and_then(ServerTls::not_after) {
-            policies.background.push(expiry::watch(runtime.clone(), not_after));
-        }
-        let gate = match overload.map(Gate::new) {
-            None => None,
-            Some(Ok(gate)) => Some(Arc::new(gate)),
-            Some(Err(bad)) => return Err(Error::config(bad.to_string())),
-        };
-        if let Some(gate) = &gate {
-            let keeper = Arc::clone(gate).keep_time(runtime.clone());
-            policies.background.push(Box::new(|_| Box::pin(keeper)));
-            policies.classes.get_or_insert_default();
-        }
-        let (background, explain) = (policies.take_background(), policies.explain());
-        let tls = config.mtls_config.as_ref();
-        if tls.is_some_and(|tls| tls.client_auth() != Some(ClientAuth::Off)) {
-            policies.believe_callers();
-        }
-        let mut caps = config.connections();
-        let proxies = policies.proxies.iter().flat_map(|proxies| proxies.networks());
-        caps.unlimited.extend(proxies.copied());
-        let mut kept = Kept::new();
-        let stack = policies.build(router.templates(), &mut kept)?;
-        let audit = audit.map(|audit| audit.start(clock(&runtime), observer.as_ref()));
-        let audit = audit.transpose()?.map(Arc::new);
-        let observer = audited(observer, audit.as_ref());
-        if places.is_empty() {
-            let host = &config.host;
-            let bare_v6 = host.contains(':') && !host.starts_with('[');
-            let host = if bare_v6 { format!("[{host}]") } else { host.clone() };
-            places.push(Place::Named(format!("{host}:{}", config.port)));
-        }
-        let tls = config.mtls_config.clone();
-        match (&tls, config.allow_plaintext) {
-            (Some(_), true) => {
-                return Err(Error::config("both TLS and plaintext are asked for: choose one"));
-            }
-            (None, false) if places.iter().any(Place::is_network) => {
-                return Err(Error::config(
-                    "no TLS configured: give .tls(…), or say .allow_plaintext()",
-                ));
-            }
-            _ => {}
-        }
+        let Prepared { runtime, config, places, admin, caps, background, fixed, service } =
+            self.prepare(None)?;
         let (mut ports, mut addresses) = (Vec::new(), Vec::new());
         for place in places {
-            let tls = tls.clone().filter(|_| place.is_network());
+            let is_secure = service.tls.is_some() && place.is_network();
             let bound = place.bind(&runtime).await?;
             addresses.extend(bound.address);
-            ports.push(Port::new(&runtime, bound, tls)?);
+            ports.push(Port::new(&runtime, bound, is_secure)?);
         }
+        let observer = service.observer.clone();
         let admin = match admin {
             Some(admin) => Some(admin.bind(&runtime, &config, observer.clone()).await?),
             None => None,
         };
-        let machine = Arc::new(config.machine(runtime.epoch(), observer.is_some()));
         let control = Control::of(runtime.clone(), &config, caps, observer.clone())?;
         let background = background.start(observer.as_ref());
-        let service = Service {
-            router,
-            fallback,
-            machine,
-            observer,
-            stack: Arc::new(stack),
-            gate,
-            decompression: config.decompression,
-            compression: config.compression,
-            explain,
-            elsewhere: RoutePolicy::default(),
-            numbers: Numbers::default(),
-            tls,
-            audit,
-            kept,
-        };
         Ok(RestServer {
             runtime,
             ports,
             addresses,
-            service: Arc::new(service),
+            current: Arc::new(Current::new(service)),
             control: Arc::new(control),
+            fixed: Some(fixed),
             admin: admin.map(Box::new),
             background,
         })
@@ -542,23 +456,6 @@ impl<M: Mode> Added<M> {
         let route = Route { handler: handler.into_handler(), options };
         Self { method, template: template.to_owned(), route }
     }
-}
-
-/// The wall clock of a runtime.
-fn clock<R: Runtime>(runtime: &R) -> Clock {
-    let runtime = runtime.clone();
-    Box::new(move || runtime.epoch().unix(runtime.now()))
-}
-
-/// The observer behind the audit log, which hears of the same.
-fn audited(observer: Option<Observer>, audit: Option<&Arc<AuditLog>>) -> Option<Observer> {
-    let Some(audit) = audit.cloned() else { return observer };
-    Some(Arc::new(move |peer, notice| {
-        audit.notice(peer, notice);
-        if let Some(observer) = &observer {
-            observer(peer, notice);
-        }
-    }))
 }
 
 /// The router of these routes.

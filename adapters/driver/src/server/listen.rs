@@ -43,6 +43,15 @@ impl Drop for SocketFile {
     }
 }
 
+/// The names of those that have one.
+pub(super) fn names(places: &[Place]) -> Vec<String> {
+    let name = |place: &Place| match place {
+        Place::Named(name) => Some(name.clone()),
+        Place::Given(_) => None,
+    };
+    places.iter().filter_map(name).collect()
+}
+
 impl Place {
     pub(super) async fn bind<R: Runtime>(self, runtime: &R) -> Result<Bound, Error> {
         let name = match self {
