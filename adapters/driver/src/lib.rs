@@ -29,9 +29,9 @@ pub use server::Signals;
 pub use server::{
     Admin, Audit, Cancellation, Departed, DrainReport, Explain, GoingAway, Handler, HandlerTimeout,
     HealthChecks, IntoResponse, Json, JwksEndpoint, KeysError, LeaseStore, Local, MemoryStore,
-    Mode, Notice, Override, Problem, Request, Response, RestServer, RestServerConfig, RouteOptions,
-    SecurityPolicy, ServerBuilder, ServerHandle, SharedQuota, SocketHandler, SocketOutcome, Sse,
-    SseEvent, StopSignal, Threads, WebSocketOptions,
+    Mode, Notice, Override, Problem, Reloader, Request, Response, RestServer, RestServerConfig,
+    RouteOptions, SecurityPolicy, ServerBuilder, ServerHandle, SharedQuota, SocketHandler,
+    SocketOutcome, Sse, SseEvent, StopSignal, Threads, WebSocketOptions,
 };
 pub use upgraded::Upgraded;
 pub use websocket::{CloseCode, Message, WebSocket};

@@ -12,27 +12,23 @@ use sinew_core::limit::AdmissionConfig;
 use sinew_core::policy;
 use sinew_core::security::{Cors, ProxyProtocol, TrustedProxies};
 use sinew_core::server::{
-    Classes, Deadlines, Layer, RateLimitConfig, RoutePolicy, Router, RouterBuilder, SharedLimit,
+    Classes, Deadlines, Layer, RateLimitConfig, Router, RouterBuilder, SharedLimit,
 };
-use sinew_tls::{ClientAuth, ServerTls};
+use sinew_tls::ServerTls;
 
 use super::admin::Admin;
-use super::audit::{Audit, AuditLog, Clock};
-use super::background;
+use super::audit::Audit;
 use super::config::RestServerConfig;
-use super::control::Control;
-use super::expiry;
-use super::gate::Gate;
+use super::current::Current;
 use super::handover::Handover;
-use super::health::{HealthChecks, Known};
-use super::kept::Kept;
+use super::health::HealthChecks;
 use super::listen::Place;
 use super::mode::{Handler, Mode};
-use super::numbers::Numbers;
 use super::policies::Policies;
+use super::prepare::Prepared;
 use super::rest_server::{Port, RestServer};
 use super::security_policy::SecurityPolicy;
-use super::service::{Notice, Observer, Route, RouteOptions, Service};
+use super::service::{Notice, Observer, Route, RouteOptions};
 use super::shared_quota::{LeaseStore, SharedQuota};
 use crate::coding;
 use crate::error::Error;
@@ -42,21 +38,21 @@ use crate::runtime::{Runtime, StdListener};
 /// Collects what a server is made of. What makes no sense is refused by [`bind`](Self::bind).
 #[must_use = "a builder does nothing until it is bound"]
 pub struct ServerBuilder<R, M: Mode> {
-    runtime: R,
-    config: RestServerConfig,
-    places: Vec<Place>,
-    routes: Vec<Added<M>>,
-    admin: Option<Admin<M>>,
-    fallback: Option<M::Handler>,
-    observer: Option<Observer>,
-    audit: Option<Audit>,
-    policies: Policies,
-    overload: Option<AdmissionConfig>,
-    health: Option<HealthChecks>,
+    pub(super) runtime: R,
+    pub(super) config: RestServerConfig,
+    pub(super) places: Vec<Place>,
+    pub(super) routes: Vec<Added<M>>,
+    pub(super) admin: Option<Admin<M>>,
+    pub(super) fallback: Option<M::Handler>,
+    pub(super) observer: Option<Observer>,
+    pub(super) audit: Option<Audit>,
+    pub(super) policies: Policies,
+    pub(super) overload: Option<AdmissionConfig>,
+    pub(super) health: Option<HealthChecks>,
     /// Where listeners go from process to process.
-    handover: Option<PathBuf>,
+    pub(super) handover: Option<PathBuf>,
     /// The first thing that made no sense.
-    refused: Option<Error>,
+    pub(super) refused: Option<Error>,
 }
 
 /// A route as it was added.
@@ -446,135 +442,33 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
     ///
     /// What makes no sense in routes or configuration, and what the sockets say.
     pub async fn bind(self) -> Result<RestServer<R, M>, Error> {
-        let Self {
-            runtime,
-            config,
-            mut places,
-            mut routes,
-            mut admin,
-            fallback,
-            observer,
-            audit,
-            mut policies,
-            overload,
-            health,
-            handover,
-            refused,
-        } = self;
-        if let Some(error) = refused {
-            return Err(error);
-        }
-        let bad: Vec<String> = config.problems().iter().map(ToString::to_string).collect();
-        if !bad.is_empty() {
-            return Err(Error::config(bad.join("; ")));
-        }
-        if let Some(public) = admin.take_if(|admin| admin.is_public) {
-            routes.extend(public.into_public()?);
-        }
-        for added in &routes {
-            policies.of_route(added.method.as_ref(), &added.template, &added.route.options);
-        }
-        let router = router(routes)?;
-        if let Some(not_after) = config.mtls_config.as_ref().and_then(ServerTls::not_after) {
-            policies.background.push(expiry::watch(runtime.clone(), not_after));
-        }
-        let gate = match overload.map(Gate::new) {
-            None => None,
-            Some(Ok(gate)) => Some(Arc::new(gate)),
-            Some(Err(bad)) => return Err(Error::config(bad.to_string())),
-        };
-        if let Some(gate) = &gate {
-            let keeper = Arc::clone(gate).keep_time(runtime.clone());
-            policies.background.push(Box::new(|_| Box::pin(keeper)));
-            policies.classes.get_or_insert_default();
-        }
-        let audit = audit.map(|audit| audit.start(clock(&runtime), observer.as_ref()));
-        let audit = audit.transpose()?.map(Arc::new);
-        let observer = audited(observer, audit.as_ref());
-        let mut caps = config.connections();
-        let proxies = policies.proxies.iter().flat_map(|proxies| proxies.networks());
-        caps.unlimited.extend(proxies.copied());
-        let control = Arc::new(Control::of(runtime.clone(), &config, caps, observer.clone())?);
-        let probes = match health {
-            None => None,
-            Some(checks) => {
-                let (control, gate) = (Arc::clone(&control), gate.clone());
-                let known = Known { control, gate };
-                let (probes, checker) = checks.split(known)?;
-                let runtime = runtime.clone();
-                let start =
-                    |observer| -> background::Task { Box::pin(checker.run(runtime, observer)) };
-                policies.background.push(Box::new(start));
-                Some(probes)
-            }
-        };
-        let (background, explain) = (policies.take_background(), policies.explain());
-        let tls = config.mtls_config.as_ref();
-        if tls.is_some_and(|tls| tls.client_auth() != Some(ClientAuth::Off)) {
-            policies.believe_callers();
-        }
-        let mut kept = Kept::new();
-        let stack = policies.build(router.templates(), &mut kept)?;
-        if places.is_empty() {
-            let host = &config.host;
-            let bare_v6 = host.contains(':') && !host.starts_with('[');
-            let host = if bare_v6 { format!("[{host}]") } else { host.clone() };
-            places.push(Place::Named(format!("{host}:{}", config.port)));
-        }
-        let tls = config.mtls_config.clone();
-        match (&tls, config.allow_plaintext) {
-            (Some(_), true) => {
-                return Err(Error::config("both TLS and plaintext are asked for: choose one"));
-            }
-            (None, false) if places.iter().any(Place::is_network) => {
-                return Err(Error::config(
-                    "no TLS configured: give .tls(…), or say .allow_plaintext()",
-                ));
-            }
-            _ => {}
-        }
+        let prepared = self.prepare(None)?;
+        let Prepared { runtime, config, places, admin, background, fixed, service, .. } = prepared;
+        let (control, handover) = (prepared.control, prepared.handover);
         let mut handover = handover.map(|path| Handover::begin(&path)).transpose()?;
         let (mut ports, mut addresses) = (Vec::new(), Vec::new());
         for place in places {
-            let tls = tls.clone().filter(|_| place.is_network());
+            let is_secure = service.tls.is_some() && place.is_network();
             let bound = place.bind(&runtime, handover.as_mut()).await?;
             addresses.extend(bound.address);
-            ports.push(Port::new(&runtime, bound, tls)?);
+            ports.push(Port::new(&runtime, bound, is_secure)?);
         }
+        let observer = service.observer.clone();
         let admin = match admin {
             Some(admin) => {
-                let (handover, probes) = (handover.as_mut(), probes.clone());
+                let (handover, probes) = (handover.as_mut(), service.probes.clone());
                 Some(admin.bind(&runtime, &config, observer.clone(), probes, handover).await?)
             }
             None => None,
         };
-        let machine = Arc::new(config.machine(runtime.epoch(), observer.is_some()));
         let background = background.start(observer.as_ref());
-        let service = Service {
-            router,
-            fallback,
-            machine,
-            observer,
-            stack: Arc::new(stack),
-            gate,
-            probes,
-            is_admin: false,
-            decompression: config.decompression,
-            compression: config.compression,
-            explain,
-            elsewhere: RoutePolicy::default(),
-            numbers: Numbers::default(),
-            tls,
-            audit,
-            kept,
-            proxy_protocol: config.proxy_protocol.map(Arc::new),
-        };
         Ok(RestServer {
             runtime,
             ports,
             addresses,
-            service: Arc::new(service),
+            current: Arc::new(Current::new(service)),
             control,
+            fixed: Some(fixed),
             admin: admin.map(Box::new),
             handover,
             background,
@@ -604,23 +498,6 @@ impl<M: Mode> Added<M> {
         let route = Route { handler: handler.into_handler(), options };
         Self { method, template: template.to_owned(), route }
     }
-}
-
-/// The wall clock of a runtime.
-fn clock<R: Runtime>(runtime: &R) -> Clock {
-    let runtime = runtime.clone();
-    Box::new(move || runtime.epoch().unix(runtime.now()))
-}
-
-/// The observer behind the audit log, which hears of the same.
-fn audited(observer: Option<Observer>, audit: Option<&Arc<AuditLog>>) -> Option<Observer> {
-    let Some(audit) = audit.cloned() else { return observer };
-    Some(Arc::new(move |peer, notice| {
-        audit.notice(peer, notice);
-        if let Some(observer) = &observer {
-            observer(peer, notice);
-        }
-    }))
 }
 
 /// The router of these routes.

@@ -72,7 +72,10 @@ impl<R: Runtime> JwksEndpoint<R> {
         let runtime = client.runtime().clone();
         // Due at once: nobody polls it before the server serves.
         let jwks = Jwks::new(policy, Instant::ZERO)?;
-        let keys = Arc::new(Keys { runtime, state: Mutex::new(State { jwks, fetcher: None }) });
+        let keys = Arc::new(Keys {
+            runtime,
+            state: Mutex::new(State { jwks, fetcher: None, first: None }),
+        });
         let fetcher = Fetcher { keys: Arc::clone(&keys), client, path, timeout: policy.timeout };
         Ok((FetchedJwt { verifier, keys }, fetcher))
     }
@@ -87,6 +90,8 @@ struct Keys<R> {
 struct State {
     jwks: Jwks,
     fetcher: Option<Waker>,
+    /// What came of the first fetch.
+    first: Option<Result<(), KeysError>>,
 }
 
 impl<R: Runtime> Keys<R> {
@@ -133,7 +138,9 @@ impl<R: Runtime> Keys<R> {
     /// Hands over what came of a fetch: how many keys can be used.
     fn settle(&self, fetched: Result<KeySet, KeysError>) -> Result<usize, KeysError> {
         let now = self.runtime.now();
-        let jwks = &mut self.lock().jwks;
+        let mut state = self.lock();
+        state.first.get_or_insert_with(|| fetched.as_ref().map(|_| ()).map_err(Clone::clone));
+        let jwks = &mut state.jwks;
         match fetched {
             Ok(keys) => {
                 let usable = keys.keys().len();
@@ -157,6 +164,12 @@ pub(super) struct Fetcher<R: Runtime> {
 }
 
 impl<R: Runtime> Fetcher<R> {
+    /// What came of the first fetch, once that is known.
+    pub(super) fn first(&self) -> impl Fn() -> Option<Result<(), KeysError>> + Send + use<R> {
+        let keys = Arc::clone(&self.keys);
+        move || keys.lock().first.clone()
+    }
+
     /// Never ends. `tell` hears of every fetch, and of keys that are new.
     pub(super) async fn run(self, tell: impl Fn(&Notice) + Send) {
         let mut alarm = Alarm::new();

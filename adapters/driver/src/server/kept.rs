@@ -1,11 +1,14 @@
 //! What a server keeps when all that it goes by is replaced.
 
-use sinew_core::limit::Quota;
+use std::sync::Arc;
+
+use sinew_core::limit::{AdmissionConfig, Quota};
 use sinew_core::policy::Mode;
 use sinew_core::security::{Cors, Rule};
 use sinew_core::server::{Cost, RateLimitConfig};
 
 use super::buckets::Guarded;
+use super::gate::Gate;
 use super::numbers;
 
 /// What clients have used up is not forgotten because something else changed.
@@ -17,6 +20,8 @@ pub(super) struct Kept {
     pub(super) shield: Option<Guarded>,
     /// The buckets of clients, as long as their quotas are the same.
     pub(super) quotas: Option<(Quotas, Guarded)>,
+    /// The way to the handlers, as long as it is to be the same.
+    pub(super) gate: Option<(AdmissionConfig, Arc<Gate>)>,
     pub(super) said: Said,
 }
 
@@ -38,6 +43,12 @@ pub(super) struct Said {
 impl Kept {
     /// Nothing is known yet.
     pub(super) fn new() -> Self {
-        Self { seed: numbers::seed(), shield: None, quotas: None, said: Said::default() }
+        Self {
+            seed: numbers::seed(),
+            shield: None,
+            quotas: None,
+            gate: None,
+            said: Said::default(),
+        }
     }
 }

@@ -53,6 +53,15 @@ impl Drop for SocketFile {
     }
 }
 
+/// The names of those that have one.
+pub(super) fn names(places: &[Place]) -> Vec<String> {
+    let name = |place: &Place| match place {
+        Place::Named(name) => Some(name.clone()),
+        Place::Given(_) => None,
+    };
+    places.iter().filter_map(name).collect()
+}
+
 impl Place {
     /// Binds it, or takes it over from the process before; a successor gets it, too.
     pub(super) async fn bind<R: Runtime>(

@@ -10,6 +10,7 @@ use sinew_core::server::drain::Activity;
 use sinew_core::time::Instant;
 
 use super::control::Ticket;
+use super::current::Current;
 use super::http1::{Http, ServerWire};
 use super::mode::Mode;
 use super::seat::Orders;
@@ -37,6 +38,7 @@ pub(super) struct Parts<W, R: Runtime, M: Mode> {
     pub(super) io: R::Io,
     pub(super) runtime: R,
     pub(super) service: Arc<Service<M>>,
+    pub(super) current: Arc<Current<M>>,
     pub(super) peer: Peer,
     pub(super) ticket: Ticket,
 }

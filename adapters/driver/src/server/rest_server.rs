@@ -14,19 +14,22 @@ use sinew_core::http1;
 use sinew_core::security::ProxyProtocol;
 use sinew_core::server::drain::Phase;
 use sinew_core::time::Instant;
-use sinew_tls::{ServerTls, Tls};
+use sinew_tls::Tls;
 
 use super::background::Tasks;
 use super::builder::ServerBuilder;
 use super::conn::Conn;
 use super::control::{Control, Pacer, Role, Wait};
+use super::current::Current;
 use super::handle::ServerHandle;
 use super::handover::Handover;
 use super::http1::{Http, ServerWire};
 use super::listen::{BACKLOG, Bound, SocketFile};
 use super::mode::{Mode, Threads};
+use super::prepare::Fixed;
 use super::proxied::{Parts, Proxied};
-use super::service::{Notice, Service};
+use super::reload::Reloader;
+use super::service::Notice;
 use crate::error::{Error, ErrorKind};
 use crate::io::{Listener, Peer};
 use crate::runtime::{Runtime, Spawn};
@@ -51,8 +54,10 @@ pub struct RestServer<R: Runtime, M: Mode = Threads> {
     pub(super) runtime: R,
     pub(super) ports: Vec<Port<R>>,
     pub(super) addresses: Vec<SocketAddr>,
-    pub(super) service: Arc<Service<M>>,
+    pub(super) current: Arc<Current<M>>,
     pub(super) control: Arc<Control>,
+    /// What no reload changes.
+    pub(super) fixed: Option<Fixed>,
     /// Another server, for operators, which lives as long as this one.
     pub(super) admin: Option<Box<Self>>,
     pub(super) background: Tasks,
@@ -62,18 +67,18 @@ pub struct RestServer<R: Runtime, M: Mode = Threads> {
 /// A listener with what goes over it.
 pub(super) struct Port<R: Runtime> {
     pub(super) listener: R::Listener,
-    pub(super) tls: Option<ServerTls>,
+    pub(super) is_secure: bool,
     pub(super) _file: Option<SocketFile>,
 }
 
 impl<R: Runtime> Port<R> {
     /// Registers a socket with the runtime.
-    pub(super) fn new(runtime: &R, bound: Bound, tls: Option<ServerTls>) -> Result<Self, Error> {
+    pub(super) fn new(runtime: &R, bound: Bound, is_secure: bool) -> Result<Self, Error> {
         let listener = runtime.listen(bound.listener).map_err(|error| {
             Error::new(ErrorKind::Io(error.kind()), error::Phase::Idle, Delivery::NotSent)
                 .with_source(error)
         })?;
-        Ok(Self { listener, tls, _file: bound.file })
+        Ok(Self { listener, is_secure, _file: bound.file })
     }
 }
 
@@ -105,6 +110,14 @@ impl<R: Runtime, M: Mode> RestServer<R, M> {
         ServerHandle::new(self.runtime.clone(), Arc::clone(&self.control))
     }
 
+    /// Replaces what the server goes by, from anywhere.
+    pub fn reloader(&self) -> Reloader<R, M> {
+        let admin = self.admin.as_ref();
+        let admin = admin.map(|admin| (Arc::clone(&admin.current), Arc::clone(&admin.control)));
+        let fixed = self.fixed.clone().unwrap_or_default();
+        Reloader::new(Arc::clone(&self.current), Arc::clone(&self.control), admin, fixed)
+    }
+
     /// Accepts connections until the server is told to [leave](ServerHandle::drain), and goes on until
     /// the last one has ended, or is stuck.
     ///
@@ -117,17 +130,20 @@ impl<R: Runtime, M: Mode> RestServer<R, M> {
     {
         let Self { admin, mut background, handover, .. } = self;
         let mut admin = admin.map(|server| Accepting::new(*server));
-        let (watched, runtime) = (Arc::clone(&self.service), self.runtime.clone());
-        let audit = self.service.audit.clone();
+        let (current, runtime) = (Arc::clone(&self.current), self.runtime.clone());
+        let audit = current.get().audit.clone();
         let mut beside = move |cx: &mut Context<'_>| {
+            if let Some(tasks) = current.poll_tasks(cx) {
+                background = tasks;
+            }
             for _ in 0..background.poll(cx) {
-                watched.notice(None, &Notice::Panicked);
+                current.get().notice(None, &Notice::Panicked);
             }
         };
         let mut offer = match handover.map(|handover| handover.start(&self.control)).transpose() {
             Ok(offer) => offer,
             Err(error) => {
-                self.service.notice(None, &Notice::HandoverFailed(error.kind()));
+                self.current.get().notice(None, &Notice::HandoverFailed(error.kind()));
                 None
             }
         };
@@ -177,7 +193,7 @@ async fn within<R: Runtime>(runtime: &R, limit: Duration, mut done: Pin<&mut imp
 struct Accepting<R: Runtime, M: Mode> {
     runtime: R,
     ports: Vec<Port<R>>,
-    service: Arc<Service<M>>,
+    current: Arc<Current<M>>,
     control: Arc<Control>,
     wait: Wait,
     pause: Duration,
@@ -186,9 +202,9 @@ struct Accepting<R: Runtime, M: Mode> {
 
 impl<R: Runtime, M: Mode> Accepting<R, M> {
     fn new(server: RestServer<R, M>) -> Self {
-        let RestServer { runtime, ports, service, control, .. } = server;
+        let RestServer { runtime, ports, current, control, .. } = server;
         let wait = control.wait();
-        Self { runtime, ports, service, control, wait, pause: PAUSE, paused: None }
+        Self { runtime, ports, current, control, wait, pause: PAUSE, paused: None }
     }
 
     /// Ready when the listeners are to close, and what waited in them was accepted.
@@ -261,23 +277,25 @@ impl<R: Runtime, M: Mode> Accepting<R, M> {
         R: Spawn<Conn<http1::Server, R, M>> + Spawn<Conn<Tls<http1::Server>, R, M>>,
     {
         let now = self.runtime.now();
-        let proxy =
-            self.service.proxy_protocol.as_ref().filter(|protocol| {
-                peer.address().is_some_and(|address| protocol.is_expected(address))
-            });
+        // What is replaced after the ticket was given is told to it; what was before is seen here.
+        let proxy = self.current.get().proxy_protocol.clone();
+        let proxy = proxy
+            .filter(|protocol| peer.address().is_some_and(|address| protocol.is_expected(address)));
         // A proxy speaks for many: its clients are counted, once they are known.
         let Some(ticket) = self.control.admit(peer.clone(), proxy.is_none()) else { return };
-        let wire = http1::Server::new(Arc::clone(&self.service.machine), now);
-        let (runtime, service) = (self.runtime.clone(), Arc::clone(&self.service));
-        match self.ports.get(index).and_then(|port| port.tls.as_ref()) {
+        let service = self.current.get();
+        let wire = http1::Server::new(Arc::clone(&service.machine), now);
+        let (runtime, current) = (self.runtime.clone(), Arc::clone(&self.current));
+        let is_secure = self.ports.get(index).is_some_and(|port| port.is_secure);
+        match service.tls.clone().filter(|_| is_secure) {
             None => {
-                let parts = Parts { wire, io, runtime, service, peer, ticket };
-                self.runtime.spawn(conn(proxy, now, parts));
+                let parts = Parts { wire, io, runtime, service, current, peer, ticket };
+                self.runtime.spawn(conn(proxy.as_ref(), now, parts));
             }
             Some(tls) => match tls.accept(wire, now) {
                 Ok(wire) => {
-                    let parts = Parts { wire, io, runtime, service, peer, ticket };
-                    self.runtime.spawn(conn(proxy, now, parts));
+                    let parts = Parts { wire, io, runtime, service, current, peer, ticket };
+                    self.runtime.spawn(conn(proxy.as_ref(), now, parts));
                 }
                 Err(_) => service.notice(Some(&peer), &Notice::TlsUnavailable),
             },
@@ -287,7 +305,7 @@ impl<R: Runtime, M: Mode> Accepting<R, M> {
     /// Whether the listeners pause.
     fn failed(&mut self, cx: &mut Context<'_>, error: &io::Error) -> bool {
         let kind = error.kind();
-        self.service.notice(None, &Notice::AcceptFailed(kind));
+        self.current.get().notice(None, &Notice::AcceptFailed(kind));
         // These concern one connection, which is gone; the next one may be fine.
         if matches!(
             kind,
@@ -323,7 +341,7 @@ impl<R: Runtime, M: Mode> fmt::Debug for RestServer<R, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RestServer")
             .field("addresses", &self.addresses)
-            .field("service", &self.service)
+            .field("current", &self.current)
             .finish_non_exhaustive()
     }
 }

@@ -133,6 +133,11 @@ impl SecurityPolicy {
                 return self;
             }
         };
+        let first = fetcher.first();
+        self.background.wait_for(Box::new(move || {
+            let failed = |error| Error::config(format!("the keys of an issuer: {error}"));
+            first().map(|fetched| fetched.map_err(failed))
+        }));
         self.background.push(Box::new(move |observer| {
             Box::pin(fetcher.run(move |notice| {
                 if let Some(observer) = &observer {

@@ -178,6 +178,14 @@ pub enum Notice {
     /// An answer could not be sent as it was: a field that cannot stand in a head, a body that does
     /// not have the announced length, a status that is not final.
     Misused(sinew_core::Error),
+    /// Why what a server goes by was not replaced; what was in force is.
+    ReloadRefused {
+        /// In plain words.
+        why: String,
+    },
+    /// The client of this connection would not be let in any more, since the server goes by another
+    /// configuration: it is told to close.
+    Distrusted,
     /// The socket failed.
     SocketFailed(io::ErrorKind),
     /// TLS failed, the handshake most likely.
@@ -195,6 +203,8 @@ pub enum Notice {
 pub(super) type Observer = Arc<dyn Fn(Option<&Peer>, &Notice) + Send + Sync>;
 
 pub(super) struct Service<M: Mode> {
+    /// Counts what was in force, from 1.
+    pub(super) epoch: u64,
     pub(super) router: Router<Route<M>>,
     pub(super) fallback: Option<M::Handler>,
     pub(super) machine: Arc<http1::ServerConfig>,
@@ -230,6 +240,12 @@ pub(super) enum Destination<'s, M: Mode> {
 }
 
 impl<M: Mode> Service<M> {
+    /// Its TLS, where that is another one than before.
+    pub(super) fn changed_tls(&self, before: &Self) -> Option<&ServerTls> {
+        let same = |tls: &&ServerTls| before.tls.as_ref().is_some_and(|before| before.is_same(tls));
+        self.tls.as_ref().filter(|tls| !same(tls))
+    }
+
     pub(super) fn find(&self, head: &sinew_core::head::RequestHead) -> Destination<'_, M> {
         let answer = match self.router.find(head.method(), head.path_bytes()) {
             Ok(Found::Route { value, template, params }) => {

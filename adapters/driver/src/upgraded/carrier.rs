@@ -12,6 +12,8 @@ use sinew_core::time::Instant;
 use sinew_core::websocket::{self, CloseCode, Closed, Connection, Message};
 
 use super::spoken::{Heard, Setup, Spoken};
+use sinew_tls::ServerTls;
+
 use crate::drive::{self, Alarm, Pipe};
 use crate::error::{Error, ErrorKind};
 use crate::runtime::Runtime;
@@ -46,6 +48,9 @@ pub(crate) trait Carry: Send {
     fn take_stirred(&mut self) -> bool;
 
     fn poll_observed(&mut self) -> Option<observe::Event>;
+
+    /// Whether a server that goes by this would let the peer in.
+    fn is_accepted_by(&self, tls: &ServerTls) -> bool;
 
     /// From now on WebSocket is spoken.
     fn speak(&mut self, setup: Setup);
@@ -357,6 +362,10 @@ impl<R: Runtime, G: Send> Carry for Carrier<R, G> {
 
     fn poll_observed(&mut self) -> Option<observe::Event> {
         self.wire.poll_observed()
+    }
+
+    fn is_accepted_by(&self, tls: &ServerTls) -> bool {
+        self.wire.is_accepted_by(tls)
     }
 
     fn speak(&mut self, setup: Setup) {

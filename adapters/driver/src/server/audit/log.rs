@@ -12,10 +12,10 @@ use sinew_core::observe::audit::{self, Kind, Value};
 use sinew_core::policy::{Mode, Stage};
 use sinew_core::problem::Ids;
 use sinew_core::security::SecurityContext;
-use sinew_core::server::Record;
+use sinew_core::server::{Record, ReloadOutcome};
 use sinew_tls::{Failure, Reason, Side};
 
-use super::Settings;
+use super::AuditSettings;
 use super::writer::Lines;
 use crate::io::Peer;
 use crate::server::service::{Notice, Observer};
@@ -27,24 +27,20 @@ type Details<'a> = &'a [(&'static str, Value<'a>)];
 
 /// Takes records, and hands them to the thread. Dropped, it lets the thread come to its end.
 pub(in crate::server) struct AuditLog {
-    settings: Settings,
+    settings: AuditSettings,
     lines: Arc<Lines>,
     clock: Clock,
     observer: Option<Observer>,
 }
 
 impl AuditLog {
-    pub(super) fn new(settings: Settings, clock: Clock, observer: Option<Observer>) -> Self {
+    pub(super) fn new(settings: AuditSettings, clock: Clock, observer: Option<Observer>) -> Self {
         let lines = Arc::new(Lines::new(settings.queue));
         Self { settings, lines, clock, observer }
     }
 
     pub(super) fn lines(&self) -> Arc<Lines> {
         Arc::clone(&self.lines)
-    }
-
-    pub(in crate::server) fn settings(&self) -> &Settings {
-        &self.settings
     }
 
     /// The server is about to serve.
@@ -115,6 +111,17 @@ impl AuditLog {
                 if let Some(verdict) = refused_certificate(failure) {
                     of_peer(Kind::AuthFailure, &[("certificate", Value::Name(verdict))]);
                 }
+            }
+            Notice::Distrusted => {
+                of_peer(Kind::AuthFailure, &[("certificate", Value::Name("not_trusted_any_more"))]);
+            }
+            Notice::Decided(Event::Reload(ReloadOutcome::InForce { epoch })) => {
+                let what = ("what", Value::Name("reloaded"));
+                self.note(Kind::ConfigChange, &[what, ("epoch", Value::Number(*epoch))]);
+            }
+            Notice::ReloadRefused { why } => {
+                let what = ("what", Value::Name("reload refused"));
+                self.note(Kind::ConfigChange, &[what, ("why", Value::Text(why))]);
             }
             Notice::KeysReplaced(usable) => {
                 self.note(Kind::KeyRotation, &[("keys", Value::Number(*usable as u64))]);

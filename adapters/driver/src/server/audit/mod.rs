@@ -32,12 +32,12 @@ use crate::error::Error;
 #[must_use]
 pub struct Audit {
     sink: Sink,
-    settings: Settings,
+    settings: AuditSettings,
 }
 
 /// All of it but what is not comparable.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Settings {
+pub(super) struct AuditSettings {
     /// `None`: a writer of the program.
     pub(super) path: Option<PathBuf>,
     chained: bool,
@@ -70,7 +70,7 @@ impl Audit {
     }
 
     fn new(sink: Sink, path: Option<PathBuf>) -> Self {
-        let settings = Settings {
+        let settings = AuditSettings {
             path,
             chained: false,
             rotate_at: Self::ROTATE_AT,
@@ -117,13 +117,13 @@ impl Audit {
     /// What makes no sense about it, by the name of the setting.
     pub fn check(&self) -> Result<(), (&'static str, &'static str)> {
         match &self.settings {
-            Settings { queue: 0, .. } => Err(("queue", "is 0: no record would fit")),
-            Settings { rotate_at: 0, .. } => Err(("rotate_at", "is 0: no line would fit")),
+            AuditSettings { queue: 0, .. } => Err(("queue", "is 0: no record would fit")),
+            AuditSettings { rotate_at: 0, .. } => Err(("rotate_at", "is 0: no line would fit")),
             _ => Ok(()),
         }
     }
 
-    pub(super) fn settings(&self) -> &Settings {
+    pub(super) fn settings(&self) -> &AuditSettings {
         &self.settings
     }
 
