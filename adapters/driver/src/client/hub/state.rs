@@ -88,9 +88,9 @@ impl Sites {
 /// What is done after the lock was released.
 pub(super) struct Afterwards<R: Runtime> {
     pub(super) wake: SmallVec<[Waker; 2]>,
-    pub(super) close: SmallVec<[Place<R>; 2]>,
-    pub(super) unread: SmallVec<[Ride<R>; 1]>,
-    pub(super) undelivered: SmallVec<[Letter<R>; 1]>,
+    pub(super) close: Vec<Place<R>>,
+    pub(super) unread: Vec<Ride<R>>,
+    pub(super) undelivered: Vec<Letter<R>>,
     pub(super) call_keeper: bool,
 }
 
@@ -116,9 +116,9 @@ impl<R: Runtime> State<R> {
     pub(super) fn hand_on(&mut self, now: Instant) -> Afterwards<R> {
         let mut after = Afterwards {
             wake: SmallVec::new(),
-            close: SmallVec::new(),
-            unread: SmallVec::new(),
-            undelivered: SmallVec::new(),
+            close: Vec::new(),
+            unread: Vec::new(),
+            undelivered: Vec::new(),
             call_keeper: false,
         };
         while let Ok(Some(action)) = self.dispatcher.poll_event(now) {
