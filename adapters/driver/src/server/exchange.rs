@@ -293,8 +293,10 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
     pub(super) fn run(&mut self, cx: &mut Context<'_>, now: Instant) {
         self.stirred = false;
         if let Exchange::Handling(running) = &mut self.exchange {
-            let poll = AssertUnwindSafe(|| Pin::new(running).poll(cx));
-            match self.span.run(|| catch_unwind(poll)) {
+            // An answer is not moved through what catches panics.
+            let mut polled = Poll::Pending;
+            let poll = AssertUnwindSafe(|| polled = Pin::new(running).poll(cx));
+            match self.span.run(|| catch_unwind(poll)).map(|()| polled) {
                 Ok(Poll::Pending) => {
                     self.describe(now);
                     if self.switchable
