@@ -15,7 +15,6 @@ pub(crate) fn any(block: &[u8; BLOCK], class: impl Fn(u8) -> bool) -> bool {
 
 /// `u8::is_ascii_alphanumeric`, without a way out.
 #[inline(always)]
-#[expect(clippy::needless_bitwise_bool, reason = "short cuts are ways out")]
 pub(crate) const fn is_alphanumeric(byte: u8) -> bool {
     ((byte | 0x20).wrapping_sub(b'a') < 26) | (byte.wrapping_sub(b'0') < 10)
 }
