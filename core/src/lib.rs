@@ -132,6 +132,7 @@ pub mod observe;
 pub mod origin;
 pub mod outbox;
 pub mod policy;
+mod priority_field;
 pub mod problem;
 pub mod propagation;
 pub mod reason;

@@ -17,6 +17,15 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// A fixed, lower-case name, fit for logs and metric labels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Shadow => "shadow",
+            Self::Off => "off",
+        }
+    }
+
     /// Whether the policy is asked, and its verdict reported.
     pub const fn asks(self) -> bool {
         matches!(self, Self::Enforce | Self::Shadow)
@@ -49,6 +58,9 @@ pub enum Stage {
     Validate,
     /// Whatever the application adds; all that is known of the request is known here.
     Application,
+    /// Can it be taken up now? No layer stands there: whoever drives the stack asks
+    /// [`Admission`](crate::limit::Admission) last.
+    Admit,
 }
 
 impl Stage {
@@ -64,6 +76,7 @@ impl Stage {
             Self::Limit => "limit",
             Self::Validate => "validate",
             Self::Application => "application",
+            Self::Admit => "admit",
         }
     }
 }

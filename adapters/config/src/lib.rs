@@ -22,8 +22,9 @@
 //! First the defaults, then what the program says to the builder, then the file: [`Config::apply`] takes
 //! a builder that has its routes. What the file does not mention stays as it is.
 //!
-//! - `[server]`, `[limits]`, `[timers]`, `[admin]` and `[[route]]`: setting by setting.
-//! - `[tls]`, `[proxies]`, `[cors]`, `[rate_limit]`, `[decompression]`, `[compression]`: a section
+//! - `[server]`, `[limits]`, `[timers]`, `[drain]`, `[admin]` and `[[route]]`: setting by setting.
+//! - `[tls]`, `[proxies]`, `[proxy_protocol]`, `[cors]`, `[rate_limit]`, `[overload]`,
+//!   `[decompression]`, `[compression]`, `[audit]`: a section
 //!   replaces what the program says as a whole; its own settings start from their defaults.
 //! - `[authentication]`: its credentials are asked after those of the program; its realm and its modes
 //!   replace those.
@@ -55,11 +56,13 @@ mod value;
 use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 
-use sinew_driver::{Mode, RestServerConfig, Runtime, SecurityPolicy, ServerBuilder, Spawn, Task};
+use sinew_driver::{Mode, RestServerConfig, Runtime, SecurityPolicy, ServerBuilder};
 
 use self::document::Document;
 pub use self::problem::{Place, Problem, Problems};
-use self::section::{Compression, Decompression, File, Limits, Timers, apply_routes};
+use self::section::{
+    Compression, Decompression, Drain, File, Limits, Timers, apply_routes, check_rate_limit,
+};
 
 /// A file that could be read. Whether it makes sense turns out when it is [applied](Self::apply) to a
 /// server.
@@ -117,7 +120,7 @@ impl Config {
     /// All that makes no sense: settings that contradict each other, rules and sections about routes
     /// that the program does not have, files that cannot be read. What needs a socket to be found out
     /// is told by [`bind`](ServerBuilder::bind).
-    pub fn apply<R: Runtime + Spawn<Task>, M: Mode>(
+    pub fn apply<R: Runtime, M: Mode>(
         &self,
         mut builder: ServerBuilder<R, M>,
     ) -> Result<ServerBuilder<R, M>, Problems> {
@@ -144,12 +147,19 @@ impl Config {
         if let Some(proxies) = &file.proxies {
             builder = builder.trusted_proxies(proxies.build());
         }
+        if let Some(proxies) = &file.proxy_protocol {
+            builder = builder.proxy_protocol(proxies.build(&mut document));
+        }
         if let Some((mode, cors)) = file.cors.as_ref().and_then(|cors| cors.build(&mut document)) {
             builder = builder.cors_in(mode, cors);
         }
         if let Some(limits) = &file.rate_limit {
             let (mode, limits) = limits.build(&mut document);
             builder = builder.rate_limit_in(mode, limits);
+        }
+        if let Some(overload) = &file.overload {
+            let (config, classes) = overload.build(&mut document);
+            builder = builder.overload(config).classes(classes);
         }
         if let Some(validation) = &file.validation {
             builder = builder.validation_mode(validation.mode());
@@ -167,11 +177,17 @@ impl Config {
                 rules.into_iter().fold(policy, SecurityPolicy::rule)
             });
         }
+        check_rate_limit(file, &mut document, &mut builder);
+        if let Some(audit) =
+            file.audit.as_ref().and_then(|audit| audit.build(&self.base, &mut document))
+        {
+            builder = builder.audit(audit);
+        }
         document.finish()?;
         Ok(builder)
     }
 
-    fn apply_settings<R: Runtime + Spawn<Task>, M: Mode>(
+    fn apply_settings<R: Runtime, M: Mode>(
         &self,
         mut builder: ServerBuilder<R, M>,
         document: &mut Document<'_>,
@@ -180,11 +196,16 @@ impl Config {
         let config = builder.config_mut();
         file.limits.apply(config);
         file.timers.apply(config);
+        file.drain.apply(&mut config.drain);
         for bad in config.problems() {
             let sections = [("limits", Limits::NAMES), ("timers", Timers::NAMES)];
             let named = sections.iter().find(|(_, names)| names.contains(&bad.setting));
-            let section = named.map_or("server", |(section, _)| section);
-            document.refuse(&format!("{section}.{}", bad.setting), bad.why);
+            match named {
+                Some((section, _)) => {
+                    document.refuse(&format!("{section}.{}", bad.setting), bad.why);
+                }
+                None => document.refuse(bad.setting, bad.why),
+            }
         }
         if let Some(tls) = &file.tls {
             config.allow_plaintext = false;
@@ -209,6 +230,7 @@ impl Config {
         let mut file = self.file.clone();
         file.limits = Limits::of(config);
         file.timers = Timers::of(config);
+        file.drain = Drain::of(config.drain);
         file.decompression = Some(Decompression::of(config.decompression));
         file.compression = Some(Compression::of(config.compression));
         file.server.plaintext = Some(config.allow_plaintext);

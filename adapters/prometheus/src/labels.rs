@@ -6,9 +6,9 @@ use std::sync::Arc;
 use http::{Method, StatusCode};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use sinew_core::error::{Error, Kind};
-use sinew_core::limit::AskOutcome;
+use sinew_core::limit::{AskOutcome, Shed, Stage};
 use sinew_core::observe::NamedVerdict;
-use sinew_core::policy::{Mode, Refused};
+use sinew_core::policy::{Priority, Refused};
 use sinew_core::reason::Reason;
 use sinew_core::server::{End, Record};
 
@@ -103,6 +103,43 @@ impl From<AskOutcome> for Asked {
     }
 }
 
+/// What became of a request where not all can be served.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub(crate) struct Admission {
+    priority: &'static str,
+    outcome: &'static str,
+}
+
+impl Admission {
+    pub(crate) fn of(priority: Priority, shed: Option<Shed>) -> Self {
+        Self { priority: priority.name(), outcome: shed.map_or("admitted", Shed::name) }
+    }
+}
+
+/// How much a request matters.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub(crate) struct Class {
+    priority: &'static str,
+}
+
+impl From<Priority> for Class {
+    fn from(priority: Priority) -> Self {
+        Self { priority: priority.name() }
+    }
+}
+
+/// What is done about memory.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub(crate) struct Pressure {
+    stage: &'static str,
+}
+
+impl From<Stage> for Pressure {
+    fn from(stage: Stage) -> Self {
+        Self { stage: stage.name() }
+    }
+}
+
 /// A refusal.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 pub(crate) struct Refusal {
@@ -116,11 +153,7 @@ impl From<Refused> for Refusal {
         Self {
             stage: refused.stage.name(),
             reason: refused.reason.name(),
-            mode: match refused.mode {
-                Mode::Enforce => "enforce",
-                Mode::Shadow => "shadow",
-                Mode::Off => "off",
-            },
+            mode: refused.mode.name(),
         }
     }
 }

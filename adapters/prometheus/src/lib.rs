@@ -9,17 +9,21 @@
 //! | `http_server_active_requests` | `http_request_method`, `url_scheme` | requests that are being answered |
 //! | `sinew_server_decisions_total` | `policy`, `verdict` | each verdict of a policy |
 //! | `sinew_server_lease_asks_total` | `outcome` | each ask to the store of a quota that replicas share |
+//! | `sinew_server_admissions_total` | `priority`, `outcome` | each request that was taken up or turned away where their number is limited |
+//! | `sinew_server_admission_wait_seconds` | `priority` | the same that were taken up, by how long they waited |
+//! | `sinew_server_concurrency_limit` | | requests that are served at once, since that changed |
+//! | `sinew_server_memory_stages_total` | `stage` | each change of what is done about memory |
 //! | `sinew_server_refusals_total` | `stage`, `reason`, `mode` | each refusal by a layer, enforced or only noted |
 //! | `sinew_server_problems_total` | `reason` | each answer that says why it is an error, whoever wrote it |
 //! | `sinew_server_connection_failures_total` | `reason`, `phase` | each connection that failed |
 //! | `sinew_server_lost_events_total` | | events that no observer was told |
 //! | `sinew_client_calls_total` | `client`, `outcome`, `reason` | each call, once: when the last of its answer was read, or when it failed |
 //! | `sinew_client_attempts_total` | `client` | each attempt that was sent |
-//! | `sinew_client_retries_total` | `client` | each attempt that was put off to be made once more |
-//! | `sinew_client_refused_retries_total` | `client`, `reason` | each failed call that was not made once more |
+//! | `sinew_client_retries_total` | `client`, `mode` | each attempt that was put off to be made once more, or only noted |
+//! | `sinew_client_refused_retries_total` | `client`, `reason`, `mode` | each failed call that was not made once more, or would not have been |
 //! | `sinew_client_hedges_total` | `client` | each call that was sent a second time, as it took long |
 //! | `sinew_client_held_total` | `client` | each attempt that had to wait, as the service bears no more at once |
-//! | `sinew_client_breaker_changes_total` | `client`, `change` | each change of the breaker of an endpoint |
+//! | `sinew_client_breaker_changes_total` | `client`, `change`, `route` | each change of the breaker of a route, or, where that is empty, of an endpoint |
 //! | `sinew_client_concurrency_limit` | `client` | attempts that the service bears at once, since that changed |
 //! | `sinew_client_lost_events_total` | `client` | events that no observer was told |
 //!
@@ -80,13 +84,18 @@ use sinew_core::observe::Event;
 pub use self::client::ClientMetrics;
 pub use self::layer::MetricsLayer;
 
-use self::labels::{Active, Answered, Asked, Decided, Failure, Problem, Refusal};
+use self::labels::{
+    Active, Admission, Answered, Asked, Class, Decided, Failure, Pressure, Problem, Refusal,
+};
 
 pub use format::Format;
 
 /// Seconds, as the semantic conventions advise.
 const DURATIONS: [f64; 14] =
     [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+
+/// Seconds, about the target, the interval and the patience of an admission.
+const WAITS: [f64; 8] = [0.0, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 1.0];
 
 /// Bytes, from nothing to 16 MiB.
 const SIZES: [f64; 10] = [
@@ -119,6 +128,10 @@ struct Counted {
     active: Family<Active, Gauge>,
     decisions: Family<Decided, Counter>,
     lease_asks: Family<Asked, Counter>,
+    admissions: Family<Admission, Counter>,
+    waits: Family<Class, Histogram, fn() -> Histogram>,
+    concurrency: Gauge,
+    pressure: Family<Pressure, Counter>,
     refusals: Family<Refusal, Counter>,
     problems: Family<Problem, Counter>,
     failures: Family<Failure, Counter>,
@@ -136,6 +149,7 @@ impl Metrics {
     pub fn in_registry(mut registry: Registry) -> Self {
         let durations: fn() -> Histogram = || Histogram::new(DURATIONS);
         let sizes: fn() -> Histogram = || Histogram::new(SIZES);
+        let waits: fn() -> Histogram = || Histogram::new(WAITS);
         let counted = Counted {
             durations: Family::new_with_constructor(durations),
             request_bodies: Family::new_with_constructor(sizes),
@@ -143,6 +157,10 @@ impl Metrics {
             active: Family::default(),
             decisions: Family::default(),
             lease_asks: Family::default(),
+            admissions: Family::default(),
+            waits: Family::new_with_constructor(waits),
+            concurrency: Gauge::default(),
+            pressure: Family::default(),
             refusals: Family::default(),
             problems: Family::default(),
             failures: Family::default(),
@@ -183,6 +201,27 @@ impl Metrics {
             counted.lease_asks.clone(),
         );
         registry.register(
+            "sinew_server_admissions",
+            "Requests that were taken up or turned away where their number is limited",
+            counted.admissions.clone(),
+        );
+        registry.register_with_unit(
+            "sinew_server_admission_wait",
+            "How long requests waited that were taken up",
+            Unit::Seconds,
+            counted.waits.clone(),
+        );
+        registry.register(
+            "sinew_server_concurrency_limit",
+            "Requests that are served at once, since that changed",
+            counted.concurrency.clone(),
+        );
+        registry.register(
+            "sinew_server_memory_stages",
+            "Changes of what is done about memory",
+            counted.pressure.clone(),
+        );
+        registry.register(
             "sinew_server_refusals",
             "Requests that a layer of the stack refused, or would have",
             counted.refusals.clone(),
@@ -216,8 +255,8 @@ impl Metrics {
         ClientMetrics::new(name.into(), self.counted.client.clone())
     }
 
-    /// Counts what becomes of connections, and of asks for leases: for the observer of a server, of
-    /// every event. What the layer counts is left to it.
+    /// Counts what becomes of connections, of asks for leases, at admission, and of memory: for the
+    /// observer of a server, of every event. What the layer counts is left to it.
     pub fn observe(&self, event: &Event) {
         match event {
             Event::Failed(error) => {
@@ -225,6 +264,20 @@ impl Metrics {
             }
             Event::Asked(outcome) => {
                 self.counted.lease_asks.get_or_create(&Asked::from(*outcome)).inc();
+            }
+            Event::Admitted { priority, waited, .. } => {
+                self.counted.admissions.get_or_create(&Admission::of(*priority, None)).inc();
+                let waits = self.counted.waits.get_or_create(&Class::from(*priority));
+                waits.observe(waited.as_secs_f64());
+            }
+            Event::Shed { priority, why, .. } => {
+                self.counted.admissions.get_or_create(&Admission::of(*priority, Some(*why))).inc();
+            }
+            Event::ConcurrencyLimit { limit } => {
+                self.counted.concurrency.set((*limit).into());
+            }
+            Event::Pressure(stage) => {
+                self.counted.pressure.get_or_create(&Pressure::from(*stage)).inc();
             }
             Event::Lost(events) => {
                 self.counted.lost.inc_by(*events);

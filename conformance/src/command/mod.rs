@@ -1,5 +1,7 @@
 //! The subcommands.
 
+#[cfg(feature = "sockets")]
+mod audit;
 mod check;
 mod corpus;
 #[cfg(feature = "sockets")]
@@ -20,6 +22,9 @@ pub(crate) enum Command {
     Corpus(corpus::Corpus),
     /// Let many clients meet failing servers in virtual time, and print what their policies do
     Storm(storm::Storm),
+    /// Look after audit logs
+    #[cfg(feature = "sockets")]
+    Audit(audit::Audit),
     /// Run the reference server until SIGTERM or SIGINT
     #[cfg(feature = "sockets")]
     Serve(serve::Serve),
@@ -31,6 +36,8 @@ impl Command {
             Self::Check(check) => check.run(),
             Self::Corpus(corpus) => corpus.run(),
             Self::Storm(storm) => storm.run(),
+            #[cfg(feature = "sockets")]
+            Self::Audit(audit) => audit.run(),
             #[cfg(feature = "sockets")]
             Self::Serve(serve) => serve.run(),
         }

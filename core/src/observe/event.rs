@@ -6,14 +6,14 @@ use http::StatusCode;
 
 use crate::client::dispatcher::{Endpoint, Outcome};
 use crate::error::Error;
-use crate::limit::{AskOutcome, LeaseVerdict, QuotaId, Stage, Verdict};
+use crate::limit::{AskOutcome, LeaseVerdict, QuotaId, Shed, Stage, Verdict};
 use crate::machine::CloseReason;
-use crate::policy::{Mode, Refused};
+use crate::policy::{Mode, Priority, Refused};
 use crate::resilience::{Change, NoRetry};
-use crate::security::{AccessVerdict, CorsKind, CorsReason, CredentialVerdict};
-use crate::server::ConnectionRefused;
+use crate::security::{AccessVerdict, CorsKind, CorsReason, CredentialVerdict, Expiry};
 use crate::server::drain::{Ending, Phase};
 use crate::server::health::{CheckId, CheckState};
+use crate::server::{ConnectionRefused, ReloadOutcome};
 #[cfg(feature = "websocket")]
 use crate::websocket::{CloseCode, Side};
 
@@ -114,6 +114,33 @@ pub enum Event {
         /// Which one, why, and whether that was enforced.
         refused: Refused,
     },
+    /// A request waits, as others are served (server).
+    Queued {
+        /// The exchange.
+        exchange: u64,
+        /// How much it matters.
+        priority: Priority,
+    },
+    /// A request was taken up (server).
+    Admitted {
+        /// The exchange.
+        exchange: u64,
+        /// How much it matters.
+        priority: Priority,
+        /// How long it had to wait.
+        waited: Duration,
+    },
+    /// A request was turned away, or would have been, as not all can be served (server).
+    Shed {
+        /// The exchange.
+        exchange: u64,
+        /// How much it matters.
+        priority: Priority,
+        /// Why.
+        why: Shed,
+        /// Whether it was.
+        mode: Mode,
+    },
     /// An attempt of a call was sent to an endpoint (client).
     AttemptSent {
         /// The call, by the embedder's name.
@@ -133,12 +160,13 @@ pub enum Event {
         /// Whether it does.
         mode: Mode,
     },
-    /// So many attempts may be on their way at once from now on (client).
+    /// So many attempts may be on their way (client), or requests be served (server), at once from now
+    /// on.
     ConcurrencyLimit {
         /// At least 1.
         limit: u32,
     },
-    /// A call is tried again (client).
+    /// A call is tried again, or would be (client).
     RetryScheduled {
         /// The call, by the embedder's name.
         token: u64,
@@ -146,13 +174,17 @@ pub enum Event {
         attempts: u8,
         /// After this wait.
         after: Duration,
+        /// Whether it is.
+        mode: Mode,
     },
-    /// A call is not tried again, although its last attempt failed (client).
+    /// A call is not tried again, or would not be, although its last attempt failed (client).
     RetryRefused {
         /// The call, by the embedder's name.
         token: u64,
         /// Why.
         why: NoRetry,
+        /// Whether that is enforced.
+        mode: Mode,
     },
     /// A call is sent a second time, as its first attempt takes longer than most do (client).
     Hedged {
@@ -175,6 +207,13 @@ pub enum Event {
         /// To what, and why.
         change: Change,
     },
+    /// The breaker of a route changed (client).
+    RouteBreaker {
+        /// Whose.
+        route: &'static str,
+        /// To what, and why.
+        change: Change,
+    },
     /// A server that leaves went on, or was told to stay (server).
     Drain(Phase),
     /// What became of a connection of a server that leaves (server).
@@ -186,9 +225,21 @@ pub enum Event {
         /// To what.
         state: CheckState,
     },
+    /// What a server goes by was replaced, or its replacement was refused (server).
+    Reload(ReloadOutcome),
+    /// How long the certificates of a server are still good (server): told when they come into force,
+    /// and when that changes.
+    CertificateExpiry {
+        /// The last moment of the first one that runs out, since 1970-01-01T00:00:00Z.
+        not_after: Duration,
+        /// What that means now.
+        expiry: Expiry,
+    },
+    /// So many audit records did not fit (server).
+    AuditLost(u64),
     /// Memory runs short, or does so no more (server).
     Pressure(Stage),
-    /// A connection was dropped as soon as it was accepted (server).
+    /// A connection was dropped before anything was answered (server).
     ConnectionRefused(ConnectionRefused),
     /// A ping of the heartbeat was answered (WebSocket).
     #[cfg(feature = "websocket")]

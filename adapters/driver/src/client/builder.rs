@@ -17,10 +17,12 @@ use sinew_tls::ClientTls;
 
 use super::config::RestClientConfig;
 use super::hub::Observer;
+use super::middleware::Middleware;
+use super::proxy::Proxy;
 use super::rest_client::{RestClient, Shared};
 use super::tokens::Tokens;
 use crate::error::Error;
-use crate::runtime::{Runtime, Spawn, Task};
+use crate::runtime::Runtime;
 
 /// Builds a [`RestClient`].
 pub struct ClientBuilder<R> {
@@ -105,7 +107,7 @@ impl<R: Runtime> ClientBuilder<R> {
         self
     }
 
-    /// Which endpoints are left alone for a while.
+    /// Which endpoints are left alone for a while, and which [routes](super::Call::route).
     #[must_use]
     pub fn breaker(mut self, breaker: BreakerConfig) -> Self {
         self.config.circuit_breaker = breaker;
@@ -191,6 +193,20 @@ impl<R: Runtime> ClientBuilder<R> {
         self
     }
 
+    /// Puts this around every call, within what was given before.
+    #[must_use]
+    pub fn middleware(mut self, middleware: impl Middleware) -> Self {
+        self.config.middleware.push(Arc::new(middleware));
+        self
+    }
+
+    /// Connections go through this proxy.
+    #[must_use]
+    pub fn proxy(mut self, proxy: Proxy) -> Self {
+        self.config.proxy = Some(proxy);
+        self
+    }
+
     /// Where connections may go, and who may answer.
     #[must_use]
     pub fn security(mut self, policy: EgressPolicy) -> Self {
@@ -221,7 +237,7 @@ impl<R: Runtime> ClientBuilder<R> {
     /// make no sense.
     pub fn build(self) -> Result<RestClient<R>, Error>
     where
-        R: Default + Spawn<Task>,
+        R: Default,
     {
         self.build_on(R::default())
     }
@@ -231,15 +247,11 @@ impl<R: Runtime> ClientBuilder<R> {
     /// # Errors
     ///
     /// As with [`build`](Self::build).
-    pub fn build_on(self, runtime: R) -> Result<RestClient<R>, Error>
-    where
-        R: Spawn<Task>,
-    {
+    pub fn build_on(self, runtime: R) -> Result<RestClient<R>, Error> {
         if let Some(error) = self.refused {
             return Err(error);
         }
-        let spawn = |runtime: &R, task| runtime.spawn(task);
-        let shared = Shared::new(self.config, runtime, spawn, self.observer)?;
+        let shared = Shared::new(self.config, runtime, self.observer)?;
         Ok(RestClient { shared: Arc::new(shared) })
     }
 }

@@ -1,7 +1,7 @@
 //! A client of one service.
 
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use sinew_core::client::Dispatcher;
 use sinew_core::client::dispatcher::{CallExplanation, Explanation};
 use sinew_core::origin::Origin;
 use sinew_core::policy::Priority;
+use sinew_tls::ClientTls;
 
 use super::base::{Base, Site, shown};
 use super::builder::ClientBuilder;
@@ -18,10 +19,11 @@ use super::call::Call;
 use super::config::RestClientConfig;
 use super::dial::Plan;
 use super::hub::{Hub, Observer};
+use super::middleware::Layers;
 use super::replay::ReplayMemory;
 use crate::drive::Alarm;
 use crate::error::Error;
-use crate::runtime::{Runtime, Task};
+use crate::runtime::Runtime;
 
 /// A client of one service: `client.get("/path").send().await`.
 ///
@@ -37,13 +39,14 @@ pub(super) struct Shared<R: Runtime> {
     pub(super) base: Base,
     /// Whom the base URL names.
     pub(super) origin: Origin,
+    pub(super) layers: Layers,
     pub(super) hub: Arc<Hub<R>>,
     pub(super) memory: Arc<ReplayMemory>,
     /// Clients of other origins, for calls that were sent there; the last one used comes last.
     elsewhere: Mutex<Vec<RestClient<R>>>,
 }
 
-/// Other origins whose connections are kept.
+/// Other origins whose connections are kept while no call is on them.
 const ELSEWHERE: usize = 8;
 
 /// Why a token is not sent.
@@ -53,9 +56,8 @@ pub(super) const NO_TOKENS: &str =
 impl<R: Runtime> Shared<R> {
     /// Checks a configuration, and makes what the calls of a client share.
     pub(super) fn new(
-        config: RestClientConfig,
+        mut config: RestClientConfig,
         runtime: R,
-        spawn: fn(&R, Task),
         observer: Option<Observer>,
     ) -> Result<Self, Error> {
         config.check().map_err(Error::config)?;
@@ -80,17 +82,21 @@ impl<R: Runtime> Shared<R> {
             .map_err(|why| Error::config(format!("the system gives no seed: {why}")))?;
         let dispatcher = Dispatcher::new(config.policy(), seed)
             .map_err(|why| Error::config(why.to_string()).with_source(why))?;
-        let tls = config.mtls_config.clone().filter(|_| base.secure).map(|tls| {
-            let name = config.server_name.as_ref().unwrap_or(&base.server_name);
-            (tls, name.clone())
-        });
-        let machine = Arc::new(config.machine());
-        let egress = Arc::new(config.security_policy.clone());
-        let plan = Plan { limit: config.connect_timeout, tls, machine, egress };
-        let hub = Hub::new(runtime, spawn, plan, observer, dispatcher, &sites);
+        let name = config.server_name.as_ref().unwrap_or(&base.server_name);
+        let plan = Plan {
+            limit: config.connect_timeout,
+            // From here on a reload replaces it.
+            tls: config.mtls_config.take(),
+            server_name: base.secure.then(|| name.clone()),
+            machine: Arc::new(config.machine()),
+            proxy: config.proxy.clone(),
+            egress: Arc::new(config.security_policy.clone()),
+        };
+        let hub = Hub::new(runtime, plan, observer, dispatcher, &sites);
         let memory = ReplayMemory::new(config.replay_limit, config.replay_memory);
         let elsewhere = Mutex::default();
-        let shared = Self { config, base, origin, hub, memory, elsewhere };
+        let layers = config.middleware.as_slice().into();
+        let shared = Self { config, base, origin, layers, hub, memory, elsewhere };
         let tokens = shared.config.tokens.is_some()
             || shared.config.default_headers.contains_key(AUTHORIZATION);
         if tokens && !shared.may_carry_tokens() {
@@ -108,13 +114,14 @@ impl<R: Runtime> Shared<R> {
     /// What calls to another origin share: the same configuration, but for what is the base URL's
     /// alone.
     pub(super) fn elsewhere(&self, origin: &Origin) -> Result<Arc<Self>, Error> {
-        let mut known = self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.lock_elsewhere();
         let at = known.iter().position(|client| client.shared.origin == *origin);
         let client = match at {
             Some(at) => known.remove(at),
             None => {
                 let config = RestClientConfig {
                     base_url: origin.to_string(),
+                    mtls_config: self.hub.tls(),
                     endpoints: Vec::new(),
                     server_name: None,
                     tokens: None,
@@ -123,16 +130,25 @@ impl<R: Runtime> Shared<R> {
                 };
                 let hub = &self.hub;
                 let runtime = hub.runtime.clone();
-                let shared = Self::new(config, runtime, hub.spawner(), hub.observer())?;
+                let shared = Self::new(config, runtime, hub.observer())?;
+                if hub.is_draining() {
+                    shared.hub.drain();
+                }
                 RestClient { shared: Arc::new(shared) }
             }
         };
         let shared = Arc::clone(&client.shared);
         known.push(client);
-        let oldest = (known.len() > ELSEWHERE).then(|| known.remove(0));
+        let excess = known.len() > ELSEWHERE;
+        let unused = known.iter().position(|client| client.shared.hub.is_drained());
+        let unused = unused.filter(|_| excess).map(|at| known.remove(at));
         drop(known);
-        drop(oldest);
+        drop(unused);
         Ok(shared)
+    }
+
+    fn lock_elsewhere(&self) -> MutexGuard<'_, Vec<RestClient<R>>> {
+        self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -222,6 +238,23 @@ impl<R: Runtime> RestClient<R> {
         Ok(())
     }
 
+    /// There are no endpoints until [`update_endpoints`](Self::update_endpoints) names some: what is on
+    /// its way goes on, and calls are refused.
+    pub fn forget_endpoints(&self) {
+        self.shared.hub.update_sites(&[]);
+    }
+
+    /// Whom to trust and what to show from now on, in place of what was given before. Nothing more is sent
+    /// on connections from before, nor on those that are being opened, and their sessions are not
+    /// resumed. What is on its way goes on, and so do connections that left HTTP.
+    pub fn reload_tls(&self, tls: &ClientTls) {
+        self.shared.hub.reload_tls(tls);
+        let elsewhere = self.shared.lock_elsewhere().clone();
+        for client in elsewhere {
+            client.reload_tls(tls);
+        }
+    }
+
     /// What there is, and what has been learnt: calls, connections, budget, the breaker of each
     /// endpoint. An endpoint's number is its place in the order in which addresses came.
     pub fn explain(&self) -> Explanation {
@@ -250,21 +283,28 @@ impl<R: Runtime> RestClient<R> {
     /// for `patience` at most. Then calls whose answer has not begun fail as
     /// [stopped](crate::ErrorKind::Stopped); an answer is left to whoever reads it.
     pub async fn close(&self, patience: Duration) -> CloseReport {
-        let hub = &self.shared.hub;
-        hub.drain();
-        let until = hub.runtime.now() + patience;
+        let runtime = self.runtime();
+        let until = runtime.now() + patience;
+        // First its own: what is opened to other origins from then on takes no calls either.
+        self.shared.hub.drain();
+        let elsewhere = self.shared.lock_elsewhere().clone();
+        let all: Vec<_> = [self].into_iter().chain(&elsewhere).map(|one| &one.shared.hub).collect();
+        all.iter().for_each(|hub| hub.drain());
         let mut alarm = Alarm::<R>::new();
-        let over = poll_fn(|cx| {
-            if hub.poll_drained(cx).is_ready() {
-                return Poll::Ready(true);
+        poll_fn(|cx| {
+            // Each is asked, so that each wakes.
+            if all.iter().filter(|hub| hub.poll_drained(cx).is_pending()).count() == 0 {
+                return Poll::Ready(());
             }
-            let now = hub.runtime.now();
-            let late = until <= now || alarm.arm(cx, &hub.runtime, now, Some(until)).is_ready();
-            if late { Poll::Ready(false) } else { Poll::Pending }
+            let now = runtime.now();
+            let late = until <= now || alarm.arm(cx, runtime, now, Some(until)).is_ready();
+            if late { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
-        let stopped = if over { 0 } else { hub.stop() };
-        CloseReport { stopped, unread: hub.explain().calls.saturating_sub(stopped) }
+        all.iter().map(|hub| hub.stop()).fold(CloseReport::default(), |sum, one| CloseReport {
+            stopped: sum.stopped + one.stopped,
+            unread: sum.unread + one.unread,
+        })
     }
 }
 
@@ -288,7 +328,7 @@ impl Health {
 }
 
 /// What was left when a client was closed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct CloseReport {
     /// Calls that were given up.
     pub stopped: usize,

@@ -4,13 +4,17 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::Method;
-use sinew_core::server::RoutePolicy;
+use sinew_core::server::{ConnectionsConfig, RoutePolicy};
 
 use super::background::Tasks;
 use super::builder::{Added, router};
 use super::config::RestServerConfig;
 use super::control::Control;
-use super::listen::Place;
+use super::current::Current;
+use super::handover::Handover;
+use super::health::Probes;
+use super::kept::Kept;
+use super::listen::{Place, names};
 use super::mode::{Handler, Mode};
 use super::numbers::Numbers;
 use super::policies::Policies;
@@ -105,25 +109,42 @@ impl<M: Mode> Admin<M> {
         }
     }
 
+    /// What it goes by from now on; its listeners stay.
+    pub(super) fn renewed<R: Runtime>(
+        self,
+        runtime: &R,
+        config: &RestServerConfig,
+        observer: Option<Observer>,
+        probes: Option<Arc<Probes>>,
+    ) -> Result<Service<M>, Error> {
+        service(self.routes, runtime, config, observer, probes)
+    }
+
+    /// Where it listens, and how many connections it has.
+    pub(super) fn fixed(&self) -> (Vec<String>, usize) {
+        (names(&self.places), self.max_connections)
+    }
+
     /// Binds its listeners. The limits and timers of its connections are those of the server.
     pub(super) async fn bind<R: Runtime>(
         self,
         runtime: &R,
         config: &RestServerConfig,
         observer: Option<Observer>,
+        probes: Option<Arc<Probes>>,
+        mut handover: Option<&mut Handover>,
     ) -> Result<RestServer<R, M>, Error> {
         let Self { mut places, routes, max_connections, .. } = self;
         if max_connections == 0 {
             return Err(Error::config("the admin surface has no connections: leave it out"));
         }
-        let router = router(routes)?;
-        let stack = Policies::default().build(router.templates())?;
+        let service = service(routes, runtime, config, observer, probes)?;
         if places.is_empty() {
             places.push(Place::Named(Self::PLACE.into()));
         }
         let (mut ports, mut addresses) = (Vec::new(), Vec::new());
         for place in places {
-            let bound = place.bind(runtime).await?;
+            let bound = place.bind(runtime, handover.as_deref_mut()).await?;
             let exposed = bound.address.is_some_and(|address| !address.ip().is_loopback());
             let tls = config.mtls_config.clone().filter(|_| exposed);
             if exposed && tls.is_none() && !config.allow_plaintext {
@@ -132,32 +153,60 @@ impl<M: Mode> Admin<M> {
                 ));
             }
             addresses.extend(bound.address);
-            ports.push(Port::new(runtime, bound, tls)?);
+            ports.push(Port::new(runtime, bound, tls.is_some())?);
         }
-        let service = Service {
-            router,
-            fallback: None,
-            machine: Arc::new(config.machine(runtime.epoch(), observer.is_some())),
-            observer,
-            stack: Arc::new(stack),
-            elsewhere: RoutePolicy::default(),
-            numbers: Numbers::default(),
-            tls: config.mtls_config.clone(),
-            explain: Explain::default(),
-            compression: None,
-            decompression: None,
+        // Operators are few, and one of them may have them all.
+        let caps = ConnectionsConfig {
+            total: max_connections,
+            per_address: max_connections,
+            ..ConnectionsConfig::default()
         };
+        let control = Control::of(runtime.clone(), config, caps, None)?;
         Ok(RestServer {
             runtime: runtime.clone(),
             ports,
             addresses,
-            service: Arc::new(service),
-            control: Arc::new(Control::new(max_connections)),
+            current: Arc::new(Current::new(service)),
+            fixed: None,
+            control: Arc::new(control),
             admin: None,
+            handover: None,
             background: Tasks::default(),
-            stop_deadline: config.stop_deadline,
         })
     }
+}
+
+/// What the admin surface goes by.
+fn service<R: Runtime, M: Mode>(
+    routes: Vec<Added<M>>,
+    runtime: &R,
+    config: &RestServerConfig,
+    observer: Option<Observer>,
+    probes: Option<Arc<Probes>>,
+) -> Result<Service<M>, Error> {
+    let router = router(routes)?;
+    let mut kept = Kept::new();
+    let stack = Policies::default().build(router.templates(), &mut kept)?;
+    Ok(Service {
+        epoch: 1,
+        router,
+        fallback: None,
+        machine: Arc::new(config.machine(runtime.epoch(), observer.is_some())),
+        observer,
+        stack: Arc::new(stack),
+        gate: None,
+        probes,
+        is_admin: true,
+        elsewhere: RoutePolicy::default(),
+        numbers: Numbers::default(),
+        tls: config.mtls_config.clone(),
+        audit: None,
+        kept,
+        explain: Explain::default(),
+        compression: None,
+        decompression: None,
+        proxy_protocol: None,
+    })
 }
 
 impl<M: Mode> Default for Admin<M> {

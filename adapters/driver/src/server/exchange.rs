@@ -22,6 +22,8 @@ use sinew_core::time::{Epoch, Instant};
 
 use super::cancel::Leave;
 use super::coding::{self, Packing};
+use super::entrance::Waiting;
+use super::health::{self, Prober};
 use super::http1::{Http, ServerWire};
 use super::link::{Demand, Slot};
 use super::mode::Mode;
@@ -30,7 +32,7 @@ use super::problem::Problem;
 use super::request::Request;
 use super::response::{IntoResponse as _, Response};
 use super::service::{Destination, HandlerTimeout, Notice, RouteOptions};
-use super::stream::Outgoing;
+use super::stream::{Outgoing, Streamed};
 use crate::body::Body;
 use crate::coding::Unpacking;
 use crate::drive;
@@ -43,6 +45,8 @@ use crate::trace::{Asked, RequestSpan};
 pub(super) enum Exchange<M: Mode> {
     /// Nothing; the machine may have the next request.
     None,
+    /// The handler is not started yet, as others are served.
+    Waiting(Box<Waiting>),
     /// The handler has not answered yet.
     Handling(M::Running),
     /// The head of the answer is sent.
@@ -63,6 +67,7 @@ impl<M: Mode> fmt::Debug for Exchange<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::None => "None",
+            Self::Waiting(_) => "Waiting",
             Self::Handling(_) => "Handling",
             Self::Streaming(_) => "Streaming",
         })
@@ -85,6 +90,16 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         self.link.begin(exchange);
 
         let service = Arc::clone(&self.service);
+        if let Some(probes) = &service.probes
+            && let Some(probe) = health::asked(&head)
+        {
+            let prober =
+                if service.is_admin { Prober::Operator } else { Prober::Client(&self.link.peer) };
+            let response = probes.answer(now, prober, probe);
+            self.packing = None;
+            self.start_span(&head, None);
+            return self.respond(now, response);
+        }
         let destination = service.find(&head);
         let (template, compression) = match &destination {
             Destination::Route { template, route, .. } => {
@@ -153,13 +168,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             }
             self.feeding = true;
         }
-        match self.span.run(|| catch_unwind(AssertUnwindSafe(|| handler(request)))) {
-            Ok(running) => {
-                self.exchange = Exchange::Handling(running);
-                self.stirred = true;
-            }
-            Err(_) => self.panicked(now),
-        }
+        self.enter(now, request, handler);
     }
 
     /// Asks the policies about a request. An answer: it goes no further.
@@ -210,6 +219,11 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                 self.notice(&Notice::Explained { exchange, why });
             }
         }
+        if let Some(audit) = &service.audit {
+            let template = route.and_then(|route| service.router.templates().get(route));
+            let why = || service.stack.explain(&record);
+            audit.request(arrival.unix, &record, template.map(Template::as_str), why);
+        }
         let (retry_after, refused) = (record.retry_after, record.refused);
         let explained = record.refused.filter(|refused| service.explain.to_caller(refused));
         let explanation = explained.and_then(|_| service.stack.explain(&record));
@@ -259,14 +273,14 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                 .map(Template::as_str),
             peer: &link.peer,
             // Unix sockets go without.
-            secure: service.tls.is_some() && matches!(link.peer, Peer::Tcp(_)),
+            secure: service.tls.is_some() && link.peer != Peer::Unix,
             trace: record.and_then(|record| record.context.trace.as_ref()),
             id: record.and_then(|record| record.request_id.as_ref()),
         });
     }
 
     /// Tells the machine what belongs on an answer, before it may have to write one by itself.
-    fn describe(&mut self, now: Instant) {
+    pub(super) fn describe(&mut self, now: Instant) {
         let Some(passage) = self.passage.as_mut().filter(|passage| !passage.described) else {
             return;
         };
@@ -300,8 +314,13 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
     /// Polls the handler, or the producer of the answer's body.
     pub(super) fn run(&mut self, cx: &mut Context<'_>, now: Instant) {
         self.stirred = false;
+        if let Exchange::Waiting(_) = &self.exchange
+            && !self.wait(cx, now)
+        {
+            return;
+        }
         if let Exchange::Handling(running) = &mut self.exchange {
-            let poll = AssertUnwindSafe(|| Pin::new(running).poll(cx));
+            let poll = AssertUnwindSafe(|| Pin::new(running).poll(cx).map(Response::made));
             match self.span.run(|| catch_unwind(poll)) {
                 Ok(Poll::Pending) => {
                     self.describe(now);
@@ -384,6 +403,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
 
     pub(super) fn end_exchange(&mut self) {
         self.exchange = Exchange::None;
+        self.give_up();
         if let Some(mut passage) = self.passage.take() {
             let top = self.wire.top_ref();
             if passage.status.is_none()
@@ -428,7 +448,9 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         };
         if sent.is_ok() {
             self.span.answered(status, None);
+            self.vacate(now, status);
         }
+        let top = self.wire.top();
         if let Err(error) = sent {
             self.link.refuse_switch(top.exchange(), error.into());
             self.stirred = true;
@@ -443,7 +465,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         status == StatusCode::SWITCHING_PROTOCOLS || (self.connect && status.is_success())
     }
 
-    fn panicked(&mut self, now: Instant) {
+    pub(super) fn panicked(&mut self, now: Instant) {
         self.span.panicked();
         self.notice(&Notice::Panicked);
         self.internal_error(now);
@@ -462,7 +484,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
     }
 
     /// Sends what the handler answered.
-    fn respond(&mut self, now: Instant, response: Response) {
+    pub(super) fn respond(&mut self, now: Instant, response: Response) {
         match self.send(now, response) {
             Ok(()) => {}
             Err(error) if error.is_fatal() => self.end_exchange(),
@@ -508,9 +530,8 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         ) {
             body = Body::empty();
         }
-        // It may have been told so since this wake-up began.
-        if self.ticket.is_stopping() {
-            self.heed_stop(now);
+        if self.ticket.is_leaving() {
+            self.answers_last(now);
         }
         let full = body.take_full();
         let size = match (&full, &trailers) {
@@ -544,6 +565,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             }
         }
         self.span.answered(status, reason);
+        self.vacate(now, status);
         if let Some(passage) = &mut self.passage {
             passage.answered(now, status, reason);
         }
@@ -553,7 +575,8 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                 let at = now + pulse.every;
                 (pulse, at)
             });
-            self.exchange = Exchange::Streaming(Outgoing { body, trailers, pulse });
+            let kind = Streamed::of(&fields);
+            self.exchange = Exchange::Streaming(Outgoing { body, trailers, pulse, kind });
             return Ok(());
         }
         if top.response_open() {

@@ -7,17 +7,25 @@ use std::task::{Context, Poll};
 
 use sinew_core::http1::{self, ServerEvent};
 use sinew_core::machine::{Layered, Machine, Seen, Status, Step, Wire};
+use sinew_core::reason::Reason;
 use sinew_core::server::Scheme;
+use sinew_core::server::drain::{Activity, Departure};
 use sinew_core::time::{Deadline, Instant};
-use sinew_tls::{PeerIdentity, Tls};
+use sinew_tls::{PeerIdentity, ServerTls, Tls};
 
 use super::cancel::Leave;
 use super::coding::Packing;
-use super::control::{Ending, Phase, Ticket};
+use super::control::Ticket;
+use super::current::Current;
 use super::exchange::Exchange;
+use super::gate::Place;
 use super::link::{Hold, Link};
 use super::mode::Mode;
 use super::passage::Passage;
+use super::problem::Problem;
+use super::proxied::Parts;
+use super::response::IntoResponse as _;
+use super::seat::Orders;
 use super::service::{Notice, Service};
 use super::session::Session;
 use crate::drive::{self, Alarm, Pipe};
@@ -41,6 +49,17 @@ pub trait ServerWire:
 
     /// Whom the peer's certificate names, once the handshake is complete.
     fn identity(&self) -> Option<Arc<PeerIdentity>>;
+
+    /// Whether a server that goes by this would let the peer in, as far as it is known.
+    fn is_accepted_by(&self, tls: &ServerTls) -> bool {
+        let _ = tls;
+        true
+    }
+
+    /// Whether who the peer is turns out later.
+    fn is_anonymous_yet(&self) -> bool {
+        false
+    }
 
     /// Whether pulling an event would certainly give none: saves the pull.
     fn is_quiet(&self) -> bool {
@@ -74,6 +93,14 @@ impl ServerWire for Tls<http1::Server> {
         self.shared_peer_identity()
     }
 
+    fn is_accepted_by(&self, tls: &ServerTls) -> bool {
+        self.is_handshaking() || self.is_accepted_by(tls)
+    }
+
+    fn is_anonymous_yet(&self) -> bool {
+        self.is_handshaking()
+    }
+
     fn into_any(self) -> AnyWire<http1::Server> {
         AnyWire::Secure(Box::new(self))
     }
@@ -83,9 +110,18 @@ impl ServerWire for Tls<http1::Server> {
 pub(super) struct Http<W, R: Runtime, M: Mode> {
     pub(super) wire: W,
     pub(super) seen: Seen,
+    /// What it goes by.
     pub(super) service: Arc<Service<M>>,
+    /// What the server goes by.
+    current: Arc<Current<M>>,
+    /// What it goes by from the next head on, where that is something else.
+    next: Option<Arc<Service<M>>>,
+    /// The handshake began under what is not in force any more.
+    doubted: bool,
     pub(super) link: Hold,
     pub(super) exchange: Exchange<M>,
+    /// The place among those that are served at once, where their number is limited.
+    pub(super) place: Option<Place>,
     /// How its request fared with the policies, where there are any.
     pub(super) passage: Option<Passage>,
     /// The handler, or the producer of the answer's body, may have something for us.
@@ -113,25 +149,23 @@ pub(super) struct Http<W, R: Runtime, M: Mode> {
     pub(super) runtime: R,
     pub(super) alarm: Alarm<R>,
     pub(super) ticket: Ticket,
-    /// What the report will say, once the server is stopping.
-    ending: Option<Ending>,
 }
 
 impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
-    pub(super) fn new(
-        wire: W,
-        io: R::Io,
-        runtime: R,
-        service: Arc<Service<M>>,
-        link: Link,
-        ticket: Ticket,
-    ) -> Self {
+    pub(super) fn new(parts: Parts<W, R, M>) -> Self {
+        let Parts { wire, io, runtime, service, current, peer, ticket } = parts;
+        let templates = Arc::clone(service.router.templates());
+        let link = Link::new(peer, templates, Arc::clone(&service.stack));
         Self {
             wire,
             seen: Seen::default(),
             service,
+            current,
+            next: None,
+            doubted: false,
             link: Hold::new(link),
             exchange: Exchange::None,
+            place: None,
             passage: None,
             stirred: false,
             feeding: false,
@@ -149,16 +183,14 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             runtime,
             alarm: Alarm::new(),
             ticket,
-            ending: None,
         }
     }
 
-    /// What every wake-up starts with. Break: the server is stopping and has lost its patience.
+    /// What every wake-up starts with. `Err`: it is the last one.
     fn wake(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<(), Stop> {
-        match self.ticket.phase(cx) {
-            Phase::Serving => {}
-            Phase::Aborting => return Err(Stop::Aborted),
-            Phase::Draining => self.heed_stop(now),
+        let orders = self.ticket.look(cx);
+        if orders.is_any() {
+            self.obey(cx, now, orders)?;
         }
         self.seen.read_blocked = false;
         self.seen.write_blocked = false;
@@ -176,14 +208,88 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         }
     }
 
-    /// The server is stopping: what runs is the last exchange, and its answer says so.
-    pub(super) fn heed_stop(&mut self, now: Instant) {
-        if self.ending.is_none() {
-            let top = self.wire.top();
-            let idle = matches!(self.exchange, Exchange::None) && top.is_idle();
-            self.ending = Some(if idle { Ending::Idle } else { Ending::Drained });
-            top.close(now);
-            self.seen.drained = false;
+    /// The server is leaving.
+    fn obey(&mut self, cx: &Context<'_>, now: Instant, orders: Orders) -> Result<(), Stop> {
+        if orders.contains(Orders::RESET) {
+            return Err(Stop::Aborted);
+        }
+        if orders.contains(Orders::TELL) {
+            self.link.tell_going_away();
+            if self.is_event_stream() && !self.link.is_farewell_watched(cx.waker()) {
+                self.end_stream(now);
+            }
+        }
+        if orders.contains(Orders::RENEW) {
+            self.renew(now);
+        }
+        // A client that does not know yet may have sent a request already: who is idle waits for it.
+        let runs = !matches!(self.exchange, Exchange::None);
+        if (orders.closes() && runs) || (orders.contains(Orders::CLOSE) && !runs) {
+            self.close(now);
+        }
+        Ok(())
+    }
+
+    /// What the server goes by was replaced: it holds from the next head on. Whom it would not let in any
+    /// more is told to close.
+    fn renew(&mut self, now: Instant) {
+        self.ticket.renewed();
+        let next = self.current.get();
+        if let Some(tls) = next.changed_tls(&self.service) {
+            self.doubted = self.wire.is_anonymous_yet();
+            if !self.wire.is_accepted_by(tls) {
+                self.notice(&Notice::Distrusted);
+                self.close(now);
+            }
+        }
+        self.next = Some(next);
+        self.seen.drained = false;
+    }
+
+    /// No exchange is running: goes by what is in force.
+    fn adopt(&mut self) {
+        let Some(next) = self.next.take() else { return };
+        if self.wire.top().reconfigure(Arc::clone(&next.machine)).is_err() {
+            // The rest of a body is still being thrown away.
+            self.next = Some(next);
+            return;
+        }
+        let templates = Arc::clone(next.router.templates());
+        self.link = Hold::new(self.link.renewed(templates, Arc::clone(&next.stack)));
+        self.service = next;
+    }
+
+    /// The first request of a connection whose handshake began under what is not in force any more:
+    /// whether its client would not be let in now.
+    fn is_distrusted(&mut self) -> bool {
+        let doubted = std::mem::take(&mut self.doubted);
+        let tls = self.service.tls.as_ref().filter(|_| doubted);
+        tls.is_some_and(|tls| !self.wire.is_accepted_by(tls))
+    }
+
+    /// What runs is the last exchange.
+    fn close(&mut self, now: Instant) {
+        self.wire.top().close(now);
+        self.seen.drained = false;
+    }
+
+    /// A request is answered while the server is leaving: the answer says that it is the last one.
+    pub(super) fn answers_last(&mut self, now: Instant) {
+        self.ticket.does(Activity::Request);
+        self.close(now);
+    }
+
+    /// What the connection is doing, as a server that leaves wants to know it.
+    fn activity(&mut self, cx: &Context<'_>) -> Activity {
+        match self.exchange {
+            Exchange::None if self.wire.top_ref().is_idle() => Activity::Idle,
+            Exchange::None => Activity::Request,
+            _ if self.is_event_stream() || self.link.is_farewell_watched(cx.waker()) => {
+                Activity::Stream
+            }
+            Exchange::Waiting(_) | Exchange::Handling(_) | Exchange::Streaming(_) => {
+                Activity::Request
+            }
         }
     }
 
@@ -211,8 +317,14 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             }
             return;
         }
+        self.adopt();
         match self.wire.poll_event(now) {
             Ok(None) => {}
+            Ok(Some(ServerEvent::Request { .. })) if self.is_distrusted() => {
+                self.notice(&Notice::Distrusted);
+                self.close(now);
+                self.respond(now, Problem::because(Reason::Forbidden).into_response());
+            }
             Ok(Some(ServerEvent::Request { head, body })) => {
                 self.begin(now, head, body);
                 self.run(cx, now);
@@ -292,6 +404,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                         self.wire.handle_eof(now);
                         self.link.lose();
                         self.ended = true;
+                        self.stirred |= matches!(self.exchange, Exchange::Waiting(_));
                         self.seen.drained = false;
                     }
                     Poll::Ready(Ok(_)) => self.seen.drained = false,
@@ -355,22 +468,26 @@ pub(super) enum Next {
 impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
         let laps = if self.orphaned { Err(Stop::Lost) } else { self.laps(cx) };
-        let ending = match laps {
-            Ok(Poll::Pending) => return Poll::Pending,
+        let departure = match laps {
+            Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(Next::Upgraded)) => return Poll::Ready(Next::Upgraded),
-            Ok(Poll::Ready(Next::End)) => self.ending,
+            Ok(Poll::Ready(Next::End)) if self.broken.is_none() => Poll::Ready(Departure::Orderly),
             Err(Stop::Lost) if self.may_outlive() => {
                 if !self.orphaned {
                     self.orphan();
                 }
-                match self.poll_orphan(cx) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(ending) => Some(ending),
-                }
+                self.poll_orphan(cx)
             }
-            Err(Stop::Aborted | Stop::Lost) => None,
+            Ok(Poll::Ready(Next::End)) | Err(Stop::Aborted | Stop::Lost) => {
+                Poll::Ready(Departure::Broken)
+            }
         };
-        self.ticket.ends(ending.unwrap_or(Ending::Aborted));
+        if self.ticket.is_leaving() {
+            let activity = self.activity(cx);
+            self.ticket.does(activity);
+        }
+        let Poll::Ready(departure) = departure else { return Poll::Pending };
+        self.ticket.ends(departure);
         self.tell();
         self.end_exchange();
         Poll::Ready(Next::End)
@@ -380,15 +497,15 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
     /// least, goes along.
     #[expect(clippy::result_large_err, reason = "the connection itself comes back")]
     pub(super) fn into_session(self) -> Option<Session<M>> {
-        let Self { wire, pipe, runtime, exchange, link, service, ticket, ending, span, .. } = self;
+        let Self { wire, pipe, runtime, exchange, link, service, current, ticket, span, .. } = self;
         let Exchange::Handling(handler) = exchange else { return None };
         let now = runtime.now();
         let turn = wire.top_ref().exchange();
         let wire = wire.into_any().try_map(|server| server.into_tunnel(now))?;
         let identity = wire.identity();
-        let line: Arc<Line> = Arc::new(Line::new(Carrier::new(wire, pipe, runtime, ())));
+        let line: Arc<Line> = Arc::new(Line::new(Carrier::new(wire, pipe, runtime, ())?));
         link.hand_over(turn, Upgraded::new(Arc::clone(&line), identity));
-        Some(Session { handler: Some(handler), line, link, service, ticket, ending, span })
+        Some(Session { handler: Some(handler), line, link, service, current, ticket, span })
     }
 }
 

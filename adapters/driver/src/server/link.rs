@@ -16,6 +16,7 @@ use sinew_core::http1::BodySize;
 use sinew_core::server::{self, Stack, Template};
 use sinew_tls::PeerIdentity;
 
+use super::going_away::Farewell;
 use super::switch::Switch;
 use crate::error::{Error, ErrorKind};
 use crate::io::Peer;
@@ -49,6 +50,7 @@ pub(super) struct State {
     reader: Option<Waker>,
     pub(super) driver: Option<Waker>,
     watchers: Vec<Waker>,
+    pub(super) farewell: Farewell,
     /// The handler of this exchange wants to take the connection over.
     pub(super) switch: Option<Box<(u64, Switch)>>,
 }
@@ -76,6 +78,7 @@ impl Drop for Hold {
     fn drop(&mut self) {
         self.0.end(true);
         self.0.lose();
+        self.0.tell_going_away();
     }
 }
 
@@ -111,6 +114,16 @@ impl Link {
             running: AtomicU64::new(0),
             state: Mutex::default(),
         }
+    }
+
+    /// The same connection, for the requests that come from now on. No exchange may be running.
+    pub(super) fn renewed(&self, templates: Arc<[Template]>, stack: Arc<Stack>) -> Self {
+        let next = Self::new(self.peer.clone(), templates, stack);
+        if let Some(identity) = self.identity.get() {
+            let _ = next.identity.set(Arc::clone(identity));
+        }
+        next.lock().gone = self.lock().gone;
+        next
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {

@@ -5,9 +5,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::control::{Ending, Phase, Ticket};
+use sinew_core::server::drain::{Activity, Departure};
+
+use super::control::Ticket;
+use super::current::Current;
 use super::link::Hold;
 use super::mode::Mode;
+use super::seat::Orders;
 use super::service::{Notice, Service};
 use crate::trace::RequestSpan;
 use crate::upgraded::Line;
@@ -19,22 +23,39 @@ pub(super) struct Session<M: Mode> {
     pub(super) line: Arc<Line>,
     pub(super) link: Hold,
     pub(super) service: Arc<Service<M>>,
+    pub(super) current: Arc<Current<M>>,
     pub(super) ticket: Ticket,
-    pub(super) ending: Option<Ending>,
     pub(super) span: RequestSpan,
 }
 
 impl<M: Mode> Session<M> {
+    /// What the server goes by was replaced. Whether the peer would not be let in any more.
+    fn is_distrusted(&mut self) -> bool {
+        self.ticket.renewed();
+        let before = std::mem::replace(&mut self.service, self.current.get());
+        let Some(tls) = self.service.changed_tls(&before) else { return false };
+        let distrusted = !self.line.is_accepted_by(tls);
+        if distrusted {
+            self.service.notice(Some(&self.link.peer), &Notice::Distrusted);
+        }
+        distrusted
+    }
+
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match self.ticket.phase(cx) {
-            Phase::Serving => {}
-            // When a session ends is up to its handler: see `ServerHandle::stopping`.
-            Phase::Draining => self.ending = Some(Ending::Drained),
-            Phase::Aborting => {
-                self.line.stop();
-                self.handler = None;
-                return Poll::Ready(());
-            }
+        let orders = self.ticket.look(cx);
+        if orders.contains(Orders::RESET)
+            || (orders.contains(Orders::RENEW) && self.is_distrusted())
+        {
+            self.line.stop();
+            self.handler = None;
+            return Poll::Ready(());
+        }
+        if orders.closes() {
+            self.ticket.does(Activity::Upgraded);
+        }
+        // When a session ends is up to its handler: see `Request::going_away`.
+        if orders.contains(Orders::TELL) {
+            self.link.tell_going_away();
         }
         if let Some(handler) = &mut self.handler {
             let poll = AssertUnwindSafe(|| Pin::new(handler).poll(cx));
@@ -61,7 +82,7 @@ impl<M: Mode> Session<M> {
         if over.is_pending() || self.handler.is_some() {
             return Poll::Pending;
         }
-        self.ticket.ends(self.ending.unwrap_or(Ending::Aborted));
+        self.ticket.ends(Departure::Orderly);
         Poll::Ready(())
     }
 }

@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
+use sinew_tls::ServerTls;
+
 use super::carrier::Carry;
 
 /// The connection, and those who wait for it.
@@ -39,6 +41,18 @@ impl Line {
         polled
     }
 
+    /// Does what needs no waiting.
+    pub(crate) fn act<T>(&self, act: impl FnOnce(&mut dyn Carry) -> T) -> T {
+        let mut carrier = self.lock();
+        let done = act(&mut *carrier);
+        let stirred = carrier.take_stirred();
+        drop(carrier);
+        if stirred {
+            self.waker.wake_by_ref();
+        }
+        done
+    }
+
     /// The application is through with it.
     pub(super) fn close(&self) {
         self.lock().close(&mut Context::from_waker(&self.waker));
@@ -49,6 +63,11 @@ impl Line {
     pub(crate) fn stop(&self) {
         self.lock().stop();
         self.waker.wake_by_ref();
+    }
+
+    /// Whether a server that goes by this would let the peer in.
+    pub(crate) fn is_accepted_by(&self, tls: &ServerTls) -> bool {
+        self.lock().is_accepted_by(tls)
     }
 
     fn lock(&self) -> MutexGuard<'_, dyn Carry + 'static> {

@@ -16,6 +16,7 @@ mod call;
 mod explain;
 mod place;
 mod policy;
+mod routes;
 mod slots;
 mod verdict;
 
@@ -36,13 +37,15 @@ use crate::table::{Key, Slab, Timers};
 use crate::time::{Deadline, Instant, Timer};
 
 use call::{Call, Exchange, Instance, Lane};
+use routes::Routes;
 use slots::{Slots, State};
 
+pub use crate::mesh::Endpoint;
 pub use action::{
-    Action, CallId, CallSpec, ConnectionId, Covers, Cut, Endpoint, ExchangeId, Failure, HeadFacts,
+    Action, CallId, CallSpec, ConnectionId, Covers, Cut, ExchangeId, Failure, HeadFacts,
     HeadVerdict, Outcome, Refusal, Retire, Reuse, Sharing,
 };
-pub use explain::{CallExplanation, EndpointExplanation, Explanation};
+pub use explain::{CallExplanation, EndpointExplanation, Explanation, RouteExplanation};
 pub use policy::{BadPolicy, Policy, PoolPolicy};
 
 /// All calls to one destination.
@@ -57,6 +60,7 @@ pub struct Dispatcher {
     slots: Slots,
     instances: Slab<Instance>,
     instance_timers: Timers,
+    routes: Routes,
     /// Those that a call may be sent to.
     ready: Vec<Key>,
     /// Calls that wait for a connection, with the lane that does.
@@ -91,6 +95,7 @@ impl Dispatcher {
             slots: Slots::new(),
             instances: Slab::new(),
             instance_timers: Timers::new(),
+            routes: Routes::new(policy.max_routes),
             ready: Vec::new(),
             queue: PriorityQueue::new(policy.pool.max_pending as usize),
             admission,
@@ -113,7 +118,9 @@ impl Dispatcher {
     pub fn start(&mut self, now: Instant, spec: CallSpec) -> CallId {
         self.handle_timeout(now);
         self.budget.call(now);
-        self.hedge.call(now);
+        if self.policy.hedge.mode.obeys() {
+            self.hedge.call(now);
+        }
         let refusal = if self.draining {
             Some(Outcome::Refused(Refusal::Draining))
         } else if spec.deadline <= now {
@@ -123,7 +130,8 @@ impl Dispatcher {
         } else {
             None
         };
-        let call = self.calls.insert(Call::new(spec));
+        let route = spec.route.and_then(|name| self.route(name));
+        let call = self.calls.insert(Call::new(spec, route));
         match refusal {
             Some(outcome) => self.complete(call, outcome),
             None => {
@@ -361,13 +369,14 @@ impl Dispatcher {
 
     /// The call is over. Whatever it holds is given back first.
     fn complete(&mut self, key: Key, outcome: Outcome) {
-        let Some(call) = self.calls.remove(key) else { return };
+        let Some(call) = self.calls.get(key) else { return };
         debug_assert!(call.is_at_rest(), "a call that is over holds nothing");
         let delivery = match outcome {
             Outcome::Done => Delivery::Processed,
             Outcome::Failed { .. } | Outcome::Refused(_) | Outcome::TimedOut(_) => call.delivery,
         };
         let (token, attempts) = (call.spec.token, call.attempts);
+        self.calls.free(key);
         self.actions.push_back(Action::Complete { token, outcome, delivery, attempts });
         self.log.record(Event::CallEnded { token, outcome, attempts });
     }
@@ -466,14 +475,8 @@ impl Dispatcher {
             None => {}
         }
     }
-}
 
-impl Machine for Dispatcher {
-    type Event = Action;
-    type Error = Infallible;
-
-    fn poll_event(&mut self, now: Instant) -> Result<Option<Action>, Infallible> {
-        self.handle_timeout(now);
+    fn next_action(&mut self) -> Option<Action> {
         while let Some(action) = self.actions.pop_front() {
             // A call may have ended between the decision and now.
             let stale = match action {
@@ -482,17 +485,15 @@ impl Machine for Dispatcher {
                 _ => false,
             };
             if !stale {
-                return Ok(Some(action));
+                return Some(action);
             }
         }
-        Ok(None)
+        None
     }
 
-    fn handle_timeout(&mut self, now: Instant) {
-        let due = |timers: &Timers| timers.first().is_some_and(|first| first <= now);
-        if !due(&self.call_timers) && !due(&self.slots.timers) && !due(&self.instance_timers) {
-            return;
-        }
+    /// Does what is due.
+    #[inline(never)]
+    fn run_due(&mut self, now: Instant) {
         loop {
             if let Some(place) = self.instance_timers.pop_due(now) {
                 if let Some(key) = self.instances.key_at(place) {
@@ -509,13 +510,44 @@ impl Machine for Dispatcher {
         self.pump(now);
     }
 
+    /// Whose time this is, which is the first of all.
+    fn timer_at(&self, at: Instant) -> Timer {
+        if self.call_timers.first() == Some(at) {
+            return Timer::Call;
+        }
+        if let Some(place) = self.slots.timers.first_place(at) {
+            return if self.slots.is_dialing(place) { Timer::Connect } else { Timer::Idle };
+        }
+        let place = self.instance_timers.first_place(at);
+        let key = place.and_then(|place| self.instances.key_at(place));
+        let breaker = key.and_then(|key| self.instances.get(key)?.breaker.deadline());
+        breaker.map_or(Timer::BreakerOpen, |deadline| deadline.why)
+    }
+}
+
+impl Machine for Dispatcher {
+    type Event = Action;
+    type Error = Infallible;
+
+    #[inline]
+    fn poll_event(&mut self, now: Instant) -> Result<Option<Action>, Infallible> {
+        self.handle_timeout(now);
+        Ok(if self.actions.is_empty() { None } else { self.next_action() })
+    }
+
+    #[inline]
+    fn handle_timeout(&mut self, now: Instant) {
+        let due = |timers: &Timers| timers.is_due(now);
+        if due(&self.call_timers) || due(&self.slots.timers) || due(&self.instance_timers) {
+            self.run_due(now);
+        }
+    }
+
     /// Early at times: what was due then may be settled since.
     fn deadline(&self) -> Option<Deadline> {
-        let timer = |timers: &Timers, why| timers.first().map(|at| Deadline { at, why });
-        let calls = timer(&self.call_timers, Timer::Call);
-        let slots = timer(&self.slots.timers, Timer::Idle);
-        let instances = timer(&self.instance_timers, Timer::BreakerOpen);
-        Deadline::earlier(Deadline::earlier(calls, slots), instances)
+        let timers = [&self.call_timers, &self.slots.timers, &self.instance_timers];
+        let at = timers.into_iter().filter_map(Timers::first).min()?;
+        Some(Deadline { at, why: self.timer_at(at) })
     }
 
     fn poll_observed(&mut self) -> Option<Event> {

@@ -100,6 +100,9 @@ pub(super) struct Slots {
     idle: List,
     pub(super) timers: Timers,
     pub(super) dialing: usize,
+    /// Something changed since it was looked whether an endpoint has the connections that are to be open
+    /// ahead.
+    pub(super) may_be_cold: bool,
     idle_count: usize,
 }
 
@@ -112,6 +115,7 @@ impl Slots {
             idle: List::EMPTY,
             timers: Timers::new(),
             dialing: 0,
+            may_be_cold: true,
             idle_count: 0,
         }
     }
@@ -130,6 +134,12 @@ impl Slots {
 
     pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut Slot> {
         self.table.get_mut(key)
+    }
+
+    /// Whether the connection at this place is not open yet.
+    pub(super) fn is_dialing(&self, place: u32) -> bool {
+        let slot = self.table.key_at(place).and_then(|key| self.table.get(key));
+        slot.is_some_and(|slot| slot.state == State::Dialing)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &Slot)> + Clone {
@@ -312,6 +322,7 @@ impl Slots {
         let dialing = self.table.get(key)?.state == State::Dialing;
         self.leave(key, share, State::Retiring);
         share.connections -= 1;
+        self.may_be_cold = true;
         self.dialing -= usize::from(dialing);
         self.table.remove(key)
     }
@@ -341,7 +352,7 @@ impl Slots {
     /// The places that are free, the one that is used next in front.
     #[cfg(test)]
     pub(super) fn free(&self) -> impl Iterator<Item = u32> {
-        self.table.free()
+        self.table.free_places()
     }
 
     #[cfg(test)]

@@ -31,20 +31,23 @@ impl Dispatcher {
         let Some(exchange) = self.exchanges.get(key) else { return HeadVerdict::Discard };
         let took = now - exchange.sent_at;
         let Some(call) = exchange.call else { return HeadVerdict::Discard };
-        if self.calls.get(call).is_none_or(|call| call.delivered) {
-            return HeadVerdict::Discard;
-        }
-        let load = Some(Load::of_status(facts.status, took));
-        self.learn(now, key, Outcome::of_status(facts.status), facts.retry_after, load);
-        let Some(lane) = self.calls.get(call).and_then(|call| call.lane_of(key)) else {
+        let waiting = self.calls.get(call).filter(|call| !call.delivered);
+        let Some(lane) = waiting.and_then(|call| call.lane_of(key)) else {
             return HeadVerdict::Discard;
         };
+        let load = Some(Load::of_status(facts.status, took));
+        self.learn(now, key, Outcome::of_status(facts.status), facts.retry_after, load);
         let attempt = Attempt::Answered {
             status: facts.status,
             delivery: facts.delivery,
             retry_after: facts.retry_after,
         };
-        let delivered = match self.decide(now, call, lane, attempt, facts.replay) {
+        let decided = if attempt.is_final() {
+            Decided::GiveUp(NoRetry::Final)
+        } else {
+            self.decide(now, call, lane, attempt, facts.replay)
+        };
+        let delivered = match decided {
             Decided::Retry(until) => {
                 if let Some(call) = self.calls.get_mut(call) {
                     call.delivery = further(call.delivery, facts.delivery);
@@ -53,6 +56,7 @@ impl Dispatcher {
                 self.detach(key);
                 self.set_lane(call, lane, Lane::BackOff(until));
                 self.call_timers.arm(call.index, until);
+                self.handle_timeout(now);
                 false
             }
             Decided::OtherLane => {
@@ -65,7 +69,6 @@ impl Dispatcher {
                 true
             }
         };
-        self.handle_timeout(now);
         self.pump(now);
         if delivered { HeadVerdict::Deliver } else { HeadVerdict::Discard }
     }
@@ -124,6 +127,7 @@ impl Dispatcher {
         let ExchangeId(key) = exchange;
         let Some(ended) = self.exchanges.get(key) else { return };
         let (connection, endpoint, epoch) = (ended.connection, ended.endpoint, ended.epoch);
+        let route = ended.route.as_ref().map(|on| (on.key, on.epoch));
         let (first_use, call) = (ended.first_use, ended.call);
         let lane = call.and_then(|call| self.calls.get(call)?.lane_of(key));
         let (Some(key_of_call), Some(lane)) = (call, lane) else {
@@ -139,11 +143,15 @@ impl Dispatcher {
             && replay == Replay::Possible
             && self.ended_unanswered(failure, known);
         if known.delivered {
-            if failure.fault != Fault::Local
-                && let (Some(epoch), Some(instance)) = (epoch, self.instances.get_mut(endpoint))
-            {
-                let change = instance.breaker.late_failure(now, epoch);
-                self.breaker_changed(now, endpoint, change);
+            if failure.fault != Fault::Local {
+                let answers =
+                    route.is_some_and(|(route, epoch)| self.route_failed_late(now, route, epoch));
+                if let (Some(epoch), Some(instance)) = (epoch, self.instances.get_mut(endpoint))
+                    && !answers
+                {
+                    let change = instance.breaker.late_failure(now, epoch);
+                    self.breaker_changed(now, endpoint, change);
+                }
             }
             self.end_exchange(now, key, reuse);
             self.vacate_all(call);
@@ -268,36 +276,40 @@ impl Dispatcher {
             replay,
             remaining: call.spec.deadline - now,
         };
-        if policy.mode == Mode::Off {
-            return Decided::GiveUp(NoRetry::Attempts);
+        if !policy.mode.asks() {
+            return Decided::GiveUp(NoRetry::Off);
         }
-        let mut verdict = policy.decide(&facts, &mut self.jitter);
-        let other = (0..).zip(&call.lanes).any(|(at, other)| at != lane && *other != Lane::Empty);
-        if let RetryVerdict::Retry { .. } = verdict {
-            // The other attempt of the call is its next one already.
-            if other {
-                return Decided::OtherLane;
-            }
-            if let Err(reason) = self.budget.withdraw(now)
-                && self.policy.budget.mode.obeys()
-            {
-                verdict = RetryVerdict::GiveUp(NoRetry::Budget(reason));
-            }
-        }
-        match verdict {
-            RetryVerdict::Retry { after } if policy.mode.obeys() => {
-                let attempts = facts.attempts;
-                self.log.record(Event::RetryScheduled { token, attempts, after });
-                Decided::Retry(now + after)
-            }
-            RetryVerdict::Retry { .. } => Decided::GiveUp(NoRetry::Attempts),
+        let (mode, budget) = (policy.mode, self.policy.budget.mode);
+        let after = match policy.decide(&facts, &mut self.jitter) {
+            RetryVerdict::Retry { after } => after,
             RetryVerdict::GiveUp(why) => {
                 if why != NoRetry::Final {
-                    self.log.record(Event::RetryRefused { token, why });
+                    self.log.record(Event::RetryRefused { token, why, mode });
                 }
-                Decided::GiveUp(why)
+                return Decided::GiveUp(why);
+            }
+        };
+        // The other attempt of the call is its next one already.
+        if !call.is_alone(lane) && mode.obeys() {
+            return Decided::OtherLane;
+        }
+        let asked = match (budget.asks(), mode) {
+            (false, _) => Ok(()),
+            (true, Mode::Enforce) => self.budget.withdraw(now),
+            // What is not made spends nothing.
+            (true, Mode::Shadow | Mode::Off) => self.budget.check(now),
+        };
+        if let Err(reason) = asked {
+            let why = NoRetry::Budget(reason);
+            let mode = if mode.obeys() { budget } else { mode };
+            self.log.record(Event::RetryRefused { token, why, mode });
+            if budget.obeys() {
+                return Decided::GiveUp(if policy.mode.obeys() { why } else { NoRetry::Off });
             }
         }
+        let attempts = facts.attempts;
+        self.log.record(Event::RetryScheduled { token, attempts, after, mode });
+        if mode.obeys() { Decided::Retry(now + after) } else { Decided::GiveUp(NoRetry::Off) }
     }
 
     /// This is the answer of the call.
@@ -305,6 +317,9 @@ impl Dispatcher {
         let Some(call) = self.calls.get_mut(key) else { return };
         call.delivered = true;
         call.hedge_at = None;
+        if call.is_alone(lane) {
+            return;
+        }
         let lanes = call.lanes;
         for (at, other) in lanes.into_iter().enumerate().filter(|(at, _)| *at != lane) {
             self.vacate_lane(key, at);
@@ -364,8 +379,13 @@ impl Dispatcher {
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let (endpoint, latency) = (exchange.endpoint, now - exchange.sent_at);
         let (permit, place) = (exchange.permit.take(), exchange.place.take());
+        let route = exchange.route.as_mut().map(|on| (on.key, on.permit.take()));
         self.give_back(now, place, load);
-        self.tell(now, endpoint, permit, Report { outcome, latency, retry_after });
+        let report = Report { outcome, latency, retry_after };
+        let answers = route.is_some_and(|(key, permit)| self.tell_route(now, key, permit, report));
+        // An endpoint that is being probed wants to know whatever it can.
+        let spared = permit.as_ref().is_some_and(|permit| answers && !permit.is_probe());
+        self.tell(now, endpoint, if spared { None } else { permit }, report);
     }
 
     /// A connection could not be opened.
@@ -395,25 +415,44 @@ impl Dispatcher {
         match report.outcome {
             Outcome::Success => {
                 instance.latency.observe(now, report.latency);
-                self.hedge.record(now, report.latency);
+                if self.policy.hedge.mode.obeys() {
+                    self.hedge.record(now, report.latency);
+                }
             }
             Outcome::Failure | Outcome::Limited => instance.latency.penalise(now, report.latency),
         }
         let change = permit.and_then(|permit| instance.breaker.settle(now, permit, report));
-        self.breaker_changed(now, endpoint, change);
+        if change.is_some() || !instance.breaker.is_closed() {
+            self.breaker_changed(now, endpoint, change);
+        }
     }
 
     /// A connection has room again: whoever waits for longest takes it, even if another is being
     /// dialled for them.
+    #[inline]
     pub(super) fn hand_on(&mut self, now: Instant, connection: Key) {
-        let Some(want) = self.next_wants() else { return };
-        if !self.slots.fits(connection, want) || self.room() == 0 {
-            return;
+        if !self.queue.is_empty() {
+            self.offer_to_queue(now, connection);
         }
-        let Some(endpoint) = self.slots.get(connection).map(|slot| slot.endpoint) else { return };
-        let ready = self.instances.get(endpoint).is_some_and(|one| one.ready_at.is_some());
-        if ready && let Some(permit) = self.permit(now, endpoint) {
-            self.serve(now, connection, permit);
+    }
+
+    fn offer_to_queue(&mut self, now: Instant, connection: Key) {
+        // Whose route is not to be asked leaves; then it is the next one's.
+        while let Some(want) = self.next_wants() {
+            if !self.slots.fits(connection, want) || self.room() == 0 {
+                return;
+            }
+            let Some(endpoint) = self.slots.get(connection).map(|slot| slot.endpoint) else {
+                return;
+            };
+            let ready = self.instances.get(endpoint).is_some_and(|one| one.ready_at.is_some());
+            if !ready {
+                return;
+            }
+            let Some(permit) = self.permit(now, endpoint) else { return };
+            if self.serve(now, connection, permit) {
+                return;
+            }
         }
     }
 }

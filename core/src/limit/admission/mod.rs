@@ -44,6 +44,10 @@ pub enum Shed {
     Full,
     /// It has waited too long.
     Late,
+    /// Its client went away while it waited, or does no more than read.
+    Gone,
+    /// Memory [runs short](super::Stage::Shed).
+    Memory,
 }
 
 impl Shed {
@@ -52,6 +56,8 @@ impl Shed {
         match self {
             Self::Full => "full",
             Self::Late => "late",
+            Self::Gone => "gone",
+            Self::Memory => "memory",
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::head::RequestHead;
 use crate::limit::Quota;
 use crate::origin::Scheme;
 use crate::policy::Priority;
-use crate::security::{PeerName, Thumbprint};
+use crate::security::{Network, PeerName, Thumbprint};
 use crate::time::Instant;
 
 /// A request whose head is here.
@@ -46,6 +46,15 @@ pub struct Peer {
     pub thumbprint: Option<Thumbprint>,
     /// What it speaks.
     pub scheme: Scheme,
+}
+
+impl Peer {
+    /// Whether it is known who it is, so that what it says of its requests counts: the handshake
+    /// accepted its certificate, or it comes from one of these networks.
+    pub(super) fn is_trusted(&self, networks: &[Network]) -> bool {
+        let comes_from = |address| networks.iter().any(|network| network.contains(address));
+        self.name.is_some() || self.address.is_some_and(comes_from)
+    }
 }
 
 /// What a route does differently.

@@ -24,11 +24,7 @@ pub struct Deadlines {
 
 impl Deadlines {
     fn trust(&self, arrival: &Arrival<'_>) -> Trust {
-        let known = arrival.peer.name.is_some()
-            || arrival.peer.address.is_some_and(|address| {
-                self.networks.iter().any(|network| network.contains(address))
-            });
-        if known { Trust::Trusted } else { Trust::Untrusted }
+        if arrival.peer.is_trusted(&self.networks) { Trust::Trusted } else { Trust::Untrusted }
     }
 }
 

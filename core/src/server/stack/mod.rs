@@ -8,10 +8,12 @@
 //! | [`Shield`](Stage::Shield) | [`Shield`]: failed credentials by address | 429 |
 //! | [`Authenticate`](Stage::Authenticate) | [`Authentication`] | 400, 401, 503 |
 //! | [`Authorise`](Stage::Authorise) | [`Access`](crate::security::Access) | 401, 403 |
-//! | [`Limit`](Stage::Limit) | [`RateLimit`]: quotas by client, route, and for all | 429 |
+//! | [`Limit`](Stage::Limit) | [`Classes`]: how much it matters | |
+//! | | [`RateLimit`]: quotas by client, route, and for all | 429 |
 //! | | [`SharedLimit`]: a quota by client that replicas share | 429, 503 |
 //! | [`Validate`](Stage::Validate) | [`Validation`]: what the route wants to be sent | 400, 415 |
 //! | [`Application`](Stage::Application) | layers of the application | |
+//! | [`Admit`](Stage::Admit) | no layer, but [`Admission`](crate::limit::Admission): can it be taken up now? | 503 |
 //!
 //! Errors and metrics have no stage: every refusal becomes a [problem](crate::problem), whoever
 //! refuses, and every verdict an [event](crate::observe::Event), so neither can be passed by.
@@ -19,6 +21,7 @@
 mod access;
 mod arrival;
 mod authentication;
+mod classes;
 mod cors;
 mod deadlines;
 mod identify;
@@ -40,6 +43,7 @@ use crate::reason::Reason;
 pub use crate::origin::Scheme;
 pub use arrival::{Arrival, Cost, Peer, RoutePolicy};
 pub use authentication::Authentication;
+pub use classes::{Classes, PriorityRule};
 pub use deadlines::Deadlines;
 pub use identify::Identify;
 pub use rate_limit::{BadRateLimit, Buckets, ClientClass, LimitFields, RateLimit, RateLimitConfig};

@@ -341,6 +341,9 @@ impl Machine for Connection {
             self.drained = true;
             return Ok(None);
         }
+        if let Some(message) = self.take_plain(now) {
+            return Ok(Some(Event::Message(message)));
+        }
         self.pull(now)
     }
 

@@ -13,12 +13,13 @@ use sinew_core::Machine as _;
 use sinew_core::client::Dispatcher;
 use sinew_core::client::dispatcher::{
     CallExplanation, CallId, CallSpec, ConnectionId, Explanation, Failure, HeadFacts, HeadVerdict,
-    Reuse,
+    Retire, Reuse, Sharing,
 };
 use sinew_core::error::Phase;
 use sinew_core::observe::Event;
 use sinew_core::resilience::Replay;
 use sinew_core::time::Instant;
+use sinew_tls::ClientTls;
 use smallvec::SmallVec;
 
 pub(super) use self::state::Dial;
@@ -28,6 +29,7 @@ use super::bell::Bells;
 use super::conn::Conn;
 use super::dial::Plan;
 use super::keeper;
+use super::rest_client::CloseReport;
 use super::seats::{Letter, Ticket};
 use super::table::{Place, Ride};
 use crate::error::Error;
@@ -36,9 +38,7 @@ use crate::runtime::{Runtime, Task};
 /// The dispatcher of a client, and the connections that it decides about.
 pub(super) struct Hub<R: Runtime> {
     pub(super) runtime: R,
-    pub(super) plan: Plan,
     pub(super) bells: Arc<Bells>,
-    pub(super) spawn: fn(&R, Task),
     pub(super) observer: Option<Observer>,
     state: Mutex<State<R>>,
 }
@@ -57,16 +57,15 @@ pub(super) struct Started<R: Runtime> {
 impl<R: Runtime> Hub<R> {
     pub(super) fn new(
         runtime: R,
-        spawn: fn(&R, Task),
         plan: Plan,
         observer: Option<Observer>,
         mut dispatcher: Dispatcher,
         sites: &[Site],
     ) -> Arc<Self> {
         dispatcher.observe(observer.is_some());
-        let state = Mutex::new(State::new(dispatcher, plan.machine.pipelining > 1));
+        let state = Mutex::new(State::new(dispatcher, plan));
         let bells = Arc::default();
-        let hub = Arc::new(Self { runtime, plan, bells, spawn, observer, state });
+        let hub = Arc::new(Self { runtime, bells, observer, state });
         hub.update_sites(sites);
         hub
     }
@@ -74,7 +73,10 @@ impl<R: Runtime> Hub<R> {
     /// Makes a call; the first one starts the keeper.
     pub(super) fn start(self: &Arc<Self>, mut spec: CallSpec, waker: &Waker) -> Started<R> {
         let start = |state: &mut State<R>, now| {
-            spec.token = state.seats.take(spec.sharing);
+            spec.token = state.seats.take();
+            if !state.pipelining {
+                spec.sharing = Sharing::Exclusive;
+            }
             (spec.token, state.dispatcher.start(now, spec))
         };
         let (started, alone) = self.tell_and_ask(start, |state, (token, call)| {
@@ -85,7 +87,7 @@ impl<R: Runtime> Hub<R> {
             (started, !std::mem::replace(&mut state.keeper.running, true))
         });
         if alone {
-            (self.spawn)(&self.runtime, Box::pin(keeper::run(Arc::downgrade(self))));
+            self.spawn(Box::pin(keeper::run(Arc::downgrade(self))));
         }
         started
     }
@@ -289,6 +291,23 @@ impl<R: Runtime> Hub<R> {
         });
     }
 
+    /// Whom to trust and what to show.
+    pub(super) fn tls(&self) -> Option<ClientTls> {
+        self.lock().plan.tls.clone()
+    }
+
+    /// Whom to trust and what to show from now on: what was opened, or is being opened, as it was before
+    /// takes nobody any more.
+    pub(super) fn reload_tls(&self, tls: &ClientTls) {
+        self.tell(|state, now| {
+            let tls = Some(tls.clone());
+            state.plan = Arc::new(Plan { tls, ..Plan::clone(&state.plan) });
+            if state.plan.server_name.is_some() {
+                state.dispatcher.retire_all(now, Retire::TrustChanged);
+            }
+        });
+    }
+
     /// Connections open, and those of them that are kept.
     pub(super) fn counts(&self) -> (usize, usize) {
         let state = self.lock();
@@ -314,7 +333,15 @@ impl<R: Runtime> Hub<R> {
 
     /// Takes no more calls.
     pub(super) fn drain(&self) {
-        self.tell(|state, now| state.dispatcher.drain(now));
+        self.tell(|state, now| {
+            state.draining = true;
+            state.dispatcher.drain(now);
+        });
+    }
+
+    /// Whether it takes no more calls.
+    pub(super) fn is_draining(&self) -> bool {
+        self.lock().draining
     }
 
     /// Ready when no call is on its way, and no answer.
@@ -329,12 +356,21 @@ impl<R: Runtime> Hub<R> {
         Poll::Pending
     }
 
-    /// Gives up every call that waits for the head of its answer. How many.
-    pub(super) fn stop(&self) -> usize {
-        let waiting = self.lock().seats.stop();
+    /// Whether no call is on its way, and no answer.
+    pub(super) fn is_drained(&self) -> bool {
+        self.lock().is_drained()
+    }
+
+    /// Gives up every call that waits for the head of its answer. How many, and how many answers are
+    /// left to whoever reads them.
+    pub(super) fn stop(&self) -> CloseReport {
+        let mut state = self.lock();
+        let waiting = state.seats.stop();
         let stopped = waiting.len();
+        let unread = state.dispatcher.calls().saturating_sub(stopped);
+        drop(state);
         waiting.into_iter().flatten().for_each(Waker::wake);
-        stopped
+        CloseReport { stopped, unread }
     }
 
     /// Looks after what rang and what is due, for the keeper: what is to be opened, and when to come
@@ -375,13 +411,8 @@ impl<R: Runtime> Hub<R> {
         self.observer.clone()
     }
 
-    /// How tasks are started.
-    pub(super) fn spawner(&self) -> fn(&R, Task) {
-        self.spawn
-    }
-
     pub(super) fn spawn(&self, task: Task) {
-        (self.spawn)(&self.runtime, task);
+        self.runtime.spawn(task);
     }
 
     /// Makes an input, hands on what it causes, and does the rest when the lock is released.

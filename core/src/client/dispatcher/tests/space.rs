@@ -44,6 +44,8 @@ struct Setting {
     hedge: Mode,
     /// Calls that want a connection to themselves, too.
     exclusive: bool,
+    /// Calls of a route, too.
+    route: bool,
     /// What a call has, in units.
     deadline: u64,
     attempt_timeout: Option<u64>,
@@ -100,6 +102,7 @@ impl Setting {
                 ..HedgeConfig::default()
             },
             attempt_timeout: self.attempt_timeout.map(units),
+            max_routes: 1,
         }
     }
 }
@@ -107,7 +110,7 @@ impl Setting {
 /// What happens next.
 #[derive(Clone, Copy, Debug)]
 enum Input {
-    Start(Sharing, Safety),
+    Start(Sharing, Safety, Option<&'static str>),
     Abandon(CallId, Reuse),
     Connected(ConnectionId),
     DialFailed(ConnectionId),
@@ -144,9 +147,12 @@ impl World {
         let at = &self.dispatcher;
         let mut inputs = Vec::new();
         if at.calls() < 2 {
-            inputs.push(Input::Start(Sharing::Shared, Safety::Safe));
+            inputs.push(Input::Start(Sharing::Shared, Safety::Safe, None));
             if self.setting.exclusive {
-                inputs.push(Input::Start(Sharing::Exclusive, Safety::Unsafe));
+                inputs.push(Input::Start(Sharing::Exclusive, Safety::Unsafe, None));
+            }
+            if self.setting.route {
+                inputs.push(Input::Start(Sharing::Shared, Safety::Safe, Some("GET /")));
             }
         }
         if at.deadline().is_some() {
@@ -193,11 +199,11 @@ impl World {
         let mut live = tokens(dispatcher);
         let at = *now;
         match input {
-            Input::Start(sharing, safety) => {
+            Input::Start(sharing, safety, route) => {
                 let token = (0..u64::MAX).find(|token| !live.contains(token)).unwrap();
                 live.push(token);
                 let deadline = at + units(self.setting.deadline);
-                let spec = CallSpec { sharing, ..CallSpec::new(token, deadline, safety) };
+                let spec = CallSpec { sharing, route, ..CallSpec::new(token, deadline, safety) };
                 dispatcher.start(at, spec);
             }
             Input::Abandon(call, reuse) => {
@@ -300,8 +306,10 @@ impl World {
         }
         assert_eq!((dispatcher.pending(), dispatcher.admission.in_flight()), (0, 0));
         let breaker = &dispatcher.instances.iter().next().unwrap().1.breaker;
-        let home = !matches!(breaker.state(), BreakerState::HalfOpen { probes: 1.. });
-        assert!(home, "a probe did not come home");
+        let mut breakers = dispatcher.routes.iter().map(|route| &route.breaker).chain([breaker]);
+        let probing =
+            |breaker: &Breaker| matches!(breaker.state(), BreakerState::HalfOpen { probes: 1.. });
+        assert!(!breakers.any(probing), "a probe did not come home");
     }
 
     fn hash(&self) -> u64 {
@@ -328,6 +336,8 @@ struct Size {
     waiting: usize,
     backing_off: usize,
     tripped: usize,
+    /// With the breaker of a route that is not closed beside that of its endpoint, which is.
+    spared: usize,
     tunnels: usize,
     /// There is nothing else.
     complete: bool,
@@ -342,7 +352,11 @@ impl Size {
         self.waiting += usize::from(lanes(|lane| matches!(lane, Lane::Queued(_)), 1));
         self.backing_off += usize::from(lanes(|lane| matches!(lane, Lane::BackOff(_)), 1));
         let closed = |(_, one): (Key, &Instance)| one.breaker.state() == BreakerState::Closed;
-        self.tripped += usize::from(!at.instances.iter().all(closed));
+        let tripped = !at.instances.iter().all(closed);
+        self.tripped += usize::from(tripped);
+        let mut routes = at.routes.iter().map(|route| route.breaker.state());
+        let cut = routes.any(|state| state != BreakerState::Closed);
+        self.spared += usize::from(cut && !tripped);
         self.tunnels += usize::from(at.slots.iter().any(|(_, slot)| slot.state == State::Tunnel));
     }
 }
@@ -405,39 +419,68 @@ fn explore(setting: Setting, states: usize) -> Size {
     size
 }
 
-/// Complete with `SINEW_SPACE=4000000`: the first four settings, 119,294, 237,762, 413,082 and 285,752
-/// states and 13.8 million inputs in all; of the last two, the first 4 million states each, after 19
-/// inputs, 82.6 million inputs. All keep every promise.
-///
-/// `SINEW_SPACE=N cargo test --release -p sinew-core --lib every_state` looks at up to so many states of
-/// each setting.
-#[test]
-fn every_state_keeps_the_promises() {
+/// What the others differ from.
+const ALL: Setting = Setting {
+    capacity: 1,
+    limit: 4,
+    attempts: 2,
+    hedge: Mode::Enforce,
+    exclusive: false,
+    route: false,
+    deadline: 2,
+    attempt_timeout: None,
+};
+
+/// Every state of a setting that is found first, up to so many: `SINEW_SPACE=N cargo test --release -p
+/// sinew-core --lib every_state`.
+fn keeps_the_promises(setting: Setting) {
     let states = option_env!("SINEW_SPACE").and_then(|n| n.parse().ok()).unwrap_or(40_000);
-    let all = Setting {
-        capacity: 1,
-        limit: 4,
-        attempts: 2,
-        hedge: Mode::Enforce,
-        exclusive: false,
-        deadline: 2,
-        attempt_timeout: None,
-    };
-    let settings = [
-        Setting { attempts: 1, hedge: Mode::Off, ..all },
-        Setting { hedge: Mode::Off, attempt_timeout: Some(1), ..all },
-        all,
-        Setting { limit: 1, ..all },
-        Setting { capacity: 2, exclusive: true, ..all },
-        Setting { deadline: 3, attempt_timeout: Some(2), ..all },
-    ];
-    for setting in settings {
-        let size = explore(setting, states);
-        println!("{setting:?}: {size:?}");
-        let Size { waiting, backing_off, tripped, tunnels, .. } = size;
-        assert!([waiting, tripped, tunnels].iter().all(|seen| *seen > 0), "they show little");
-        assert_eq!(backing_off > 0, setting.attempts > 1, "they show little");
-        let hedges = setting.hedge == Mode::Enforce && setting.limit > 1;
-        assert_eq!(size.hedged > 0, hedges, "they show little");
-    }
+    let size = explore(setting, states);
+    println!("{setting:?}: {size:?}");
+    let Size { waiting, backing_off, tripped, tunnels, .. } = size;
+    assert!([waiting, tripped, tunnels].iter().all(|seen| *seen > 0), "they show little");
+    assert_eq!(backing_off > 0, setting.attempts > 1, "they show little");
+    let hedges = setting.hedge == Mode::Enforce && setting.limit > 1;
+    assert_eq!(size.hedged > 0, hedges, "they show little");
+    assert_eq!(size.spared > 0, setting.route, "they show little");
+}
+
+#[test]
+fn every_state_keeps_the_promises_at_one_attempt() {
+    keeps_the_promises(Setting { attempts: 1, hedge: Mode::Off, ..ALL });
+}
+
+#[test]
+fn every_state_keeps_the_promises_at_short_attempts() {
+    keeps_the_promises(Setting { hedge: Mode::Off, attempt_timeout: Some(1), ..ALL });
+}
+
+#[test]
+fn every_state_keeps_the_promises_with_hedges() {
+    keeps_the_promises(ALL);
+}
+
+#[test]
+fn every_state_keeps_the_promises_at_its_limit() {
+    keeps_the_promises(Setting { limit: 1, ..ALL });
+}
+
+#[test]
+fn every_state_keeps_the_promises_on_shared_connections() {
+    keeps_the_promises(Setting { capacity: 2, exclusive: true, ..ALL });
+}
+
+#[test]
+fn every_state_keeps_the_promises_at_long_calls() {
+    keeps_the_promises(Setting { deadline: 3, attempt_timeout: Some(2), ..ALL });
+}
+
+#[test]
+fn every_state_keeps_the_promises_of_a_route() {
+    keeps_the_promises(Setting { route: true, attempts: 1, hedge: Mode::Off, ..ALL });
+}
+
+#[test]
+fn every_state_keeps_the_promises_of_a_route_with_hedges() {
+    keeps_the_promises(Setting { route: true, ..ALL });
 }
