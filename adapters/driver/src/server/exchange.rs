@@ -3,11 +3,11 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::{Extensions, Method, StatusCode};
 use http_body::Body as _;
 use sinew_core::Wire as _;
 use sinew_core::error::{Misuse, Phase};
@@ -134,10 +134,18 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             },
             _ => None,
         };
-        let mut request = Request::new(head, Arc::clone(&self.link), exchange);
-        request.params = params;
-        request.template = template.and_then(|template| u32::try_from(template).ok());
-        request.record = self.passage.as_ref().map(|passage| Arc::clone(&passage.record));
+        let mut request = Request {
+            head,
+            body: Body::empty(),
+            body_limit: 0,
+            params,
+            template: template.and_then(|template| u32::try_from(template).ok()),
+            exchange,
+            link: Arc::clone(&self.link),
+            record: self.passage.as_ref().map(|passage| Arc::clone(&passage.record)),
+            extensions: Extensions::new(),
+            headers: OnceLock::new(),
+        };
         self.leave = None;
         if let Some(options) = options {
             self.leave = Leave::new(now, options, service.machine.handler);
