@@ -18,6 +18,8 @@ mod extract;
 mod gate;
 mod going_away;
 mod handle;
+#[cfg(all(unix, feature = "signals"))]
+mod hangups;
 mod http1;
 mod jwks;
 mod kept;
@@ -57,6 +59,8 @@ pub use config::{BadSetting, RestServerConfig};
 pub use conn::Conn;
 pub use going_away::GoingAway;
 pub use handle::{ServerHandle, StopSignal};
+#[cfg(all(unix, feature = "signals"))]
+pub use hangups::Hangups;
 pub use http1::ServerWire;
 pub use jwks::{JwksEndpoint, KeysError};
 pub use link::Gone;

@@ -24,6 +24,7 @@ mod drops;
 mod faults;
 mod flow;
 mod hops;
+mod in_force;
 mod issuer;
 mod layers;
 mod overload;
