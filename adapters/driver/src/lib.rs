@@ -24,8 +24,6 @@ pub use error::{BoxError, Error, ErrorKind};
 pub use io::{Io, Listener, Peer};
 pub use progress::Progress;
 pub use runtime::{Runtime, Spawn, StdListener, Task};
-#[cfg(all(unix, feature = "signals"))]
-pub use server::Signals;
 pub use server::{
     Admin, Audit, Cancellation, Departed, DrainReport, Explain, GoingAway, Handler, HandlerTimeout,
     HealthChecks, IntoResponse, Json, JwksEndpoint, KeysError, LeaseStore, Local, MemoryStore,
@@ -33,5 +31,7 @@ pub use server::{
     RouteOptions, SecurityPolicy, ServerBuilder, ServerHandle, SharedQuota, SocketHandler,
     SocketOutcome, Sse, SseEvent, StopSignal, Threads, WebSocketOptions,
 };
+#[cfg(all(unix, feature = "signals"))]
+pub use server::{Hangups, Signals};
 pub use upgraded::Upgraded;
 pub use websocket::{CloseCode, Message, WebSocket};

@@ -45,6 +45,7 @@ pub(crate) enum Op {
     Timeout(Option<Duration>),
     BodyLimit(u64),
     LiftRate,
+    Reconfigure,
 }
 
 pub(crate) const FIELDS: [&[(&str, &str)]; 9] = [
@@ -91,6 +92,7 @@ pub(crate) fn op(fragments: &'static [&'static [u8]]) -> impl Strategy<Value = O
         1 => option::of(moment).prop_map(Op::Timeout),
         1 => (0u64..12).prop_map(Op::BodyLimit),
         1 => Just(Op::LiftRate),
+        1 => Just(Op::Reconfigure),
     ]
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use sinew_conformance::end::check_over;
 use sinew_conformance::reader;
 use sinew_core::error::Error;
-use sinew_core::http1::{BodySize, Server, ServerConfig, ServerEvent};
+use sinew_core::http1::{BodySize, Limits, Server, ServerConfig, ServerEvent};
 use sinew_core::machine::{Machine, Status, Wire};
 use sinew_core::time::Instant;
 
@@ -53,6 +53,9 @@ fn server_head(
 
 fn run_server(ops: Vec<Op>) -> Result<(), TestCaseError> {
     let config = ServerConfig { limits: limits(), observe: true, ..ServerConfig::default() };
+    let idle = config.idle / 2;
+    let other =
+        Arc::new(ServerConfig { limits: Limits { body: 20, ..limits() }, idle, ..config.clone() });
     let mut server = Server::new(Arc::new(config), Instant::ZERO);
     let mut watch = Watch::new();
     let mut methods: Vec<String> = Vec::new();
@@ -108,6 +111,7 @@ fn run_server(ops: Vec<Op>) -> Result<(), TestCaseError> {
             Op::Timeout(limit) => server.set_handler_timeout(now, limit),
             Op::BodyLimit(bytes) => error = server.set_body_limit(now, bytes).err(),
             Op::LiftRate => server.lift_body_rate(),
+            Op::Reconfigure => error = server.reconfigure(Arc::clone(&other)).err(),
         }
         let known = server.error();
         Watch::judge_verb(error, before, view(&mut server), known)?;

@@ -18,6 +18,8 @@ mod extract;
 mod gate;
 mod going_away;
 mod handle;
+#[cfg(all(unix, feature = "signals"))]
+mod hangups;
 mod handover;
 mod health;
 mod http1;
@@ -59,6 +61,8 @@ pub use config::{BadSetting, RestServerConfig};
 pub use conn::Conn;
 pub use going_away::GoingAway;
 pub use handle::{ServerHandle, StopSignal};
+#[cfg(all(unix, feature = "signals"))]
+pub use hangups::Hangups;
 pub use health::HealthChecks;
 pub use http1::ServerWire;
 pub use jwks::{JwksEndpoint, KeysError};

@@ -28,6 +28,7 @@ mod handover;
 mod harness;
 mod health;
 mod hops;
+mod in_force;
 mod issuer;
 mod layers;
 mod overload;
