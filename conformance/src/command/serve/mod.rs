@@ -2,6 +2,7 @@
 
 mod routes;
 
+use core::time::Duration;
 use std::io::Write as _;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -27,6 +28,13 @@ pub(crate) struct Serve {
     /// A directory with cert.pem and key.pem; with a ca.pem in it, clients need a certificate
     #[arg(long, value_name = "DIR")]
     tls: Option<PathBuf>,
+    /// Take the listeners over from the server that offers them at this path, and offer them there
+    #[cfg(unix)]
+    #[arg(long, value_name = "PATH")]
+    handover: Option<PathBuf>,
+    /// Seconds from a signal until what still runs is cut
+    #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u64).range(2..=3_600))]
+    deadline: u64,
 }
 
 impl Serve {
@@ -34,7 +42,14 @@ impl Serve {
         let tls = self.tls.as_deref().map(load_tls).transpose()?;
         // Before anything can be in flight, so that no signal finds the default action.
         let signals = Signals::listen().map_err(Problem::new)?;
-        let serving = Serving { listen: self.listen, tls, signals };
+        let serving = Serving {
+            listen: self.listen,
+            tls,
+            signals,
+            #[cfg(unix)]
+            handover: self.handover.clone(),
+            deadline: Duration::from_secs(self.deadline),
+        };
         self.runtime.run(serving).map_err(Problem::new)?
     }
 }
@@ -43,6 +58,9 @@ struct Serving {
     listen: SocketAddr,
     tls: Option<ServerTls>,
     signals: Signals,
+    #[cfg(unix)]
+    handover: Option<PathBuf>,
+    deadline: Duration,
 }
 
 impl Work for Serving {
@@ -55,13 +73,19 @@ impl Work for Serving {
             + Spawn<Conn<http1::Server, R, Threads>>
             + Spawn<Conn<Tls<http1::Server>, R, Threads>>,
     {
-        let Self { listen, tls, signals } = self;
+        let Self { listen, tls, signals, deadline, .. } = self;
         let builder = RestServer::<R>::builder_on(runtime.clone()).listen(listen.to_string());
         let builder = match tls {
             Some(tls) => builder.tls(tls),
             None => builder.allow_plaintext(),
         };
-        let server = routes::add(builder, runtime).bind().await;
+        let mut builder = routes::add(builder, runtime);
+        builder.config_mut().drain.deadline = deadline;
+        #[cfg(unix)]
+        if let Some(path) = self.handover {
+            builder = builder.handover(path);
+        }
+        let server = builder.bind().await;
         let server = server.map_err(|e| Problem::new(format!("cannot listen on {listen}: {e}")))?;
         let mut stdout = std::io::stdout();
         for address in server.local_addrs() {
