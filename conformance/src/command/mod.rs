@@ -4,6 +4,8 @@
 mod audit;
 mod check;
 mod corpus;
+#[cfg(all(unix, feature = "sockets"))]
+mod restart;
 #[cfg(feature = "sockets")]
 mod serve;
 #[cfg(feature = "sockets")]
@@ -28,6 +30,9 @@ pub(crate) enum Command {
     /// Run the reference server until SIGTERM or SIGINT
     #[cfg(feature = "sockets")]
     Serve(serve::Serve),
+    /// Replace a server by its successor under steady load, and count what is lost
+    #[cfg(all(unix, feature = "sockets"))]
+    Restart(restart::Restart),
 }
 
 impl Command {
@@ -40,6 +45,8 @@ impl Command {
             Self::Audit(audit) => audit.run(),
             #[cfg(feature = "sockets")]
             Self::Serve(serve) => serve.run(),
+            #[cfg(all(unix, feature = "sockets"))]
+            Self::Restart(restart) => restart.run(),
         }
     }
 }

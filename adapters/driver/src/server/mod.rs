@@ -18,9 +18,9 @@ mod extract;
 mod gate;
 mod going_away;
 mod handle;
+mod handover;
 #[cfg(all(unix, feature = "signals"))]
 mod hangups;
-mod handover;
 mod health;
 mod http1;
 mod jwks;

@@ -25,11 +25,20 @@ fn numbered(folder: &Path, number: &'static str) -> Builder {
     builder
 }
 
+/// The first of them, once it offers what it has.
+async fn first(security: Security, folder: &Path) -> Site {
+    let site = Site::run(security, numbered(folder, "0")).await;
+    while !folder.join("handover").exists() {
+        pause().await;
+    }
+    site
+}
+
 #[test]
 fn a_successor_serves_before_the_server_before_it_leaves() {
     each(async |security| {
         let folder = tempfile::tempdir().unwrap();
-        let mut site = Site::run(security, numbered(folder.path(), "0")).await;
+        let mut site = first(security, folder.path()).await;
         let client = client_of(&site);
         for number in ["1", "2", "3"] {
             let next = Site::run(security, numbered(folder.path(), number)).await;
@@ -71,7 +80,7 @@ fn a_successor_serves_before_the_server_before_it_leaves() {
 fn a_successor_that_never_serves_changes_nothing() {
     each(async |security| {
         let folder = tempfile::tempdir().unwrap();
-        let site = Site::run(security, numbered(folder.path(), "0")).await;
+        let site = first(security, folder.path()).await;
         let builder = numbered(folder.path(), "1");
         let builder = match security {
             Security::Plain => builder.allow_plaintext(),

@@ -4,6 +4,7 @@ mod routes;
 
 use core::future::poll_fn;
 use core::pin::Pin;
+use core::time::Duration;
 use std::io::Write as _;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -31,6 +32,13 @@ pub(crate) struct Serve {
     /// again at SIGHUP
     #[arg(long, value_name = "DIR")]
     tls: Option<PathBuf>,
+    /// Take the listeners over from the server that offers them at this path, and offer them there
+    #[cfg(unix)]
+    #[arg(long, value_name = "PATH")]
+    handover: Option<PathBuf>,
+    /// Seconds from a signal until what still runs is cut
+    #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u64).range(2..=3_600))]
+    deadline: u64,
 }
 
 impl Serve {
@@ -39,8 +47,16 @@ impl Serve {
         // Before anything can be in flight, so that no signal finds the default action.
         let signals = Signals::listen().map_err(Problem::new)?;
         let hangups = Hangups::listen().map_err(Problem::new)?;
-        let dir = self.tls.clone();
-        let serving = Serving { listen: self.listen, dir, tls, signals, hangups };
+        let serving = Serving {
+            listen: self.listen,
+            dir: self.tls.clone(),
+            tls,
+            signals,
+            hangups,
+            #[cfg(unix)]
+            handover: self.handover.clone(),
+            deadline: Duration::from_secs(self.deadline),
+        };
         self.runtime.run(serving).map_err(Problem::new)?
     }
 }
@@ -51,6 +67,9 @@ struct Serving {
     tls: Option<ServerTls>,
     signals: Signals,
     hangups: Hangups,
+    #[cfg(unix)]
+    handover: Option<PathBuf>,
+    deadline: Duration,
 }
 
 impl Work for Serving {
@@ -63,13 +82,20 @@ impl Work for Serving {
             + Spawn<Conn<http1::Server, R, Threads>>
             + Spawn<Conn<Tls<http1::Server>, R, Threads>>,
     {
-        let Self { listen, dir, tls, signals, mut hangups } = self;
+        let Self { listen, dir, tls, signals, mut hangups, deadline, .. } = self;
+        #[cfg(unix)]
+        let handover = self.handover;
         let build = |tls| {
             let builder = RestServer::<R>::builder_on(runtime.clone());
-            let builder = match tls {
+            let mut builder = match tls {
                 Some(tls) => builder.tls(tls),
                 None => builder.allow_plaintext(),
             };
+            builder.config_mut().drain.deadline = deadline;
+            #[cfg(unix)]
+            if let Some(path) = &handover {
+                builder = builder.handover(path);
+            }
             routes::add(builder, runtime.clone())
         };
         let server = build(tls).listen(listen.to_string()).bind().await;
