@@ -15,7 +15,7 @@ import peers
 from report import Report
 
 HERE = Path(__file__).parent
-OUT = Path("target/autobahn").resolve()
+OUT = (peers.TARGET / "autobahn").resolve()
 
 # Parts of the suite that run side by side, and how many cases each has. Sections 1 to 7 and 10 are
 # about frames, closing and UTF-8, 9 about size, 12 and 13 about compression.
