@@ -125,6 +125,8 @@ pub enum Timer {
     Ping,
     /// WebSocket: nothing came since a ping.
     Pong,
+    /// WebSocket: the connection is to be closed.
+    Close,
     /// WebSocket: the peer has not answered our close frame.
     CloseHandshake,
 }
@@ -155,6 +157,7 @@ impl Timer {
             Self::Drain => "drain",
             Self::Ping => "next ping",
             Self::Pong => "sign of life",
+            Self::Close => "close",
             Self::CloseHandshake => "closing handshake",
         }
     }
