@@ -31,4 +31,4 @@ pub use server::{
     WebSocketOptions,
 };
 pub use upgraded::Upgraded;
-pub use websocket::{CloseCode, Message, WebSocket};
+pub use websocket::{CloseCode, Message, Sockets, WebSocket};

@@ -1,8 +1,9 @@
 //! Who is connected, and how they are told to stop.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 /// How far a server's life has come.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -33,6 +34,8 @@ pub(super) enum Ending {
 #[derive(Debug)]
 pub(super) struct Control {
     phase: AtomicU8,
+    /// From the start of the drain to its end, in milliseconds.
+    patience: AtomicU64,
     cap: usize,
     state: Mutex<State>,
 }
@@ -60,7 +63,12 @@ pub(super) struct Counts {
 
 impl Control {
     pub(super) fn new(cap: usize) -> Self {
-        Self { phase: AtomicU8::new(Phase::Serving as u8), cap, state: Mutex::default() }
+        Self {
+            phase: AtomicU8::new(Phase::Serving as u8),
+            patience: AtomicU64::new(0),
+            cap,
+            state: Mutex::default(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -90,6 +98,13 @@ impl Control {
         for (_, waker) in waiting {
             waker.wake();
         }
+    }
+
+    /// Stops accepting, and lets what runs finish within this time.
+    pub(super) fn drain(&self, patience: Duration) {
+        let millis = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        self.patience.store(millis, Ordering::Release);
+        self.advance(Phase::Draining);
     }
 
     pub(super) fn connections(&self) -> usize {
@@ -197,6 +212,11 @@ impl Ticket {
     /// Whether the server was told to stop.
     pub(super) fn is_stopping(&self) -> bool {
         self.control.phase() > Phase::Serving
+    }
+
+    /// How long a server that stops waits for what runs.
+    pub(super) fn patience(&self) -> Duration {
+        Duration::from_millis(self.control.patience.load(Ordering::Acquire))
     }
 
     /// Says how the connection ended, for the report.

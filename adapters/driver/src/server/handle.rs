@@ -63,7 +63,7 @@ impl<R: Runtime> ServerHandle<R> {
     /// to set one.
     pub async fn stop(&self, deadline: Duration) -> StopReport {
         let started = self.runtime.now();
-        self.control.advance(Phase::Draining);
+        self.control.drain(deadline);
         let wait = self.control.wait();
         let mut sleep = Some(self.runtime.sleep_until(started + deadline));
         let counts = poll_fn(|cx| {

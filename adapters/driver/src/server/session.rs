@@ -28,8 +28,13 @@ impl<M: Mode> Session<M> {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self.ticket.phase(cx) {
             Phase::Serving => {}
-            // When a session ends is up to its handler: see `ServerHandle::stopping`.
-            Phase::Draining => self.ending = Some(Ending::Drained),
+            // When one that carries bytes ends is up to its handler: see `ServerHandle::stopping`.
+            Phase::Draining => {
+                if self.ending.replace(Ending::Drained).is_none() {
+                    // The second half is left for the answers.
+                    self.line.act(|carrier| carrier.leave(self.ticket.patience() / 2));
+                }
+            }
             Phase::Aborting => {
                 self.line.stop();
                 self.handler = None;
