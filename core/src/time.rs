@@ -131,6 +131,8 @@ pub enum Timer {
     Ping,
     /// WebSocket: nothing came since a ping.
     Pong,
+    /// WebSocket: the connection is to be closed.
+    Close,
     /// WebSocket: the peer has not answered our close frame.
     CloseHandshake,
 }
@@ -164,6 +166,7 @@ impl Timer {
             Self::Drain => "drain",
             Self::Ping => "next ping",
             Self::Pong => "sign of life",
+            Self::Close => "close",
             Self::CloseHandshake => "closing handshake",
         }
     }

@@ -34,4 +34,4 @@ pub use server::{
 #[cfg(all(unix, feature = "signals"))]
 pub use server::{Hangups, Signals};
 pub use upgraded::Upgraded;
-pub use websocket::{CloseCode, Message, WebSocket};
+pub use websocket::{CloseCode, Message, Sockets, WebSocket};

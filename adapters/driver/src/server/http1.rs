@@ -505,7 +505,16 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         let identity = wire.identity();
         let line: Arc<Line> = Arc::new(Line::new(Carrier::new(wire, pipe, runtime, ())?));
         link.hand_over(turn, Upgraded::new(Arc::clone(&line), identity));
-        Some(Session { handler: Some(handler), line, link, service, current, ticket, span })
+        Some(Session {
+            handler: Some(handler),
+            line,
+            link,
+            service,
+            current,
+            ticket,
+            told: false,
+            span,
+        })
     }
 }
 

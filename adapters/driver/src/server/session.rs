@@ -25,6 +25,8 @@ pub(super) struct Session<M: Mode> {
     pub(super) service: Arc<Service<M>>,
     pub(super) current: Arc<Current<M>>,
     pub(super) ticket: Ticket,
+    /// It knows that the server leaves.
+    pub(super) told: bool,
     pub(super) span: RequestSpan,
 }
 
@@ -53,9 +55,10 @@ impl<M: Mode> Session<M> {
         if orders.closes() {
             self.ticket.does(Activity::Upgraded);
         }
-        // When a session ends is up to its handler: see `Request::going_away`.
-        if orders.contains(Orders::TELL) {
+        // When one that carries bytes ends is up to its handler: see `Request::going_away`.
+        if orders.contains(Orders::TELL) && !std::mem::replace(&mut self.told, true) {
             self.link.tell_going_away();
+            self.line.act(|carrier| carrier.leave());
         }
         if let Some(handler) = &mut self.handler {
             let poll = AssertUnwindSafe(|| Pin::new(handler).poll(cx));

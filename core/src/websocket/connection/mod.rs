@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use core::time::Duration;
 
-use self::end::Stage;
+use self::end::{Scheduled, Stage};
 use self::receive::{Assembly, Open, PingRate};
 use super::close::{Closed, Side};
 use super::config::Config;
@@ -92,6 +92,10 @@ pub struct Connection {
     #[cfg(feature = "deflate")]
     codec: Option<Codec>,
     stage: Stage,
+    /// When it is closed, whatever happens.
+    scheduled: Option<Scheduled>,
+    /// When among many like it.
+    spread: Jitter,
     /// Nothing is due before.
     wake: Instant,
     /// The end, until it was told.
@@ -122,10 +126,9 @@ impl Connection {
         let (inbox, outbox) = upgraded;
         let mut log = Log::new();
         log.enable(config.observe);
-        let heartbeat = config.heartbeat.map(|beat| {
-            let jitter = Jitter::new(Masks::new(seed, Purpose::Jitter).number());
-            Heartbeat::new(beat, jitter, now)
-        });
+        let mut spread = Jitter::new(Masks::new(seed, Purpose::Jitter).number());
+        let beats = Jitter::new(spread.draw());
+        let heartbeat = config.heartbeat.map(|beat| Heartbeat::new(beat, beats, now));
         #[cfg(not(feature = "deflate"))]
         let _ = agreed;
         let mut connection = Self {
@@ -142,6 +145,8 @@ impl Connection {
             #[cfg(feature = "deflate")]
             codec: agreed.deflate.clone().map(Codec::new),
             stage: Stage::Open,
+            scheduled: None,
+            spread,
             wake: now,
             untold: None,
             eof: false,
@@ -285,6 +290,7 @@ impl Connection {
         if self.stage.deadline().is_some_and(|deadline| deadline.at <= now) {
             self.run_out();
         }
+        self.close_as_scheduled(now);
         self.beat(now);
         self.watch(now);
         self.set_wake();
@@ -365,7 +371,10 @@ impl Machine for Connection {
     fn deadline(&self) -> Option<Deadline> {
         let heartbeat = self.heartbeat.as_ref().filter(|_| self.is_open());
         let beat = heartbeat.and_then(Heartbeat::deadline);
-        let end = Deadline::earlier(beat, self.stage.deadline());
+        let scheduled = self.scheduled.filter(|_| self.is_open());
+        let scheduled = scheduled.map(|close| Deadline { at: close.at, why: Timer::Close });
+        let end = Deadline::earlier(scheduled, self.stage.deadline());
+        let end = Deadline::earlier(beat, end);
         Deadline::earlier(end, self.stall.deadline(&self.outbox))
     }
 

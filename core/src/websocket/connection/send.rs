@@ -16,6 +16,12 @@ const COPIED: usize = 1024;
 
 const USAGE: fn(Misuse) -> Error = |misuse| Error::usage(misuse, Phase::WebSocket);
 
+/// Refuses what a close frame cannot say.
+pub(super) fn check_close(code: CloseCode, reason: &str) -> Result<(), Error> {
+    let sound = code.is_sendable() && reason.len() <= REASON_MAX;
+    if sound { Ok(()) } else { Err(USAGE(Misuse::CloseCode)) }
+}
+
 impl Connection {
     /// Sends a message. Ask [`can_send`](Self::can_send) first; one message of overshoot is taken.
     ///
@@ -72,9 +78,7 @@ impl Connection {
     /// the connection is over; the fatal error.
     pub fn close(&mut self, now: Instant, code: CloseCode, reason: &str) -> Result<(), Error> {
         self.check(now)?;
-        if !code.is_sendable() || reason.len() > REASON_MAX {
-            return Err(USAGE(Misuse::CloseCode));
-        }
+        check_close(code, reason)?;
         if self.is_open() {
             self.put_close(Some(code), reason);
             self.stage = Stage::Closing { until: None };
