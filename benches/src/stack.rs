@@ -175,7 +175,7 @@ pub(crate) fn server(requests: u64) -> Result<()> {
                 Step::Poll => match server.poll_event(now)? {
                     Some(ServerEvent::Request { head, .. }) => {
                         let Found::Route { value, template, .. } =
-                            router.find(head.method(), head.path())?
+                            router.find(head.method(), head.path_bytes())?
                         else {
                             return Err("no route".into());
                         };

@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use crate::cors::CorsCase;
 pub use crate::expect::{Choice, Expect, MessageExpect, Messages, NamedError, Outcome};
+pub use crate::websocket::case::WebSocketCase;
 
 /// Bytes written as a JSON string: one character is one octet, so none lies above U+00FF.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -306,6 +307,8 @@ pub enum Subject {
     Http1,
     /// Cross-origin resource sharing.
     Cors,
+    /// WebSocket, handshakes and frames.
+    WebSocket,
 }
 
 /// A case of any kind.
@@ -317,6 +320,8 @@ pub enum Case {
     Encode(Box<EncodeCase>),
     /// For a policy.
     Cors(Box<CorsCase>),
+    /// For a recipient that speaks WebSocket.
+    WebSocket(Box<WebSocketCase>),
 }
 
 impl Case {
@@ -326,6 +331,7 @@ impl Case {
             Self::Parse(case) => &case.id,
             Self::Encode(case) => &case.id,
             Self::Cors(case) => &case.id,
+            Self::WebSocket(case) => &case.id,
         }
     }
 
@@ -334,6 +340,7 @@ impl Case {
         match self {
             Self::Parse(_) | Self::Encode(_) => Subject::Http1,
             Self::Cors(_) => Subject::Cors,
+            Self::WebSocket(_) => Subject::WebSocket,
         }
     }
 
@@ -342,10 +349,11 @@ impl Case {
         self.id().split('/').next().unwrap_or_default()
     }
 
-    /// What the verdict rests on; only parse cases say.
+    /// What the verdict rests on; encode and CORS cases do not say.
     pub fn level(&self) -> Option<Level> {
         match self {
             Self::Parse(case) => Some(case.level),
+            Self::WebSocket(case) => Some(case.level),
             Self::Encode(_) | Self::Cors(_) => None,
         }
     }
@@ -356,6 +364,7 @@ impl Case {
             Self::Parse(case) => (&case.why, &case.rfc),
             Self::Encode(case) => (&case.why, &case.rfc),
             Self::Cors(case) => (&case.why, "Fetch"),
+            Self::WebSocket(case) => (&case.why, &case.rfc),
         }
     }
 }

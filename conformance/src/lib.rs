@@ -30,3 +30,4 @@ pub mod seed;
 pub mod suite;
 pub mod transcript;
 pub mod weather;
+pub mod websocket;

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::case::{Behaviour, Case, Choice, CorsCase, EncodeCase, Outcome, ParseCase, Side, Step};
+use crate::case::{
+    Behaviour, Case, Choice, CorsCase, EncodeCase, Outcome, ParseCase, Side, Step, WebSocketCase,
+};
 
 macro_rules! file {
     ($subject:literal) => {
@@ -17,7 +19,7 @@ macro_rules! file {
 }
 
 /// The case files that come with this crate, by name and text: one for each subject.
-pub const BUILT_IN: [(&str, &str); 17] = [
+pub const BUILT_IN: [(&str, &str); 19] = [
     file!("request-line"),
     file!("versions"),
     file!("fields"),
@@ -35,6 +37,8 @@ pub const BUILT_IN: [(&str, &str); 17] = [
     file!("responses"),
     file!("splitting"),
     file!("cors"),
+    file!("websocket-handshake"),
+    file!("websocket-frames"),
 ];
 
 /// Why cases could not be read: where, and what.
@@ -152,6 +156,12 @@ fn parse_line(line: &str) -> Result<Case, String> {
         case.check_sound()?;
         return Ok(Case::Cors(Box::new(case)));
     }
+    if keys.contains_key("handshake") || keys.contains_key("frames") {
+        let case: WebSocketCase = serde_json::from_str(line).map_err(json)?;
+        check_id(&case.id)?;
+        case.check_sound()?;
+        return Ok(Case::WebSocket(Box::new(case)));
+    }
     let mut case: ParseCase = serde_json::from_str(line).map_err(json)?;
     check_parse(&case)?;
     if keys.contains_key("input") != case.steps.is_empty() {
@@ -243,7 +253,7 @@ mod tests {
     #[test]
     fn the_built_in_cases_are_sound() {
         let cases = Cases::built_in().unwrap();
-        assert_eq!(cases.len(), 876);
+        assert_eq!(cases.len(), 1101);
     }
 
     #[test]
@@ -279,7 +289,7 @@ mod tests {
             cases.add("f", &text).unwrap();
             match cases.into_vec().remove(0) {
                 Case::Parse(case) => case.expect,
-                Case::Encode(_) | Case::Cors(_) => unreachable!(),
+                _ => unreachable!(),
             }
         };
         assert_eq!(with("").upgrade, None);

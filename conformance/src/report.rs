@@ -188,6 +188,8 @@ impl Report<'_> {
                 }
                 Case::Encode(case) => writeln!(f, "  expected  {:?}", case.expect.outcome)?,
                 Case::Cors(case) => writeln!(f, "  expected  {:?}", case.expect.kind)?,
+                // The problems say what was expected.
+                Case::WebSocket(_) => {}
             }
             writeln!(f, "  got       {got}")?;
             for problem in problems {

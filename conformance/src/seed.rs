@@ -29,7 +29,7 @@ pub fn seeds(case: &Case) -> Vec<(&'static str, Vec<u8>)> {
             seeds
         }
         Case::Encode(case) => vec![("sending", write_spec(case.side, &case.spec))],
-        Case::Cors(_) => Vec::new(),
+        Case::Cors(_) | Case::WebSocket(_) => Vec::new(),
     }
 }
 

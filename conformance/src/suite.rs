@@ -12,9 +12,10 @@ use crate::judge::{Chosen, judge};
 use crate::reader;
 use crate::run::{self, TRAILING_REQUEST, TRAILING_RESPONSE};
 use crate::transcript::{Fate, Message, Start, Transcript};
+use crate::websocket;
 
 /// Random cuts are drawn so many times for each case.
-const CUTS: u64 = 4;
+pub(crate) const CUTS: u64 = 4;
 
 /// The verdict on one case.
 #[derive(Clone, Debug)]
@@ -62,6 +63,7 @@ pub fn check(case: &Case, seed: u64, deviations: &Deviations) -> Verdict {
             (result, vec![Way::Whole], seen)
         }
         Case::Cors(case) => (cors::check(case), vec![Way::Whole], String::new()),
+        Case::WebSocket(case) => websocket::run::check(case, seed),
     };
     let result = settle(result, deviations.reason(case.id()));
     Verdict { case: case.clone(), result, ways, seen }

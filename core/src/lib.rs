@@ -113,6 +113,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod block;
 mod class;
 pub mod client;
 pub mod content_coding;

@@ -17,6 +17,15 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// A fixed, lower-case name, fit for logs and metric labels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Shadow => "shadow",
+            Self::Off => "off",
+        }
+    }
+
     /// Whether the policy is asked, and its verdict reported.
     pub const fn asks(self) -> bool {
         matches!(self, Self::Enforce | Self::Shadow)

@@ -101,8 +101,8 @@ pub enum Timer {
     Continue,
     /// TLS: the handshake is not complete.
     Handshake,
-    /// Client: a call waits for a connection of the pool.
-    PoolWait,
+    /// Client: a connection is not open yet.
+    Connect,
     /// Client: the deadline of a call, its next attempt, or the end of one.
     Call,
     /// An open breaker lets probes through.
@@ -119,6 +119,12 @@ pub enum Timer {
     Admission,
     /// A health check is to be run, or takes too long.
     HealthCheck,
+    /// An endpoint is to be probed, or a probe takes too long.
+    EndpointProbe,
+    /// Endpoints are compared, or one that was ejected returns.
+    Ejection,
+    /// A list of endpoints is too old to be kept.
+    EndpointsKept,
     /// A phase of a server that leaves ends, or a connection is to be told.
     Drain,
     /// WebSocket: the next ping is due.
@@ -143,7 +149,7 @@ impl Timer {
             Self::ResponseHead => "response head",
             Self::Continue => "100-continue",
             Self::Handshake => "TLS handshake",
-            Self::PoolWait => "wait for a connection",
+            Self::Connect => "connect",
             Self::Call => "call",
             Self::BreakerOpen => "breaker open",
             Self::ProbeLease => "probe lease",
@@ -152,6 +158,9 @@ impl Timer {
             Self::Lease => "lease of tokens",
             Self::Admission => "admission",
             Self::HealthCheck => "health check",
+            Self::EndpointProbe => "endpoint probe",
+            Self::Ejection => "ejection",
+            Self::EndpointsKept => "endpoints kept",
             Self::Drain => "drain",
             Self::Ping => "next ping",
             Self::Pong => "sign of life",

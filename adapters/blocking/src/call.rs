@@ -42,6 +42,7 @@ impl Call {
         expect_continue();
         timeout(timeout: Duration);
         between_bytes(limit: Option<Duration>);
+        route(name: &'static str);
     }
 
     /// Adds a field. See [`header`](sinew_driver::Call::header).

@@ -22,7 +22,7 @@
 //! First the defaults, then what the program says to the builder, then the file: [`Config::apply`] takes
 //! a builder that has its routes. What the file does not mention stays as it is.
 //!
-//! - `[server]`, `[limits]`, `[timers]`, `[admin]` and `[[route]]`: setting by setting.
+//! - `[server]`, `[limits]`, `[timers]`, `[drain]`, `[admin]` and `[[route]]`: setting by setting.
 //! - `[tls]`, `[proxies]`, `[cors]`, `[rate_limit]`, `[overload]`, `[decompression]`, `[compression]`: a section
 //!   replaces what the program says as a whole; its own settings start from their defaults.
 //! - `[authentication]`: its credentials are asked after those of the program; its realm and its modes
@@ -59,7 +59,7 @@ use sinew_driver::{Mode, RestServerConfig, Runtime, SecurityPolicy, ServerBuilde
 
 use self::document::Document;
 pub use self::problem::{Place, Problem, Problems};
-use self::section::{Compression, Decompression, File, Limits, Timers, apply_routes};
+use self::section::{Compression, Decompression, Drain, File, Limits, Timers, apply_routes};
 
 /// A file that could be read. Whether it makes sense turns out when it is [applied](Self::apply) to a
 /// server.
@@ -184,11 +184,16 @@ impl Config {
         let config = builder.config_mut();
         file.limits.apply(config);
         file.timers.apply(config);
+        file.drain.apply(&mut config.drain);
         for bad in config.problems() {
             let sections = [("limits", Limits::NAMES), ("timers", Timers::NAMES)];
             let named = sections.iter().find(|(_, names)| names.contains(&bad.setting));
-            let section = named.map_or("server", |(section, _)| section);
-            document.refuse(&format!("{section}.{}", bad.setting), bad.why);
+            match named {
+                Some((section, _)) => {
+                    document.refuse(&format!("{section}.{}", bad.setting), bad.why);
+                }
+                None => document.refuse(bad.setting, bad.why),
+            }
         }
         if let Some(tls) = &file.tls {
             config.allow_plaintext = false;
@@ -213,6 +218,7 @@ impl Config {
         let mut file = self.file.clone();
         file.limits = Limits::of(config);
         file.timers = Timers::of(config);
+        file.drain = Drain::of(config.drain);
         file.decompression = Some(Decompression::of(config.decompression));
         file.compression = Some(Compression::of(config.compression));
         file.server.plaintext = Some(config.allow_plaintext);

@@ -418,7 +418,7 @@ template = \"/nowhere\"
 
 #[test]
 fn times_have_one_grammar() {
-    let with = |time: &str| read(&format!("[timers]\nstop_deadline = \"{time}\""));
+    let with = |time: &str| read(&format!("[timers]\nlinger = \"{time}\""));
     for good in ["0s", "1us", "250ms", "30s", "5m", "2h", "7d", "007s", "18446744073s"] {
         assert_eq!(with(good), Ok(()), "{good}");
     }

@@ -9,6 +9,7 @@ use sinew_core::client::redirect::RedirectRefusal;
 use sinew_core::error::{Delivery, Fault, Phase};
 use sinew_core::resilience::NoRetry;
 use sinew_core::security::EgressRefusal;
+use sinew_core::websocket::handshake::BadAnswer;
 
 /// The source of an error that is not ours.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -45,6 +46,8 @@ pub enum ErrorKind {
     Resolve,
     /// No address took the connection.
     Connect(io::ErrorKind),
+    /// The proxy opened no tunnel; what it answered.
+    Proxy(StatusCode),
     /// TLS failed.
     Tls(sinew_tls::Failure),
     /// HTTP failed: the peer broke it, a limit was exceeded, a timer of the connection fired.
@@ -68,6 +71,8 @@ pub enum ErrorKind {
     /// An answer with an error status, where success was asked for; one with any status, where a
     /// switch of protocols was.
     Status(StatusCode),
+    /// An answer to an opening handshake of WebSocket that is none.
+    Handshake(BadAnswer),
     /// The client let no attempt through, or no further one; the source says how the last one failed.
     Refused(Refusal),
     /// No token could be had; the source says why.
@@ -118,6 +123,12 @@ impl Error {
         self.attempts = attempts;
         self.no_retry = no_retry;
         self
+    }
+
+    /// The same error, of a connection that is not open yet.
+    pub(crate) fn while_connecting(mut self) -> Self {
+        self.phase = Phase::Connect;
+        self.with_delivery(Delivery::NotSent)
     }
 
     /// The same error, behind an attempt that got `earlier` and was given up.
@@ -176,11 +187,14 @@ impl Error {
             | ErrorKind::Token
             | ErrorKind::Forbidden(_)
             | ErrorKind::Stopped => Fault::Local,
+            // What it says of credentials and permissions it says again; the rest is the network's.
+            ErrorKind::Proxy(status) if status.is_client_error() => Fault::Local,
             ErrorKind::Timeout if self.phase == Phase::ResponseHead => Fault::Peer,
             ErrorKind::Protocol(error) => error.fault(),
             ErrorKind::Tls(failure) => failure.fault(),
             ErrorKind::Resolve
             | ErrorKind::Connect(_)
+            | ErrorKind::Proxy(_)
             | ErrorKind::Io(_)
             | ErrorKind::Timeout
             | ErrorKind::Gone => Fault::Network,
@@ -189,6 +203,7 @@ impl Error {
             | ErrorKind::Coding
             | ErrorKind::Inflated(_)
             | ErrorKind::Redirect(_)
+            | ErrorKind::Handshake(_)
             | ErrorKind::Status(_) => Fault::Peer,
         }
     }
@@ -243,6 +258,7 @@ impl fmt::Display for Error {
             ErrorKind::Config(why) => write!(f, "{why}"),
             ErrorKind::Resolve => write!(f, "the name has no address"),
             ErrorKind::Connect(kind) => write!(f, "cannot connect: {kind}"),
+            ErrorKind::Proxy(status) => write!(f, "the proxy opens no tunnel: {status}"),
             ErrorKind::Tls(failure) => write!(f, "TLS: {failure}"),
             ErrorKind::Protocol(error) => write!(f, "{error}"),
             ErrorKind::Io(kind) => write!(f, "socket failed in the {phase}: {kind}"),
@@ -254,6 +270,7 @@ impl fmt::Display for Error {
             ErrorKind::Coding => write!(f, "the body does not unpack"),
             ErrorKind::Inflated(ratio) => write!(f, "unpacks to more than {ratio} times its size"),
             ErrorKind::Status(status) => write!(f, "answered {status}"),
+            ErrorKind::Handshake(why) => write!(f, "{why}"),
             ErrorKind::Refused(refusal) => f.write_str(explain(*refusal)),
             ErrorKind::Token => write!(f, "no token could be had"),
             ErrorKind::Redirect(why) => write!(f, "{why}"),

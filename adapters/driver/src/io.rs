@@ -1,7 +1,7 @@
 //! The two traits that a runtime's sockets implement.
 
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
@@ -34,6 +34,16 @@ pub enum Peer {
     Tcp(SocketAddr),
     /// A Unix socket; clients rarely have a name there.
     Unix,
+}
+
+impl Peer {
+    /// The IP address, where there is one; an IPv4 address is one in either notation.
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(address) => Some(address.ip().to_canonical()),
+            Self::Unix => None,
+        }
+    }
 }
 
 /// A listening socket of some runtime.

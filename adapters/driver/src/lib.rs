@@ -11,21 +11,27 @@ pub mod runtime;
 pub mod server;
 mod trace;
 mod upgraded;
+pub mod websocket;
 mod wire;
 
 pub use body::Body;
 pub use client::{
-    Call, ClientBuilder, ClientResponse, CloseReport, Events, Health, RestClient, RestClientConfig,
-    Token, TokenSource, Tokens,
+    Answering, AttemptEnd, AttemptOutcome, Call, ClientBuilder, ClientResponse, CloseReport,
+    Events, Health, Middleware, Next, Proxy, RestClient, RestClientConfig, SocketCall, Token,
+    TokenSource, Tokens,
 };
 pub use error::{BoxError, Error, ErrorKind};
 pub use io::{Io, Listener, Peer};
 pub use progress::Progress;
 pub use runtime::{Runtime, Spawn, StdListener, Task};
+#[cfg(all(unix, feature = "signals"))]
+pub use server::Signals;
 pub use server::{
-    Admin, Cancellation, Explain, Handler, HandlerTimeout, HealthChecks, IntoResponse, Json,
-    JwksEndpoint, KeysError, LeaseStore, Local, MemoryStore, Mode, Notice, Override, Problem,
-    Request, Response, RestServer, RestServerConfig, RouteOptions, SecurityPolicy, ServerBuilder,
-    ServerHandle, SharedQuota, Sse, SseEvent, StopReport, Threads,
+    Admin, Cancellation, Departed, DrainReport, Explain, GoingAway, Handler, HandlerTimeout,
+    HealthChecks, IntoResponse, Json, JwksEndpoint, KeysError, LeaseStore, Local, MemoryStore, Mode, Notice,
+    Override, Problem, Request, Response, RestServer, RestServerConfig, RouteOptions,
+    SecurityPolicy, ServerBuilder, ServerHandle, SharedQuota, SocketHandler, SocketOutcome, Sse,
+    SseEvent, StopSignal, Threads, WebSocketOptions,
 };
 pub use upgraded::Upgraded;
+pub use websocket::{CloseCode, Message, WebSocket};

@@ -503,3 +503,44 @@ fn a_service_says_how_it_is() {
         world.sim.run();
     }
 }
+
+#[test]
+fn a_route_that_fails_is_left_alone_and_the_service_is_not() {
+    const ROUTE: &str = "GET /reports/{id}";
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&told);
+    let world = calling(|builder| {
+        let breaker = BreakerConfig { consecutive: 2, ..BreakerConfig::default() };
+        let observed = builder.observe(move |event| {
+            if let Event::RouteBreaker { route, change } = event {
+                sink.lock().unwrap().push((*route, change.name()));
+            }
+        });
+        observed.breaker(breaker)
+    });
+    let report = |id: u8| world.client.get(&format!("/reports/{id}")).route(ROUTE).no_retry();
+    let mut server = None;
+    for id in 0..2 {
+        let outcome = world.start(report(id));
+        let server = server.get_or_insert_with(|| world.sim.accepted());
+        let broken = "HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n";
+        answered(&world, server, broken);
+        assert_eq!(status(&outcome), 500);
+    }
+    let outcome = world.start(report(2));
+    let refused = failed(&outcome);
+    let ErrorKind::Refused(refusal @ Refusal::Route { .. }) = refused.kind() else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(refusal.name(), "route_breaker_consecutive");
+    assert_eq!(*told.lock().unwrap(), [(ROUTE, "opened")]);
+    let explained = world.client.explain();
+    assert_eq!(explained.endpoints[0].breaker, BreakerState::Closed);
+    let [route] = explained.routes[..] else { panic!("{explained:?}") };
+    assert_eq!(route.route, ROUTE);
+    assert!(matches!(route.breaker, BreakerState::Open { .. }), "{route:?}");
+    let outcome = world.start(world.client.get("/orders/1").route("GET /orders/{id}"));
+    assert_eq!(world.client.explain_calls()[0].route, Some("GET /orders/{id}"));
+    answered(&world, &server.unwrap(), OK);
+    assert_eq!(status(&outcome), 200);
+}

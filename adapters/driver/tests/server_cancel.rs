@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
+use sinew_core::server::drain::Ending;
 use sinew_driver::{
     Cancellation, HandlerTimeout, Notice, Problem, Request, Response, RouteOptions,
 };
@@ -142,16 +143,32 @@ fn a_stop_counts_what_was_finished_and_waits_for_nobody_beyond_its_deadline() {
     let report = server.stop(seconds(20));
     server.sim.advance(seconds(10));
     let report = report.take().unwrap();
-    assert_eq!((report.idle, report.drained, report.finished, report.aborted), (0, 0, 1, 0));
-    assert_eq!((report.took, read(&diary)), (seconds(10), vec!["done"]));
+    assert_eq!(
+        (
+            report.count(Ending::Idle),
+            report.count(Ending::Finished),
+            report.count(Ending::Orphaned),
+            report.count(Ending::CutRequest)
+        ),
+        (0, 0, 1, 0)
+    );
+    assert_eq!((report.totals.took, read(&diary)), (seconds(10), vec!["done"]));
 
     let (server, diary) = slow(policy(Cancellation::Finish));
     server.client.reset();
     let report = server.stop(seconds(2));
     server.sim.advance(seconds(2));
     let report = report.take().unwrap();
-    assert_eq!((report.idle, report.drained, report.finished, report.aborted), (0, 0, 0, 1));
-    assert_eq!((report.took, read(&diary)), (seconds(2), vec!["dropped"]));
+    assert_eq!(
+        (
+            report.count(Ending::Idle),
+            report.count(Ending::Finished),
+            report.count(Ending::Orphaned),
+            report.count(Ending::CutRequest)
+        ),
+        (0, 0, 0, 1)
+    );
+    assert_eq!((report.totals.took, read(&diary)), (seconds(2), vec!["dropped"]));
 }
 
 /// A handler that waits a second, then reads its body.

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::{Method, StatusCode};
 use sinew_core::observe;
+use sinew_core::server::drain::{DrainConfig, Ending};
 use sinew_core::time::Instant;
 use sinew_driver::server::Gone;
 use sinew_driver::{
@@ -193,8 +194,15 @@ fn stop_closes_the_idle_drains_the_busy_and_drops_the_rest() {
     assert!(report.take().is_none() && server.served.take().is_none());
     server.sim.advance(seconds(1));
     let report = report.take().expect("the deadline is over");
-    assert_eq!((report.idle, report.drained, report.aborted), (1, 1, 1));
-    assert_eq!(report.took, seconds(10));
+    assert_eq!(
+        (
+            report.count(Ending::Idle),
+            report.count(Ending::Finished),
+            report.count(Ending::CutRequest)
+        ),
+        (1, 1, 1)
+    );
+    assert_eq!(report.totals.took, seconds(10));
     assert!(stuck.is_closed() && stuck.received().is_empty());
     assert!(server.served.take().is_some(), "serve() ended");
 }
@@ -202,18 +210,18 @@ fn stop_closes_the_idle_drains_the_busy_and_drops_the_rest() {
 #[test]
 fn a_shutdown_has_the_time_that_the_configuration_gives_it() {
     let server = serve(|mut builder, sim| {
-        builder.config_mut().stop_deadline = seconds(7);
+        builder.config_mut().drain = DrainConfig { deadline: seconds(7), ..DrainConfig::default() };
         sleepy(builder, sim)
     });
     server.client.send(get("/sleep/20"));
     server.sim.run();
     let handle = server.handle.clone();
-    let report = server.sim.start(async move { handle.shutdown().await });
+    let report = server.sim.start(async move { handle.drain().await });
     server.sim.advance(seconds(6));
     assert!(report.take().is_none());
     server.sim.advance(seconds(1));
     let report = report.take().expect("the deadline is over");
-    assert_eq!((report.aborted, report.took), (1, seconds(7)));
+    assert_eq!((report.count(Ending::CutRequest), report.totals.took), (1, seconds(7)));
 }
 
 #[test]

@@ -17,9 +17,8 @@ use http::Method;
 use sinew_config::Config;
 use sinew_driver::{BoxError, ServerBuilder, Threads};
 use sinew_examples::server::{CONFIG, ORIGIN, READER, WRITER, build};
-use sinew_examples::signals;
 use sinew_prometheus::Metrics;
-use sinew_tokio::{Call, RestClient, RestServer, TokioRuntime};
+use sinew_tokio::{Call, RestClient, RestServer, Signals, TokioRuntime};
 
 const USAGE: &str = "usage: server [--walk | --config FILE | --check-config FILE]";
 
@@ -81,17 +80,9 @@ async fn serve(builder: ServerBuilder<TokioRuntime, Threads>) -> Result<(), BoxE
         println!("metrics on http://{address}/metrics");
     }
     let handle = server.handle();
-    let signal = signals::first()?;
-    let stopping = async {
-        let name = signal.await.unwrap_or("the end of the signal thread");
-        println!("{name}: stopping");
-        handle.shutdown().await
-    };
-    let ((), report) = join(server.serve(), stopping).await;
-    println!(
-        "stopped after {:.2?}: {} calls finished, {} idle connections closed, {} cut",
-        report.took, report.drained, report.idle, report.aborted
-    );
+    let signals = Signals::listen()?;
+    let ((), report) = join(server.serve(), handle.drain_on(signals)).await;
+    println!("stopped: {report}");
     Ok(())
 }
 

@@ -8,5 +8,4 @@ pub mod memory;
 pub mod pattern;
 pub mod quickstart;
 pub mod server;
-pub mod signals;
 pub mod transcript;

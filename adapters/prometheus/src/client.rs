@@ -24,25 +24,34 @@ struct Ended {
     reason: &'static str,
 }
 
-/// A retry that was not made.
+/// A retry, made or only noted.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Retried {
+    client: Arc<str>,
+    mode: &'static str,
+}
+
+/// A retry that was not made, or would not have been.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct Reasoned {
     client: Arc<str>,
     reason: &'static str,
+    mode: &'static str,
 }
 
-/// A breaker that changed.
+/// A breaker that changed: that of an endpoint, or of a route.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct Changed {
     client: Arc<str>,
     change: &'static str,
+    route: &'static str,
 }
 
 #[derive(Clone, Default)]
 pub(crate) struct Counted {
     calls: Family<Ended, Counter>,
     attempts: Family<Named, Counter>,
-    retries: Family<Named, Counter>,
+    retries: Family<Retried, Counter>,
     refused_retries: Family<Reasoned, Counter>,
     hedges: Family<Named, Counter>,
     held: Family<Named, Counter>,
@@ -61,12 +70,12 @@ impl Counted {
         );
         registry.register(
             "sinew_client_retries",
-            "Calls that were made once more",
+            "Calls that were made once more, or would have been",
             self.retries.clone(),
         );
         registry.register(
             "sinew_client_refused_retries",
-            "Calls that failed and were not made once more",
+            "Calls that failed and were not made once more, or would not have been",
             self.refused_retries.clone(),
         );
         registry.register(
@@ -81,7 +90,7 @@ impl Counted {
         );
         registry.register(
             "sinew_client_breaker_changes",
-            "Changes of the breakers of endpoints",
+            "Changes of the breakers of endpoints and of routes",
             self.breakers.clone(),
         );
         registry.register(
@@ -118,11 +127,13 @@ impl ClientMetrics {
             Event::AttemptSent { .. } => {
                 counted.attempts.get_or_create(&named()).inc();
             }
-            Event::RetryScheduled { .. } => {
-                counted.retries.get_or_create(&named()).inc();
+            Event::RetryScheduled { mode, .. } => {
+                let retried = Retried { client: client(), mode: mode.name() };
+                counted.retries.get_or_create(&retried).inc();
             }
-            Event::RetryRefused { why, .. } => {
-                let reasoned = Reasoned { client: client(), reason: why.name() };
+            Event::RetryRefused { why, mode, .. } => {
+                let (reason, mode) = (why.name(), mode.name());
+                let reasoned = Reasoned { client: client(), reason, mode };
                 counted.refused_retries.get_or_create(&reasoned).inc();
             }
             Event::Hedged { .. } => {
@@ -137,7 +148,11 @@ impl ClientMetrics {
                 counted.calls.get_or_create(&ended).inc();
             }
             Event::Breaker { change, .. } => {
-                let changed = Changed { client: client(), change: change.name() };
+                let changed = Changed { client: client(), change: change.name(), route: "" };
+                counted.breakers.get_or_create(&changed).inc();
+            }
+            Event::RouteBreaker { route, change } => {
+                let changed = Changed { client: client(), change: change.name(), route };
                 counted.breakers.get_or_create(&changed).inc();
             }
             Event::ConcurrencyLimit { limit } => {

@@ -8,7 +8,7 @@ use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEn
 use sinew_core::error::{Error, Kind};
 use sinew_core::limit::{AskOutcome, Shed, Stage};
 use sinew_core::observe::NamedVerdict;
-use sinew_core::policy::{Mode, Priority, Refused};
+use sinew_core::policy::{Priority, Refused};
 use sinew_core::reason::Reason;
 use sinew_core::server::{End, Record};
 
@@ -153,11 +153,7 @@ impl From<Refused> for Refusal {
         Self {
             stage: refused.stage.name(),
             reason: refused.reason.name(),
-            mode: match refused.mode {
-                Mode::Enforce => "enforce",
-                Mode::Shadow => "shadow",
-                Mode::Off => "off",
-            },
+            mode: refused.mode.name(),
         }
     }
 }

@@ -19,11 +19,11 @@
 //! | `sinew_server_lost_events_total` | | events that no observer was told |
 //! | `sinew_client_calls_total` | `client`, `outcome`, `reason` | each call, once: when the last of its answer was read, or when it failed |
 //! | `sinew_client_attempts_total` | `client` | each attempt that was sent |
-//! | `sinew_client_retries_total` | `client` | each attempt that was put off to be made once more |
-//! | `sinew_client_refused_retries_total` | `client`, `reason` | each failed call that was not made once more |
+//! | `sinew_client_retries_total` | `client`, `mode` | each attempt that was put off to be made once more, or only noted |
+//! | `sinew_client_refused_retries_total` | `client`, `reason`, `mode` | each failed call that was not made once more, or would not have been |
 //! | `sinew_client_hedges_total` | `client` | each call that was sent a second time, as it took long |
 //! | `sinew_client_held_total` | `client` | each attempt that had to wait, as the service bears no more at once |
-//! | `sinew_client_breaker_changes_total` | `client`, `change` | each change of the breaker of an endpoint |
+//! | `sinew_client_breaker_changes_total` | `client`, `change`, `route` | each change of the breaker of a route, or, where that is empty, of an endpoint |
 //! | `sinew_client_concurrency_limit` | `client` | attempts that the service bears at once, since that changed |
 //! | `sinew_client_lost_events_total` | `client` | events that no observer was told |
 //!

@@ -230,10 +230,11 @@ fn what_a_client_decides_is_counted_under_its_name() {
     let breaker = Refusal::Breaker { why: OpenReason::Probing, until: None };
     for event in [
         Event::AttemptSent { token, attempt, endpoint },
-        Event::RetryScheduled { token, attempts: 1, after: Duration::ZERO },
+        Event::RetryScheduled { token, attempts: 1, after: Duration::ZERO, mode: Mode::Shadow },
         Event::AttemptSent { token, attempt: 2, endpoint },
-        Event::RetryRefused { token, why: NoRetry::Attempts },
+        Event::RetryRefused { token, why: NoRetry::Attempts, mode: Mode::Enforce },
         Event::Breaker { endpoint, change: Change::HalfOpened },
+        Event::RouteBreaker { route: "GET /orders/{id}", change: Change::Closed },
         Event::CallEnded { token, outcome: Outcome::Done, attempts: 2 },
         Event::CallEnded { token, outcome: Outcome::Refused(breaker), attempts: 0 },
         Event::ConcurrencyLimit { limit: 7 },
@@ -245,9 +246,19 @@ fn what_a_client_decides_is_counted_under_its_name() {
     let text = metrics.encode();
     for (series, count) in [
         (r#"sinew_client_attempts_total{client="orders"}"#, "2"),
-        (r#"sinew_client_retries_total{client="orders"}"#, "1"),
-        (r#"sinew_client_refused_retries_total{client="orders",reason="attempts"}"#, "1"),
-        (r#"sinew_client_breaker_changes_total{client="orders",change="half_opened"}"#, "1"),
+        (r#"sinew_client_retries_total{client="orders",mode="shadow"}"#, "1"),
+        (
+            r#"sinew_client_refused_retries_total{client="orders",reason="attempts",mode="enforce"}"#,
+            "1",
+        ),
+        (
+            r#"sinew_client_breaker_changes_total{client="orders",change="half_opened",route=""}"#,
+            "1",
+        ),
+        (
+            r#"sinew_client_breaker_changes_total{client="orders",change="closed",route="GET /orders/{id}"}"#,
+            "1",
+        ),
         (r#"sinew_client_calls_total{client="orders",outcome="done",reason=""}"#, "1"),
         (
             r#"sinew_client_calls_total{client="orders",outcome="refused",reason="breaker_probing"}"#,

@@ -19,10 +19,10 @@ use sinew_conformance::suite::{self, Verdict};
 
 use super::Problem;
 #[cfg(feature = "sockets")]
-use super::sockets::Sockets;
+use super::sockets::{Sockets, Url};
 
 /// What the cases run against.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Target {
     /// The bare machines, without a socket.
     Core,
@@ -32,12 +32,16 @@ enum Target {
     /// A server that is not ours.
     #[cfg(feature = "sockets")]
     Foreign(SocketAddr),
+    /// A place where a server that is not ours sends back what it is sent.
+    #[cfg(feature = "sockets")]
+    Echo(Url),
 }
 
 /// Arguments of `sinew check`.
 #[derive(clap::Args)]
 pub(crate) struct Check {
-    /// What the cases run against: core; tokio, smol or async-std; or the HOST:PORT of any server
+    /// What the cases run against: core; tokio, smol or async-std; the HOST:PORT of any server; or
+    /// ws://HOST:PORT/PATH, or wss, where one sends back what it is sent over WebSocket
     #[arg(long, default_value = "core", value_parser = target)]
     target: Target,
     #[cfg(feature = "sockets")]
@@ -46,7 +50,7 @@ pub(crate) struct Check {
     /// A file of cases, or a directory of such files, instead of the built-in ones
     #[arg(long, value_name = "FILE|DIR")]
     cases: Option<PathBuf>,
-    /// Only cases about this: http1, cors
+    /// Only cases about this: http1, cors, websocket
     #[arg(long, value_parser = subject)]
     subject: Option<Subject>,
     /// Seed of the random cuts
@@ -64,12 +68,17 @@ pub(crate) struct Check {
 }
 
 impl Check {
-    pub(crate) fn run(self) -> Result<ExitCode, Problem> {
+    pub(crate) fn run(mut self) -> Result<ExitCode, Problem> {
         let mut cases = match &self.cases {
             Some(path) => Cases::from_path(path),
             None => Cases::built_in(),
         }
         .map_err(Problem::new)?;
+        // Nothing else is spoken there.
+        #[cfg(feature = "sockets")]
+        if let Target::Echo(_) = self.target {
+            self.subject = Some(Subject::WebSocket);
+        }
         if let Some(wanted) = self.subject {
             cases.retain(|case| case.subject() == wanted);
             if cases.is_empty() {
@@ -83,16 +92,18 @@ impl Check {
                 return Err(Problem::new(format!("no case has {wanted:?} in its id")));
             }
         }
-        let verdicts: Vec<Verdict> = match self.target {
+        let verdicts: Vec<Verdict> = match &self.target {
             Target::Core => {
                 cases.iter().map(|case| suite::check(case, self.seed, &deviations)).collect()
             }
             #[cfg(feature = "sockets")]
             Target::Ours(adapter) => {
-                self.sockets.check_ours(&cases, adapter, self.seed, &deviations)?
+                self.sockets.check_ours(&cases, *adapter, self.seed, &deviations)?
             }
             #[cfg(feature = "sockets")]
-            Target::Foreign(address) => self.sockets.check_foreign(&cases, address)?,
+            Target::Foreign(address) => self.sockets.check_foreign(&cases, *address)?,
+            #[cfg(feature = "sockets")]
+            Target::Echo(url) => self.sockets.check_echo(&cases, url)?,
         };
         if let Some(path) = &self.json {
             let at = |e| Problem::new(format!("{}: {e}", path.display()));
@@ -115,7 +126,8 @@ fn subject(text: &str) -> Result<Subject, String> {
     match text {
         "http1" => Ok(Subject::Http1),
         "cors" => Ok(Subject::Cors),
-        _ => Err("neither http1 nor cors".to_owned()),
+        "websocket" => Ok(Subject::WebSocket),
+        _ => Err("neither http1, cors nor websocket".to_owned()),
     }
 }
 
@@ -128,6 +140,8 @@ fn target(text: &str) -> Result<Target, String> {
         return Ok(Target::Ours(adapter));
     } else if let Some(address) = text.to_socket_addrs().ok().and_then(|mut all| all.next()) {
         return Ok(Target::Foreign(address));
+    } else if let Some(url) = Url::parse(text) {
+        return Ok(Target::Echo(url));
     }
-    Err("not core, tokio, smol, async-std or HOST:PORT".to_owned())
+    Err("not core, tokio, smol, async-std, HOST:PORT or ws://HOST:PORT/PATH".to_owned())
 }

@@ -41,6 +41,7 @@ fn playable(case: &Case) -> Result<&ParseCase, &'static str> {
         Case::Parse(case) => case,
         Case::Encode(_) => return Err("needs an application that sends what the case says"),
         Case::Cors(_) => return Err("needs a policy of its own"),
+        Case::WebSocket(_) => return Err("is for ws://HOST:PORT/PATH"),
     };
     let expect = &case.expect;
     if case.side == Side::Response {

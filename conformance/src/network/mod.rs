@@ -9,3 +9,4 @@ pub mod foreign;
 pub mod line;
 pub mod ours;
 pub mod server;
+pub mod websocket;

@@ -183,6 +183,7 @@ fn playable(case: &Case) -> Result<Question<'_>, &'static str> {
                 .map(|request| Question::Cors(case, request))
                 .ok_or("is about a policy that no server is built with");
         }
+        Case::WebSocket(_) => return Err("asks the machine itself"),
     };
     let expect = &case.expect;
     let switches = expect.tunnel == Some(true)

@@ -20,7 +20,7 @@ static PARSE: LazyLock<Vec<ParseCase>> = LazyLock::new(|| {
     let cases = Cases::built_in().unwrap();
     let parse = cases.into_iter().filter_map(|case| match case {
         Case::Parse(case) => Some(*case),
-        Case::Encode(_) | Case::Cors(_) => None,
+        Case::Encode(_) | Case::Cors(_) | Case::WebSocket(_) => None,
     });
     parse.collect()
 });

@@ -82,6 +82,23 @@ impl Fields {
         Self { block, spans }
     }
 
+    /// The lines of a map. `None` where they take more than 64 KiB.
+    pub(crate) fn of(map: &HeaderMap) -> Option<Self> {
+        let mut block = Vec::new();
+        let mut spans = SpanTable::default();
+        let mut put = |bytes: &[u8]| {
+            let start = u16::try_from(block.len()).ok()?;
+            block.extend_from_slice(bytes);
+            Some((start, u16::try_from(bytes.len()).ok()?))
+        };
+        for (name, value) in map {
+            let (name, name_len) = put(name.as_str().as_bytes())?;
+            let (value, value_len) = put(value.as_bytes())?;
+            spans.push(Span { name, name_len, value, value_len });
+        }
+        Some(Self::new(block.into(), spans))
+    }
+
     pub(crate) fn block(&self) -> &Bytes {
         &self.block
     }

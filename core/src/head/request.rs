@@ -55,6 +55,15 @@ impl RequestHead {
         }
     }
 
+    /// The same as bytes.
+    pub fn path_bytes(&self) -> &[u8] {
+        let (start, len) = self.target.path;
+        match (self.target.form, self.fields.slice(self.target_at.0 + start, len)) {
+            (TargetForm::Absolute, b"") => b"/",
+            (_, path) => path,
+        }
+    }
+
     /// The query without its question mark, still percent-encoded.
     pub fn query(&self) -> Option<&str> {
         self.target.query.map(|span| self.relative(span))

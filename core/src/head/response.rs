@@ -17,6 +17,12 @@ pub struct ResponseHead {
 }
 
 impl ResponseHead {
+    /// A head that nobody sent. `None` where the fields take more than 64 KiB.
+    pub fn new(status: StatusCode, fields: &HeaderMap) -> Option<Self> {
+        let fields = Fields::of(fields)?;
+        Some(Self { status, version: Version::HTTP_11, reason: (0, 0), fields })
+    }
+
     /// The status.
     pub fn status(&self) -> StatusCode {
         self.status

@@ -142,15 +142,18 @@ impl Given {
     }
 }
 
-/// `connection`, as far as it says something that the version does not say already.
-pub(crate) fn connection(head: &mut Draft<'_>, keep: bool, version: Version, switch: bool) {
-    if switch {
-        head.put(b"connection: upgrade\r\n");
-    } else if !keep {
-        head.put(b"connection: close\r\n");
-    } else if version == Version::HTTP_10 {
-        head.put(b"connection: keep-alive\r\n");
-    }
+/// `connection`, as far as it says something that the version does not say already. A head with an
+/// `upgrade` says so: <https://www.rfc-editor.org/rfc/rfc9110#section-7.8>
+pub(crate) fn connection(head: &mut Draft<'_>, keep: bool, version: Version, upgrade: bool) {
+    let line: &[u8] = match (upgrade, keep, version) {
+        (true, true, Version::HTTP_10) => b"connection: upgrade, keep-alive\r\n",
+        (true, true, _) => b"connection: upgrade\r\n",
+        (true, false, _) => b"connection: upgrade, close\r\n",
+        (false, true, Version::HTTP_10) => b"connection: keep-alive\r\n",
+        (false, true, _) => return,
+        (false, false, _) => b"connection: close\r\n",
+    };
+    head.put(line);
 }
 
 /// `content-length`

@@ -4,6 +4,8 @@
     reason = "every byte of every head passes here: measured by `sinew-benches`"
 )]
 
+use crate::block::{BLOCK, any, first};
+
 /// `tchar`: <https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2>
 pub(crate) const TOKEN: [bool; 256] = {
     let mut table = [false; 256];
@@ -51,7 +53,7 @@ fn is_plain(bytes: &[u8]) -> bool {
     // The last block may overlap the one before it.
     if let Some(last) = bytes.last_chunk() {
         let (blocks, _) = bytes.as_chunks();
-        return !blocks.iter().any(has_control) && !has_control(last);
+        return !blocks.iter().any(|block| any(block, is_control)) && !any(last, is_control);
     }
     match (bytes.first_chunk(), bytes.last_chunk()) {
         (Some(start), Some(end)) => {
@@ -84,7 +86,7 @@ fn value_end_behind_tab(bytes: &[u8], tab: usize) -> usize {
 pub(crate) fn plain_prefix(bytes: &[u8]) -> usize {
     let mut rest = bytes;
     while let Some((block, behind)) = rest.split_first_chunk() {
-        if has_control(block) {
+        if any(block, is_control) {
             return bytes.len() - rest.len() + first(block, is_control);
         }
         rest = behind;
@@ -96,12 +98,6 @@ pub(crate) fn plain_prefix(bytes: &[u8]) -> usize {
     }
     let plain = rest.iter().take_while(|&&byte| !is_control(byte)).count();
     bytes.len() - rest.len() + plain
-}
-
-/// Asked without a way out between its bytes, a block is compared as a vector.
-#[inline(always)]
-fn has_control(block: &[u8; BLOCK]) -> bool {
-    block.iter().fold(false, |any, &byte| any | is_control(byte))
 }
 
 const fn is_control(byte: u8) -> bool {
@@ -120,19 +116,6 @@ pub(crate) fn token_prefix(bytes: &[u8]) -> usize {
         at += 1;
     }
     at
-}
-
-/// Bytes that are looked at together: two words.
-const BLOCK: usize = 16;
-
-/// Where the first byte stands that is of a class; `BLOCK` if none is.
-#[inline(always)]
-fn first(block: &[u8; BLOCK], class: impl Fn(u8) -> bool) -> usize {
-    let mut marks = [0; BLOCK];
-    for (mark, byte) in marks.iter_mut().zip(block) {
-        *mark = if class(*byte) { 0xff } else { 0 };
-    }
-    (u128::from_le_bytes(marks).trailing_zeros() / 8) as usize
 }
 
 /// Neither a letter nor a dash.

@@ -161,6 +161,12 @@ impl Tunnel {
         }
     }
 
+    /// What a machine of another protocol takes over: the bytes that were not read yet, and those that
+    /// were not written yet.
+    pub fn into_parts(self) -> (BytesMut, Outbox) {
+        (self.inbox, self.outbox)
+    }
+
     /// The fatal error, once there is one.
     pub fn error(&self) -> Option<Error> {
         self.error

@@ -166,7 +166,7 @@ pub enum Event {
         /// At least 1.
         limit: u32,
     },
-    /// A call is tried again (client).
+    /// A call is tried again, or would be (client).
     RetryScheduled {
         /// The call, by the embedder's name.
         token: u64,
@@ -174,13 +174,17 @@ pub enum Event {
         attempts: u8,
         /// After this wait.
         after: Duration,
+        /// Whether it is.
+        mode: Mode,
     },
-    /// A call is not tried again, although its last attempt failed (client).
+    /// A call is not tried again, or would not be, although its last attempt failed (client).
     RetryRefused {
         /// The call, by the embedder's name.
         token: u64,
         /// Why.
         why: NoRetry,
+        /// Whether that is enforced.
+        mode: Mode,
     },
     /// A call is sent a second time, as its first attempt takes longer than most do (client).
     Hedged {
@@ -200,6 +204,13 @@ pub enum Event {
     Breaker {
         /// Whose.
         endpoint: Endpoint,
+        /// To what, and why.
+        change: Change,
+    },
+    /// The breaker of a route changed (client).
+    RouteBreaker {
+        /// Whose.
+        route: &'static str,
         /// To what, and why.
         change: Change,
     },

@@ -144,13 +144,23 @@ impl Budget {
     ///
     /// Which of the two refuses; the throttle, if both do.
     pub fn withdraw(&mut self, now: Instant) -> Result<(), BudgetReason> {
+        self.check(now)?;
+        self.window.add(now, [false, true]);
+        Ok(())
+    }
+
+    /// Whether there is a retry to [withdraw](Self::withdraw).
+    ///
+    /// # Errors
+    ///
+    /// As with [`withdraw`](Self::withdraw).
+    pub fn check(&mut self, now: Instant) -> Result<(), BudgetReason> {
         if self.is_throttled() {
             return Err(BudgetReason::Throttle);
         }
         if self.remaining(now) == 0 {
             return Err(BudgetReason::Share);
         }
-        self.window.add(now, [false, true]);
         Ok(())
     }
 

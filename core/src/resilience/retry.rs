@@ -139,6 +139,8 @@ pub enum RetryVerdict {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[non_exhaustive]
 pub enum NoRetry {
+    /// Retries are off, or only tried in shadow.
+    Off,
     /// The answer would not get better.
     Final,
     /// The request may have been processed, and must not be twice.
@@ -163,6 +165,7 @@ impl NoRetry {
     /// A fixed, lower-case name, fit for logs and metric labels.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Off => "retries_off",
             Self::Final => "final_answer",
             Self::NotRepeatable => "not_repeatable",
             Self::Delivered => "head_delivered",

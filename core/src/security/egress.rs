@@ -126,7 +126,8 @@ impl EgressPolicy {
 }
 
 impl Destination {
-    fn means(&self, host: &str, port: u16) -> bool {
+    /// Whether it means this place. An IPv6 address stands without brackets.
+    pub fn means(&self, host: &str, port: u16) -> bool {
         let here = match &self.host {
             Host::Named(name) => name.eq_ignore_ascii_case(host),
             Host::Below(suffix) => is_below(suffix, host),

@@ -32,6 +32,11 @@ impl TrustedProxies {
         Self { networks: networks.into(), field }
     }
 
+    /// Where the proxies are.
+    pub fn networks(&self) -> &[Network] {
+        &self.networks
+    }
+
     /// The address of the client: `peer` itself where it is no proxy of ours. `None` where a proxy
     /// of ours says nothing, or something else than an address in that place (`unknown`, a
     /// pseudonym), or the list cannot be read: then nobody knows.

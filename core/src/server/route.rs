@@ -1,5 +1,6 @@
 //! The router: method and path to a value, as a pure value itself.
 
+use core::cmp::Ordering;
 use core::fmt;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -40,6 +41,9 @@ pub struct RouterBuilder<T> {
 /// ```
 #[derive(Debug)]
 pub struct Router<T> {
+    /// Templates without parameters, sorted by length and text: a path that is one of them needs no
+    /// look into the tree, which would find the same.
+    literals: Box<[(Box<[u8]>, usize)]>,
     tree: matchit::Router<usize>,
     entries: Vec<Entry<T>>,
     templates: Arc<[Template]>,
@@ -142,8 +146,25 @@ impl<T> RouterBuilder<T> {
             entry.allow = allow(methods.clone());
             all.extend(methods);
         }
-        let allow = allow(all.into_iter());
-        Router { tree: self.tree, entries: self.entries, templates: self.templates.into(), allow }
+        let mut literals: Vec<_> = self
+            .templates
+            .iter()
+            .enumerate()
+            .filter(|(_, template)| template.names().next().is_none())
+            .filter_map(|(index, template)| {
+                let literal = path::normalise(template.as_str()).ok()?;
+                let literal = literal.replace("{{", "{").replace("}}", "}");
+                Some((literal.into_bytes().into_boxed_slice(), index))
+            })
+            .collect();
+        literals.sort_by(|(a, _), (b, _)| by_length(a, b));
+        Router {
+            literals: literals.into(),
+            tree: self.tree,
+            entries: self.entries,
+            templates: self.templates.into(),
+            allow: allow(all.into_iter()),
+        }
     }
 
     fn entry(&mut self, template: &str) -> Result<&mut Entry<T>, RouteError> {
@@ -178,29 +199,44 @@ impl<T> Router<T> {
     /// # Errors
     ///
     /// A path that could be read otherwise further on: answer 400.
-    pub fn find(&self, method: &Method, raw: &str) -> Result<Found<'_, T>, BadPath> {
+    pub fn find(
+        &self,
+        method: &Method,
+        raw: &(impl AsRef<[u8]> + ?Sized),
+    ) -> Result<Found<'_, T>, BadPath> {
+        let raw = raw.as_ref();
         // https://www.rfc-editor.org/rfc/rfc9112#section-3.2.4
-        if raw == "*" {
+        if raw == b"*" {
             return Ok(Found::Options(&self.allow));
         }
+        if let Ok(at) = self.literals.binary_search_by(|(literal, _)| by_length(literal, raw))
+            && let Some((_, template)) = self.literals.get(at)
+        {
+            return Ok(self.found(method, *template, Params::default()));
+        }
+        let raw = core::str::from_utf8(raw).map_err(|_| BadPath::Utf8)?;
         let normal = path::normalise(raw)?;
         let Ok(matched) = self.tree.at(&normal) else { return Ok(Found::Missing) };
-        let template = *matched.value;
-        let Some(entry) = self.entries.get(template) else { return Ok(Found::Missing) };
-        let Some(value) = entry.value(method) else {
-            let found =
-                if *method == Method::OPTIONS { Found::Options } else { Found::WrongMethod };
-            return Ok(found(&entry.allow));
-        };
         let mut params = Params::default();
         for (_, text) in matched.params.iter() {
             // Both are parts of one string: a difference of addresses is an offset.
             params.push(text.as_ptr() as usize - normal.as_ptr() as usize, text.len());
         }
+        let template = *matched.value;
         if let Cow::Owned(normal) = normal {
             params.refer_to(normal);
         }
-        Ok(Found::Route { value, template, params })
+        Ok(self.found(method, template, params))
+    }
+
+    /// What belongs to a method of a path with this template.
+    fn found(&self, method: &Method, template: usize, params: Params) -> Found<'_, T> {
+        let Some(entry) = self.entries.get(template) else { return Found::Missing };
+        match entry.value(method) {
+            Some(value) => Found::Route { value, template, params },
+            None if *method == Method::OPTIONS => Found::Options(&entry.allow),
+            None => Found::WrongMethod(&entry.allow),
+        }
     }
 
     /// The templates, in the order in which they were added.
@@ -219,6 +255,11 @@ impl<T> Entry<T> {
             .or_else(|| if *method == Method::HEAD { own(&Method::GET) } else { None })
             .or(self.any.as_ref())
     }
+}
+
+/// Lengths first: most paths that differ differ there.
+fn by_length(a: &[u8], b: &[u8]) -> Ordering {
+    a.len().cmp(&b.len()).then_with(|| a.cmp(b))
 }
 
 impl fmt::Display for RouteError {
@@ -322,6 +363,33 @@ mod tests {
             Some((2, vec![("owner".into(), "x".into()), ("rest".into(), "a/b.txt".into())]))
         );
         assert_eq!(router.find(&get, "/api/..").err(), Some(BadPath::DotSegment));
+    }
+
+    #[test]
+    fn a_path_that_is_a_template_is_found_like_any_other() {
+        let get = Method::GET;
+        let templates = ["/", "/a", "/b", "/{{a}}", "/{{a}}/{x}", "/caf%C3%A9", "/a%2fb", "/{x}"];
+        let router = router(&templates.map(|template| (Method::GET, template)));
+        for (path, route) in [
+            ("/", 0),
+            ("/a", 1),
+            ("/%61", 1),
+            ("/b", 2),
+            ("/{a}", 3),
+            ("/%7Ba%7D", 3),
+            ("/caf%C3%A9", 5),
+            ("/a%2Fb", 6),
+            ("/a%2fb", 6),
+        ] {
+            assert_eq!(found(&router, &get, path), Some((route, vec![])), "{path}");
+        }
+        assert_eq!(found(&router, &get, "/c").map(|found| found.0), Some(7));
+        assert!(matches!(router.find(&Method::PUT, "/a"), Ok(Found::WrongMethod(_))));
+        assert_eq!(router.find(&get, b"/caf\xc3").err(), Some(BadPath::Utf8));
+        assert!(matches!(
+            router.find(&get, "/café".as_bytes()),
+            Ok(Found::Route { template: 5, .. })
+        ));
     }
 
     #[test]

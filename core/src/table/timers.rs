@@ -27,9 +27,14 @@ impl Timers {
         Self { heap: Vec::new(), position: Vec::new() }
     }
 
-    /// The earliest time of all.
-    pub(crate) fn first(&self) -> Option<Instant> {
-        self.heap.first().map(|entry| entry.at)
+    /// The earliest time of all, and whose it is.
+    pub(crate) fn next(&self) -> Option<(Instant, u32)> {
+        self.heap.first().map(|entry| (entry.at, entry.place))
+    }
+
+    /// Whether a time has come.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.heap.first().is_some_and(|entry| entry.at <= now)
     }
 
     /// Makes sure that `place` fires at `at` or earlier.
@@ -145,7 +150,7 @@ mod tests {
                     timers.arm(place, at);
                     model.entry(place).and_modify(|armed| *armed = at.min(*armed)).or_insert(at);
                 }
-                prop_assert_eq!(timers.first(), model.values().min().copied());
+                prop_assert_eq!(timers.next().map(|(at, _)| at), model.values().min().copied());
             }
         }
     }

@@ -17,7 +17,7 @@ pub struct Limits {
     pub frame: usize,
     /// Bytes of a message, unpacked. Default 1 MiB. Beyond it: 1009.
     pub message: usize,
-    /// Frames of a message. Default 65,536. Beyond it: 1008.
+    /// Frames of a message. Default 131,072. Beyond it: 1008.
     pub fragments: u32,
     /// Bytes queued above which no more messages are taken, and pings wait to be answered. Default
     /// 256 KiB; one message of overshoot is taken.
@@ -34,7 +34,7 @@ impl Default for Limits {
         Self {
             frame: 256 * 1024,
             message: 1024 * 1024,
-            fragments: 65_536,
+            fragments: 131_072,
             queued: 256 * 1024,
             pings: 100,
             inbox: 64 * 1024,

@@ -5,6 +5,9 @@
 mod admission;
 mod draining;
 mod hedging;
+mod limits;
+mod retries;
+mod routes;
 mod sharing;
 
 use std::time::Duration;

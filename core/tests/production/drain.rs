@@ -121,7 +121,7 @@ impl World {
                     next.push(world);
                 }
             }
-            for how in [Departure::Orderly, Departure::Broken] {
+            for how in [Departure::Orderly, Departure::Orphaned, Departure::Broken] {
                 let mut world = self.clone();
                 world.leave(index, how);
                 next.push(world);
@@ -215,6 +215,7 @@ impl World {
             Some(Ending::CutUpgraded) => assert!(seen.reset && seen.activity == Activity::Upgraded),
             Some(Ending::Told) => assert!(seen.told),
             Some(Ending::Broken) => assert_eq!(how, Departure::Broken),
+            Some(Ending::Orphaned) => assert_eq!(how, Departure::Orphaned),
             Some(Ending::Finished) => assert_ne!(seen.activity, Activity::Upgraded),
             Some(Ending::Stuck) => panic!("it is gone"),
             Some(Ending::Idle | Ending::Left) | None => {}
@@ -363,6 +364,7 @@ fn who_is_empty_is_gone_at_once_and_lets_in_what_waited() {
     assert_eq!(poll(&mut drain, at(0)), Some(DrainEvent::Entered(Phase::StopAccept)));
     let waited = drain.admit().unwrap();
     assert_eq!(poll(&mut drain, at(0)), None);
+    drain.set(at(1), waited, Activity::Request);
     drain.set(at(1), waited, Activity::Idle);
     assert_eq!(drain.leave(at(2), waited, Departure::Orderly), Some(Ending::Finished));
     assert_eq!(poll(&mut drain, at(2)), Some(DrainEvent::Entered(Phase::Over)));
@@ -408,6 +410,43 @@ fn an_idle_connection_may_bring_one_late_request() {
     assert_eq!(poll(&mut drain, at(3_599)), None);
     assert_eq!(poll(&mut drain, at(3_600)), Some(DrainEvent::Close(id)));
     assert_eq!(drain.leave(at(3_600), id, Departure::Broken), Some(Ending::Finished));
+}
+
+#[test]
+fn who_was_idle_all_along_finished_nothing() {
+    let mut drain = Drain::new(small(), 3).unwrap();
+    let [silent, busy] = [(); 2].map(|()| drain.admit().unwrap());
+    drain.advance(at(0), Phase::Notify);
+    // What they do, they say only now that somebody asks.
+    drain.set(at(0), silent, Activity::Idle);
+    drain.set(at(0), busy, Activity::Request);
+    drain.set(at(500), busy, Activity::Idle);
+    assert_eq!(drain.leave(at(600), silent, Departure::Orderly), Some(Ending::Left));
+    assert_eq!(drain.leave(at(600), busy, Departure::Orderly), Some(Ending::Finished));
+}
+
+#[test]
+fn in_a_hurry_nobody_is_told_and_nothing_takes_longer() {
+    let mut drain = Drain::new(DrainConfig::kubernetes(), 3).unwrap();
+    let [idle, busy] = [(); 2].map(|()| drain.admit().unwrap());
+    drain.hurry(at(0), seconds(10));
+    assert_eq!(poll(&mut drain, at(0)), Some(DrainEvent::Entered(Phase::Grace)));
+    assert_eq!((drain.admit(), drain.resume(at(0))), (None, Err(TooLate)));
+    drain.set(at(1), idle, Activity::Idle);
+    assert_eq!(poll(&mut drain, at(1)), Some(DrainEvent::Close(idle)));
+    assert_eq!(drain.leave(at(1), idle, Departure::Orderly), Some(Ending::Idle));
+    // A longer time is none; a shorter one is.
+    drain.hurry(at(2_000), seconds(60));
+    assert_eq!(drain.deadline().map(|deadline| deadline.at), Some(at(10_000)));
+    drain.hurry(at(2_000), seconds(3));
+    assert_eq!(poll(&mut drain, at(4_999)), None);
+    assert_eq!(poll(&mut drain, at(5_000)), Some(DrainEvent::Entered(Phase::Force)));
+    assert_eq!(poll(&mut drain, at(5_000)), Some(DrainEvent::Reset(busy)));
+    assert_eq!(drain.leave(at(5_000), busy, Departure::Broken), Some(Ending::CutRequest));
+    let mut drain = Drain::new(DrainConfig::kubernetes(), 3).unwrap();
+    drain.hurry(at(0), Duration::ZERO);
+    assert_eq!(poll(&mut drain, at(0)), Some(DrainEvent::Entered(Phase::Force)));
+    assert_eq!(poll(&mut drain, at(0)), Some(DrainEvent::Entered(Phase::Over)));
 }
 
 #[test]

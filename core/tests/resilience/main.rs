@@ -1,8 +1,7 @@
-//! `sinew_core::{resilience, mesh, limit::Concurrency, jitter}` through their public interfaces.
+//! `sinew_core::{resilience, limit::Concurrency, jitter}` through their public interfaces.
 
 #![expect(clippy::unwrap_used, reason = "outside of `#[test]` too, a test stops where it is wrong")]
 
-mod balance;
 mod breaker;
 mod breaker_space;
 mod budget;

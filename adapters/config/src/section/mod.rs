@@ -4,6 +4,7 @@ mod access;
 mod authentication;
 mod coding;
 mod cors;
+mod drain;
 mod jwt;
 mod overload;
 mod proxies;
@@ -21,6 +22,7 @@ pub(crate) use access::Access;
 pub(crate) use authentication::Authentication;
 pub(crate) use coding::{Compression, Decompression};
 pub(crate) use cors::Cors;
+pub(crate) use drain::Drain;
 pub(crate) use overload::Overload;
 pub(crate) use proxies::Proxies;
 pub(crate) use rate_limit::RateLimit;
@@ -36,6 +38,7 @@ pub(crate) struct File {
     pub(crate) server: Server,
     pub(crate) limits: Limits,
     pub(crate) timers: Timers,
+    pub(crate) drain: Drain,
     pub(crate) tls: Option<Tls>,
     pub(crate) admin: Option<Admin>,
     pub(crate) proxies: Option<Proxies>,

@@ -66,6 +66,7 @@ settings! {
     /// In bytes, or how many.
     Limits {
         max_connections: usize,
+        max_connections_per_address: usize,
         max_request_size: u64,
         max_head_size: usize,
         max_head_fields: usize,
@@ -89,6 +90,5 @@ settings! {
         write_timeout: Span,
         body_rate_window: Span,
         linger: Span,
-        stop_deadline: Span,
     }
 }

@@ -17,6 +17,8 @@ use sinew_tls::ClientTls;
 
 use super::config::RestClientConfig;
 use super::hub::Observer;
+use super::middleware::Middleware;
+use super::proxy::Proxy;
 use super::rest_client::{RestClient, Shared};
 use super::tokens::Tokens;
 use crate::error::Error;
@@ -105,7 +107,7 @@ impl<R: Runtime> ClientBuilder<R> {
         self
     }
 
-    /// Which endpoints are left alone for a while.
+    /// Which endpoints are left alone for a while, and which [routes](super::Call::route).
     #[must_use]
     pub fn breaker(mut self, breaker: BreakerConfig) -> Self {
         self.config.circuit_breaker = breaker;
@@ -188,6 +190,20 @@ impl<R: Runtime> ClientBuilder<R> {
     #[must_use]
     pub fn deadlines(mut self, config: DeadlineConfig) -> Self {
         self.config.deadlines = config;
+        self
+    }
+
+    /// Puts this around every call, within what was given before.
+    #[must_use]
+    pub fn middleware(mut self, middleware: impl Middleware) -> Self {
+        self.config.middleware.push(Arc::new(middleware));
+        self
+    }
+
+    /// Connections go through this proxy.
+    #[must_use]
+    pub fn proxy(mut self, proxy: Proxy) -> Self {
+        self.config.proxy = Some(proxy);
         self
     }
 

@@ -3,22 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, EXPECT, RANGE, UPGRADE};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, EXPECT, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::Serialize;
-use sinew_core::content_coding::KNOWN;
 use sinew_core::observe::{TraceContext, request_id};
 use sinew_core::policy::Priority;
 use sinew_core::propagation::CallContext;
 use sinew_core::resilience::RetryPolicy;
-use sinew_core::time::Instant;
 
 use super::base::shown;
 use super::builder::field;
+use super::hub::Hub;
 use super::journey::{Journey, Terms};
-use super::outgoing::{Departing, IDEMPOTENCY_KEY, Outgoing, Payload, TRACEPARENT};
+use super::middleware::Next;
+use super::outgoing::{IDEMPOTENCY_KEY, Outgoing, Payload, TRACEPARENT};
 use super::response::ClientResponse;
-use super::rest_client::{NO_TOKENS, Shared};
+use super::rest_client::Shared;
 use crate::body::Body;
 use crate::error::Error;
 use crate::runtime::Runtime;
@@ -46,6 +46,7 @@ pub struct Call<R: Runtime> {
     hedge: bool,
     retry: Option<RetryPolicy>,
     attempt_timeout: Option<Duration>,
+    route: Option<&'static str>,
     /// What cannot be sent; told by `send`.
     refused: Option<Error>,
 }
@@ -89,6 +90,7 @@ impl<R: Runtime> Call<R> {
             hedge: true,
             retry: None,
             attempt_timeout: None,
+            route: None,
             refused,
         }
     }
@@ -213,6 +215,14 @@ impl<R: Runtime> Call<R> {
         self
     }
 
+    /// The route that this call is of, as `GET /orders/{id}`. A route that fails is left alone by a
+    /// [breaker](super::RestClientConfig::circuit_breaker) of its own, wherever it is asked, and what else
+    /// the service does goes on. Up to [`max_routes`](super::RestClientConfig::max_routes).
+    pub fn route(mut self, name: &'static str) -> Self {
+        self.route = Some(name);
+        self
+    }
+
     /// How much this call matters where not all can be served; default: what its
     /// [context](Self::context) says.
     pub fn priority(mut self, priority: Priority) -> Self {
@@ -299,14 +309,20 @@ impl<R: Runtime> Call<R> {
             hedge: self.hedge,
             retry: self.retry,
             attempt: self.attempt_timeout,
+            route: self.route,
         };
-        let request = self.outgoing(terms.deadline)?;
-        Journey::new(shared, request, terms).run().await
+        let request = self.outgoing()?;
+        let mut journey = Journey::new(&shared, request, terms);
+        let answer = match &*shared.layers {
+            [] => journey.run().await?,
+            layers => Next::new(layers, &mut journey).run().await?,
+        };
+        Ok(answer.at_most(shared.config.max_response_size))
     }
 
-    /// The request, as every attempt sends it.
-    fn outgoing(mut self, deadline: Instant) -> Result<Outgoing, Error> {
-        let Shared { config, base, memory, .. } = &*self.shared;
+    /// The request, as it was put together.
+    fn outgoing(mut self) -> Result<Outgoing, Error> {
+        let Shared { config, base, memory, layers, .. } = &*self.shared;
         if self.attempt_timeout.is_some_and(|timeout| timeout.is_zero()) {
             return Err(Error::config("an attempt of no time"));
         }
@@ -318,24 +334,10 @@ impl<R: Runtime> Call<R> {
                 self.fields.append(name, value.clone());
             }
         }
-        if self.fields.contains_key(AUTHORIZATION) && !self.shared.may_carry_tokens() {
-            return Err(Error::config(NO_TOKENS));
-        }
-        // A part of what is packed cannot be unpacked: https://www.rfc-editor.org/rfc/rfc9110#section-14.2
-        let asks_itself =
-            [ACCEPT_ENCODING, RANGE].iter().any(|name| self.fields.contains_key(name));
-        let unpacks = config.decompression.filter(|_| !asks_itself);
-        if unpacks.is_some() {
-            self.fields.insert(ACCEPT_ENCODING, KNOWN);
-        }
-        let deadlines = config.deadlines;
-        let told = deadlines.emit.is_some_and(|field| self.fields.contains_key(field.name()));
-        let attempt = self.attempt_timeout.or(config.attempt_timeout);
-        let departing = (!told).then_some(Departing { config: deadlines, deadline, attempt });
         // What is not sent once more need not be remembered.
         let policy = self.retry.unwrap_or(config.retry_policy);
         let memory = (policy.attempts > 1 && policy.mode.obeys()).then_some(memory);
-        let request = Outgoing {
+        Ok(Outgoing {
             method: self.method,
             target: self.target,
             authority: Arc::clone(&base.authority),
@@ -343,11 +345,14 @@ impl<R: Runtime> Call<R> {
             trace: self.trace,
             payload: Payload::new(self.body, memory),
             between_bytes: self.between_bytes,
-            departing,
-            unpacks,
-        };
-        request.check()?;
-        Ok(request)
+            departing: None,
+            unpacks: None,
+            layers: Arc::clone(layers),
+        })
+    }
+
+    pub(super) fn hub(&self) -> Arc<Hub<R>> {
+        Arc::clone(&self.shared.hub)
     }
 
     fn typed(mut self, media_type: &'static str, body: Vec<u8>) -> Self {

@@ -1,6 +1,7 @@
 //! What a client can be told.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -16,6 +17,8 @@ use sinew_core::security::EgressPolicy;
 use sinew_tls::ClientTls;
 
 use super::base::shown;
+use super::middleware::Middleware;
+use super::proxy::Proxy;
 use super::tokens::Tokens;
 use crate::server::check_codings;
 
@@ -61,8 +64,10 @@ pub struct RestClientConfig {
     pub budget: BudgetConfig,
     /// How many calls are on their way at once: as many as the service proves to bear.
     pub admission: ConcurrencyConfig,
-    /// Which endpoints are left alone for a while.
+    /// Which endpoints are left alone for a while, and which [routes](super::Call::route).
     pub circuit_breaker: BreakerConfig,
+    /// Routes with a breaker of their own; any more have that of the endpoint alone. Default 64.
+    pub max_routes: usize,
     /// Whether a call that waits for its answer is sent a second time. Default: off.
     pub hedge: HedgeConfig,
     /// Calls that may share a connection, each sent before the one ahead of it is answered; how many
@@ -86,6 +91,10 @@ pub struct RestClientConfig {
     pub decompression: Option<Decompression>,
     /// How the service learns how long a call waits. Default: in `sinew-timeout-ms`.
     pub deadlines: DeadlineConfig,
+    /// What stands around every call, the outermost first. Default: nothing.
+    pub middleware: Vec<Arc<dyn Middleware>>,
+    /// A proxy that connections go through. Default: none, whatever the environment says.
+    pub proxy: Option<Proxy>,
     /// Where connections may go, and who may answer. Default: wherever the URL leads, and whom the
     /// handshake accepts.
     pub security_policy: EgressPolicy,
@@ -100,8 +109,8 @@ pub struct RestClientConfig {
 impl RestClientConfig {
     /// The defaults, for this base URL.
     pub fn new(base_url: impl Into<String>) -> Self {
-        let Policy { pool, retry, budget, admission, breaker, hedge, attempt_timeout } =
-            Policy::default();
+        let policy = Policy::default();
+        let Policy { pool, retry, budget, admission, breaker, hedge, attempt_timeout, .. } = policy;
         Self {
             base_url: base_url.into(),
             timeout: Duration::from_secs(30),
@@ -122,6 +131,7 @@ impl RestClientConfig {
             budget,
             admission,
             circuit_breaker: breaker,
+            max_routes: policy.max_routes as usize,
             hedge,
             pipelining: ClientConfig::default().pipelining,
             health_path: "/health".to_owned(),
@@ -132,6 +142,8 @@ impl RestClientConfig {
             redirects: None,
             decompression: None,
             deadlines: DeadlineConfig::default(),
+            middleware: Vec::new(),
+            proxy: None,
             security_policy: EgressPolicy::default(),
             mtls_config: None,
             server_name: None,
@@ -188,6 +200,7 @@ impl RestClientConfig {
             budget: self.budget,
             admission: self.admission,
             breaker: self.circuit_breaker,
+            max_routes: count(self.max_routes),
             hedge: self.hedge,
             attempt_timeout: self.attempt_timeout,
         }
@@ -225,6 +238,7 @@ impl fmt::Debug for RestClientConfig {
             .field("budget", &self.budget)
             .field("admission", &self.admission)
             .field("circuit_breaker", &self.circuit_breaker)
+            .field("max_routes", &self.max_routes)
             .field("hedge", &self.hedge)
             .field("pipelining", &self.pipelining)
             .field("health_path", &shown(&self.health_path))
@@ -235,6 +249,8 @@ impl fmt::Debug for RestClientConfig {
             .field("redirects", &self.redirects)
             .field("decompression", &self.decompression)
             .field("deadlines", &self.deadlines)
+            .field("middleware", &self.middleware.len())
+            .field("proxy", &self.proxy)
             .field("security_policy", &self.security_policy)
             .field("mtls_config", &self.mtls_config)
             .field("server_name", &self.server_name)

@@ -50,14 +50,14 @@ pub(super) struct Conn<R: Runtime> {
 }
 
 impl<R: Runtime> Conn<R> {
-    pub(super) fn new(wire: AnyWire<Client>, io: R::Io, runtime: R) -> Self {
+    pub(super) fn new(wire: AnyWire<Client>, pipe: Pipe<R::Io>, runtime: R) -> Self {
         Self {
             wire,
             outgoing: None,
             sent: None,
             deadline: None,
             runtime,
-            pipe: Pipe::new(io),
+            pipe,
             seen: Seen::default(),
             alarm: Alarm::new(),
             deaf: None,
@@ -71,7 +71,14 @@ impl<R: Runtime> Conn<R> {
         let Self { wire, pipe, runtime, .. } = self;
         let now = runtime.now();
         let wire = wire.try_map(|client| client.into_tunnel(now))?;
-        Some(Arc::new(Line::new(Carrier::new(wire, pipe, runtime, place))))
+        Some(Arc::new(Line::new(Carrier::new(wire, pipe, runtime, place)?)))
+    }
+
+    /// The socket, where a tunnel was asked for in the clear and nothing came out of it yet.
+    pub(super) fn into_socket(self) -> Option<Pipe<R::Io>> {
+        let Self { wire: AnyWire::Plain(client), pipe, .. } = self else { return None };
+        let (inbox, outbox) = client.into_upgraded().ok()?;
+        (inbox.is_empty() && outbox.is_empty()).then_some(pipe)
     }
 
     /// Looks whether a connection that nobody uses is still good. From then on its bell rings when it

@@ -17,7 +17,8 @@ use sinew_tls::{ClientTls, PeerIdentity, Version};
 
 use super::base::Site;
 use super::conn::Conn;
-use crate::drive::Alarm;
+use super::proxy::Proxy;
+use crate::drive::{Alarm, Pipe};
 use crate::error::{Error, ErrorKind};
 use crate::runtime::Runtime;
 use crate::wire::AnyWire;
@@ -31,9 +32,13 @@ const STAGGER: Duration = Duration::from_millis(250);
 pub(super) struct Plan {
     /// Resolving and connecting have so long each.
     pub(super) limit: Duration,
-    /// Whom to trust, and whom the certificate must name.
-    pub(super) tls: Option<(ClientTls, String)>,
+    /// Whom to trust and what to show, where TLS is spoken.
+    pub(super) tls: Option<ClientTls>,
+    /// Whom the certificate must name; `None`: TLS is not spoken.
+    pub(super) server_name: Option<String>,
     pub(super) machine: Arc<ClientConfig>,
+    /// What connections go through.
+    pub(super) proxy: Option<Proxy>,
     /// Where connections may go, and who may answer.
     pub(super) egress: Arc<EgressPolicy>,
 }
@@ -49,9 +54,10 @@ pub(super) async fn open<R: Runtime>(
     if let Site::Tcp { host, port } = site {
         plan.egress.check_destination(host, *port).map_err(|why| forbidden(why, Phase::Connect))?;
     }
-    let io = connect(runtime, site, plan.limit, by, &reached).await?;
+    let pipe = connect(runtime, plan, site, by, &reached).await?;
     let client = Client::new(Arc::clone(&plan.machine));
-    let wire = match &plan.tls {
+    let secure = plan.tls.as_ref().zip(plan.server_name.as_deref());
+    let wire = match secure {
         Some((tls, name)) => {
             let tls = tls
                 .connect(name, client, runtime.now())
@@ -60,8 +66,8 @@ pub(super) async fn open<R: Runtime>(
         }
         None => AnyWire::Plain(Box::new(client)),
     };
-    let mut conn = Box::new(Conn::new(wire, io, runtime.clone()));
-    if plan.tls.is_some() {
+    let mut conn = Box::new(Conn::new(wire, pipe, runtime.clone()));
+    if secure.is_some() {
         reached(Phase::Tls);
         conn.deadline = Some(by);
         poll_fn(|cx| conn.poll_secured(cx)).await?;
@@ -88,41 +94,51 @@ fn forbidden(why: EgressRefusal, phase: Phase) -> Error {
     Error::new(ErrorKind::Forbidden(why), phase, Delivery::NotSent)
 }
 
-/// Resolving and connecting have `limit` each, and end at `by`.
+/// A socket that leads to the site. Resolving and connecting have their limit each, and end at `by`; to
+/// be let through by a proxy is part of connecting.
 async fn connect<R: Runtime>(
     runtime: &R,
+    plan: &Plan,
     site: &Site,
-    limit: Duration,
     by: Instant,
     reached: &impl Fn(Phase),
-) -> Result<R::Io, Error> {
+) -> Result<Pipe<R::Io>, Error> {
     let until = |phase| {
         reached(phase);
-        (phase, (runtime.now() + limit).min(by))
+        (phase, (runtime.now() + plan.limit).min(by))
     };
-    match site {
-        Site::Unix(path) => {
-            let connected = within(runtime, until(Phase::Connect), runtime.connect_unix(path));
-            connected.await?.map_err(not_connected)
-        }
-        Site::Tcp { host, port } => {
-            let addresses = match host.parse::<IpAddr>() {
-                Ok(address) => vec![SocketAddr::new(address, *port)],
-                Err(_) => {
-                    let found = runtime.resolve(host, *port);
-                    within(runtime, until(Phase::Resolve), found).await?.map_err(|error| {
-                        Error::new(ErrorKind::Resolve, Phase::Resolve, Delivery::NotSent)
-                            .with_source(error)
-                    })?
-                }
-            };
-            if addresses.is_empty() {
+    let (site, tunnelled) = match plan.proxy.as_ref().and_then(|proxy| proxy.toward(site)) {
+        Some((proxy, tunnelled)) => (proxy, Some(tunnelled)),
+        None => (site, None),
+    };
+    let addresses = match site {
+        Site::Tcp { host, port } => match host.parse::<IpAddr>() {
+            Ok(address) => vec![SocketAddr::new(address, *port)],
+            Err(_) => {
+                let found = runtime.resolve(host, *port);
+                within(runtime, until(Phase::Resolve), found).await?.map_err(|error| {
+                    Error::new(ErrorKind::Resolve, Phase::Resolve, Delivery::NotSent)
+                        .with_source(error)
+                })?
+            }
+        },
+        Site::Unix(_) => Vec::new(),
+    };
+    within(runtime, until(Phase::Connect), async {
+        let io = match site {
+            Site::Unix(path) => runtime.connect_unix(path).await,
+            Site::Tcp { .. } if addresses.is_empty() => {
                 return Err(Error::new(ErrorKind::Resolve, Phase::Resolve, Delivery::NotSent));
             }
-            let race = Race::new(runtime.clone(), addresses);
-            within(runtime, until(Phase::Connect), race).await?.map_err(not_connected)
+            Site::Tcp { .. } => Race::new(runtime.clone(), addresses).await,
+        };
+        let pipe = Pipe::new(io.map_err(not_connected)?);
+        match tunnelled {
+            Some(tunnelled) => tunnelled.ask(runtime, &plan.machine, pipe).await,
+            None => Ok(pipe),
         }
-    }
+    })
+    .await?
 }
 
 fn not_connected(error: io::Error) -> Error {

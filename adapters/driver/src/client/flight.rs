@@ -17,6 +17,7 @@ use smallvec::SmallVec;
 use super::carrier::Carrier;
 use super::held::Held;
 use super::hub::{Hub, Started};
+use super::middleware::AttemptOutcome;
 use super::outgoing::Outgoing;
 use super::response::Source as _;
 use super::seats::{Letter, Over, Ticket};
@@ -63,6 +64,13 @@ pub(super) struct Flight<R: Runtime> {
 struct Attempt<R: Runtime> {
     ticket: Ticket,
     carrier: Carrier<R>,
+    record: Record,
+}
+
+/// What is told of an attempt when it is over.
+struct Record {
+    attempt: u8,
+    began: Instant,
     span: AttemptSpan,
 }
 
@@ -118,9 +126,9 @@ impl<R: Runtime> Flight<R> {
                         }
                     }
                     Poll::Ready(Err(error)) => {
-                        let mut attempt = self.attempts.swap_remove(at);
-                        attempt.carrier.recover(request);
-                        self.fail(attempt.ticket, &attempt.span, error, request);
+                        let Attempt { ticket, mut carrier, record } = self.attempts.swap_remove(at);
+                        carrier.recover(request);
+                        self.fail(ticket, &record, error, request);
                     }
                 }
             }
@@ -140,14 +148,16 @@ impl<R: Runtime> Flight<R> {
     ) -> Option<Error> {
         match letter {
             Letter::Send(ticket, ride) => {
-                let span = request.begin(ticket.attempt);
+                let attempt = ticket.attempt;
+                let (span, began) = (request.begin(attempt), self.hub.runtime.now());
+                let record = Record { attempt, began, span };
                 let sent = match ride {
                     Ride::Alone(conn) => Carrier::send(cx, conn, ticket, request),
                     Ride::Shared(lane) => Carrier::board(&self.hub, lane, ticket, request),
                 };
                 match sent {
-                    Ok(carrier) => self.attempts.push(Attempt { ticket, carrier, span }),
-                    Err(error) => self.fail(ticket, &span, error, request),
+                    Ok(carrier) => self.attempts.push(Attempt { ticket, carrier, record }),
+                    Err(error) => self.fail(ticket, &record, error, request),
                 }
             }
             Letter::Cut(connection, why) => self.cut(connection, why, request),
@@ -174,8 +184,7 @@ impl<R: Runtime> Flight<R> {
         body: BodySize,
         request: &mut Outgoing,
     ) -> Option<Arrived<R>> {
-        attempt.span.answered(head.status());
-        let ticket = attempt.ticket;
+        let (ticket, status) = (attempt.ticket, head.status());
         let facts = HeadFacts {
             status: head.status(),
             delivery: head.delivery(),
@@ -187,19 +196,28 @@ impl<R: Runtime> Flight<R> {
             HeadVerdict::Deliver => attempt.carrier.forget_sent(),
             HeadVerdict::Discard => attempt.carrier.recover(request),
         }
-        let mut held = Held::new(&self.hub, ticket, attempt.carrier);
-        match verdict {
+        let held = Held::new(&self.hub, ticket, attempt.carrier);
+        let mut arrived = Arrived { head, body, held, attempts: ticket.attempt };
+        let arrived = match verdict {
             HeadVerdict::Deliver => {
                 self.over = true;
-                held.delivered(self.deadline);
-                Some(Arrived { head, body, held, attempts: ticket.attempt })
+                arrived.held.delivered(self.deadline);
+                Some(arrived)
             }
             HeadVerdict::Discard => {
                 self.earlier = self.earlier.max(facts.delivery);
-                Arrived { head, body, held, attempts: ticket.attempt }.discard();
+                arrived.discard();
                 None
             }
+        };
+        self.told(&attempt.record, AttemptOutcome::Answered(status), request);
+        if self.over {
+            // What the dispatcher says of them is not read any more.
+            for lost in std::mem::take(&mut self.attempts) {
+                self.told(&lost.record, AttemptOutcome::Overtaken, request);
+            }
         }
+        arrived
     }
 
     fn retry_after(&self, head: &ResponseHead) -> Option<std::time::Duration> {
@@ -208,25 +226,35 @@ impl<R: Runtime> Flight<R> {
         Some(RetryAfter::parse(value, now, &epoch)?.wait(now, &epoch))
     }
 
-    fn fail(&mut self, ticket: Ticket, span: &AttemptSpan, error: Error, request: &Outgoing) {
-        span.failed(&error);
+    fn fail(&mut self, ticket: Ticket, record: &Record, error: Error, request: &Outgoing) {
         self.hub.failed(ticket, error.failure(), request.replay());
+        self.told(record, AttemptOutcome::Failed(&error), request);
         self.note(error);
+    }
+
+    /// Tells what came of an attempt, once everything is done about it: whoever hears it may panic.
+    fn told(&self, record: &Record, outcome: AttemptOutcome<'_>, request: &Outgoing) {
+        match outcome {
+            AttemptOutcome::Answered(status) => record.span.answered(status),
+            AttemptOutcome::Failed(error) => record.span.failed(error),
+            AttemptOutcome::Overtaken => record.span.overtaken(),
+        }
+        request.ended(record.attempt, self.hub.runtime.now() - record.began, outcome);
     }
 
     /// The dispatcher gave an attempt up.
     fn cut(&mut self, connection: ConnectionId, why: Cut, request: &mut Outgoing) {
         let cut = |attempt: &Attempt<R>| attempt.ticket.connection == connection;
         let Some(at) = self.attempts.iter().position(cut) else { return };
-        let mut attempt = self.attempts.swap_remove(at);
-        attempt.carrier.recover(request);
+        let Attempt { mut carrier, record, .. } = self.attempts.swap_remove(at);
+        carrier.recover(request);
         match why {
             Cut::Deadline | Cut::AttemptTimeout => {
-                let late = attempt.carrier.timed_out();
-                attempt.span.failed(&late);
+                let late = carrier.timed_out();
+                self.told(&record, AttemptOutcome::Failed(&late), request);
                 self.note(late);
             }
-            Cut::HedgeLost => attempt.span.overtaken(),
+            Cut::HedgeLost => self.told(&record, AttemptOutcome::Overtaken, request),
         }
     }
 

@@ -4,20 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, UPGRADE};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, RANGE, UPGRADE};
 use http::{HeaderMap, StatusCode};
 use sinew_core::client::dispatcher::CallSpec;
 use sinew_core::client::redirect::{Content, Credentials, Hop, RedirectVerdict, Redirects};
 use sinew_core::client::refresh::{Edition, Rejected};
+use sinew_core::content_coding::KNOWN;
 use sinew_core::error::{Delivery, Phase};
 use sinew_core::policy::Priority;
 use sinew_core::resilience::{Replay, RetryPolicy};
 use sinew_core::time::Instant;
 
 use super::flight::{Arrived, Flight};
-use super::outgoing::{ATTEMPT, Outgoing, Payload};
+use super::middleware::{Answering, Proceed};
+use super::outgoing::{ATTEMPT, Departing, Outgoing, Payload};
 use super::response::{ClientResponse, Incoming};
-use super::rest_client::Shared;
+use super::rest_client::{NO_TOKENS, Shared};
 use crate::error::{Error, ErrorKind};
 use crate::runtime::Runtime;
 
@@ -29,6 +31,7 @@ pub(super) struct Terms {
     pub(super) hedge: bool,
     pub(super) retry: Option<RetryPolicy>,
     pub(super) attempt: Option<Duration>,
+    pub(super) route: Option<&'static str>,
 }
 
 /// A call on its way, request by request.
@@ -47,26 +50,21 @@ pub(super) struct Journey<R: Runtime> {
 }
 
 impl<R: Runtime> Journey<R> {
-    pub(super) fn new(shared: Arc<Shared<R>>, request: Outgoing, terms: Terms) -> Self {
-        let leaves_http = request.fields.contains_key(UPGRADE);
-        let redirects = shared.config.redirects.filter(|_| !leaves_http).map(|policy| {
-            let (method, target) = (request.method.clone(), request.target.clone());
-            Redirects::new(policy, method, shared.origin.clone(), target)
-        });
-        let adds_token = !request.fields.contains_key(AUTHORIZATION);
+    pub(super) fn new(shared: &Arc<Shared<R>>, request: Outgoing, terms: Terms) -> Self {
         Self {
-            home: Arc::clone(&shared),
-            shared,
+            home: Arc::clone(shared),
+            shared: Arc::clone(shared),
             request,
             terms,
-            redirects,
-            adds_token,
+            redirects: None,
+            adds_token: true,
             was_rejected: false,
         }
     }
 
     /// Makes requests until there is an answer.
-    pub(super) async fn run(mut self) -> Result<ClientResponse, Error> {
+    pub(super) async fn run(&mut self) -> Result<ClientResponse, Error> {
+        self.prepare()?;
         loop {
             let token = self.authorise().await?;
             let arrived = Flight::run(&self.shared.hub, self.spec(), &mut self.request).await?;
@@ -89,6 +87,32 @@ impl<R: Runtime> Journey<R> {
         }
     }
 
+    /// Adds what the client says by itself, unless the fields say it. They do not change any more.
+    fn prepare(&mut self) -> Result<(), Error> {
+        let Self { home, request, terms, .. } = self;
+        let (config, fields) = (&home.config, &mut request.fields);
+        self.adds_token = !fields.contains_key(AUTHORIZATION);
+        if !self.adds_token && !home.may_carry_tokens() {
+            return Err(Error::config(NO_TOKENS));
+        }
+        let leaves_http = fields.contains_key(UPGRADE);
+        self.redirects = config.redirects.filter(|_| !leaves_http).map(|policy| {
+            let (method, target) = (request.method.clone(), request.target.clone());
+            Redirects::new(policy, method, home.origin.clone(), target)
+        });
+        // A part of what is packed cannot be unpacked: https://www.rfc-editor.org/rfc/rfc9110#section-14.2
+        let asks_itself = [ACCEPT_ENCODING, RANGE].iter().any(|name| fields.contains_key(name));
+        request.unpacks = config.decompression.filter(|_| !asks_itself);
+        if request.unpacks.is_some() {
+            fields.insert(ACCEPT_ENCODING, KNOWN);
+        }
+        let deadlines = config.deadlines;
+        let told = deadlines.emit.is_some_and(|field| fields.contains_key(field.name()));
+        let (deadline, attempt) = (terms.deadline, terms.attempt.or(config.attempt_timeout));
+        request.departing = (!told).then_some(Departing { config: deadlines, deadline, attempt });
+        request.check()
+    }
+
     fn spec(&self) -> CallSpec {
         let Self { request, terms, .. } = self;
         CallSpec {
@@ -97,6 +121,7 @@ impl<R: Runtime> Journey<R> {
             hedge: terms.hedge && request.can_be_doubled(),
             retry: terms.retry,
             attempt_timeout: terms.attempt,
+            route: terms.route,
             ..CallSpec::new(0, terms.deadline, request.safety())
         }
     }
@@ -164,12 +189,25 @@ impl<R: Runtime> Journey<R> {
             let switched = ClientResponse::switched(head, identity, held.upgrade());
             return Ok(switched.after(attempts));
         }
-        let limit = self.shared.config.max_response_size;
         let incoming = Incoming::new(held, body);
-        let response = ClientResponse::new(head, identity, incoming, limit).after(attempts);
+        let response = ClientResponse::new(head, identity, incoming).after(attempts);
         match self.request.unpacks {
             Some(policy) => response.unpacked(policy),
             None => Ok(response),
         }
+    }
+}
+
+impl<R: Runtime> Proceed for Journey<R> {
+    fn request(&self) -> &Outgoing {
+        &self.request
+    }
+
+    fn request_mut(&mut self) -> &mut Outgoing {
+        &mut self.request
+    }
+
+    fn proceed(&mut self) -> Answering<'_> {
+        Box::pin(self.run())
     }
 }

@@ -55,7 +55,7 @@ impl<R: Runtime> Drop for Keeper<R> {
 /// Opens a connection, unless it is not wanted any more.
 async fn connect<R: Runtime>(hub: Weak<Hub<R>>, dial: Dial) {
     let Some(known) = hub.upgrade() else { return };
-    let (runtime, plan) = (known.runtime.clone(), known.plan.clone());
+    let runtime = known.runtime.clone();
     drop(known);
     let connection = dial.connection;
     let reached = |phase| {
@@ -63,7 +63,7 @@ async fn connect<R: Runtime>(hub: Weak<Hub<R>>, dial: Dial) {
             hub.dial_reached(connection, phase);
         }
     };
-    let opening = pin!(open(&runtime, &plan, &dial.site, dial.by, reached));
+    let opening = pin!(open(&runtime, &dial.plan, &dial.site, dial.by, reached));
     let opened = while_wanted(&hub, connection, opening).await;
     if let Some(opened) = opened
         && let Some(hub) = hub.upgrade()

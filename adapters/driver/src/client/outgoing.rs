@@ -18,6 +18,7 @@ use sinew_core::resilience::{DeadlineConfig, Departure, Replay, Safety};
 use sinew_core::time::Instant;
 
 use super::conn::{Conn, Sending, refused};
+use super::middleware::{AttemptEnd, AttemptOutcome, Layers};
 use super::replay::{ReplayMemory, Streamed};
 use crate::body::{Body, Factory};
 use crate::drive;
@@ -48,6 +49,8 @@ pub(super) struct Outgoing {
     pub(super) departing: Option<Departing>,
     /// How the answer is unpacked.
     pub(super) unpacks: Option<Decompression>,
+    /// Whom the ends of attempts are told.
+    pub(super) layers: Layers,
 }
 
 /// What is left of a call, told to the next hop.
@@ -180,6 +183,14 @@ impl Outgoing {
             self.fields.insert(ATTEMPT, HeaderValue::from(u16::from(attempt)));
         }
         span
+    }
+
+    /// Tells what came of an attempt.
+    pub(super) fn ended(&self, attempt: u8, took: Duration, outcome: AttemptOutcome<'_>) {
+        let Self { method, target, fields: headers, .. } = self;
+        for layer in &*self.layers {
+            layer.on_attempt(&AttemptEnd { method, target, headers, attempt, took, outcome });
+        }
     }
 
     /// Says how long somebody waits for an attempt that starts now.

@@ -50,20 +50,23 @@ impl ClientResponse {
         head: ResponseHead,
         identity: Option<Arc<PeerIdentity>>,
         body: Option<impl Arriving + 'static>,
-        limit: u64,
     ) -> Self {
         let fresh = body.map(|body| -> Pin<Box<dyn Arriving>> { Box::pin(body) });
-        let body = Body::empty();
+        Self { identity, fresh, attempts: 1, ..Self::bare(head) }
+    }
+
+    /// A head, and nothing else.
+    fn bare(head: ResponseHead) -> Self {
         Self {
             head,
             fields: OnceLock::new(),
-            identity,
-            fresh,
-            body,
-            limit,
+            identity: None,
+            fresh: None,
+            body: Body::empty(),
+            limit: u64::MAX,
             unpacking: None,
             upgraded: None,
-            attempts: 1,
+            attempts: 0,
         }
     }
 
@@ -88,17 +91,7 @@ impl ClientResponse {
         line: Option<Arc<Line>>,
     ) -> Self {
         let upgraded = line.map(|line| Upgraded::new(line, identity.clone()));
-        Self {
-            head,
-            fields: OnceLock::new(),
-            identity,
-            fresh: None,
-            body: Body::empty(),
-            limit: 0,
-            unpacking: None,
-            upgraded,
-            attempts: 1,
-        }
+        Self { identity, upgraded, attempts: 1, ..Self::bare(head) }
     }
 
     /// The same answer, to this attempt.
@@ -107,9 +100,13 @@ impl ClientResponse {
         self
     }
 
-    /// How many attempts it took, this one included.
+    /// How many attempts it took, this one included; 0 where nobody was asked.
     pub fn attempts(&self) -> u8 {
         self.attempts
+    }
+
+    pub(super) fn head(&self) -> &ResponseHead {
+        &self.head
     }
 
     /// The status.
@@ -204,7 +201,7 @@ impl ClientResponse {
         Ok(bytes)
     }
 
-    /// Collects no more than this, nor more than the client allows.
+    /// Collects no more than this, nor more than was said before.
     pub(crate) fn at_most(mut self, bytes: u64) -> Self {
         self.limit = self.limit.min(bytes);
         self
@@ -263,6 +260,19 @@ impl ClientResponse {
             };
         }
         &mut self.body
+    }
+}
+
+/// An answer that no server gave, for a [`Middleware`](super::Middleware) that answers by itself. Fails
+/// where the fields are too many for a head: more than 64 KiB.
+impl<B: Into<Body>> TryFrom<http::Response<B>> for ClientResponse {
+    type Error = Error;
+
+    fn try_from(answer: http::Response<B>) -> Result<Self, Error> {
+        let (parts, body) = answer.into_parts();
+        let head = ResponseHead::new(parts.status, &parts.headers)
+            .ok_or_else(|| Error::config("an answer whose fields are too many"))?;
+        Ok(Self { body: body.into(), ..Self::bare(head) })
     }
 }
 

@@ -1,7 +1,7 @@
 //! A client of one service.
 
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use sinew_core::client::Dispatcher;
 use sinew_core::client::dispatcher::{CallExplanation, Explanation};
 use sinew_core::origin::Origin;
 use sinew_core::policy::Priority;
+use sinew_tls::ClientTls;
 
 use super::base::{Base, Site, shown};
 use super::builder::ClientBuilder;
@@ -18,6 +19,7 @@ use super::call::Call;
 use super::config::RestClientConfig;
 use super::dial::Plan;
 use super::hub::{Hub, Observer};
+use super::middleware::Layers;
 use super::replay::ReplayMemory;
 use crate::drive::Alarm;
 use crate::error::Error;
@@ -37,6 +39,7 @@ pub(super) struct Shared<R: Runtime> {
     pub(super) base: Base,
     /// Whom the base URL names.
     pub(super) origin: Origin,
+    pub(super) layers: Layers,
     pub(super) hub: Arc<Hub<R>>,
     pub(super) memory: Arc<ReplayMemory>,
     /// Clients of other origins, for calls that were sent there; the last one used comes last.
@@ -53,7 +56,7 @@ pub(super) const NO_TOKENS: &str =
 impl<R: Runtime> Shared<R> {
     /// Checks a configuration, and makes what the calls of a client share.
     pub(super) fn new(
-        config: RestClientConfig,
+        mut config: RestClientConfig,
         runtime: R,
         spawn: fn(&R, Task),
         observer: Option<Observer>,
@@ -80,17 +83,21 @@ impl<R: Runtime> Shared<R> {
             .map_err(|why| Error::config(format!("the system gives no seed: {why}")))?;
         let dispatcher = Dispatcher::new(config.policy(), seed)
             .map_err(|why| Error::config(why.to_string()).with_source(why))?;
-        let tls = config.mtls_config.clone().filter(|_| base.secure).map(|tls| {
-            let name = config.server_name.as_ref().unwrap_or(&base.server_name);
-            (tls, name.clone())
-        });
-        let machine = Arc::new(config.machine());
-        let egress = Arc::new(config.security_policy.clone());
-        let plan = Plan { limit: config.connect_timeout, tls, machine, egress };
+        let name = config.server_name.as_ref().unwrap_or(&base.server_name);
+        let plan = Plan {
+            limit: config.connect_timeout,
+            // From here on a reload replaces it.
+            tls: config.mtls_config.take(),
+            server_name: base.secure.then(|| name.clone()),
+            machine: Arc::new(config.machine()),
+            proxy: config.proxy.clone(),
+            egress: Arc::new(config.security_policy.clone()),
+        };
         let hub = Hub::new(runtime, spawn, plan, observer, dispatcher, &sites);
         let memory = ReplayMemory::new(config.replay_limit, config.replay_memory);
         let elsewhere = Mutex::default();
-        let shared = Self { config, base, origin, hub, memory, elsewhere };
+        let layers = config.middleware.as_slice().into();
+        let shared = Self { config, base, origin, layers, hub, memory, elsewhere };
         let tokens = shared.config.tokens.is_some()
             || shared.config.default_headers.contains_key(AUTHORIZATION);
         if tokens && !shared.may_carry_tokens() {
@@ -108,13 +115,14 @@ impl<R: Runtime> Shared<R> {
     /// What calls to another origin share: the same configuration, but for what is the base URL's
     /// alone.
     pub(super) fn elsewhere(&self, origin: &Origin) -> Result<Arc<Self>, Error> {
-        let mut known = self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.lock_elsewhere();
         let at = known.iter().position(|client| client.shared.origin == *origin);
         let client = match at {
             Some(at) => known.remove(at),
             None => {
                 let config = RestClientConfig {
                     base_url: origin.to_string(),
+                    mtls_config: self.hub.tls(),
                     endpoints: Vec::new(),
                     server_name: None,
                     tokens: None,
@@ -133,6 +141,10 @@ impl<R: Runtime> Shared<R> {
         drop(known);
         drop(oldest);
         Ok(shared)
+    }
+
+    fn lock_elsewhere(&self) -> MutexGuard<'_, Vec<RestClient<R>>> {
+        self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -220,6 +232,23 @@ impl<R: Runtime> RestClient<R> {
         let sites = self.shared.base.sites(addresses)?;
         self.shared.hub.update_sites(&sites);
         Ok(())
+    }
+
+    /// There are no endpoints until [`update_endpoints`](Self::update_endpoints) names some: what is on
+    /// its way goes on, and calls are refused.
+    pub fn forget_endpoints(&self) {
+        self.shared.hub.update_sites(&[]);
+    }
+
+    /// Whom to trust and what to show from now on, in place of what was given before. Nothing more is sent
+    /// on connections from before, nor on those that are being opened, and their sessions are not
+    /// resumed. What is on its way goes on, and so do connections that left HTTP.
+    pub fn reload_tls(&self, tls: &ClientTls) {
+        self.shared.hub.reload_tls(tls);
+        let elsewhere = self.shared.lock_elsewhere().clone();
+        for client in elsewhere {
+            client.reload_tls(tls);
+        }
     }
 
     /// What there is, and what has been learnt: calls, connections, budget, the breaker of each

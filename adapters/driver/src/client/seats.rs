@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::task::Waker;
 
-use sinew_core::client::dispatcher::{CallId, ConnectionId, Cut, ExchangeId, Outcome, Sharing};
+use sinew_core::client::dispatcher::{CallId, ConnectionId, Cut, ExchangeId, Outcome};
 use sinew_core::error::{Delivery, Phase};
 
 use super::table::Ride;
@@ -52,7 +52,6 @@ struct Seat<R: Runtime> {
     letters: VecDeque<Letter<R>>,
     /// Whether somebody reads the letters.
     attended: bool,
-    sharing: Sharing,
     call: CallId,
 }
 
@@ -68,16 +67,15 @@ impl<R: Runtime> Seats<R> {
     }
 
     /// A token for a new call.
-    pub(super) fn take(&mut self, sharing: Sharing) -> u64 {
+    pub(super) fn take(&mut self) -> u64 {
         let index = self.free.pop().unwrap_or_else(|| {
             let (waker, letters) = (None, VecDeque::new());
             let call = CallId::NONE;
-            self.seats.push(Seat { generation: 0, waker, letters, attended: false, sharing, call });
+            self.seats.push(Seat { generation: 0, waker, letters, attended: false, call });
             self.seats.len() as u32 - 1
         });
         let generation = self.seats.get_mut(index as usize).map_or(0, |seat| {
             seat.attended = true;
-            seat.sharing = sharing;
             seat.generation
         });
         u64::from(generation) << 32 | u64::from(index)
@@ -109,12 +107,6 @@ impl<R: Runtime> Seats<R> {
                 seat.waker.take()
             })
             .collect()
-    }
-
-    /// Whether others may be on the connection of this call.
-    pub(super) fn sharing(&self, token: u64) -> Sharing {
-        let seat = self.seats.get(token as u32 as usize);
-        seat.map_or(Sharing::Exclusive, |seat| seat.sharing)
     }
 
     /// Puts a letter in; whom it wakes. It comes back where nobody reads it.

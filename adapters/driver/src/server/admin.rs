@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::Method;
-use sinew_core::server::RoutePolicy;
+use sinew_core::server::{ConnectionsConfig, RoutePolicy};
 
 use super::background::Tasks;
 use super::builder::{Added, router};
@@ -136,6 +136,13 @@ impl<M: Mode> Admin<M> {
             addresses.extend(bound.address);
             ports.push(Port::new(runtime, bound, tls)?);
         }
+        // Operators are few, and one of them may have them all.
+        let caps = ConnectionsConfig {
+            total: max_connections,
+            per_address: max_connections,
+            ..ConnectionsConfig::default()
+        };
+        let control = Control::of(runtime.clone(), config, caps, None)?;
         let service = Service {
             router,
             fallback: None,
@@ -157,10 +164,9 @@ impl<M: Mode> Admin<M> {
             ports,
             addresses,
             service: Arc::new(service),
-            control: Arc::new(Control::new(max_connections)),
+            control: Arc::new(control),
             admin: None,
             background: Tasks::default(),
-            stop_deadline: config.stop_deadline,
         })
     }
 }

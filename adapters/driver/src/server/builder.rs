@@ -171,26 +171,35 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
 
     /// Adds a handler with limits of its own.
     pub fn route_with(
-        mut self,
+        self,
         method: Method,
         template: &str,
         options: RouteOptions,
         handler: impl Handler<M>,
     ) -> Self {
-        self.check_codings(&options);
-        self.routes.push(Added::new(Some(method), template, options, handler));
-        self
+        self.add(Some(method), template, options, handler.into_handler())
     }
 
     /// Adds a handler for every method that has none of its own there.
     pub fn route_any(
-        mut self,
+        self,
         template: &str,
         options: RouteOptions,
         handler: impl Handler<M>,
     ) -> Self {
+        self.add(None, template, options, handler.into_handler())
+    }
+
+    pub(super) fn add(
+        mut self,
+        method: Option<Method>,
+        template: &str,
+        options: RouteOptions,
+        handler: M::Handler,
+    ) -> Self {
         self.check_codings(&options);
-        self.routes.push(Added::new(None, template, options, handler));
+        let route = Route { handler, options };
+        self.routes.push(Added { method, template: template.to_owned(), route });
         self
     }
 
@@ -429,7 +438,11 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             policies.background.push(Box::new(|_| Box::pin(keeper)));
             policies.classes.get_or_insert_default();
         }
-        let control = Arc::new(Control::new(config.max_connections));
+        let mut caps = config.connections();
+        let proxies = policies.proxies.iter().flat_map(|proxies| proxies.networks());
+        caps.unlimited.extend(proxies.copied());
+        let control = Control::of(runtime.clone(), &config, caps, observer.clone())?;
+        let control = Arc::new(control);
         let probes = match health {
             None => None,
             Some(checks) => {
@@ -505,7 +518,6 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             service: Arc::new(service),
             control,
             admin: admin.map(Box::new),
-            stop_deadline: config.stop_deadline,
             background,
         })
     }
@@ -518,7 +530,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         }
     }
 
-    fn refuse(&mut self, error: Error) {
+    pub(super) fn refuse(&mut self, error: Error) {
         self.refused.get_or_insert(error);
     }
 }

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use sinew_core::error::{Delivery, Kind, Phase as At};
 use sinew_core::http1::ServerEvent;
+use sinew_core::server::drain::Departure;
 use sinew_core::time::{Instant, Timer};
 
-use super::control::{Ending, Phase};
 use super::exchange::Exchange;
 use super::http1::{Http, ServerWire};
 use super::link::{Demand, Slot};
 use super::mode::Mode;
+use super::seat::Orders;
 use super::service::{HandlerTimeout, Notice, RouteOptions};
 use crate::error::{Error, ErrorKind};
 use crate::runtime::Runtime;
@@ -117,28 +118,28 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
     }
 
     /// Drives a handler whose client is gone. Ready: how it ended.
-    pub(super) fn poll_orphan(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
-        if self.ticket.phase(cx) == Phase::Aborting {
-            return Poll::Ready(Ending::Aborted);
+    pub(super) fn poll_orphan(&mut self, cx: &mut Context<'_>) -> Poll<Departure> {
+        if self.ticket.look(cx).contains(Orders::RESET) {
+            return Poll::Ready(Departure::Broken);
         }
         let exchange = self.wire.top_ref().exchange();
         let by = self.leave.as_ref().and_then(|leave| leave.by);
         loop {
             let now = self.runtime.now();
             if by.is_some_and(|by| by <= now) {
-                return Poll::Ready(Ending::Aborted);
+                return Poll::Ready(Departure::Broken);
             }
             let Exchange::Handling(running) = &mut self.exchange else {
-                return Poll::Ready(Ending::Aborted);
+                return Poll::Ready(Departure::Broken);
             };
             let poll = AssertUnwindSafe(|| Pin::new(running).poll(cx));
             match self.span.run(|| catch_unwind(poll)) {
-                Ok(Poll::Ready(_for_nobody)) => return Poll::Ready(Ending::Finished),
+                Ok(Poll::Ready(_for_nobody)) => return Poll::Ready(Departure::Orphaned),
                 Ok(Poll::Pending) => {}
                 Err(_) => {
                     self.span.panicked();
                     self.notice(&Notice::Panicked);
-                    return Poll::Ready(Ending::Aborted);
+                    return Poll::Ready(Departure::Broken);
                 }
             }
             if self.switchable && self.link.asked_switch(exchange, cx.waker()).is_some() {

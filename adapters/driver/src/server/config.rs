@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sinew_core::content_coding::{Compression, Decompression};
 use sinew_core::http1::{self, Limits};
+use sinew_core::security::{Network, ProxyProtocol};
 use sinew_core::server::{ConnectionsConfig, DrainConfig};
 use sinew_core::time::Epoch;
 use sinew_tls::ServerTls;
@@ -31,6 +32,15 @@ pub struct RestServerConfig {
     pub compression: Option<Compression>,
     /// Connections at a time; further ones wait in the listener's backlog. Default 10,000.
     pub max_connections: usize,
+    /// Connections at a time from one IPv4 address, or one IPv6 network of 64 bits; further ones are
+    /// dropped. It is cut to `max_connections`. Default 1,000.
+    pub max_connections_per_address: usize,
+    /// Networks whose addresses may have any number of connections: proxies, which speak for many. Those
+    /// that [are trusted](crate::ServerBuilder::trusted_proxies) may. Default none.
+    pub unlimited_networks: Vec<Network>,
+    /// The proxies whose connections start with a PROXY header of version 2, in front of TLS; from
+    /// everyone else such a header is garbage. Default none.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// Bytes of a request's head. Default 16 KiB, at most 65,000.
     pub max_head_size: usize,
     /// Fields of a request's head. Default 100.
@@ -65,9 +75,9 @@ pub struct RestServerConfig {
     /// After the last answer, what the client still sends is read for this time at most, so that it
     /// can read the answer. Default 1 s.
     pub linger: Duration,
-    /// What is left of the exchanges when a server was told to
-    /// [shut down](crate::ServerHandle::shutdown) is dropped after this time. Default 25 s.
-    pub stop_deadline: Duration,
+    /// How long each phase takes when the server [leaves](crate::ServerHandle::drain); a pod wants
+    /// [`DrainConfig::kubernetes`]. Default 25 s in all, without time for propagation.
+    pub drain: DrainConfig,
 }
 
 impl Default for RestServerConfig {
@@ -93,6 +103,9 @@ impl Default for RestServerConfig {
             decompression: None,
             compression: None,
             max_connections: ConnectionsConfig::default().total,
+            max_connections_per_address: ConnectionsConfig::default().per_address,
+            unlimited_networks: Vec::new(),
+            proxy_protocol: None,
             max_head_size: limits.head,
             max_head_fields: limits.fields,
             max_target_size: limits.target,
@@ -109,7 +122,7 @@ impl Default for RestServerConfig {
             min_body_rate: body_rate,
             body_rate_window: body_grace,
             linger,
-            stop_deadline: DrainConfig::default().deadline,
+            drain: DrainConfig::default(),
         }
     }
 }
@@ -144,6 +157,15 @@ impl RestServerConfig {
         }
     }
 
+    /// How many connections there may be.
+    pub(super) fn connections(&self) -> ConnectionsConfig {
+        ConnectionsConfig {
+            total: self.max_connections,
+            per_address: self.max_connections_per_address.min(self.max_connections),
+            unlimited: self.unlimited_networks.clone(),
+        }
+    }
+
     /// Says what makes no sense, all of it; [`bind`](crate::ServerBuilder::bind) refuses it.
     pub fn problems(&self) -> Vec<BadSetting> {
         const MOST: &str = "is above 65,000 bytes, the most that a head can have";
@@ -159,6 +181,11 @@ impl RestServerConfig {
         ];
         let limits = [
             ("max_connections", self.max_connections == 0, "is 0: nobody could connect"),
+            (
+                "max_connections_per_address",
+                self.max_connections_per_address == 0,
+                "is 0: nobody could connect",
+            ),
             ("max_head_size", self.max_head_size == 0, ZERO),
             ("max_head_size", self.max_head_size > Limits::HEAD_MAX, MOST),
             ("max_head_fields", self.max_head_fields == 0, ZERO),
@@ -180,7 +207,9 @@ impl RestServerConfig {
         let all = limits.into_iter().chain(times);
         let bad = all.filter(|(_, is_bad, _)| *is_bad);
         let bad = bad.map(|(setting, _, why)| BadSetting { setting, why });
-        bad.chain(check_codings(self.decompression, self.compression)).collect()
+        let drain = self.drain.check().err();
+        let drain = drain.map(|bad| BadSetting { setting: "drain", why: bad.explain() });
+        bad.chain(drain).chain(check_codings(self.decompression, self.compression)).collect()
     }
 }
 

@@ -1,68 +1,75 @@
-//! Who is connected, and how they are told to stop.
+//! Who is connected, and how all leave: the core's machines, and what is shared to obey them.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use sinew_core::server::drain;
+use sinew_core::Machine as _;
+use sinew_core::limit::Stage;
+use sinew_core::observe::Event;
+use sinew_core::server::drain::{
+    Activity, ConnectionId, Departure, Drain, DrainEvent, Phase, Report, TooLate,
+};
+use sinew_core::server::{ConnectionPlace, ConnectionRefused, Connections, ConnectionsConfig};
+use sinew_core::time::Instant;
 
-/// How far a server's life has come.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-#[repr(u8)]
-pub(super) enum Phase {
-    /// Accepting and answering.
-    Serving = 0,
-    /// No new connections; running exchanges are finished.
-    Draining = 1,
-    /// What is left is dropped.
-    Aborting = 2,
-}
-
-/// How a connection ended while the server was stopping.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Ending {
-    /// It carried no exchange when the server stopped.
-    Idle,
-    /// Its exchange was finished.
-    Drained,
-    /// Its client left, and its handler was finished all the same.
-    Finished,
-    /// It was dropped.
-    Aborted,
-}
+use super::config::RestServerConfig;
+use super::report::{Departed, DrainReport};
+use super::seat::{Orders, Seat};
+use super::service::{Notice, Observer};
+use crate::drive::Alarm;
+use crate::error::Error;
+use crate::io::Peer;
+use crate::runtime::Runtime;
 
 /// Shared by the server, its handles and its connections.
-#[derive(Debug)]
 pub(super) struct Control {
-    phase: AtomicU8,
-    cap: usize,
+    clock: Box<dyn Fn() -> Instant + Send + Sync>,
+    observer: Option<Observer>,
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
 struct State {
-    /// One place per connection; a free one holds none.
-    wakers: Vec<Option<Waker>>,
-    free: Vec<usize>,
-    live: usize,
-    /// Who waits for a connection to end or for the phase to change, by the number of its [`Wait`].
+    drain: Drain,
+    /// The phase that was entered last.
+    phase: Phase,
+    connections: Connections,
+    seats: BTreeMap<ConnectionId, Arc<Seat>>,
+    /// Somebody serves, who heeds phases and timers.
+    served: bool,
+    /// Who waits for a change, by the number of its [`Wait`].
     waiting: Vec<(u64, Waker)>,
     waits: u64,
-    counts: Counts,
-}
-
-/// Connections that ended since the server was told to stop.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Counts {
-    pub(super) idle: usize,
-    pub(super) drained: usize,
-    pub(super) finished: usize,
-    pub(super) aborted: usize,
+    departed: Vec<Departed>,
+    ended: Option<Report>,
 }
 
 impl Control {
-    pub(super) fn new(cap: usize) -> Self {
-        Self { phase: AtomicU8::new(Phase::Serving as u8), cap, state: Mutex::default() }
+    /// Of a server that serves. `caps`: how many connections it has at most.
+    pub(super) fn of<R: Runtime>(
+        runtime: R,
+        config: &RestServerConfig,
+        caps: ConnectionsConfig,
+        observer: Option<Observer>,
+    ) -> Result<Self, Error> {
+        // It spreads moments; nobody who guesses it gains anything.
+        let seed = getrandom::u64().unwrap_or_default();
+        let drain = Drain::new(config.drain, seed);
+        let connections = Connections::new(caps);
+        let state = State {
+            drain: drain.map_err(|bad| Error::config(bad.to_string()))?,
+            phase: Phase::Serving,
+            connections: connections.map_err(|bad| Error::config(bad.to_string()))?,
+            seats: BTreeMap::new(),
+            served: false,
+            waiting: Vec::new(),
+            waits: 0,
+            departed: Vec::new(),
+            ended: None,
+        };
+        let clock = Box::new(move || runtime.now());
+        Ok(Self { clock, observer, state: Mutex::new(state) })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -70,46 +77,97 @@ impl Control {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn now(&self) -> Instant {
+        (self.clock)()
+    }
+
+    /// The phase that was entered last.
     pub(super) fn phase(&self) -> Phase {
-        match self.phase.load(Ordering::Acquire) {
-            0 => Phase::Serving,
-            1 => Phase::Draining,
-            _ => Phase::Aborting,
-        }
-    }
-
-    /// Moves on to a later phase and wakes everyone; never back.
-    pub(super) fn advance(&self, phase: Phase) {
-        let mut state = self.lock();
-        if phase <= self.phase() {
-            return;
-        }
-        self.phase.store(phase as u8, Ordering::Release);
-        let connections: Vec<Waker> = state.wakers.iter().flatten().cloned().collect();
-        let waiting = std::mem::take(&mut state.waiting);
-        drop(state);
-        connections.into_iter().for_each(Waker::wake);
-        for (_, waker) in waiting {
-            waker.wake();
-        }
-    }
-
-    /// The same, in the words of the core.
-    pub(super) fn drain_phase(&self) -> drain::Phase {
-        match self.phase() {
-            Phase::Serving => drain::Phase::Serving,
-            Phase::Draining => drain::Phase::Grace,
-            Phase::Aborting => drain::Phase::Force,
-        }
+        self.lock().phase
     }
 
     /// Whether there are as many connections as there may be.
     pub(super) fn is_full(&self) -> bool {
-        self.lock().live >= self.cap
+        !self.lock().connections.has_room(Stage::Calm)
     }
 
     pub(super) fn connections(&self) -> usize {
-        self.lock().live
+        self.lock().connections.total()
+    }
+
+    /// Tells the server how to leave, or to stay.
+    pub(super) fn command<T>(&self, command: impl FnOnce(&mut Drain, Instant) -> T) -> T {
+        let now = self.now();
+        let mut state = self.lock();
+        let answer = command(&mut state.drain, now);
+        let woken = std::mem::take(&mut state.waiting);
+        drop(state);
+        wake(woken);
+        answer
+    }
+
+    /// Takes it back.
+    pub(super) fn resume(&self) -> Result<(), TooLate> {
+        self.command(|drain, now| drain.resume(now))
+    }
+
+    /// Obeys the machine as far as it is due, and one phase at most: who accepts has to see each. When
+    /// there is more to do; who waits was woken where that is now.
+    fn drive(&self, now: Instant) -> Option<Instant> {
+        let mut woken = Vec::new();
+        let mut entered = None;
+        let mut state = self.lock();
+        while entered.is_none() {
+            let Ok(event) = state.drain.poll_event(now);
+            match event {
+                None => break,
+                Some(DrainEvent::Entered(phase)) => {
+                    if phase == Phase::Serving {
+                        state.departed.clear();
+                    }
+                    state.phase = phase;
+                    entered = Some(phase);
+                    for seat in state.seats.values() {
+                        woken.extend(seat.enter(phase));
+                    }
+                }
+                Some(DrainEvent::Tell(id)) => woken.extend(state.order(id, Orders::TELL)),
+                Some(DrainEvent::Close(id)) => woken.extend(state.order(id, Orders::CLOSE)),
+                Some(DrainEvent::Reset(id)) => woken.extend(state.order(id, Orders::RESET)),
+                Some(DrainEvent::Ended(report)) => state.ended = Some(report),
+            }
+        }
+        let deadline = state.drain.deadline().map(|deadline| deadline.at);
+        let is_over = state.ended.is_some();
+        let waiting =
+            if entered.is_some() || is_over { std::mem::take(&mut state.waiting) } else { vec![] };
+        drop(state);
+        woken.into_iter().for_each(Waker::wake);
+        wake(waiting);
+        if let Some(phase) = entered {
+            self.tell(None, Event::Drain(phase));
+        }
+        deadline
+    }
+
+    /// A connection does something else, or is gone.
+    fn hear<T>(
+        &self,
+        state: &mut State,
+        input: impl FnOnce(&mut State, Instant) -> T,
+    ) -> (T, bool) {
+        let was = state.drain.deadline();
+        let output = input(state, self.now());
+        let is = state.drain.deadline();
+        let is_sooner = is.is_some_and(|is| was.is_none_or(|was| is.at < was.at));
+        let is_empty = state.phase > Phase::Serving && state.drain.connections() == 0;
+        (output, is_sooner || is_empty)
+    }
+
+    fn tell(&self, peer: Option<&Peer>, event: Event) {
+        if let Some(observer) = &self.observer {
+            observer(peer, &Notice::Decided(event));
+        }
     }
 
     /// Somebody who waits for this server.
@@ -119,16 +177,49 @@ impl Control {
         Wait { control: Arc::clone(self), id: state.waits }
     }
 
-    /// Takes a place for a connection.
-    pub(super) fn admit(self: &Arc<Self>) -> Ticket {
+    /// Takes a place for a connection. `counts`: it is one of those that its address may have. `None`: it
+    /// is dropped, because there are too many, or because the server is about to be gone.
+    pub(super) fn admit(self: &Arc<Self>, peer: Peer, counts: bool) -> Option<Ticket> {
+        let address = peer.address().filter(|_| counts);
         let mut state = self.lock();
-        state.live += 1;
-        let id = state.free.pop().unwrap_or_else(|| {
-            state.wakers.push(None);
-            state.wakers.len() - 1
-        });
+        let admitted = state.connections.admit(address, Stage::Calm);
+        let place = match admitted {
+            Ok(place) => place,
+            Err(refused) => {
+                drop(state);
+                self.tell(Some(&peer), Event::ConnectionRefused(refused));
+                return None;
+            }
+        };
+        let Some(id) = state.drain.admit() else {
+            state.connections.leave(place);
+            return None;
+        };
+        let seat = Arc::new(Seat::new(state.phase));
+        state.seats.insert(id, Arc::clone(&seat));
         drop(state);
-        Ticket { control: Arc::clone(self), id, waker: None, ending: Ending::Aborted }
+        Some(Ticket {
+            control: Arc::clone(self),
+            id,
+            place: Some(place),
+            peer,
+            seat,
+            waker: None,
+            said: None,
+            departure: Departure::Broken,
+        })
+    }
+}
+
+impl State {
+    fn order(&self, id: ConnectionId, orders: Orders) -> Option<Waker> {
+        self.seats.get(&id)?.order(orders)
+    }
+}
+
+fn wake(waiting: Vec<(u64, Waker)>) {
+    for (_, waker) in waiting {
+        waker.wake();
     }
 }
 
@@ -142,24 +233,30 @@ pub(super) struct Wait {
 impl Wait {
     /// Ready when there is room for a connection.
     pub(super) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
-        self.poll(cx, |state, _| (state.live < self.control.cap).then_some(()))
+        self.poll(cx, |state| state.connections.has_room(Stage::Calm).then_some(()))
     }
 
-    /// Ready when the server is stopping.
-    pub(super) fn poll_stopping(&self, cx: &Context<'_>) -> Poll<()> {
-        self.poll(cx, |_, phase| (phase > Phase::Serving).then_some(()))
+    /// Ready when the listeners are to close.
+    pub(super) fn poll_closing(&self, cx: &Context<'_>) -> Poll<()> {
+        self.poll(cx, |state| (!state.phase.accepts()).then_some(()))
     }
 
-    /// Ready with the counts when the server is stopping and no connection is left.
-    pub(super) fn poll_empty(&self, cx: &Context<'_>) -> Poll<Counts> {
-        self.poll(cx, |state, phase| {
-            (state.live == 0 && phase > Phase::Serving).then_some(state.counts)
+    /// Ready when clients are told that the server leaves.
+    pub(super) fn poll_leaving(&self, cx: &Context<'_>) -> Poll<()> {
+        self.poll(cx, |state| state.phase.closes().then_some(()))
+    }
+
+    /// Ready when nothing is left.
+    pub(super) fn poll_over(&self, cx: &Context<'_>) -> Poll<DrainReport> {
+        self.poll(cx, |state| {
+            let totals = state.ended?;
+            Some(DrainReport { totals, connections: state.departed.clone() })
         })
     }
 
-    fn poll<T>(&self, cx: &Context<'_>, ready: impl FnOnce(&State, Phase) -> Option<T>) -> Poll<T> {
+    fn poll<T>(&self, cx: &Context<'_>, ready: impl FnOnce(&State) -> Option<T>) -> Poll<T> {
         let mut state = self.control.lock();
-        if let Some(value) = ready(&state, self.control.phase()) {
+        if let Some(value) = ready(&state) {
             return Poll::Ready(value);
         }
         // A waker may own what it wakes: none is dropped under the lock.
@@ -187,63 +284,168 @@ impl Drop for Wait {
     }
 }
 
+/// Drives the machine by the clock of a runtime, until nothing is left.
+pub(super) struct Pacer<R: Runtime> {
+    runtime: R,
+    control: Arc<Control>,
+    wait: Wait,
+    alarm: Alarm<R>,
+    role: Role,
+}
+
+/// On whose behalf the machine is driven.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Role {
+    /// Of the server, which heeds the phases.
+    Server,
+    /// Of somebody who waits for it: only while nobody serves.
+    Waiter,
+}
+
+impl<R: Runtime> Pacer<R> {
+    pub(super) fn new(runtime: R, control: &Arc<Control>, role: Role) -> Self {
+        if role == Role::Server {
+            control.lock().served = true;
+        }
+        let (wait, alarm) = (control.wait(), Alarm::new());
+        Self { runtime, control: Arc::clone(control), wait, alarm, role }
+    }
+
+    /// Ready when nothing is left. Pending, what it decided is to be obeyed before it is polled again.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<DrainReport> {
+        loop {
+            if let Poll::Ready(report) = self.wait.poll_over(cx) {
+                return Poll::Ready(report);
+            }
+            if self.role == Role::Waiter && self.control.lock().served {
+                return Poll::Pending;
+            }
+            let now = self.runtime.now();
+            let deadline = self.control.drive(now).filter(|at| *at > now);
+            if self.alarm.arm(cx, &self.runtime, now, deadline).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl<R: Runtime> Drop for Pacer<R> {
+    fn drop(&mut self) {
+        if self.role == Role::Server {
+            let mut state = self.control.lock();
+            state.served = false;
+            let woken = std::mem::take(&mut state.waiting);
+            drop(state);
+            wake(woken);
+        }
+    }
+}
+
 /// A connection's place; dropping it gives the place back.
 #[derive(Debug)]
 pub(super) struct Ticket {
     control: Arc<Control>,
-    id: usize,
+    id: ConnectionId,
+    place: Option<ConnectionPlace>,
+    peer: Peer,
+    seat: Arc<Seat>,
     waker: Option<Waker>,
-    ending: Ending,
+    /// What it last said that it does.
+    said: Option<Activity>,
+    departure: Departure,
 }
 
 impl Ticket {
-    /// Looks at the phase, and makes sure that a change of it wakes this task.
-    pub(super) fn phase(&mut self, cx: &Context<'_>) -> Phase {
+    /// What the connection is to do; a change of it wakes this task.
+    pub(super) fn look(&mut self, cx: &Context<'_>) -> Orders {
         if !self.waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
             let waker = cx.waker().clone();
-            let mut state = self.control.lock();
-            let old = state.wakers.get_mut(self.id).and_then(|place| place.replace(waker.clone()));
-            drop(state);
-            drop(old);
+            self.seat.remember(waker.clone());
             self.waker = Some(waker);
         }
-        self.control.phase()
+        self.seat.orders()
     }
 
-    /// Whether the server was told to stop.
-    pub(super) fn is_stopping(&self) -> bool {
-        self.control.phase() > Phase::Serving
+    /// Whether every answer is the last one of its connection.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.seat.orders().closes()
     }
 
-    /// Says how the connection ended, for the report.
-    pub(super) fn ends(&mut self, ending: Ending) {
-        self.ending = ending;
+    /// Says what the connection does; of interest only once the server is leaving.
+    pub(super) fn does(&mut self, activity: Activity) {
+        if self.said == Some(activity) {
+            return;
+        }
+        self.said = Some(activity);
+        let mut state = self.control.lock();
+        let id = self.id;
+        let ((), is_due) =
+            self.control.hear(&mut state, |state, now| state.drain.set(now, id, activity));
+        let woken = if is_due { std::mem::take(&mut state.waiting) } else { vec![] };
+        drop(state);
+        wake(woken);
+    }
+
+    /// Says how the connection ends.
+    pub(super) fn ends(&mut self, how: Departure) {
+        self.departure = how;
+    }
+
+    /// A proxy says for whom the connection is. `Err`: that one has as many as it may have.
+    pub(super) fn speaks_for(&mut self, peer: Peer) -> Result<(), ConnectionRefused> {
+        let address = peer.address();
+        let mut state = self.control.lock();
+        if let Some(place) = self.place.take() {
+            state.connections.leave(place);
+        }
+        let admitted = state.connections.admit(address, Stage::Calm);
+        drop(state);
+        match admitted {
+            Ok(place) => {
+                (self.place, self.peer) = (Some(place), peer);
+                Ok(())
+            }
+            Err(refused) => {
+                self.control.tell(Some(&peer), Event::ConnectionRefused(refused));
+                Err(refused)
+            }
+        }
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
         let mut state = self.control.lock();
+        let had_room = state.connections.has_room(Stage::Calm);
+        if let Some(place) = self.place.take() {
+            state.connections.leave(place);
+        }
         // A waker may own what it wakes: none is dropped under the lock.
-        let own = state.wakers.get_mut(self.id).and_then(Option::take);
-        let id = self.id;
-        state.free.push(id);
-        state.live = state.live.saturating_sub(1);
-        let stopping = self.control.phase() > Phase::Serving;
-        if stopping {
-            match self.ending {
-                Ending::Idle => state.counts.idle += 1,
-                Ending::Drained => state.counts.drained += 1,
-                Ending::Finished => state.counts.finished += 1,
-                Ending::Aborted => state.counts.aborted += 1,
-            }
+        let seat = state.seats.remove(&self.id);
+        let (id, how) = (self.id, self.departure);
+        let (ending, is_due) =
+            self.control.hear(&mut state, |state, now| state.drain.leave(now, id, how));
+        if let Some(ending) = ending
+            && state.departed.len() < DrainReport::LISTED
+        {
+            state.departed.push(Departed { peer: self.peer.clone(), ending });
         }
-        let freed = state.live + 1 >= self.control.cap;
-        let woken = if freed || stopping { std::mem::take(&mut state.waiting) } else { Vec::new() };
+        let woken = if is_due || !had_room { std::mem::take(&mut state.waiting) } else { vec![] };
         drop(state);
-        drop(own);
-        for (_, waker) in woken {
-            waker.wake();
+        drop(seat);
+        wake(woken);
+        if let Some(ending) = ending {
+            self.control.tell(Some(&self.peer), Event::Drained(ending));
         }
+    }
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.lock();
+        f.debug_struct("Control")
+            .field("phase", &state.phase)
+            .field("connections", &state.connections.total())
+            .finish_non_exhaustive()
     }
 }

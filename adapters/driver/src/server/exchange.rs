@@ -32,7 +32,7 @@ use super::problem::Problem;
 use super::request::Request;
 use super::response::{IntoResponse as _, Response};
 use super::service::{Destination, HandlerTimeout, Notice, RouteOptions};
-use super::stream::Outgoing;
+use super::stream::{Outgoing, Streamed};
 use crate::body::Body;
 use crate::coding::Unpacking;
 use crate::drive;
@@ -120,7 +120,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             }
         }
         let (handler, options, template, params) = match destination {
-            Destination::Answer(response) => return self.respond(now, response),
+            Destination::Answer(response) => return self.respond(now, *response),
             Destination::Route { route, template, params } => {
                 (&route.handler, Some(&route.options), Some(template), params)
             }
@@ -260,7 +260,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                 .map(Template::as_str),
             peer: &link.peer,
             // Unix sockets go without.
-            secure: service.tls.is_some() && matches!(link.peer, Peer::Tcp(_)),
+            secure: service.tls.is_some() && link.peer != Peer::Unix,
             trace: record.and_then(|record| record.context.trace.as_ref()),
             id: record.and_then(|record| record.request_id.as_ref()),
         });
@@ -517,9 +517,8 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         ) {
             body = Body::empty();
         }
-        // It may have been told so since this wake-up began.
-        if self.ticket.is_stopping() {
-            self.heed_stop(now);
+        if self.ticket.is_leaving() {
+            self.answers_last(now);
         }
         let full = body.take_full();
         let size = match (&full, &trailers) {
@@ -555,7 +554,8 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                 let at = now + pulse.every;
                 (pulse, at)
             });
-            self.exchange = Exchange::Streaming(Outgoing { body, trailers, pulse });
+            let kind = Streamed::of(&fields);
+            self.exchange = Exchange::Streaming(Outgoing { body, trailers, pulse, kind });
             return Ok(());
         }
         if top.response_open() {

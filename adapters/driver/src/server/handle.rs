@@ -1,43 +1,48 @@
-//! Stopping a server, and counting its connections, from elsewhere.
+//! Telling a server to leave, and counting its connections, from elsewhere.
 
 use std::fmt;
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::control::{Control, Phase};
+use futures_core::Stream;
+use sinew_core::server::drain::{Phase, TooLate};
+
+use super::control::{Control, Pacer, Role};
+use super::report::DrainReport;
 use crate::runtime::Runtime;
+
+/// How an operator tells a process to stop.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum StopSignal {
+    /// SIGTERM: what supervisors send, while others still send requests.
+    Terminate,
+    /// SIGINT, Ctrl-C: somebody sits there and waits.
+    Interrupt,
+}
+
+impl StopSignal {
+    /// Where a server that serves goes when it comes; one that leaves goes to [`Phase::Force`].
+    pub const fn phase(self) -> Phase {
+        match self {
+            Self::Terminate => Phase::LameDuck,
+            Self::Interrupt => Phase::Notify,
+        }
+    }
+}
 
 /// A handle of a running server; clones are handles of the same one.
 #[derive(Clone)]
 pub struct ServerHandle<R> {
     runtime: R,
     control: Arc<Control>,
-    stop_deadline: Duration,
-}
-
-/// What became of the connections that were there when a server was told to stop.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct StopReport {
-    /// Carried no exchange and were closed.
-    pub idle: usize,
-    /// Finished their exchange.
-    pub drained: usize,
-    /// Lost their client, and finished their handler all the same: see
-    /// [`Cancellation`](super::Cancellation).
-    pub finished: usize,
-    /// Were dropped in the middle: at the deadline, or because their client went away.
-    pub aborted: usize,
-    /// How long it took.
-    pub took: Duration,
 }
 
 impl<R: Runtime> ServerHandle<R> {
-    pub(super) fn new(runtime: R, control: Arc<Control>, stop_deadline: Duration) -> Self {
-        Self { runtime, control, stop_deadline }
+    pub(super) fn new(runtime: R, control: Arc<Control>) -> Self {
+        Self { runtime, control }
     }
 
     /// Connections at this moment.
@@ -45,53 +50,86 @@ impl<R: Runtime> ServerHandle<R> {
         self.control.connections()
     }
 
-    /// Ready when the server was told to stop: the sign for endless answers to come to an end.
+    /// How far the server has gone on its way out.
+    pub fn phase(&self) -> Phase {
+        self.control.phase()
+    }
+
+    /// Ready when clients are told that the server leaves: from [`Phase::Notify`] on.
+    ///
+    /// Whoever answers without end rather waits for
+    /// [`Request::going_away`](super::Request::going_away), which comes to each at a moment of its own.
     pub async fn stopping(&self) {
         let wait = self.control.wait();
-        poll_fn(|cx| wait.poll_stopping(cx)).await;
+        poll_fn(|cx| wait.poll_leaving(cx)).await;
     }
 
-    /// [Stops](Self::stop) within the `stop_deadline` of the configuration.
-    pub async fn shutdown(&self) -> StopReport {
-        self.stop(self.stop_deadline).await
-    }
-
-    /// Stops: no connection is accepted any more, idle ones are closed, running exchanges are
-    /// finished and their answers say `connection: close`. What is left after `deadline` is dropped.
+    /// Leaves without losing a request, [phase](sinew_core::server::drain) by phase, each with its time
+    /// in [`RestServerConfig::drain`](super::RestServerConfig::drain). Ready when nothing is left.
     ///
-    /// Given up half-way, this future leaves the server draining without a deadline; call it again
-    /// to set one.
-    pub async fn stop(&self, deadline: Duration) -> StopReport {
-        let started = self.runtime.now();
-        self.control.advance(Phase::Draining);
-        let wait = self.control.wait();
-        let mut sleep = Some(self.runtime.sleep_until(started + deadline));
-        let counts = poll_fn(|cx| {
-            if let Poll::Ready(counts) = wait.poll_empty(cx) {
-                return Poll::Ready(counts);
+    /// The server's own task goes on with it, whatever becomes of this future. While it is
+    /// [taken back](Self::undrain), the future waits.
+    pub async fn drain(&self) -> DrainReport {
+        self.advance(Phase::LameDuck);
+        self.drained().await
+    }
+
+    /// Takes it back: the server serves on. Who was told already leaves all the same.
+    ///
+    /// # Errors
+    ///
+    /// From [`Phase::StopAccept`] on it cannot be taken back.
+    pub fn undrain(&self) -> Result<(), TooLate> {
+        self.control.resume()
+    }
+
+    /// Goes on to this phase at once, never back: to [`Phase::Notify`] without waiting until everybody
+    /// knows, to [`Phase::Force`] to be gone.
+    pub fn advance(&self, phase: Phase) {
+        self.control.command(|drain, now| drain.advance(now, phase));
+    }
+
+    /// Leaves in a hurry: no connection is accepted any more, idle ones are closed at once, running
+    /// exchanges are finished and their answers say `connection: close`. What is left after `deadline` is
+    /// dropped. For tests, and for servers whose clients know already; others [drain](Self::drain).
+    pub async fn stop(&self, deadline: Duration) -> DrainReport {
+        self.control.command(|drain, now| drain.hurry(now, deadline));
+        self.drained().await
+    }
+
+    /// Leaves as operators say: a first signal [drains](Self::drain), Ctrl-C without the time for
+    /// propagation; a second one of either kind forces. Ready when the server has left, whoever told it.
+    ///
+    /// Nothing here installs a handler: the signals come from the feature `signals`
+    /// (`Signals::listen()`), from the runtime, or from elsewhere.
+    pub async fn drain_on(&self, signals: impl Stream<Item = StopSignal>) -> DrainReport {
+        let mut signals = pin!(signals);
+        let mut is_open = true;
+        let mut pacer = Pacer::new(self.runtime.clone(), &self.control, Role::Waiter);
+        poll_fn(|cx| {
+            while is_open && let Poll::Ready(signal) = signals.as_mut().poll_next(cx) {
+                is_open = signal.is_some();
+                if let Some(signal) = signal {
+                    self.control.command(|drain, now| {
+                        let is_first = drain.phase() == Phase::Serving;
+                        drain.advance(now, if is_first { signal.phase() } else { Phase::Force });
+                    });
+                }
             }
-            if sleep.as_mut().is_some_and(|sleep| Pin::new(sleep).poll(cx).is_ready()) {
-                sleep = None;
-                self.control.advance(Phase::Aborting);
-                return wait.poll_empty(cx);
-            }
-            Poll::Pending
+            pacer.poll(cx)
         })
-        .await;
-        StopReport {
-            idle: counts.idle,
-            drained: counts.drained,
-            finished: counts.finished,
-            aborted: counts.aborted,
-            took: self.runtime.now() - started,
-        }
+        .await
+    }
+
+    /// Ready when the server has left.
+    pub async fn drained(&self) -> DrainReport {
+        let mut pacer = Pacer::new(self.runtime.clone(), &self.control, Role::Waiter);
+        poll_fn(|cx| pacer.poll(cx)).await
     }
 }
 
 impl<R> fmt::Debug for ServerHandle<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerHandle")
-            .field("connections", &self.control.connections())
-            .finish_non_exhaustive()
+        f.debug_struct("ServerHandle").field("control", &self.control).finish_non_exhaustive()
     }
 }

@@ -228,7 +228,7 @@ impl Probes {
 
 impl Known {
     fn phase(&self) -> Phase {
-        self.control.drain_phase()
+        self.control.phase()
     }
 
     fn saturation(&self) -> Saturation {

@@ -8,17 +8,19 @@ use std::task::{Context, Poll};
 use sinew_core::http1::{self, ServerEvent};
 use sinew_core::machine::{Layered, Machine, Seen, Status, Step, Wire};
 use sinew_core::server::Scheme;
+use sinew_core::server::drain::{Activity, Departure};
 use sinew_core::time::{Deadline, Instant};
 use sinew_tls::{PeerIdentity, Tls};
 
 use super::cancel::Leave;
 use super::coding::Packing;
-use super::control::{Ending, Phase, Ticket};
+use super::control::Ticket;
 use super::exchange::Exchange;
 use super::gate::Place;
 use super::link::{Hold, Link};
 use super::mode::Mode;
 use super::passage::Passage;
+use super::seat::Orders;
 use super::service::{Notice, Service};
 use super::session::Session;
 use crate::drive::{self, Alarm, Pipe};
@@ -116,8 +118,6 @@ pub(super) struct Http<W, R: Runtime, M: Mode> {
     pub(super) runtime: R,
     pub(super) alarm: Alarm<R>,
     pub(super) ticket: Ticket,
-    /// What the report will say, once the server is stopping.
-    ending: Option<Ending>,
 }
 
 impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
@@ -153,16 +153,14 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             runtime,
             alarm: Alarm::new(),
             ticket,
-            ending: None,
         }
     }
 
-    /// What every wake-up starts with. Break: the server is stopping and has lost its patience.
+    /// What every wake-up starts with. `Err`: it is the last one.
     fn wake(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<(), Stop> {
-        match self.ticket.phase(cx) {
-            Phase::Serving => {}
-            Phase::Aborting => return Err(Stop::Aborted),
-            Phase::Draining => self.heed_stop(now),
+        let orders = self.ticket.look(cx);
+        if orders.is_any() {
+            self.obey(cx, now, orders)?;
         }
         self.seen.read_blocked = false;
         self.seen.write_blocked = false;
@@ -180,14 +178,48 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         }
     }
 
-    /// The server is stopping: what runs is the last exchange, and its answer says so.
-    pub(super) fn heed_stop(&mut self, now: Instant) {
-        if self.ending.is_none() {
-            let top = self.wire.top();
-            let idle = matches!(self.exchange, Exchange::None) && top.is_idle();
-            self.ending = Some(if idle { Ending::Idle } else { Ending::Drained });
-            top.close(now);
-            self.seen.drained = false;
+    /// The server is leaving.
+    fn obey(&mut self, cx: &Context<'_>, now: Instant, orders: Orders) -> Result<(), Stop> {
+        if orders.contains(Orders::RESET) {
+            return Err(Stop::Aborted);
+        }
+        if orders.contains(Orders::TELL) {
+            self.link.tell_going_away();
+            if self.is_event_stream() && !self.link.is_farewell_watched(cx.waker()) {
+                self.end_stream(now);
+            }
+        }
+        // A client that does not know yet may have sent a request already: who is idle waits for it.
+        let runs = !matches!(self.exchange, Exchange::None);
+        if (orders.closes() && runs) || (orders.contains(Orders::CLOSE) && !runs) {
+            self.close(now);
+        }
+        Ok(())
+    }
+
+    /// What runs is the last exchange.
+    fn close(&mut self, now: Instant) {
+        self.wire.top().close(now);
+        self.seen.drained = false;
+    }
+
+    /// A request is answered while the server is leaving: the answer says that it is the last one.
+    pub(super) fn answers_last(&mut self, now: Instant) {
+        self.ticket.does(Activity::Request);
+        self.close(now);
+    }
+
+    /// What the connection is doing, as a server that leaves wants to know it.
+    fn activity(&mut self, cx: &Context<'_>) -> Activity {
+        match self.exchange {
+            Exchange::None if self.wire.top_ref().is_idle() => Activity::Idle,
+            Exchange::None => Activity::Request,
+            _ if self.is_event_stream() || self.link.is_farewell_watched(cx.waker()) => {
+                Activity::Stream
+            }
+            Exchange::Waiting(_) | Exchange::Handling(_) | Exchange::Streaming(_) => {
+                Activity::Request
+            }
         }
     }
 
@@ -360,22 +392,26 @@ pub(super) enum Next {
 impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
         let laps = if self.orphaned { Err(Stop::Lost) } else { self.laps(cx) };
-        let ending = match laps {
-            Ok(Poll::Pending) => return Poll::Pending,
+        let departure = match laps {
+            Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(Next::Upgraded)) => return Poll::Ready(Next::Upgraded),
-            Ok(Poll::Ready(Next::End)) => self.ending,
+            Ok(Poll::Ready(Next::End)) if self.broken.is_none() => Poll::Ready(Departure::Orderly),
             Err(Stop::Lost) if self.may_outlive() => {
                 if !self.orphaned {
                     self.orphan();
                 }
-                match self.poll_orphan(cx) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(ending) => Some(ending),
-                }
+                self.poll_orphan(cx)
             }
-            Err(Stop::Aborted | Stop::Lost) => None,
+            Ok(Poll::Ready(Next::End)) | Err(Stop::Aborted | Stop::Lost) => {
+                Poll::Ready(Departure::Broken)
+            }
         };
-        self.ticket.ends(ending.unwrap_or(Ending::Aborted));
+        if self.ticket.is_leaving() {
+            let activity = self.activity(cx);
+            self.ticket.does(activity);
+        }
+        let Poll::Ready(departure) = departure else { return Poll::Pending };
+        self.ticket.ends(departure);
         self.tell();
         self.end_exchange();
         Poll::Ready(Next::End)
@@ -385,15 +421,15 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
     /// least, goes along.
     #[expect(clippy::result_large_err, reason = "the connection itself comes back")]
     pub(super) fn into_session(self) -> Option<Session<M>> {
-        let Self { wire, pipe, runtime, exchange, link, service, ticket, ending, span, .. } = self;
+        let Self { wire, pipe, runtime, exchange, link, service, ticket, span, .. } = self;
         let Exchange::Handling(handler) = exchange else { return None };
         let now = runtime.now();
         let turn = wire.top_ref().exchange();
         let wire = wire.into_any().try_map(|server| server.into_tunnel(now))?;
         let identity = wire.identity();
-        let line: Arc<Line> = Arc::new(Line::new(Carrier::new(wire, pipe, runtime, ())));
+        let line: Arc<Line> = Arc::new(Line::new(Carrier::new(wire, pipe, runtime, ())?));
         link.hand_over(turn, Upgraded::new(Arc::clone(&line), identity));
-        Some(Session { handler: Some(handler), line, link, service, ticket, ending, span })
+        Some(Session { handler: Some(handler), line, link, service, ticket, span })
     }
 }
 

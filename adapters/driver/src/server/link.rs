@@ -16,6 +16,7 @@ use sinew_core::http1::BodySize;
 use sinew_core::server::{self, Stack, Template};
 use sinew_tls::PeerIdentity;
 
+use super::going_away::Farewell;
 use super::switch::Switch;
 use crate::error::{Error, ErrorKind};
 use crate::io::Peer;
@@ -49,6 +50,7 @@ pub(super) struct State {
     reader: Option<Waker>,
     pub(super) driver: Option<Waker>,
     watchers: Vec<Waker>,
+    pub(super) farewell: Farewell,
     /// The handler of this exchange wants to take the connection over.
     pub(super) switch: Option<Box<(u64, Switch)>>,
 }
@@ -76,6 +78,7 @@ impl Drop for Hold {
     fn drop(&mut self) {
         self.0.end(true);
         self.0.lose();
+        self.0.tell_going_away();
     }
 }
 

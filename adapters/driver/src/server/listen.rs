@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind};
 use crate::runtime::{Runtime, StdListener};
 
 /// Connections that the kernel holds for us before they are accepted.
-const BACKLOG: i32 = 1024;
+pub(super) const BACKLOG: i32 = 1024;
 
 /// Where to listen.
 #[derive(Debug)]

@@ -56,7 +56,7 @@ where
     Output: IntoResponse,
 {
     fn into_handler(self) -> <Threads as Mode>::Handler {
-        Box::new(move |request| Box::pin(Running { answer: self(request) }))
+        Box::new(move |request| start(&self, request))
     }
 }
 
@@ -67,8 +67,14 @@ where
     Output: IntoResponse,
 {
     fn into_handler(self) -> <Local as Mode>::Handler {
-        Box::new(move |request| Box::pin(Running { answer: self(request) }))
+        Box::new(move |request| start(&self, request))
     }
+}
+
+/// Starts a handler. The memory comes first, so that its future is made there and not moved there.
+fn start<A: Future>(handler: &impl Fn(Request) -> A, request: Request) -> Pin<Box<Running<A>>> {
+    let memory = Box::new_uninit();
+    Box::into_pin(Box::write(memory, Running { answer: handler(request) }))
 }
 
 pin_project! {

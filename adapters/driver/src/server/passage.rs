@@ -1,6 +1,5 @@
 //! A request on its way through the policies.
 
-use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -98,10 +97,7 @@ pub(super) fn peer(
     scheme: Scheme,
 ) -> server::Peer {
     server::Peer {
-        address: match peer {
-            io::Peer::Tcp(address) => Some(IpAddr::to_canonical(&address.ip())),
-            io::Peer::Unix => None,
-        },
+        address: peer.address(),
         name: identity.and_then(PeerIdentity::peer_name),
         thumbprint: identity
             .zip(tls)

@@ -14,9 +14,10 @@ use sinew_core::security::SecurityContext;
 use sinew_core::server::{Params, Record, Template};
 use sinew_tls::PeerIdentity;
 
+use super::going_away::GoingAway;
 use super::link::{Gone, Link};
 use super::problem::Problem;
-use super::response::IntoResponse;
+use super::response::{IntoResponse, Response};
 use super::switch::Switching;
 use crate::body::Body;
 use crate::error::{Error, Origin};
@@ -175,6 +176,15 @@ impl Request {
         Gone { link: Arc::clone(&self.link), exchange: self.exchange }
     }
 
+    /// Ready when the server leaves and this exchange, or the connection that it becomes with
+    /// [`upgrade`](Self::upgrade), is to come to its end; for whoever answers without end, or late. Not
+    /// all are told at the same moment: it is spread, so that not all come back at once.
+    ///
+    /// An event stream whose handler does not poll this is ended by the server when it is time.
+    pub fn going_away(&self) -> GoingAway {
+        GoingAway { link: Arc::clone(&self.link) }
+    }
+
     /// Takes the connection over: answers 101 with the protocol chosen in `upgrade`, or 2xx to
     /// CONNECT, and goes on in whatever follows. The handler has all the time it wants then, and
     /// what it returns is not sent.
@@ -194,7 +204,7 @@ impl Request {
     /// ```
     ///
     /// A session counts as a connection while the server drains;
-    /// [`ServerHandle::stopping`](super::ServerHandle::stopping) is the sign to end it.
+    /// [`going_away`](Self::going_away) is the sign to end it.
     ///
     /// # Errors
     ///
@@ -202,13 +212,18 @@ impl Request {
     /// the two: nothing was sent then, and the handler can answer as usual; left to `?`, it is a
     /// 400. A connection that is gone.
     pub async fn upgrade(self, answer: impl IntoResponse) -> Result<Upgraded, Error> {
+        self.switch(answer.into_response()).await
+    }
+
+    /// The same, of a request that is kept.
+    pub(super) async fn switch(&self, answer: Response) -> Result<Upgraded, Error> {
         if !self.head.offers_switch() {
             // The driver looks for this only where something is offered.
             let error = sinew_core::Error::usage(Misuse::Upgrade, Phase::ResponseHead);
             return Err(Error::from(error).of(Origin::Request));
         }
         let (link, exchange) = (Arc::clone(&self.link), self.exchange);
-        let switching = Switching { link, exchange, response: Some(answer.into_response()) };
+        let switching = Switching { link, exchange, response: Some(answer) };
         switching.await.map_err(|error| error.of(Origin::Request))
     }
 

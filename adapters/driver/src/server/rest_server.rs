@@ -11,16 +11,17 @@ use std::time::Duration;
 
 use sinew_core::error::{self, Delivery};
 use sinew_core::http1;
+use sinew_core::server::drain::Phase;
 use sinew_tls::{ServerTls, Tls};
 
 use super::background::Tasks;
 use super::builder::ServerBuilder;
 use super::conn::Conn;
-use super::control::{Control, Phase, Wait};
+use super::control::{Control, Pacer, Role, Wait};
 use super::handle::ServerHandle;
 use super::http1::Http;
 use super::link::Link;
-use super::listen::{Bound, SocketFile};
+use super::listen::{BACKLOG, Bound, SocketFile};
 use super::mode::{Mode, Threads};
 use super::service::{Notice, Service};
 use crate::error::{Error, ErrorKind};
@@ -48,7 +49,6 @@ pub struct RestServer<R: Runtime, M: Mode = Threads> {
     pub(super) control: Arc<Control>,
     /// Another server, for operators, which lives as long as this one.
     pub(super) admin: Option<Box<Self>>,
-    pub(super) stop_deadline: Duration,
     pub(super) background: Tasks,
 }
 
@@ -95,10 +95,11 @@ impl<R: Runtime, M: Mode> RestServer<R, M> {
 
     /// Stops and counts, from anywhere.
     pub fn handle(&self) -> ServerHandle<R> {
-        ServerHandle::new(self.runtime.clone(), Arc::clone(&self.control), self.stop_deadline)
+        ServerHandle::new(self.runtime.clone(), Arc::clone(&self.control))
     }
 
-    /// Accepts connections until the server is told to stop, and waits for the last one to end.
+    /// Accepts connections until the server is told to [leave](ServerHandle::drain), and goes on until
+    /// the last one has ended, or is stuck.
     ///
     /// The [admin surface](ServerBuilder::admin) is served until then, and cut.
     ///
@@ -115,31 +116,25 @@ impl<R: Runtime, M: Mode> RestServer<R, M> {
                 watched.notice(None, &Notice::Panicked);
             }
         };
+        let mut pacer = Pacer::new(self.runtime.clone(), &self.control, Role::Server);
         let mut accepting =
-            Accepting::new(Self { admin: None, background: Tasks::default(), ..self });
+            Some(Accepting::new(Self { admin: None, background: Tasks::default(), ..self }));
         poll_fn(|cx| {
             beside(cx);
+            // What a server does while it leaves is of interest, too.
             if let Some(admin) = &mut admin {
                 let _ = admin.poll(cx);
             }
-            accepting.poll(cx)
+            let over = pacer.poll(cx);
+            accepting.take_if(|accepting| accepting.poll(cx).is_ready());
+            over
         })
         .await;
-        let Accepting { wait, ports, .. } = accepting;
-        drop(ports);
-        poll_fn(|cx| {
-            // What a server does while it drains is of interest, too.
-            if let Some(admin) = &mut admin {
-                let _ = admin.poll(cx);
-            }
-            beside(cx);
-            wait.poll_empty(cx)
-        })
-        .await;
-        if let Some(Accepting { control, wait, ports, .. }) = admin {
+        if let Some(Accepting { runtime, control, ports, .. }) = admin {
             drop(ports);
-            control.advance(Phase::Aborting);
-            poll_fn(|cx| wait.poll_empty(cx)).await;
+            let mut pacer = Pacer::new(runtime, &control, Role::Server);
+            control.command(|drain, now| drain.advance(now, Phase::Force));
+            poll_fn(|cx| pacer.poll(cx)).await;
         }
     }
 }
@@ -161,12 +156,13 @@ impl<R: Runtime, M: Mode> Accepting<R, M> {
         Self { runtime, ports, service, control, wait, pause: PAUSE, paused: None }
     }
 
-    /// Ready when the server is stopping.
+    /// Ready when the listeners are to close, and what waited in them was accepted.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()>
     where
         R: Spawn<Conn<http1::Server, R, M>> + Spawn<Conn<Tls<http1::Server>, R, M>>,
     {
-        if self.wait.poll_stopping(cx).is_ready() {
+        if self.wait.poll_closing(cx).is_ready() {
+            self.sweep(cx);
             return Poll::Ready(());
         }
         if let Some(sleep) = &mut self.paused {
@@ -209,12 +205,28 @@ impl<R: Runtime, M: Mode> Accepting<R, M> {
         Poll::Pending
     }
 
+    /// Accepts what waits in the listeners: whoever was let in by the kernel would be reset otherwise.
+    fn sweep(&mut self, cx: &mut Context<'_>)
+    where
+        R: Spawn<Conn<http1::Server, R, M>> + Spawn<Conn<Tls<http1::Server>, R, M>>,
+    {
+        for index in 0..self.ports.len() {
+            for _ in 0..BACKLOG {
+                let Some(port) = self.ports.get_mut(index) else { break };
+                match port.listener.poll_accept(cx) {
+                    Poll::Ready(Ok((io, peer))) => self.start(index, io, peer),
+                    Poll::Ready(Err(_)) | Poll::Pending => break,
+                }
+            }
+        }
+    }
+
     fn start(&self, index: usize, io: R::Io, peer: Peer)
     where
         R: Spawn<Conn<http1::Server, R, M>> + Spawn<Conn<Tls<http1::Server>, R, M>>,
     {
         let now = self.runtime.now();
-        let ticket = self.control.admit();
+        let Some(ticket) = self.control.admit(peer.clone(), true) else { return };
         let wire = http1::Server::new(Arc::clone(&self.service.machine), now);
         let templates = Arc::clone(self.service.router.templates());
         let link = Link::new(peer, templates, Arc::clone(&self.service.stack));

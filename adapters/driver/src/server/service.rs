@@ -214,12 +214,12 @@ pub(super) struct Route<M: Mode> {
 pub(super) enum Destination<'s, M: Mode> {
     Route { route: &'s Route<M>, template: usize, params: Params },
     Fallback(&'s M::Handler),
-    Answer(Response),
+    Answer(Box<Response>),
 }
 
 impl<M: Mode> Service<M> {
     pub(super) fn find(&self, head: &sinew_core::head::RequestHead) -> Destination<'_, M> {
-        let answer = match self.router.find(head.method(), head.path()) {
+        let answer = match self.router.find(head.method(), head.path_bytes()) {
             Ok(Found::Route { value, template, params }) => {
                 return Destination::Route { route: value, template, params };
             }
@@ -233,7 +233,7 @@ impl<M: Mode> Service<M> {
             Ok(Found::Options(allow)) => Response::new(StatusCode::NO_CONTENT).allow(allow),
             Err(bad) => Problem::because(Reason::BadPath).detail(bad.explain()).into_response(),
         };
-        Destination::Answer(answer)
+        Destination::Answer(Box::new(answer))
     }
 
     pub(super) fn notice(&self, peer: Option<&Peer>, notice: &Notice) {

@@ -5,9 +5,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::control::{Ending, Phase, Ticket};
+use sinew_core::server::drain::{Activity, Departure};
+
+use super::control::Ticket;
 use super::link::Hold;
 use super::mode::Mode;
+use super::seat::Orders;
 use super::service::{Notice, Service};
 use crate::trace::RequestSpan;
 use crate::upgraded::Line;
@@ -20,21 +23,23 @@ pub(super) struct Session<M: Mode> {
     pub(super) link: Hold,
     pub(super) service: Arc<Service<M>>,
     pub(super) ticket: Ticket,
-    pub(super) ending: Option<Ending>,
     pub(super) span: RequestSpan,
 }
 
 impl<M: Mode> Session<M> {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match self.ticket.phase(cx) {
-            Phase::Serving => {}
-            // When a session ends is up to its handler: see `ServerHandle::stopping`.
-            Phase::Draining => self.ending = Some(Ending::Drained),
-            Phase::Aborting => {
-                self.line.stop();
-                self.handler = None;
-                return Poll::Ready(());
-            }
+        let orders = self.ticket.look(cx);
+        if orders.contains(Orders::RESET) {
+            self.line.stop();
+            self.handler = None;
+            return Poll::Ready(());
+        }
+        if orders.closes() {
+            self.ticket.does(Activity::Upgraded);
+        }
+        // When a session ends is up to its handler: see `Request::going_away`.
+        if orders.contains(Orders::TELL) {
+            self.link.tell_going_away();
         }
         if let Some(handler) = &mut self.handler {
             let poll = AssertUnwindSafe(|| Pin::new(handler).poll(cx));
@@ -61,7 +66,7 @@ impl<M: Mode> Session<M> {
         if over.is_pending() || self.handler.is_some() {
             return Poll::Pending;
         }
-        self.ticket.ends(self.ending.unwrap_or(Ending::Aborted));
+        self.ticket.ends(Departure::Orderly);
         Poll::Ready(())
     }
 }

@@ -4,7 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Body as _;
 use sinew_core::Wire as _;
 use sinew_core::http1::Rejected;
@@ -27,9 +28,48 @@ pub(super) struct Outgoing {
     pub(super) body: Body,
     pub(super) trailers: Option<Box<HeaderMap>>,
     pub(super) pulse: Option<(Box<Pulse>, Instant)>,
+    pub(super) kind: Streamed,
+}
+
+/// Whether an answer has an end of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Streamed {
+    Body,
+    /// Its client comes back for more, wherever it was ended.
+    Events,
+}
+
+impl Streamed {
+    pub(super) fn of(fields: &[(HeaderName, HeaderValue)]) -> Self {
+        let is_events = |value: &HeaderValue| {
+            let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+            essence.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
+        };
+        let mut types = fields.iter().filter(|(name, _)| *name == CONTENT_TYPE);
+        if types.any(|(_, value)| is_events(value)) { Self::Events } else { Self::Body }
+    }
 }
 
 impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
+    /// Whether a stream of events is being sent.
+    pub(super) fn is_event_stream(&self) -> bool {
+        matches!(&self.exchange, Exchange::Streaming(out) if out.kind == Streamed::Events)
+    }
+
+    /// Ends a streamed answer in order, whatever its producer still has.
+    pub(super) fn end_stream(&mut self, now: Instant) {
+        self.finish(now, None);
+        self.end_streaming(now);
+    }
+
+    fn end_streaming(&mut self, now: Instant) {
+        let top = self.wire.top();
+        if top.body_open() {
+            top.discard_body(now);
+        }
+        self.end_exchange();
+    }
+
     /// Ends the body of the answer; where that is too early, the client is made to see it.
     pub(super) fn finish(&mut self, now: Instant, trailers: Option<&HeaderMap>) {
         let top = self.wire.top();
@@ -126,11 +166,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                 }
             }
         }
-        let top = self.wire.top();
-        if top.body_open() {
-            top.discard_body(now);
-        }
-        self.end_exchange();
+        self.end_streaming(now);
     }
 }
 

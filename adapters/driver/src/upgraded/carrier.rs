@@ -5,11 +5,13 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use sinew_core::error::{Delivery, Phase};
-use sinew_core::http1::{Rejected, Tunnel, TunnelEvent};
+use sinew_core::http1::{self, Tunnel, TunnelEvent};
 use sinew_core::machine::{Layered as _, Machine as _, Seen, Step, Wire as _};
 use sinew_core::observe;
 use sinew_core::time::Instant;
+use sinew_core::websocket::{self, CloseCode, Closed, Connection, Message};
 
+use super::spoken::{Heard, Setup, Spoken};
 use crate::drive::{self, Alarm, Pipe};
 use crate::error::{Error, ErrorKind};
 use crate::runtime::Runtime;
@@ -44,24 +46,60 @@ pub(crate) trait Carry: Send {
     fn take_stirred(&mut self) -> bool;
 
     fn poll_observed(&mut self) -> Option<observe::Event>;
+
+    /// From now on WebSocket is spoken.
+    fn speak(&mut self, setup: Setup);
+
+    /// The next message; `None` once both sides have closed.
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Error>>;
+
+    /// Queues the message as soon as there is room.
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        message: &mut Option<Message>,
+    ) -> Poll<Result<(), Error>>;
+
+    /// Ready when everything that was queued is out.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>>;
+
+    /// Begins to close, behind what is queued.
+    fn begin_close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error>;
+
+    /// The machine, where WebSocket is spoken.
+    fn websocket(&self) -> Option<&Connection>;
+
+    /// How it ended, once it has.
+    fn closed(&self) -> Option<&Closed>;
 }
 
 /// An upgraded connection with its socket.
 pub(crate) struct Carrier<R: Runtime, G> {
-    wire: AnyWire<Tunnel>,
+    wire: AnyWire<Spoken>,
     pipe: Pipe<R::Io>,
     runtime: R,
     alarm: Alarm<R>,
     seen: Seen,
     /// A reader waits, or what comes is thrown away: unasked, bytes stay where they are.
     wanted: bool,
-    arrived: Option<TunnelEvent>,
+    arrived: Option<Arrived>,
+    /// The peer sends nothing more.
     ended: bool,
+    /// How WebSocket ended, once it has.
+    closed: Option<Closed>,
+    /// Nobody is there for what comes.
+    deserted: bool,
     over: bool,
     cause: Option<Cause>,
     stirred: bool,
     /// A place that is taken for as long as the connection lives.
     _place: G,
+}
+
+/// What waits for its reader.
+enum Arrived {
+    Data(Bytes),
+    Message(Message),
 }
 
 /// Why the connection can go no further.
@@ -72,9 +110,15 @@ enum Cause {
 }
 
 impl<R: Runtime, G> Carrier<R, G> {
-    pub(crate) fn new(wire: AnyWire<Tunnel>, pipe: Pipe<R::Io>, runtime: R, place: G) -> Self {
-        Self {
-            wire,
+    /// `None` where the wire cannot be carried any further.
+    pub(crate) fn new(
+        wire: AnyWire<Tunnel>,
+        pipe: Pipe<R::Io>,
+        runtime: R,
+        place: G,
+    ) -> Option<Self> {
+        Some(Self {
+            wire: wire.try_map(|tunnel| Ok(Spoken::Bytes(tunnel)))?,
             pipe,
             runtime,
             alarm: Alarm::new(),
@@ -82,11 +126,13 @@ impl<R: Runtime, G> Carrier<R, G> {
             wanted: false,
             arrived: None,
             ended: false,
+            closed: None,
+            deserted: false,
             over: false,
             cause: None,
             stirred: false,
             _place: place,
-        }
+        })
     }
 
     fn drive(&mut self, cx: &mut Context<'_>) {
@@ -166,23 +212,49 @@ impl<R: Runtime, G> Carrier<R, G> {
     }
 
     /// Pulls one event, if somebody waits for it.
+    ///
+    /// Of messages one is pulled ahead: so pings are answered, and the end is seen, while nobody
+    /// asks for a message.
     fn pull(&mut self, now: Instant) {
         self.seen.drained = true;
-        if (!self.wanted || self.arrived.is_some()) && self.cause.is_none() {
+        let wanted = self.wanted || self.wire.top_ref().is_websocket();
+        if (!wanted || self.arrived.is_some()) && self.cause.is_none() {
             return;
         }
+        drive::lend_write_block(self.wire.top().outbox());
         match self.wire.poll_event(now) {
             Ok(None) => {}
-            Ok(event) => {
-                self.arrived = event;
-                self.stirred = true;
-            }
+            Ok(Some(heard)) => self.hear(heard),
             // A wire that failed goes on until its alert is out, and throws away what comes.
             Err(_) if self.cause.is_some() => {}
             Err(error) => {
                 self.cause = Some(Cause::Wire(error));
                 self.stirred = true;
             }
+        }
+    }
+
+    fn hear(&mut self, heard: Heard) {
+        // There may be more behind it.
+        self.seen.drained = false;
+        match heard {
+            Heard::Bytes(TunnelEvent::Data(data)) => self.arrived = Some(Arrived::Data(data)),
+            Heard::Bytes(TunnelEvent::End) => self.ended = true,
+            Heard::Messages(websocket::Event::Message(message)) => {
+                self.arrived = Some(Arrived::Message(message));
+            }
+            Heard::Messages(websocket::Event::Ping(_) | websocket::Event::Pong(_)) => return,
+            Heard::Messages(websocket::Event::Closed(closed)) => {
+                self.ended = true;
+                self.closed = Some(closed);
+            }
+        }
+        if self.deserted {
+            self.arrived = None;
+        } else {
+            self.stirred = true;
+            // The reader gets its turn first.
+            self.seen.drained = true;
         }
     }
 
@@ -210,11 +282,8 @@ impl<R: Runtime, G: Send> Carry for Carrier<R, G> {
             self.wanted = false;
         }
         match self.arrived.take() {
-            Some(TunnelEvent::Data(data)) => Poll::Ready(Ok(Some(data))),
-            Some(TunnelEvent::End) => {
-                self.ended = true;
-                Poll::Ready(Ok(None))
-            }
+            Some(Arrived::Data(data)) => Poll::Ready(Ok(Some(data))),
+            Some(Arrived::Message(message)) => Poll::Ready(Ok(Some(message.into_bytes()))),
             None if self.ended => Poll::Ready(Ok(None)),
             None => self.failed().map_or(Poll::Pending, |error| Poll::Ready(Err(error))),
         }
@@ -237,8 +306,8 @@ impl<R: Runtime, G: Send> Carry for Carrier<R, G> {
                 drive::lend_write_block(top.outbox());
                 match top.send(now, piece) {
                     Ok(()) => {}
-                    Err(Rejected::Full(piece)) => *bytes = Some(piece),
-                    Err(Rejected::Error(error)) => return Poll::Ready(Err(error.into())),
+                    Err(http1::Rejected::Full(piece)) => *bytes = Some(piece),
+                    Err(http1::Rejected::Error(error)) => return Poll::Ready(Err(error.into())),
                 }
             }
             self.drive(cx);
@@ -273,6 +342,7 @@ impl<R: Runtime, G: Send> Carry for Carrier<R, G> {
         self.wire.top().close(self.runtime.now());
         self.arrived = None;
         self.wanted = true;
+        self.deserted = true;
         self.drive(cx);
     }
 
@@ -288,4 +358,98 @@ impl<R: Runtime, G: Send> Carry for Carrier<R, G> {
     fn poll_observed(&mut self) -> Option<observe::Event> {
         self.wire.poll_observed()
     }
+
+    fn speak(&mut self, setup: Setup) {
+        let now = self.runtime.now();
+        self.wire.top().speak(setup, now);
+        self.stirred = true;
+    }
+
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Error>> {
+        // What is there already needs no socket: so the answers of one wake-up leave together.
+        if self.arrived.is_none() && !self.ended && self.cause.is_none() {
+            self.pull(self.runtime.now());
+        }
+        if self.arrived.is_none() && !self.ended && self.cause.is_none() {
+            self.drive(cx);
+        }
+        match self.arrived.take() {
+            Some(Arrived::Message(message)) => {
+                self.stirred = true;
+                Poll::Ready(Ok(Some(message)))
+            }
+            Some(Arrived::Data(_)) | None if self.ended => Poll::Ready(Ok(None)),
+            Some(Arrived::Data(_)) | None => {
+                self.failed().map_or(Poll::Pending, |error| Poll::Ready(Err(error)))
+            }
+        }
+    }
+
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        message: &mut Option<Message>,
+    ) -> Poll<Result<(), Error>> {
+        loop {
+            if let Some(error) = self.failed() {
+                return Poll::Ready(Err(error));
+            }
+            let now = self.runtime.now();
+            let Some(connection) = self.wire.top().connection() else {
+                return Poll::Ready(Err(gone()));
+            };
+            if !connection.is_open() {
+                return Poll::Ready(Err(gone()));
+            }
+            let Some(piece) = message.take() else { return Poll::Ready(Ok(())) };
+            if connection.can_send() {
+                drive::lend_write_block(connection.outbox());
+            }
+            match connection.send_message(now, piece) {
+                Ok(()) => {
+                    self.stirred = true;
+                    return Poll::Ready(Ok(()));
+                }
+                Err(websocket::Rejected::Full(piece)) => *message = Some(piece),
+                Err(websocket::Rejected::Error(error)) => return Poll::Ready(Err(error.into())),
+            }
+            self.drive(cx);
+            if !self.wire.has_room() && self.cause.is_none() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.drive(cx);
+        match self.failed() {
+            Some(error) => Poll::Ready(Err(error)),
+            None if self.wire.outbox().is_empty() => Poll::Ready(Ok(())),
+            None => Poll::Pending,
+        }
+    }
+
+    fn begin_close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error> {
+        let now = self.runtime.now();
+        let Some(connection) = self.wire.top().connection() else { return Err(gone()) };
+        connection.close(now, code, reason)?;
+        self.stirred = true;
+        Ok(())
+    }
+
+    fn websocket(&self) -> Option<&Connection> {
+        match self.wire.top_ref() {
+            Spoken::Messages(connection) => Some(connection),
+            Spoken::Bytes(_) => None,
+        }
+    }
+
+    fn closed(&self) -> Option<&Closed> {
+        self.closed.as_ref()
+    }
+}
+
+/// It has been closed.
+fn gone() -> Error {
+    Error::new(ErrorKind::Gone, Phase::WebSocket, Delivery::NotSent)
 }

@@ -39,6 +39,18 @@ impl Line {
         polled
     }
 
+    /// Does what needs no waiting.
+    pub(crate) fn act<T>(&self, act: impl FnOnce(&mut dyn Carry) -> T) -> T {
+        let mut carrier = self.lock();
+        let done = act(&mut *carrier);
+        let stirred = carrier.take_stirred();
+        drop(carrier);
+        if stirred {
+            self.waker.wake_by_ref();
+        }
+        done
+    }
+
     /// The application is through with it.
     pub(super) fn close(&self) {
         self.lock().close(&mut Context::from_waker(&self.waker));

@@ -2,6 +2,7 @@
 
 mod carrier;
 mod line;
+mod spoken;
 
 use std::fmt;
 use std::future::poll_fn;
@@ -12,6 +13,7 @@ use sinew_tls::PeerIdentity;
 
 pub(crate) use self::carrier::Carrier;
 pub(crate) use self::line::Line;
+pub(crate) use self::spoken::Setup;
 use crate::error::Error;
 
 /// A connection that left HTTP: after a 101, or after a 2xx to CONNECT. Bytes, both ways, over TLS
@@ -62,6 +64,10 @@ impl Upgraded {
     /// Those of [`write`](Self::write).
     pub async fn shut(&self) -> Result<(), Error> {
         poll_fn(|cx| self.line.poll(cx, |carrier, cx| carrier.poll_shut(cx))).await
+    }
+
+    pub(crate) fn line(&self) -> &Arc<Line> {
+        &self.line
     }
 
     /// Whom the peer's certificate names; `None` without TLS or without a certificate.

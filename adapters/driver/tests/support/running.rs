@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sinew_driver::{Notice, Runtime, ServerBuilder, ServerHandle, StopReport, Threads};
+use sinew_driver::{DrainReport, Notice, Runtime, ServerBuilder, ServerHandle, Threads};
 
 use super::{Client, Outcome, Sim};
 
@@ -41,7 +41,7 @@ impl Running {
         self.notices.lock().unwrap().contains(wanted)
     }
 
-    pub(crate) fn stop(&self, deadline: Duration) -> Outcome<StopReport> {
+    pub(crate) fn stop(&self, deadline: Duration) -> Outcome<DrainReport> {
         let handle = self.handle.clone();
         let outcome = self.sim.start(async move { handle.stop(deadline).await });
         self.sim.run();

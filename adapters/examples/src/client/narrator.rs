@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use sinew_core::client::dispatcher::Outcome;
 use sinew_core::observe::Event;
+use sinew_core::policy::Mode;
 use sinew_core::resilience::{Change, OpenReason};
 
 /// Collects what is decided about calls.
@@ -32,18 +33,16 @@ fn words(event: &Event) -> Option<String> {
         Event::AttemptSent { attempt, endpoint, .. } => {
             format!("attempt {attempt} goes to endpoint {}", endpoint.0)
         }
-        Event::RetryScheduled { after, .. } => format!("once again after {} ms", after.as_millis()),
+        Event::RetryScheduled { mode: Mode::Enforce, after, .. } => {
+            format!("once again after {} ms", after.as_millis())
+        }
         Event::RetryRefused { why, .. } => format!("not again: {}", why.name()),
         Event::Hedged { .. } => "a second attempt joins the first".to_owned(),
         Event::Breaker { endpoint, change } => {
-            let change = match change {
-                Change::Opened { why, .. } => {
-                    format!("opens: {}", OpenReason::Tripped(*why).name())
-                }
-                Change::HalfOpened => "lets a probe through".to_owned(),
-                Change::Closed => "closes".to_owned(),
-            };
-            format!("the breaker of endpoint {} {change}", endpoint.0)
+            format!("the breaker of endpoint {} {}", endpoint.0, changed(*change))
+        }
+        Event::RouteBreaker { route, change } => {
+            format!("the breaker of {route} {}", changed(*change))
         }
         Event::CallEnded { outcome: Outcome::Done, attempts, .. } => {
             format!("answered, attempts: {attempts}")
@@ -53,4 +52,12 @@ fn words(event: &Event) -> Option<String> {
         }
         _ => return None,
     })
+}
+
+fn changed(change: Change) -> String {
+    match change {
+        Change::Opened { why, .. } => format!("opens: {}", OpenReason::Tripped(why).name()),
+        Change::HalfOpened => "lets a probe through".to_owned(),
+        Change::Closed => "closes".to_owned(),
+    }
 }

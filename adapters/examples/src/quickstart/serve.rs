@@ -3,21 +3,18 @@
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
-use std::time::Duration;
 
 use futures_util::future::join;
 use sinew_tls::ServerTls;
 
-use super::sinew::RestServer;
+use super::sinew::{RestServer, Signals};
 use crate::certs::Authority;
 use crate::quickstart::app::{self, Door};
-use crate::signals;
 use crate::transcript::Outcome;
 
 const PLACE: &str = "127.0.0.1:8443";
 
-/// Serves until SIGTERM or SIGINT, then stops in good order. A second signal ends the process at
-/// once.
+/// Serves until SIGTERM or SIGINT, then stops in good order. A second signal cuts what still runs.
 pub(super) async fn serve(runtime: &str) -> Outcome {
     let authority = Authority::mint("quickstart authority")?;
     let identity = authority.server(&["localhost", "127.0.0.1"])?;
@@ -29,7 +26,7 @@ pub(super) async fn serve(runtime: &str) -> Outcome {
     let door = Door::default();
     let server = app::routes(RestServer::builder(), &door).listen(PLACE).tls(tls).bind().await?;
     let handle = server.handle();
-    let signal = signals::first()?;
+    let signals = Signals::listen()?;
 
     // Only this user can enter the folder. It goes when the server has stopped.
     let folder = tempfile::Builder::new().prefix("sinew-quickstart-").tempdir()?;
@@ -38,18 +35,14 @@ pub(super) async fn serve(runtime: &str) -> Outcome {
     write(folder.path(), "client.key", &client.key)?;
     explain(runtime, folder.path());
 
-    let stopping = async {
-        let name = signal.await.unwrap_or("the end of the signal thread");
-        println!("{name}: stopping; calls in flight have 10 s");
+    let release = async {
+        handle.stopping().await;
+        println!("stopping; calls in flight have 25 s");
         // Nobody shall wait for a door that nobody opens.
         door.open();
-        handle.stop(Duration::from_secs(10)).await
     };
-    let ((), report) = join(server.serve(), stopping).await;
-    println!(
-        "stopped after {:.2?}: {} calls finished, {} idle connections closed, {} cut",
-        report.took, report.drained, report.idle, report.aborted
-    );
+    let ((), (report, ())) = join(server.serve(), join(handle.drain_on(signals), release)).await;
+    println!("stopped: {report}");
     folder.close()?;
     Ok(())
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::future::{join, join_all};
 use futures_util::{StreamExt, stream};
 use http::StatusCode;
+use sinew_core::server::drain::Ending;
 use sinew_tls::{ClientTls, Reason, ServerTls};
 
 use super::sinew::{Body, Error, ErrorKind, RestClient, RestServer, ServerHandle};
@@ -223,9 +224,11 @@ async fn stop(out: &mut Transcript, running: &Running) -> Outcome {
     }
     out.saw(format!(
         "connections: {} finished their call, {} were idle, {} were cut",
-        report.drained, report.idle, report.aborted
+        report.count(Ending::Finished),
+        report.count(Ending::Idle),
+        report.lost()
     ));
-    ensure(report.drained == 3 && report.aborted == 0, "three drained, none cut")?;
+    ensure(report.count(Ending::Finished) == 3 && report.lost() == 0, "three drained, none cut")?;
     let refusal = refused(client.get("/api/resource/42").send().await)?;
     out.saw(format!("a call after that: {refusal}"));
     Ok(())

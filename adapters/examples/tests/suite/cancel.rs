@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
+use sinew_core::server::drain::Ending;
 use sinew_driver::{Cancellation, HandlerTimeout, Request, RouteOptions};
 
 use super::raw::{Raw, blocking, raw};
@@ -92,7 +93,7 @@ fn a_handler_that_is_to_finish_finishes_and_is_counted() {
             release.add_permits(1);
         };
         let (report, ()) = futures_util::future::join(site.stop(), stop).await;
-        assert_eq!((report.drained, report.finished, report.aborted), (0, 1, 0));
+        assert_eq!((report.count(Ending::Orphaned), report.lost()), (1, 0));
     });
 }
 
@@ -104,7 +105,7 @@ fn a_handler_that_does_not_finish_holds_no_stop_up() {
         ask_and_leave(&site, &gate, true).await;
         gate.entered(1).await;
         let report = site.handle.stop(Duration::from_millis(20)).await;
-        assert_eq!((report.drained, report.finished, report.aborted), (0, 0, 1));
+        assert_eq!((report.count(Ending::Orphaned), report.lost()), (0, 1));
         while Arc::strong_count(&token) > 1 {
             pause().await;
         }

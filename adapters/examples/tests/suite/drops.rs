@@ -14,7 +14,7 @@ use sinew_driver::{Body, IntoResponse, Problem, Request, Response, RouteOptions}
 
 use super::app::pattern;
 use super::dice::Dice;
-use super::site::{Site, client_of};
+use super::site::{Site, client_of, ended};
 use super::{each, pause};
 use crate::rt;
 
@@ -132,7 +132,7 @@ fn nothing_is_left_behind_calls_that_were_given_up() {
             pause().await;
         }
         let report = site.stop().await;
-        assert_eq!((report.idle, report.drained, report.aborted), (0, 0, 0));
+        assert_eq!(ended(&report), (0, 0, 0));
     });
 }
 

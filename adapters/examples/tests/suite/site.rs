@@ -5,7 +5,10 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use sinew_core::resilience::RetryPolicy;
-use sinew_driver::{ClientBuilder, RestServerConfig, ServerBuilder, ServerHandle, Spawn};
+use sinew_core::server::drain::Ending;
+use sinew_driver::{
+    ClientBuilder, DrainReport, RestServerConfig, ServerBuilder, ServerHandle, Spawn,
+};
 use sinew_examples::certs::{Authority, Identity};
 use sinew_tls::{ClientTls, Options, ServerTls};
 
@@ -127,9 +130,15 @@ impl Site {
     }
 
     /// Stops, with plenty of time.
-    pub(crate) async fn stop(&self) -> sinew_driver::StopReport {
+    pub(crate) async fn stop(&self) -> DrainReport {
         self.handle.stop(Duration::from_secs(20)).await
     }
+}
+
+/// Connections that were idle, that finished what they did, and that were cut.
+pub(crate) fn ended(report: &DrainReport) -> (u64, u64, u64) {
+    let idle = report.count(Ending::Idle) + report.count(Ending::Left);
+    (idle, report.count(Ending::Finished) + report.count(Ending::Told), report.lost())
 }
 
 /// A client of this site, with the certificate of the test client where TLS is asked for.

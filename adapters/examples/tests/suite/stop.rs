@@ -1,16 +1,18 @@
 //! Stopping: running calls are finished, idle connections closed, what is left dropped.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::{join, join_all};
 use futures_util::{StreamExt, stream};
 use http::Method;
-use sinew_driver::{Request, ServerHandle, Sse, SseEvent};
+use sinew_core::server::drain::{Ending, Phase, TooLate};
+use sinew_driver::{Body, Request, Response, Sse, SseEvent};
 use tokio::sync::Semaphore;
 
-use super::site::{Site, client_of};
+use super::site::{Site, client_of, ended};
 use super::{each, run, status_of};
 use crate::rt;
 
@@ -82,7 +84,7 @@ fn calls_in_flight_are_answered() {
         };
         let (answers, report) = join(calls, stop).await;
         assert_eq!(answers, ["through"; 3]);
-        assert_eq!((report.idle, report.drained, report.aborted), (0, 3, 0));
+        assert_eq!(ended(&report), (0, 3, 0));
         assert_eq!(site.handle.connections(), 0);
     });
 }
@@ -97,8 +99,8 @@ fn idle_connections_are_closed_at_once() {
         }
         assert_eq!(site.handle.connections(), 5);
         let report = site.stop().await;
-        assert_eq!((report.idle, report.drained, report.aborted), (5, 0, 0));
-        assert!(report.took < Duration::from_secs(5), "{report:?}");
+        assert_eq!(ended(&report), (5, 0, 0));
+        assert!(report.totals.took < Duration::from_secs(5), "{report:?}");
         assert!(clients[0].get("/text").send().await.is_err());
     });
 }
@@ -114,57 +116,91 @@ fn what_is_left_at_the_deadline_is_dropped() {
         };
         let (answer, report) = join(client.get("/gate").send(), stop).await;
         assert!(answer.is_err());
-        assert_eq!((report.idle, report.drained, report.aborted), (0, 0, 1));
+        assert_eq!(ended(&report), (0, 0, 1));
     });
 }
 
-/// An answer without end, unless it is told to stop.
-async fn endless(security: super::site::Security, listens: bool) -> Site {
-    let slot: Arc<Mutex<Option<ServerHandle<rt::Runtime>>>> = Arc::default();
-    let handles = Arc::clone(&slot);
-    let builder = rt::RestServer::builder().listen("127.0.0.1:0").route(
-        Method::GET,
-        "/events",
-        move |_: Request| {
-            let handle = handles.lock().unwrap().clone().filter(|_| listens);
-            let over = async move {
-                match handle {
-                    Some(handle) => handle.stopping().await,
-                    None => std::future::pending().await,
-                }
-            };
-            let first = stream::iter([SseEvent::data("first")]);
-            let events = first.chain(stream::pending()).take_until(Box::pin(over));
-            std::future::ready(Sse::new(events.map(Ok::<_, Infallible>)))
-        },
-    );
-    let site = Site::run(security, builder).await;
-    *slot.lock().unwrap() = Some(site.handle.clone());
-    site
+/// Answers without end: one that ends when it is told, one that lets the server end it, one that neither
+/// knows how to end.
+async fn endless(security: super::site::Security) -> Site {
+    let told = async |request: Request| {
+        let away = Box::pin(request.going_away());
+        let events = stream::iter([SseEvent::data("first")]).chain(stream::pending());
+        let events = events.take_until(away).chain(stream::iter([SseEvent::data("last")]));
+        Sse::new(events.map(Ok::<_, Infallible>))
+    };
+    let events = async |_: Request| {
+        let events = stream::iter([SseEvent::data("first")]).chain(stream::pending());
+        Sse::new(events.map(Ok::<_, Infallible>))
+    };
+    let bytes = async |_: Request| {
+        let pieces = stream::iter(["data: first\n\n"]).chain(stream::pending());
+        Response::ok(Body::stream(pieces.map(|piece| Ok::<_, Infallible>(Bytes::from(piece)))))
+    };
+    let builder = rt::RestServer::builder()
+        .listen("127.0.0.1:0")
+        .route(Method::GET, "/told", told)
+        .route(Method::GET, "/events", events)
+        .route(Method::GET, "/bytes", bytes);
+    Site::run(security, builder).await
 }
 
 #[test]
-fn an_endless_answer_can_end_with_the_server() {
+fn an_endless_answer_ends_with_the_server() {
     each(async |security| {
-        let site = endless(security, true).await;
-        let mut response = client_of(&site).get("/events").send().await.unwrap();
-        assert_eq!(response.chunk().await.unwrap().unwrap(), "data: first\n\n");
-        let (report, end) = join(site.stop(), response.chunk()).await;
-        assert_eq!(end.unwrap(), None, "whole: it ended as it should");
-        assert_eq!((report.idle, report.drained, report.aborted), (0, 1, 0));
+        let site = endless(security).await;
+        let mut told = client_of(&site).get("/told").send().await.unwrap();
+        let mut events = client_of(&site).get("/events").send().await.unwrap();
+        for response in [&mut told, &mut events] {
+            assert_eq!(response.chunk().await.unwrap().unwrap(), "data: first\n\n");
+        }
+        let read = async {
+            assert_eq!(told.chunk().await.unwrap().unwrap(), "data: last\n\n");
+            // Whole: they ended as they should.
+            assert_eq!(told.chunk().await.unwrap(), None);
+            assert_eq!(events.chunk().await.unwrap(), None);
+        };
+        let (report, ()) = join(site.handle.drain(), read).await;
+        assert_eq!(report.count(Ending::Told), 2, "{report}");
+        assert_eq!(ended(&report), (0, 2, 0));
     });
 }
 
 #[test]
 fn an_endless_answer_that_does_not_end_is_cut_and_looks_cut() {
     each(async |security| {
-        let site = endless(security, false).await;
-        let mut response = client_of(&site).get("/events").send().await.unwrap();
+        let site = endless(security).await;
+        let mut response = client_of(&site).get("/bytes").send().await.unwrap();
         assert_eq!(response.chunk().await.unwrap().unwrap(), "data: first\n\n");
         let stop = site.handle.stop(Duration::from_millis(20));
         let (report, end) = join(stop, response.chunk()).await;
         assert!(end.is_err(), "{end:?}");
-        assert_eq!((report.idle, report.drained, report.aborted), (0, 0, 1));
+        assert_eq!(ended(&report), (0, 0, 1));
+    });
+}
+
+#[test]
+fn a_server_that_is_taken_back_serves_on() {
+    each(async |security| {
+        let (site, gate) = gated(security).await;
+        let client = client_of(&site);
+        let call = async {
+            let response = client.get("/gate").send().await.unwrap();
+            assert_eq!(response.header("connection").is_some(), false);
+            response.text().await.unwrap()
+        };
+        let back = async {
+            gate.entered(1).await;
+            site.handle.advance(Phase::LameDuck);
+            // Nobody was told yet, and who waits for the end goes on waiting.
+            site.handle.undrain().unwrap();
+            gate.released.add_permits(1);
+        };
+        assert_eq!(join(call, back).await.0, "through");
+        assert_eq!(site.handle.phase(), Phase::Serving);
+        site.handle.advance(Phase::Force);
+        assert_eq!(site.handle.undrain(), Err(TooLate));
+        site.handle.drained().await;
     });
 }
 
@@ -175,6 +211,6 @@ fn a_stopped_server_ends_its_future() {
         let server = builder.bind().await.unwrap();
         let handle = server.handle();
         let (report, ()) = join(handle.stop(Duration::from_secs(1)), server.serve()).await;
-        assert_eq!((report.idle, report.drained, report.aborted), (0, 0, 0));
+        assert_eq!(ended(&report), (0, 0, 0));
     });
 }

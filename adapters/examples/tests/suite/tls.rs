@@ -145,6 +145,6 @@ fn refused_clients_leave_the_server_as_it_was() {
         let client = client_with(&site.url(), client_tls());
         assert_eq!(client.get("/peer").send().await.unwrap().text().await.unwrap(), CLIENT);
         let report = site.stop().await;
-        assert_eq!(report.aborted, 0);
+        assert_eq!(report.lost(), 0);
     });
 }

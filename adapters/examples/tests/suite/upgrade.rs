@@ -6,13 +6,13 @@ use bytes::Bytes;
 use futures_util::future::{join, try_join};
 use http::{Method, StatusCode};
 use sinew_driver::{
-    Body, Error, ErrorKind, IntoResponse, Problem, Request, Response, ServerHandle, Spawn, Upgraded,
+    Body, Error, ErrorKind, IntoResponse, Problem, Request, Response, Spawn, Upgraded,
 };
 use tokio::sync::{Semaphore, oneshot};
 
 use super::app::{is_pattern, pattern, pieces};
 use super::raw::raw;
-use super::site::{CLIENT, Security, Site, client_of};
+use super::site::{CLIENT, Security, Site, client_of, ended};
 use super::{each, pause, status_of};
 use crate::rt;
 
@@ -339,20 +339,14 @@ fn a_peer_that_does_not_read_stops_the_writer() {
     });
 }
 
-/// A session that ends when the server is about to stop, if it is told to look.
+/// A session that ends when it is told that the server leaves, and one that does not.
 async fn stoppable(security: Security) -> (Site, rt::RestClient) {
-    let slot: Arc<Mutex<Option<ServerHandle<rt::Runtime>>>> = Arc::default();
-    let handles = Arc::clone(&slot);
-    let polite = move |request: Request| {
-        let handle = handles.lock().unwrap().clone();
-        async move {
-            let connection = request.upgrade(switch_to("echo")).await?;
-            if let Some(handle) = handle {
-                handle.stopping().await;
-            }
-            connection.write("goodbye").await?;
-            Ok::<_, Problem>(())
-        }
+    let polite = async |request: Request| {
+        let away = request.going_away();
+        let connection = request.upgrade(switch_to("echo")).await?;
+        away.await;
+        connection.write("goodbye").await?;
+        Ok::<_, Problem>(())
     };
     let stubborn = async |request: Request| {
         let _connection = request.upgrade(switch_to("echo")).await?;
@@ -363,7 +357,6 @@ async fn stoppable(security: Security) -> (Site, rt::RestClient) {
         .route(Method::GET, "/polite", polite)
         .route(Method::GET, "/stubborn", stubborn);
     let site = Site::run(security, builder).await;
-    *slot.lock().unwrap() = Some(site.handle.clone());
     let client = client_of(&site);
     (site, client)
 }
@@ -380,7 +373,7 @@ fn sessions_are_drained() {
             connection.shut().await.unwrap();
         };
         let (report, ()) = join(site.stop(), read).await;
-        assert_eq!((report.idle, report.drained, report.aborted), (0, 1, 0));
+        assert_eq!(ended(&report), (0, 1, 0));
     });
 }
 
@@ -391,7 +384,7 @@ fn sessions_that_do_not_end_are_cut_at_the_deadline() {
         let connection = open(&client, "/stubborn").await;
         let stop = site.handle.stop(std::time::Duration::from_millis(20));
         let (report, read) = join(stop, connection.read()).await;
-        assert_eq!((report.idle, report.drained, report.aborted), (0, 0, 1));
+        assert_eq!(ended(&report), (0, 0, 1));
         // A cut is told from an end, where the layer below can tell.
         assert_eq!(read.is_err(), security == Security::Mutual, "{read:?}");
         assert_eq!(site.handle.connections(), 0);

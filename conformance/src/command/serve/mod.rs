@@ -1,9 +1,7 @@
 //! `sinew serve`: the reference server, through the adapter of any runtime.
 
 mod routes;
-mod signals;
 
-use core::time::Duration;
 use std::io::Write as _;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -12,14 +10,10 @@ use std::process::ExitCode;
 use sinew_conformance::network::adapter::{Adapter, Work, both};
 use sinew_core::http1;
 use sinew_driver::server::Conn;
-use sinew_driver::{RestServer, Runtime, Spawn, Threads};
+use sinew_driver::{RestServer, Runtime, Signals, Spawn, Threads};
 use sinew_tls::{ClientAuth, ServerTls, Tls};
 
 use super::Problem;
-use signals::Stopped;
-
-/// What is in flight when a signal comes has this long to finish.
-const DRAIN: Duration = Duration::from_secs(25);
 
 /// Arguments of `sinew serve`.
 #[derive(clap::Args)]
@@ -39,8 +33,8 @@ impl Serve {
     pub(crate) fn run(&self) -> Result<ExitCode, Problem> {
         let tls = self.tls.as_deref().map(load_tls).transpose()?;
         // Before anything can be in flight, so that no signal finds the default action.
-        let stopped = Stopped::install().map_err(Problem::new)?;
-        let serving = Serving { listen: self.listen, tls, stopped };
+        let signals = Signals::listen().map_err(Problem::new)?;
+        let serving = Serving { listen: self.listen, tls, signals };
         self.runtime.run(serving).map_err(Problem::new)?
     }
 }
@@ -48,7 +42,7 @@ impl Serve {
 struct Serving {
     listen: SocketAddr,
     tls: Option<ServerTls>,
-    stopped: Stopped,
+    signals: Signals,
 }
 
 impl Work for Serving {
@@ -61,7 +55,7 @@ impl Work for Serving {
             + Spawn<Conn<http1::Server, R, Threads>>
             + Spawn<Conn<Tls<http1::Server>, R, Threads>>,
     {
-        let Self { listen, tls, stopped } = self;
+        let Self { listen, tls, signals } = self;
         let builder = RestServer::<R>::builder_on(runtime.clone()).listen(listen.to_string());
         let builder = match tls {
             Some(tls) => builder.tls(tls),
@@ -75,11 +69,8 @@ impl Work for Serving {
         }
         stdout.flush().map_err(Problem::new)?;
         let handle = server.handle();
-        let stop = async move {
-            stopped.await;
-            handle.stop(DRAIN).await
-        };
-        both(server.serve(), stop).await;
+        let ((), report) = both(server.serve(), handle.drain_on(signals)).await;
+        writeln!(stdout, "drained: {report}").map_err(Problem::new)?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -10,15 +10,21 @@ use futures_core::Stream;
 use http::header::CONTENT_TYPE;
 use http::{Method, StatusCode};
 use serde_json::json;
+use sinew_core::websocket::deflate::DeflateConfig;
+use sinew_core::websocket::handshake::{Origins, ServerHandshake};
+use sinew_core::websocket::{Config as WebSocketConfig, Limits};
 use sinew_driver::{
-    Body, HandlerTimeout, IntoResponse, Json, Problem, Request, Response, RouteOptions, Runtime,
-    ServerBuilder, Threads,
+    Body, Error, HandlerTimeout, IntoResponse, Json, Problem, Request, Response, RouteOptions,
+    Runtime, ServerBuilder, Threads, WebSocket, WebSocketOptions,
 };
 
 const HELLO: &str = "Hello, World!";
 
 /// A body that is streamed back or counted may be this large: 1 GiB.
 const LARGE: u64 = 1 << 30;
+
+/// A WebSocket message may be this large: 16 MiB.
+const LARGE_MESSAGE: usize = 16 << 20;
 
 /// Nobody waits longer: 60 s.
 const LONGEST: u64 = 60_000;
@@ -42,6 +48,27 @@ pub(super) fn add<R: Runtime>(
         })
         .route(Method::GET, "/headers", headers)
         .route_with(Method::POST, "/sink", large(), sink)
+        .websocket_with("/ws", roomy(), echo_messages)
+}
+
+/// Frames and messages of up to 16 MiB, from any page, packed where the client can do that.
+fn roomy() -> WebSocketOptions {
+    let limits = Limits { frame: LARGE_MESSAGE, message: LARGE_MESSAGE, ..Limits::default() };
+    let handshake = ServerHandshake {
+        origins: Origins::Any,
+        deflate: Some(DeflateConfig::default()),
+        ..ServerHandshake::default()
+    };
+    let config = WebSocketConfig { limits, ..WebSocketConfig::default() };
+    WebSocketOptions::new().handshake(handshake).config(config)
+}
+
+/// Every message, sent back.
+async fn echo_messages(_: Request, mut socket: WebSocket) -> Result<(), Error> {
+    while let Some(message) = socket.recv().await? {
+        socket.send(message).await?;
+    }
+    Ok(())
 }
 
 /// Reads the body to its end, then greets: what `sinew check --target HOST:PORT` asks of a server.

@@ -6,6 +6,7 @@ use core::time::Duration;
 use http::StatusCode;
 
 use crate::error::{Delivery, Fault, Phase};
+use crate::mesh::Endpoint;
 use crate::policy::Priority;
 use crate::resilience::{NoRetry, OpenReason, Replay, RetryPolicy, Safety};
 use crate::table::Key;
@@ -35,10 +36,6 @@ impl ConnectionId {
     }
 }
 
-/// Where one instance of the destination is: a number that the embedder gives to its address.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Endpoint(pub u64);
-
 /// What is to be known of a call before it starts.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct CallSpec {
@@ -60,6 +57,10 @@ pub struct CallSpec {
     pub retry: Option<RetryPolicy>,
     /// How long one attempt has for its head, instead of what the policy says.
     pub attempt_timeout: Option<Duration>,
+    /// The route that it is of, as `GET /orders/{id}`: one that fails is left alone by its own breaker,
+    /// and its endpoint is not blamed for it. The first names that come have one, up to
+    /// [`max_routes`](super::Policy::max_routes).
+    pub route: Option<&'static str>,
 }
 
 impl CallSpec {
@@ -75,6 +76,7 @@ impl CallSpec {
             hedge: true,
             retry: None,
             attempt_timeout: None,
+            route: None,
         }
     }
 }
@@ -159,6 +161,13 @@ pub enum Refusal {
         /// When it is worth asking again, if somebody knows.
         until: Option<Instant>,
     },
+    /// The breaker of its route lets no call through.
+    Route {
+        /// Why.
+        why: OpenReason,
+        /// When it is worth asking again, if somebody knows.
+        until: Option<Instant>,
+    },
     /// As many calls are on their way as the destination has proved to bear.
     Admission,
     /// Too many calls wait for a connection.
@@ -175,6 +184,7 @@ impl Refusal {
         match self {
             Self::NoEndpoint => "no_endpoint",
             Self::Breaker { why, .. } => why.name(),
+            Self::Route { why, .. } => why.route_name(),
             Self::Admission => "admission",
             Self::PoolFull => "pool_full",
             Self::TooManyCalls => "too_many_calls",
@@ -279,6 +289,8 @@ pub enum Action {
         exchange: ExchangeId,
         /// On this connection.
         connection: ConnectionId,
+        /// Whether others may be on the connection meanwhile.
+        sharing: Sharing,
         /// Which attempt it is, counted from 1.
         attempt: u8,
         /// Nothing was sent on the connection yet. Else look for what came while it was idle.

@@ -1,10 +1,11 @@
 //! What is known of a call, of one attempt of it, and of an endpoint.
 
-use super::action::{CallSpec, Covers, Endpoint, Failure, Sharing};
+use super::action::{CallSpec, Covers, Failure, Sharing};
+use super::routes::{OnRoute, RouteKey};
 use super::slots::Share;
 use crate::error::{Delivery, Phase};
 use crate::limit::{Place, Ticket};
-use crate::mesh::PeakEwma;
+use crate::mesh::{Endpoint, PeakEwma};
 use crate::resilience::{Breaker, Epoch, Permit};
 use crate::table::Key;
 use crate::time::Instant;
@@ -40,10 +41,12 @@ pub(super) struct Call {
     pub(super) delivery: Delivery,
     /// The endpoint that failed last: another one is preferred.
     pub(super) avoid: Option<Key>,
+    /// Its route, if that has a breaker.
+    pub(super) route: Option<RouteKey>,
 }
 
 impl Call {
-    pub(super) fn new(spec: CallSpec) -> Self {
+    pub(super) fn new(spec: CallSpec, route: Option<RouteKey>) -> Self {
         Self {
             spec,
             lanes: [Lane::Empty; LANES],
@@ -53,6 +56,7 @@ impl Call {
             hedge_at: None,
             delivery: Delivery::NotSent,
             avoid: None,
+            route,
         }
     }
 
@@ -121,6 +125,8 @@ pub(super) struct Exchange {
     pub(super) place: Option<Place>,
     /// That of the permit, for what fails later.
     pub(super) epoch: Option<Epoch>,
+    /// What the breaker of its route gave.
+    pub(super) route: Option<OnRoute>,
     pub(super) sent_at: Instant,
     /// The head must be here by then.
     pub(super) by: Instant,

@@ -2,9 +2,11 @@
 
 use core::time::Duration;
 
-use super::action::{CallId, Endpoint};
+use super::action::CallId;
+use super::routes::Route;
 use super::{Call, Dispatcher};
 use crate::error::{Delivery, Phase};
+use crate::mesh::Endpoint;
 use crate::resilience::BreakerState;
 use crate::time::Instant;
 
@@ -29,6 +31,17 @@ pub struct Explanation {
     pub millitokens: u32,
     /// Each endpoint.
     pub endpoints: Vec<EndpointExplanation>,
+    /// Each route that has a breaker.
+    pub routes: Vec<RouteExplanation>,
+}
+
+/// A route.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RouteExplanation {
+    /// Which.
+    pub route: &'static str,
+    /// What its breaker is.
+    pub breaker: BreakerState,
 }
 
 /// An endpoint.
@@ -63,6 +76,8 @@ pub struct CallExplanation {
     pub remaining: Duration,
     /// The endpoint that failed last.
     pub avoids: Option<Endpoint>,
+    /// The route that it said it is of.
+    pub route: Option<&'static str>,
 }
 
 impl Dispatcher {
@@ -76,12 +91,18 @@ impl Dispatcher {
             cost: instance.latency.cost(now, instance.in_flight),
             retired: instance.retired,
         });
+        let routes = self.routes.iter();
+        let routes = routes.map(|Route { name, breaker }| RouteExplanation {
+            route: *name,
+            breaker: breaker.state(),
+        });
         Explanation {
             calls: self.calls(),
             pending: self.pending(),
             connections: self.connections(),
             idle: self.idle_connections(),
             endpoints: endpoints.collect(),
+            routes: routes.collect(),
             limit: self.admission.limit(),
             in_flight: self.admission.in_flight(),
             retries_left: self.budget.remaining(now),
@@ -100,6 +121,7 @@ impl Dispatcher {
             delivery: call.delivery,
             remaining: call.spec.deadline - now,
             avoids: avoids.map(|instance| instance.endpoint),
+            route: call.spec.route,
         })
     }
 }

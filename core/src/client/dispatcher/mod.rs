@@ -16,6 +16,7 @@ mod call;
 mod explain;
 mod place;
 mod policy;
+mod routes;
 mod slots;
 mod verdict;
 
@@ -36,13 +37,15 @@ use crate::table::{Key, Slab, Timers};
 use crate::time::{Deadline, Instant, Timer};
 
 use call::{Call, Exchange, Instance, Lane};
+use routes::Routes;
 use slots::{Slots, State};
 
+pub use crate::mesh::Endpoint;
 pub use action::{
-    Action, CallId, CallSpec, ConnectionId, Covers, Cut, Endpoint, ExchangeId, Failure, HeadFacts,
+    Action, CallId, CallSpec, ConnectionId, Covers, Cut, ExchangeId, Failure, HeadFacts,
     HeadVerdict, Outcome, Refusal, Retire, Reuse, Sharing,
 };
-pub use explain::{CallExplanation, EndpointExplanation, Explanation};
+pub use explain::{CallExplanation, EndpointExplanation, Explanation, RouteExplanation};
 pub use policy::{BadPolicy, Policy, PoolPolicy};
 
 /// All calls to one destination.
@@ -57,6 +60,7 @@ pub struct Dispatcher {
     slots: Slots,
     instances: Slab<Instance>,
     instance_timers: Timers,
+    routes: Routes,
     /// Those that a call may be sent to.
     ready: Vec<Key>,
     /// Calls that wait for a connection, with the lane that does.
@@ -91,6 +95,7 @@ impl Dispatcher {
             slots: Slots::new(),
             instances: Slab::new(),
             instance_timers: Timers::new(),
+            routes: Routes::new(policy.max_routes),
             ready: Vec::new(),
             queue: PriorityQueue::new(policy.pool.max_pending as usize),
             admission,
@@ -123,7 +128,8 @@ impl Dispatcher {
         } else {
             None
         };
-        let call = self.calls.insert(Call::new(spec));
+        let route = spec.route.and_then(|name| self.route(name));
+        let call = self.calls.insert(Call::new(spec, route));
         match refusal {
             Some(outcome) => self.complete(call, outcome),
             None => {
@@ -489,7 +495,7 @@ impl Machine for Dispatcher {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
-        let due = |timers: &Timers| timers.first().is_some_and(|first| first <= now);
+        let due = |timers: &Timers| timers.is_due(now);
         if !due(&self.call_timers) && !due(&self.slots.timers) && !due(&self.instance_timers) {
             return;
         }
@@ -511,10 +517,16 @@ impl Machine for Dispatcher {
 
     /// Early at times: what was due then may be settled since.
     fn deadline(&self) -> Option<Deadline> {
-        let timer = |timers: &Timers, why| timers.first().map(|at| Deadline { at, why });
-        let calls = timer(&self.call_timers, Timer::Call);
-        let slots = timer(&self.slots.timers, Timer::Idle);
-        let instances = timer(&self.instance_timers, Timer::BreakerOpen);
+        let calls = self.call_timers.next().map(|(at, _)| Deadline { at, why: Timer::Call });
+        let slots = self.slots.timers.next().map(|(at, place)| {
+            let why = if self.slots.is_dialing(place) { Timer::Connect } else { Timer::Idle };
+            Deadline { at, why }
+        });
+        let instances = self.instance_timers.next().map(|(at, place)| {
+            let key = self.instances.key_at(place);
+            let breaker = key.and_then(|key| self.instances.get(key)?.breaker.deadline());
+            Deadline { at, why: breaker.map_or(Timer::BreakerOpen, |deadline| deadline.why) }
+        });
         Deadline::earlier(Deadline::earlier(calls, slots), instances)
     }
 

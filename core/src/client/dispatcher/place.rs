@@ -8,11 +8,12 @@ use super::Dispatcher;
 use super::action::{
     Action, ConnectionId, Cut, ExchangeId, Failure, Outcome, Refusal, Retire, Reuse,
 };
-use super::call::{Call, Exchange, Instance, Lane, Want};
+use super::call::{Call, Exchange, Lane, Want};
+use super::routes::OnRoute;
 use super::slots::State;
 use crate::mesh::PowerOfTwo;
 use crate::observe::Event;
-use crate::resilience::{Attempt, BreakerState, Change, OpenReason, Permit};
+use crate::resilience::{Attempt, Change, OpenFor, Permit};
 use crate::table::Key;
 use crate::time::Instant;
 
@@ -20,9 +21,14 @@ impl Dispatcher {
     /// Makes an attempt of the call, on this lane. Call [`pump`](Self::pump) afterwards.
     pub(super) fn attempt(&mut self, now: Instant, key: Key, lane: usize) {
         let Some(call) = self.calls.get(key) else { return };
-        let (avoid, spec) = (call.avoid, call.spec);
+        let (avoid, priority, token, route) =
+            (call.avoid, call.spec.priority, call.spec.token, call.route);
+        if let Some(refusal) = self.route_refuses(now, route) {
+            self.unplaced(key, lane, refusal);
+            return;
+        }
         if self.ready.is_empty() {
-            let refusal = self.nobody_ready();
+            let refusal = self.nobody_ready(now);
             self.unplaced(key, lane, refusal);
             return;
         }
@@ -34,13 +40,13 @@ impl Dispatcher {
             && let Some(connection) = self.available_at(endpoint, want)
             && let Some(permit) = self.permit(now, endpoint)
         {
-            self.bind(now, key, lane, connection, permit);
+            self.send(now, key, lane, connection, permit);
             return;
         }
-        match self.queue.push(spec.priority, (key, lane)) {
+        match self.queue.push(priority, (key, lane)) {
             Ok(ticket) => {
                 self.set_lane(key, lane, Lane::Queued(ticket));
-                self.hold(spec.token);
+                self.hold(token);
             }
             Err(_) if self.room() == 0 => self.unplaced(key, lane, Refusal::Admission),
             Err(_) => self.unplaced(key, lane, Refusal::PoolFull),
@@ -72,7 +78,9 @@ impl Dispatcher {
             // The list of the ready ones is right: whoever is on it lets calls through.
             let Some(permit) = self.permit(now, endpoint) else { continue };
             match self.available_at(endpoint, want) {
-                Some(connection) => self.serve(now, connection, permit),
+                Some(connection) => {
+                    self.serve(now, connection, permit);
+                }
                 None => self.dial(now, endpoint, permit),
             }
         }
@@ -80,7 +88,7 @@ impl Dispatcher {
         // Nobody will come for them: no breaker lets anyone through.
         while self.ready.is_empty() && self.queue.len() > self.slots.dialing {
             let Some((key, lane)) = self.queue.pop_last() else { break };
-            let refusal = self.nobody_ready();
+            let refusal = self.nobody_ready(now);
             self.unplaced(key, lane, refusal);
         }
         if self.draining && self.queue.is_empty() {
@@ -213,17 +221,13 @@ impl Dispatcher {
     }
 
     /// Why nobody is ready: what the endpoint says that is worth asking again first.
-    fn nobody_ready(&self) -> Refusal {
-        let until = |instance: &Instance| instance.breaker.deadline().map(|deadline| deadline.at);
+    fn nobody_ready(&self, now: Instant) -> Refusal {
         let current = self.instances.iter().filter(|(_, instance)| !instance.retired);
-        let soonest = current.min_by_key(|(_, one)| until(one).unwrap_or(Instant::MAX));
-        let Some((_, instance)) = soonest else { return Refusal::NoEndpoint };
-        let why = match instance.breaker.state() {
-            BreakerState::Open { why, .. } => OpenReason::Tripped(why),
-            BreakerState::HalfOpen { .. } => OpenReason::Probing,
-            BreakerState::Closed | BreakerState::Forced(_) => OpenReason::Forced,
-        };
-        Refusal::Breaker { why, until: until(instance) }
+        let refused = current.filter_map(|(_, instance)| instance.breaker.refuses(now));
+        match refused.min_by_key(|refused| refused.until.unwrap_or(Instant::MAX)) {
+            Some(OpenFor { why, until }) => Refusal::Breaker { why, until },
+            None => Refusal::NoEndpoint,
+        }
     }
 
     /// Opens a connection for whoever waits when it is open.
@@ -261,15 +265,20 @@ impl Dispatcher {
         let Some(slot) = self.slots.get_mut(connection) else { return };
         let (endpoint, permit) = (slot.endpoint, slot.permit.take());
         if self.queue.is_empty() || self.room() == 0 {
-            if let (Some(permit), Some(instance)) = (permit, self.instances.get_mut(endpoint)) {
-                instance.breaker.release(permit);
-                self.refresh(now, endpoint);
-            }
-            self.put_back(now, connection, endpoint);
+            self.release(now, endpoint, permit);
+        } else if self.serve(now, connection, permit) {
+            // A breaker that opened meanwhile makes the permit one of an old epoch, which settles nothing.
             return;
         }
-        // A breaker that opened meanwhile makes the permit one of an old epoch, which settles nothing.
-        self.serve(now, connection, permit);
+        self.put_back(now, connection, endpoint);
+        self.hand_on(now, connection);
+    }
+
+    fn release(&mut self, now: Instant, endpoint: Key, permit: Option<Permit>) {
+        if let (Some(permit), Some(instance)) = (permit, self.instances.get_mut(endpoint)) {
+            instance.breaker.release(permit);
+            self.refresh(now, endpoint);
+        }
     }
 
     fn put_back(&mut self, now: Instant, connection: Key, endpoint: Key) {
@@ -278,14 +287,38 @@ impl Dispatcher {
         }
     }
 
-    /// Gives a connection to whoever is next.
-    pub(super) fn serve(&mut self, now: Instant, connection: Key, permit: Option<Permit>) {
-        if let Some((call, lane)) = self.queue.pop() {
-            self.bind(now, call, lane, connection, permit);
+    /// Gives a connection to whoever is next. Whether they take it; one whose route is not to be asked
+    /// leaves instead.
+    pub(super) fn serve(&mut self, now: Instant, connection: Key, permit: Option<Permit>) -> bool {
+        let next = self.queue.pop();
+        next.is_some_and(|(call, lane)| self.send(now, call, lane, connection, permit))
+    }
+
+    /// Sends an attempt over a connection, if the breaker of its route lets it.
+    fn send(
+        &mut self,
+        now: Instant,
+        key: Key,
+        lane: usize,
+        connection: Key,
+        permit: Option<Permit>,
+    ) -> bool {
+        let route = self.calls.get(key).and_then(|call| call.route);
+        match self.route_permit(now, route) {
+            Ok(route) => {
+                self.bind(now, key, lane, connection, permit, route);
+                true
+            }
+            Err(refusal) => {
+                if let Some(endpoint) = self.slots.get(connection).map(|slot| slot.endpoint) {
+                    self.release(now, endpoint, permit);
+                }
+                self.unplaced(key, lane, refusal);
+                false
+            }
         }
     }
 
-    /// Sends an attempt over a connection.
     fn bind(
         &mut self,
         now: Instant,
@@ -293,6 +326,7 @@ impl Dispatcher {
         lane: usize,
         connection: Key,
         permit: Option<Permit>,
+        route: Option<OnRoute>,
     ) {
         let Some(endpoint) = self.slots.get(connection).map(|slot| slot.endpoint) else { return };
         let Some(instance) = self.instances.get_mut(endpoint) else { return };
@@ -314,6 +348,7 @@ impl Dispatcher {
             endpoint,
             epoch: permit.as_ref().map(Permit::epoch),
             permit,
+            route,
             place,
             sent_at: now,
             by,
@@ -338,6 +373,7 @@ impl Dispatcher {
             token,
             exchange: ExchangeId(exchange),
             connection: ConnectionId(connection),
+            sharing,
             attempt,
             first_use,
         });
@@ -356,9 +392,9 @@ impl Dispatcher {
             return;
         };
         let lane = usize::from(call.lanes[0] != Lane::Empty);
-        let (delivered, token) = (call.delivered, call.spec.token);
+        let (delivered, token, route) = (call.delivered, call.spec.token, call.route);
         // Where much fails already, nothing is sent twice.
-        if delivered || self.budget.is_throttled() {
+        if delivered || self.budget.is_throttled() || self.route_refuses(now, route).is_some() {
             return;
         }
         // Nor where others wait, or where there is no other connection for it.
@@ -400,8 +436,9 @@ impl Dispatcher {
     /// The embedder ended an exchange. Everything that it held is given back here, and nowhere else.
     pub(super) fn end_exchange(&mut self, now: Instant, key: Key, reuse: Reuse) {
         let Some(exchange) = self.exchanges.remove(key) else { return };
-        let Exchange { connection, endpoint, permit, place, .. } = exchange;
+        let Exchange { connection, endpoint, permit, route, place, .. } = exchange;
         self.give_back(now, place, None);
+        self.release_route(route);
         if let Some(instance) = self.instances.get_mut(endpoint) {
             instance.in_flight -= 1;
             if let Some(permit) = permit {

@@ -11,7 +11,7 @@ use crate::resilience::{
 
 /// How a client treats one destination. Plain values; [`check`](Self::check) says whether they make
 /// sense together.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Policy {
     /// Connections, and who waits for them.
     pub pool: PoolPolicy,
@@ -21,12 +21,29 @@ pub struct Policy {
     pub budget: BudgetConfig,
     /// How many attempts may be on their way at once.
     pub admission: ConcurrencyConfig,
-    /// Which endpoints are left alone.
+    /// Which endpoints are left alone, and which routes.
     pub breaker: BreakerConfig,
+    /// Routes with a breaker of their own; any more have that of the endpoint alone. Default 64.
+    pub max_routes: u32,
     /// Whether a call that waits for its head is sent a second time. Default: off.
     pub hedge: HedgeConfig,
     /// How long one attempt has for its head. Default: as long as the call has.
     pub attempt_timeout: Option<Duration>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            pool: PoolPolicy::default(),
+            retry: RetryPolicy::default(),
+            budget: BudgetConfig::default(),
+            admission: ConcurrencyConfig::default(),
+            breaker: BreakerConfig::default(),
+            max_routes: 64,
+            hedge: HedgeConfig::default(),
+            attempt_timeout: None,
+        }
+    }
 }
 
 /// The caps and times of the connections to one destination.

@@ -132,6 +132,12 @@ impl Slots {
         self.table.get_mut(key)
     }
 
+    /// Whether the connection at this place is not open yet.
+    pub(super) fn is_dialing(&self, place: u32) -> bool {
+        let slot = self.table.key_at(place).and_then(|key| self.table.get(key));
+        slot.is_some_and(|slot| slot.state == State::Dialing)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &Slot)> + Clone {
         self.table.iter()
     }

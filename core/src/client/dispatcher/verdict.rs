@@ -124,6 +124,7 @@ impl Dispatcher {
         let ExchangeId(key) = exchange;
         let Some(ended) = self.exchanges.get(key) else { return };
         let (connection, endpoint, epoch) = (ended.connection, ended.endpoint, ended.epoch);
+        let route = ended.route.as_ref().map(|on| (on.key, on.epoch));
         let (first_use, call) = (ended.first_use, ended.call);
         let lane = call.and_then(|call| self.calls.get(call)?.lane_of(key));
         let (Some(key_of_call), Some(lane)) = (call, lane) else {
@@ -139,11 +140,15 @@ impl Dispatcher {
             && replay == Replay::Possible
             && self.ended_unanswered(failure, known);
         if known.delivered {
-            if failure.fault != Fault::Local
-                && let (Some(epoch), Some(instance)) = (epoch, self.instances.get_mut(endpoint))
-            {
-                let change = instance.breaker.late_failure(now, epoch);
-                self.breaker_changed(now, endpoint, change);
+            if failure.fault != Fault::Local {
+                let answers =
+                    route.is_some_and(|(route, epoch)| self.route_failed_late(now, route, epoch));
+                if let (Some(epoch), Some(instance)) = (epoch, self.instances.get_mut(endpoint))
+                    && !answers
+                {
+                    let change = instance.breaker.late_failure(now, epoch);
+                    self.breaker_changed(now, endpoint, change);
+                }
             }
             self.end_exchange(now, key, reuse);
             self.vacate_all(call);
@@ -268,36 +273,41 @@ impl Dispatcher {
             replay,
             remaining: call.spec.deadline - now,
         };
-        if policy.mode == Mode::Off {
-            return Decided::GiveUp(NoRetry::Attempts);
+        if !policy.mode.asks() {
+            return Decided::GiveUp(NoRetry::Off);
         }
-        let mut verdict = policy.decide(&facts, &mut self.jitter);
-        let other = (0..).zip(&call.lanes).any(|(at, other)| at != lane && *other != Lane::Empty);
-        if let RetryVerdict::Retry { .. } = verdict {
-            // The other attempt of the call is its next one already.
-            if other {
-                return Decided::OtherLane;
-            }
-            if let Err(reason) = self.budget.withdraw(now)
-                && self.policy.budget.mode.obeys()
-            {
-                verdict = RetryVerdict::GiveUp(NoRetry::Budget(reason));
-            }
-        }
-        match verdict {
-            RetryVerdict::Retry { after } if policy.mode.obeys() => {
-                let attempts = facts.attempts;
-                self.log.record(Event::RetryScheduled { token, attempts, after });
-                Decided::Retry(now + after)
-            }
-            RetryVerdict::Retry { .. } => Decided::GiveUp(NoRetry::Attempts),
+        let (mode, budget) = (policy.mode, self.policy.budget.mode);
+        let after = match policy.decide(&facts, &mut self.jitter) {
+            RetryVerdict::Retry { after } => after,
             RetryVerdict::GiveUp(why) => {
                 if why != NoRetry::Final {
-                    self.log.record(Event::RetryRefused { token, why });
+                    self.log.record(Event::RetryRefused { token, why, mode });
                 }
-                Decided::GiveUp(why)
+                return Decided::GiveUp(why);
+            }
+        };
+        let other = (0..).zip(&call.lanes).any(|(at, other)| at != lane && *other != Lane::Empty);
+        // The other attempt of the call is its next one already.
+        if other && mode.obeys() {
+            return Decided::OtherLane;
+        }
+        let asked = match (budget.asks(), mode) {
+            (false, _) => Ok(()),
+            (true, Mode::Enforce) => self.budget.withdraw(now),
+            // What is not made spends nothing.
+            (true, Mode::Shadow | Mode::Off) => self.budget.check(now),
+        };
+        if let Err(reason) = asked {
+            let why = NoRetry::Budget(reason);
+            let mode = if mode.obeys() { budget } else { mode };
+            self.log.record(Event::RetryRefused { token, why, mode });
+            if budget.obeys() {
+                return Decided::GiveUp(if policy.mode.obeys() { why } else { NoRetry::Off });
             }
         }
+        let attempts = facts.attempts;
+        self.log.record(Event::RetryScheduled { token, attempts, after, mode });
+        if mode.obeys() { Decided::Retry(now + after) } else { Decided::GiveUp(NoRetry::Off) }
     }
 
     /// This is the answer of the call.
@@ -364,8 +374,13 @@ impl Dispatcher {
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let (endpoint, latency) = (exchange.endpoint, now - exchange.sent_at);
         let (permit, place) = (exchange.permit.take(), exchange.place.take());
+        let route = exchange.route.as_mut().map(|on| (on.key, on.permit.take()));
         self.give_back(now, place, load);
-        self.tell(now, endpoint, permit, Report { outcome, latency, retry_after });
+        let report = Report { outcome, latency, retry_after };
+        let answers = route.is_some_and(|(key, permit)| self.tell_route(now, key, permit, report));
+        // An endpoint that is being probed wants to know whatever it can.
+        let spared = permit.as_ref().is_some_and(|permit| answers && !permit.is_probe());
+        self.tell(now, endpoint, if spared { None } else { permit }, report);
     }
 
     /// A connection could not be opened.
@@ -406,14 +421,22 @@ impl Dispatcher {
     /// A connection has room again: whoever waits for longest takes it, even if another is being
     /// dialled for them.
     pub(super) fn hand_on(&mut self, now: Instant, connection: Key) {
-        let Some(want) = self.next_wants() else { return };
-        if !self.slots.fits(connection, want) || self.room() == 0 {
-            return;
-        }
-        let Some(endpoint) = self.slots.get(connection).map(|slot| slot.endpoint) else { return };
-        let ready = self.instances.get(endpoint).is_some_and(|one| one.ready_at.is_some());
-        if ready && let Some(permit) = self.permit(now, endpoint) {
-            self.serve(now, connection, permit);
+        // Whose route is not to be asked leaves; then it is the next one's.
+        while let Some(want) = self.next_wants() {
+            if !self.slots.fits(connection, want) || self.room() == 0 {
+                return;
+            }
+            let Some(endpoint) = self.slots.get(connection).map(|slot| slot.endpoint) else {
+                return;
+            };
+            let ready = self.instances.get(endpoint).is_some_and(|one| one.ready_at.is_some());
+            if !ready {
+                return;
+            }
+            let Some(permit) = self.permit(now, endpoint) else { return };
+            if self.serve(now, connection, permit) {
+                return;
+            }
         }
     }
 }

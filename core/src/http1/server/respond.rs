@@ -138,7 +138,10 @@ impl Server {
         let given = encode::fields(&mut head, fields)?;
         // https://www.rfc-editor.org/rfc/rfc9110#section-7.8: to what was offered, and say to what.
         if status == StatusCode::SWITCHING_PROTOCOLS
-            && !given.upgrade.is_some_and(|chosen| upgrade::is_offered(&self.offered, &chosen))
+            && !given
+                .upgrade
+                .as_ref()
+                .is_some_and(|chosen| upgrade::is_offered(&self.offered, chosen))
         {
             return Err(Misuse::Upgrade);
         }
@@ -167,7 +170,9 @@ impl Server {
             }
             _ => return Err(Misuse::FramingField),
         }
-        encode::connection(&mut head, keep, self.version, switch);
+        // On a connection that leaves HTTP nothing is kept, and nothing closed.
+        let upgrade = switch || given.upgrade.is_some();
+        encode::connection(&mut head, keep || switch, self.version, upgrade);
         head.put(b"\r\n");
         head.finish();
         Ok(keep)

@@ -104,6 +104,8 @@ pub struct ConnectionId(u64);
 pub enum Departure {
     /// In order: everything that was begun was finished.
     Orderly,
+    /// Its peer went away in the middle of a request, and its handler was finished all the same.
+    Orphaned,
     /// In the middle of something: the peer went away, the network broke, the handler failed.
     Broken,
 }
@@ -133,6 +135,8 @@ pub struct TooLate;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Connection {
     activity: Activity,
+    /// Whether that is what it said, and not what it is taken for.
+    said: bool,
     /// How the last thing it carried since `Notify` ended, while it is idle.
     done: Option<Ending>,
     asked: Asked,
@@ -243,6 +247,7 @@ impl Drain {
         self.next += 1;
         let connection = Connection {
             activity: Activity::Request,
+            said: false,
             done: None,
             asked: Asked::Nothing,
             due: None,
@@ -256,10 +261,14 @@ impl Drain {
         self.handle_timeout(now);
         let Some(connection) = self.connections.get_mut(&id) else { return };
         // What it was doing when it was reset is what it lost.
-        if connection.activity == activity || connection.asked == Asked::Reset {
+        if connection.asked == Asked::Reset {
             return;
         }
-        if activity == Activity::Idle && self.phase.closes() {
+        let said = core::mem::replace(&mut connection.said, true);
+        if connection.activity == activity {
+            return;
+        }
+        if activity == Activity::Idle && said && self.phase.closes() {
             connection.done = Some(connection.ending(Departure::Orderly));
         }
         connection.activity = activity;
@@ -291,6 +300,21 @@ impl Drain {
             self.enter(now, phase);
             self.handle_timeout(now);
         }
+    }
+
+    /// Leaves without telling anybody first, within this time: who is idle is closed at once, and what is
+    /// left at the end is reset. On a server that leaves already, nothing takes longer than before.
+    pub fn hurry(&mut self, now: Instant, within: Duration) {
+        self.handle_timeout(now);
+        let passed = if self.phase == Phase::Serving { Duration::ZERO } else { now - self.started };
+        let deadline = passed.saturating_add(within);
+        self.config.deadline = match self.phase {
+            Phase::Serving => deadline,
+            _ => deadline.min(self.config.deadline),
+        };
+        let none = Duration::ZERO;
+        (self.config.propagation, self.config.notify, self.config.late) = (none, none, none);
+        self.advance(now, Phase::LameDuck);
     }
 
     /// Takes it back: the server serves on. Who was told already leaves all the same.
@@ -416,6 +440,7 @@ impl Connection {
             (Activity::Stream, Asked::Reset, _) => Ending::CutStream,
             (Activity::Upgraded, Asked::Reset, _) => Ending::CutUpgraded,
             (_, _, Departure::Broken) => Ending::Broken,
+            (_, _, Departure::Orphaned) => Ending::Orphaned,
             (Activity::Stream | Activity::Upgraded, Asked::Tell, _) => Ending::Told,
             (Activity::Upgraded, ..) => Ending::Left,
             (Activity::Request | Activity::Stream, ..) => Ending::Finished,

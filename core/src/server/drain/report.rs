@@ -14,6 +14,8 @@ pub enum Ending {
     Idle,
     /// It was idle, or upgraded and not told yet, and its peer closed it.
     Left,
+    /// Its peer went away in the middle of a request, and its handler was finished all the same.
+    Orphaned,
     /// It broke in the middle of something, and not by our doing.
     Broken,
     /// Reset at the deadline in the middle of a request.
@@ -28,11 +30,12 @@ pub enum Ending {
 
 impl Ending {
     /// Every ending.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Finished,
         Self::Told,
         Self::Idle,
         Self::Left,
+        Self::Orphaned,
         Self::Broken,
         Self::CutRequest,
         Self::CutStream,
@@ -47,6 +50,7 @@ impl Ending {
             Self::Told => "told",
             Self::Idle => "idle",
             Self::Left => "left",
+            Self::Orphaned => "orphaned",
             Self::Broken => "broken",
             Self::CutRequest => "cut_request",
             Self::CutStream => "cut_stream",

@@ -13,12 +13,13 @@ use sinew_core::Machine as _;
 use sinew_core::client::Dispatcher;
 use sinew_core::client::dispatcher::{
     CallExplanation, CallId, CallSpec, ConnectionId, Explanation, Failure, HeadFacts, HeadVerdict,
-    Reuse,
+    Retire, Reuse, Sharing,
 };
 use sinew_core::error::Phase;
 use sinew_core::observe::Event;
 use sinew_core::resilience::Replay;
 use sinew_core::time::Instant;
+use sinew_tls::ClientTls;
 use smallvec::SmallVec;
 
 pub(super) use self::state::Dial;
@@ -36,7 +37,6 @@ use crate::runtime::{Runtime, Task};
 /// The dispatcher of a client, and the connections that it decides about.
 pub(super) struct Hub<R: Runtime> {
     pub(super) runtime: R,
-    pub(super) plan: Plan,
     pub(super) bells: Arc<Bells>,
     pub(super) spawn: fn(&R, Task),
     pub(super) observer: Option<Observer>,
@@ -64,9 +64,9 @@ impl<R: Runtime> Hub<R> {
         sites: &[Site],
     ) -> Arc<Self> {
         dispatcher.observe(observer.is_some());
-        let state = Mutex::new(State::new(dispatcher, plan.machine.pipelining > 1));
+        let state = Mutex::new(State::new(dispatcher, plan));
         let bells = Arc::default();
-        let hub = Arc::new(Self { runtime, plan, bells, spawn, observer, state });
+        let hub = Arc::new(Self { runtime, bells, spawn, observer, state });
         hub.update_sites(sites);
         hub
     }
@@ -74,7 +74,10 @@ impl<R: Runtime> Hub<R> {
     /// Makes a call; the first one starts the keeper.
     pub(super) fn start(self: &Arc<Self>, mut spec: CallSpec, waker: &Waker) -> Started<R> {
         let start = |state: &mut State<R>, now| {
-            spec.token = state.seats.take(spec.sharing);
+            spec.token = state.seats.take();
+            if !state.pipelining {
+                spec.sharing = Sharing::Exclusive;
+            }
             (spec.token, state.dispatcher.start(now, spec))
         };
         let (started, alone) = self.tell_and_ask(start, |state, (token, call)| {
@@ -286,6 +289,23 @@ impl<R: Runtime> Hub<R> {
         self.tell(|state, now| {
             let (version, endpoints) = state.sites.replace(sites);
             state.dispatcher.update_endpoints(now, version, &endpoints);
+        });
+    }
+
+    /// Whom to trust and what to show.
+    pub(super) fn tls(&self) -> Option<ClientTls> {
+        self.lock().plan.tls.clone()
+    }
+
+    /// Whom to trust and what to show from now on: what was opened, or is being opened, as it was before
+    /// takes nobody any more.
+    pub(super) fn reload_tls(&self, tls: &ClientTls) {
+        self.tell(|state, now| {
+            let tls = Some(tls.clone());
+            state.plan = Arc::new(Plan { tls, ..Plan::clone(&state.plan) });
+            if state.plan.server_name.is_some() {
+                state.dispatcher.retire_all(now, Retire::TrustChanged);
+            }
         });
     }
 

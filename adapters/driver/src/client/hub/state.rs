@@ -1,11 +1,12 @@
 //! What the dispatcher says, carried out as far as it can be under the lock.
 
+use std::sync::Arc;
 use std::task::Waker;
 
 use sinew_core::Machine as _;
 use sinew_core::client::Dispatcher;
 use sinew_core::client::dispatcher::{
-    Action, ConnectionId, Endpoint, Failure, Outcome, Retire, Reuse, Sharing,
+    Action, ConnectionId, Endpoint, Failure, Outcome, Retire, Reuse,
 };
 use sinew_core::error::{Delivery, Fault, Phase};
 use sinew_core::resilience::Replay;
@@ -13,6 +14,7 @@ use sinew_core::time::Instant;
 use smallvec::SmallVec;
 
 use crate::client::base::Site;
+use crate::client::dial::Plan;
 use crate::client::seats::{Letter, Over, Seats, Ticket};
 use crate::client::table::{Place, Ride, Rider, Table};
 use crate::error::Error;
@@ -23,8 +25,10 @@ pub(super) struct State<R: Runtime> {
     pub(super) dispatcher: Dispatcher,
     pub(super) seats: Seats<R>,
     pub(super) table: Table<R>,
+    /// How connections are opened from now on.
+    pub(super) plan: Arc<Plan>,
     /// Whether calls share connections.
-    pipelining: bool,
+    pub(super) pipelining: bool,
     /// Those who wait until nothing is left.
     pub(super) closers: Vec<Waker>,
     /// Connections that rang while a call had them: looked at when they are back.
@@ -49,6 +53,7 @@ pub(super) struct Keeping {
 pub(in crate::client) struct Dial {
     pub(in crate::client) connection: ConnectionId,
     pub(in crate::client) site: Site,
+    pub(in crate::client) plan: Arc<Plan>,
     pub(in crate::client) by: Instant,
 }
 
@@ -88,12 +93,13 @@ pub(super) struct Afterwards<R: Runtime> {
 }
 
 impl<R: Runtime> State<R> {
-    pub(super) fn new(dispatcher: Dispatcher, pipelining: bool) -> Self {
+    pub(super) fn new(dispatcher: Dispatcher, plan: Plan) -> Self {
         Self {
             dispatcher,
+            pipelining: plan.machine.pipelining > 1,
+            plan: Arc::new(plan),
             seats: Seats::new(),
             table: Table::new(),
-            pipelining,
             closers: Vec::new(),
             early: Vec::new(),
             sites: Sites { known: Vec::new(), version: 0 },
@@ -117,16 +123,12 @@ impl<R: Runtime> State<R> {
                 Action::Dial { connection, endpoint, by } => {
                     let Some(site) = self.sites.site(endpoint).cloned() else { continue };
                     self.table.insert(connection, Place::Dialing(Phase::Resolve, None));
-                    self.dials.push(Dial { connection, site, by });
+                    let plan = Arc::clone(&self.plan);
+                    self.dials.push(Dial { connection, site, plan, by });
                     after.call_keeper = true;
                 }
-                Action::Send { token, exchange, connection, attempt, first_use } => {
+                Action::Send { token, exchange, connection, sharing, attempt, first_use } => {
                     let ticket = Ticket { token, exchange, connection, attempt, first_use };
-                    let sharing = if self.pipelining {
-                        self.seats.sharing(token)
-                    } else {
-                        Sharing::Exclusive
-                    };
                     match self.table.hand_out(connection, Rider { token, exchange }, sharing) {
                         Some(ride) => self.post(token, Letter::Send(ticket, ride), &mut after),
                         None => self.dispatcher.failed(

@@ -57,12 +57,17 @@ impl Dispatcher {
         for place in self.slots.free() {
             out.push(armed(&self.slots.timers, now, place));
         }
-        let mut exchanges: Vec<[u64; 8]> = Vec::new();
+        let mut exchanges: Vec<[u64; 10]> = Vec::new();
         for (key, exchange) in self.exchanges.iter() {
             let waited_for = exchange.call.and_then(|call| Some((call, self.calls.get(call)?)));
             let lane = waited_for.and_then(|(_, call)| call.lane_of(key));
             let breaker = &self.instances.get(exchange.endpoint).unwrap().breaker;
             let worth = |permit: &Permit| 1 + breaker.worth(permit);
+            let on_route = exchange.route.as_ref().map_or([0; 2], |on| {
+                let breaker = &self.routes.get(on.key).unwrap().breaker;
+                let worth = on.permit.as_ref().map_or(0, |permit| 1 + breaker.worth(permit));
+                [1 + worth, u64::from(on.epoch == breaker.epoch())]
+            });
             exchanges.push([
                 slot_name(exchange.connection),
                 waited_for.map_or(NEVER, |(call, _)| call_name(call)),
@@ -72,10 +77,15 @@ impl Dispatcher {
                 u64::from(exchange.place.is_some()),
                 u64::from(exchange.epoch == Some(breaker.epoch())),
                 u64::from(exchange.first_use),
+                on_route[0],
+                on_route[1],
             ]);
         }
         exchanges.sort_unstable();
         out.extend(exchanges.into_iter().flatten());
+        for route in self.routes.iter() {
+            out.extend(route.breaker.canonical(now));
+        }
         for (key, instance) in self.instances.iter() {
             out.push(400 + u64::from(instance.ready_at.is_some()));
             out.push(armed(&self.instance_timers, now, key.index));
@@ -95,6 +105,7 @@ impl Dispatcher {
         out.extend([
             call.spec.safety as u64,
             call.spec.sharing as u64,
+            u64::from(call.route.is_some()),
             u64::from(call.attempts),
             u64::from(call.stale),
             u64::from(call.delivered),

@@ -7,6 +7,7 @@ mod space;
 mod worlds;
 
 use super::call::Lane;
+use super::routes::OnRoute;
 use super::slots::State;
 use super::*;
 use crate::resilience::{BreakerState, Permit};
@@ -66,6 +67,18 @@ impl Dispatcher {
             let ready = !instance.retired && instance.breaker.is_ready(now);
             assert_eq!(ready, instance.ready_at.is_some(), "{instance:?}");
             assert!(!instance.retired || instance.share.connections > 0);
+        }
+        assert!(self.routes.iter().count() <= self.policy.max_routes as usize);
+        for (at, route) in self.routes.iter().enumerate() {
+            if let BreakerState::HalfOpen { probes } = route.breaker.state() {
+                let of = |on: &OnRoute| self.routes.at(on.key) == at;
+                let held =
+                    |on: &OnRoute| of(on) && on.permit.as_ref().is_some_and(Permit::is_probe);
+                let exchanges = self.exchanges.iter().filter_map(|(_, e)| e.route.as_ref());
+                let probing = exchanges.filter(|on| held(on)).count();
+                assert!(probes <= self.policy.breaker.probes);
+                assert!(usize::from(probes) <= probing, "a probe of a route is lost");
+            }
         }
         for (at, key) in self.ready.iter().enumerate() {
             assert_eq!(self.instances.get(*key).unwrap().ready_at, Some(at as u32));

@@ -44,6 +44,8 @@ struct Setting {
     hedge: Mode,
     /// Calls that want a connection to themselves, too.
     exclusive: bool,
+    /// Calls of a route, too.
+    route: bool,
     /// What a call has, in units.
     deadline: u64,
     attempt_timeout: Option<u64>,
@@ -100,6 +102,7 @@ impl Setting {
                 ..HedgeConfig::default()
             },
             attempt_timeout: self.attempt_timeout.map(units),
+            max_routes: 1,
         }
     }
 }
@@ -107,7 +110,7 @@ impl Setting {
 /// What happens next.
 #[derive(Clone, Copy, Debug)]
 enum Input {
-    Start(Sharing, Safety),
+    Start(Sharing, Safety, Option<&'static str>),
     Abandon(CallId, Reuse),
     Connected(ConnectionId),
     DialFailed(ConnectionId),
@@ -144,9 +147,12 @@ impl World {
         let at = &self.dispatcher;
         let mut inputs = Vec::new();
         if at.calls() < 2 {
-            inputs.push(Input::Start(Sharing::Shared, Safety::Safe));
+            inputs.push(Input::Start(Sharing::Shared, Safety::Safe, None));
             if self.setting.exclusive {
-                inputs.push(Input::Start(Sharing::Exclusive, Safety::Unsafe));
+                inputs.push(Input::Start(Sharing::Exclusive, Safety::Unsafe, None));
+            }
+            if self.setting.route {
+                inputs.push(Input::Start(Sharing::Shared, Safety::Safe, Some("GET /")));
             }
         }
         if at.deadline().is_some() {
@@ -193,11 +199,11 @@ impl World {
         let mut live = tokens(dispatcher);
         let at = *now;
         match input {
-            Input::Start(sharing, safety) => {
+            Input::Start(sharing, safety, route) => {
                 let token = (0..u64::MAX).find(|token| !live.contains(token)).unwrap();
                 live.push(token);
                 let deadline = at + units(self.setting.deadline);
-                let spec = CallSpec { sharing, ..CallSpec::new(token, deadline, safety) };
+                let spec = CallSpec { sharing, route, ..CallSpec::new(token, deadline, safety) };
                 dispatcher.start(at, spec);
             }
             Input::Abandon(call, reuse) => {
@@ -300,8 +306,10 @@ impl World {
         }
         assert_eq!((dispatcher.pending(), dispatcher.admission.in_flight()), (0, 0));
         let breaker = &dispatcher.instances.iter().next().unwrap().1.breaker;
-        let home = !matches!(breaker.state(), BreakerState::HalfOpen { probes: 1.. });
-        assert!(home, "a probe did not come home");
+        let mut breakers = dispatcher.routes.iter().map(|route| &route.breaker).chain([breaker]);
+        let probing =
+            |breaker: &Breaker| matches!(breaker.state(), BreakerState::HalfOpen { probes: 1.. });
+        assert!(!breakers.any(probing), "a probe did not come home");
     }
 
     fn hash(&self) -> u64 {
@@ -328,6 +336,8 @@ struct Size {
     waiting: usize,
     backing_off: usize,
     tripped: usize,
+    /// With the breaker of a route that is not closed beside that of its endpoint, which is.
+    spared: usize,
     tunnels: usize,
     /// There is nothing else.
     complete: bool,
@@ -342,7 +352,11 @@ impl Size {
         self.waiting += usize::from(lanes(|lane| matches!(lane, Lane::Queued(_)), 1));
         self.backing_off += usize::from(lanes(|lane| matches!(lane, Lane::BackOff(_)), 1));
         let closed = |(_, one): (Key, &Instance)| one.breaker.state() == BreakerState::Closed;
-        self.tripped += usize::from(!at.instances.iter().all(closed));
+        let tripped = !at.instances.iter().all(closed);
+        self.tripped += usize::from(tripped);
+        let mut routes = at.routes.iter().map(|route| route.breaker.state());
+        let cut = routes.any(|state| state != BreakerState::Closed);
+        self.spared += usize::from(cut && !tripped);
         self.tunnels += usize::from(at.slots.iter().any(|(_, slot)| slot.state == State::Tunnel));
     }
 }
@@ -420,6 +434,7 @@ fn every_state_keeps_the_promises() {
         attempts: 2,
         hedge: Mode::Enforce,
         exclusive: false,
+        route: false,
         deadline: 2,
         attempt_timeout: None,
     };
@@ -430,6 +445,8 @@ fn every_state_keeps_the_promises() {
         Setting { limit: 1, ..all },
         Setting { capacity: 2, exclusive: true, ..all },
         Setting { deadline: 3, attempt_timeout: Some(2), ..all },
+        Setting { route: true, attempts: 1, hedge: Mode::Off, ..all },
+        Setting { route: true, ..all },
     ];
     for setting in settings {
         let size = explore(setting, states);
@@ -439,5 +456,6 @@ fn every_state_keeps_the_promises() {
         assert_eq!(backing_off > 0, setting.attempts > 1, "they show little");
         let hedges = setting.hedge == Mode::Enforce && setting.limit > 1;
         assert_eq!(size.hedged > 0, hedges, "they show little");
+        assert_eq!(size.spared > 0, setting.route, "they show little");
     }
 }

@@ -49,6 +49,8 @@ struct World {
     upgraded: u64,
     /// Calls that the destination would not bear.
     turned_away: u64,
+    /// Calls whose route was left alone.
+    off_route: u64,
 }
 
 impl World {
@@ -100,6 +102,7 @@ impl World {
                 minimum_samples: 1,
                 ..HedgeConfig::default()
             },
+            max_routes: random.below(3) as u32,
             attempt_timeout: (random.below(2) == 0)
                 .then(|| Duration::from_millis(1 + random.below(100))),
         };
@@ -122,6 +125,7 @@ impl World {
             shared: 0,
             upgraded: 0,
             turned_away: 0,
+            off_route: 0,
         };
         world.endpoints();
         world
@@ -152,9 +156,10 @@ impl World {
                     assert!(by > self.now);
                     self.dials.push(connection);
                 }
-                Action::Send { token, exchange, connection, .. } => {
+                Action::Send { token, exchange, connection, sharing, .. } => {
                     let call = self.calls.get(&token);
-                    let (_, sharing) = *call.expect("sent for a call that is over");
+                    let (_, wanted) = *call.expect("sent for a call that is over");
+                    assert_eq!(sharing, wanted);
                     assert!(
                         self.open.contains(&connection),
                         "sent on a connection that is not open"
@@ -185,6 +190,8 @@ impl World {
                 Action::Complete { token, outcome, .. } => {
                     let refused = outcome == Outcome::Refused(Refusal::Admission);
                     self.turned_away += u64::from(refused);
+                    let by_route = matches!(outcome, Outcome::Refused(Refusal::Route { .. }));
+                    self.off_route += u64::from(by_route);
                     assert!(self.calls.remove(&token).is_some(), "completed twice");
                     self.completed += 1;
                 }
@@ -222,6 +229,7 @@ impl World {
             attempt_timeout: self
                 .chance(4)
                 .then(|| Duration::from_millis(1 + self.random.below(100))),
+            route: self.any(&[None, Some("GET /a"), Some("GET /b"), Some("PUT /c")]).unwrap(),
         };
         // It may complete before it is known.
         self.calls.insert(token, (CallId::NONE, spec.sharing));
@@ -368,6 +376,8 @@ impl World {
                 let forced = [None, None, Some(Forced::Open), Some(Forced::Closed)];
                 let forced = self.any(&forced).unwrap();
                 self.dispatcher.force_breaker(self.now, endpoint, forced);
+                let forced = self.any(&[None, Some(Forced::Open)]).unwrap();
+                self.dispatcher.force_route(self.now, "GET /a", forced);
             }
             22 => {
                 if let Some(connection) = self.any(&self.open.clone()) {
@@ -410,8 +420,9 @@ impl World {
         assert_eq!(dispatcher.admission.in_flight(), 0, "a place did not come home");
         let left = (dispatcher.calls(), dispatcher.exchanges(), dispatcher.connections());
         assert_eq!((left, dispatcher.pending()), ((0, 0, 0), 0), "something did not come home");
-        for (_, instance) in dispatcher.instances.iter() {
-            if let BreakerState::HalfOpen { probes } = instance.breaker.state() {
+        let breakers = dispatcher.instances.iter().map(|(_, instance)| &instance.breaker);
+        for breaker in breakers.chain(dispatcher.routes.iter().map(|route| &route.breaker)) {
+            if let BreakerState::HalfOpen { probes } = breaker.state() {
                 assert_eq!(probes, 0, "a probe did not come home");
             }
         }
@@ -427,7 +438,8 @@ const INPUTS: u64 = 400;
 #[test]
 fn random_worlds() {
     let worlds = option_env!("SINEW_WORLDS").and_then(|n| n.parse().ok()).unwrap_or(3_000);
-    let [mut completed, mut doubled, mut shared, mut upgraded, mut turned_away] = [0; 5];
+    let [mut completed, mut doubled, mut shared, mut upgraded, mut turned_away, mut off_route] =
+        [0; 6];
     for seed in 0..worlds {
         let mut input = 0;
         let world = catch_unwind(AssertUnwindSafe(|| {
@@ -448,7 +460,9 @@ fn random_worlds() {
         shared += world.shared;
         upgraded += world.upgraded;
         turned_away += world.turned_away;
+        off_route += world.off_route;
     }
+    assert!(off_route > worlds, "{off_route} off route in {worlds} worlds: they show little");
     assert!(
         turned_away > worlds / 4,
         "{turned_away} turned away in {worlds} worlds: they show little"

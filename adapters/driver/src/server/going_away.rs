@@ -1,0 +1,64 @@
+//! How a handler is told that its server leaves.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use super::link::{Link, remember};
+
+/// Ready when the server leaves and wants this connection to come to its end, or when the connection is
+/// over: [`Request::going_away`](super::Request::going_away).
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct GoingAway {
+    pub(super) link: Arc<Link>,
+}
+
+/// What a connection knows of it.
+#[derive(Debug, Default)]
+pub(super) struct Farewell {
+    told: bool,
+    /// Somebody wants to be told.
+    watched: bool,
+    watchers: Vec<Waker>,
+}
+
+impl Link {
+    /// Tells whoever wants to know that the connection is to end.
+    pub(super) fn tell_going_away(&self) {
+        let mut state = self.lock();
+        state.farewell.told = true;
+        let watchers = std::mem::take(&mut state.farewell.watchers);
+        drop(state);
+        watchers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether somebody wants to be told.
+    pub(super) fn is_farewell_watched(&self, driver: &Waker) -> bool {
+        let mut state = self.lock();
+        remember(&mut state.driver, driver);
+        state.farewell.watched
+    }
+}
+
+impl Future for GoingAway {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.link.lock();
+        let farewell = &mut state.farewell;
+        if farewell.told {
+            return Poll::Ready(());
+        }
+        if !farewell.watchers.iter().any(|known| known.will_wake(cx.waker())) {
+            farewell.watchers.push(cx.waker().clone());
+        }
+        // The connection says what it does when it is looked at.
+        let first = !std::mem::replace(&mut farewell.watched, true);
+        let driver = state.driver.take_if(|driver| first && !driver.will_wake(cx.waker()));
+        drop(state);
+        driver.into_iter().for_each(Waker::wake);
+        Poll::Pending
+    }
+}

@@ -1,0 +1,24 @@
+//! Sixteen bytes at a time: asked without a way out between them, they are compared as a vector.
+#![expect(
+    clippy::inline_always,
+    reason = "every byte of every head passes here: measured by `sinew-benches`"
+)]
+
+/// Bytes that are looked at together: two words.
+pub(crate) const BLOCK: usize = 16;
+
+/// Whether a byte is of a class.
+#[inline(always)]
+pub(crate) fn any(block: &[u8; BLOCK], class: impl Fn(u8) -> bool) -> bool {
+    block.iter().fold(false, |any, &byte| any | class(byte))
+}
+
+/// Where the first byte stands that is of a class; `BLOCK` if none is.
+#[inline(always)]
+pub(crate) fn first(block: &[u8; BLOCK], class: impl Fn(u8) -> bool) -> usize {
+    let mut marks = [0; BLOCK];
+    for (mark, byte) in marks.iter_mut().zip(block) {
+        *mark = if class(*byte) { 0xff } else { 0 };
+    }
+    (u128::from_le_bytes(marks).trailing_zeros() / 8) as usize
+}

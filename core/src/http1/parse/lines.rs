@@ -1,0 +1,290 @@
+//! Lines of a section: where each ends, and what a field line holds.
+
+use bytes::BytesMut;
+use memchr::memchr;
+
+use crate::error::{Kind, Limit, Violation};
+use crate::head::{Fields, Span, SpanTable};
+use crate::http1::grammar::{is_blank, is_field_value, plain_prefix, token_prefix, trim};
+
+/// Field lines up to the empty line, as spans relative to the start of the inbox.
+#[derive(Default)]
+pub(super) struct FieldLines {
+    /// Where the line being read starts.
+    pub(super) line: usize,
+    /// No line end before this.
+    pub(super) searched: usize,
+    spans: SpanTable,
+    /// Lines read, those dropped included.
+    seen: usize,
+    /// The last line may be folded on: it is not one that decides framing.
+    foldable: bool,
+}
+
+impl core::fmt::Debug for FieldLines {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "FieldLines(at {}, {} lines)", self.line, self.spans.len())
+    }
+}
+
+/// What bounds a section of field lines.
+pub(super) struct Bounds {
+    pub(super) bytes: (usize, Limit),
+    pub(super) fields: (usize, Limit),
+}
+
+impl FieldLines {
+    /// The next line without its CR LF, as a range; `None` where its end is not there yet.
+    pub(super) fn next_line(&mut self, visible: &[u8]) -> Result<Option<(usize, usize)>, Kind> {
+        let Some(found) = memchr(b'\n', &visible[self.searched..]) else {
+            self.searched = visible.len();
+            return Ok(None);
+        };
+        let feed = self.searched + found;
+        let start = self.line;
+        // https://www.rfc-editor.org/rfc/rfc9112#section-2.2: a bare LF is not taken for an end.
+        if feed == start || visible[feed - 1] != b'\r' {
+            return Err(Kind::Peer(Violation::LineEnd));
+        }
+        self.line = feed + 1;
+        self.searched = feed + 1;
+        Ok(Some((start, feed - 1)))
+    }
+
+    /// Reads lines until the empty one; whether it was there. The next line would start behind it.
+    pub(super) fn poll(
+        &mut self,
+        inbox: &mut BytesMut,
+        bounds: &Bounds,
+        mut note: impl FnMut(&Line<'_>, Span) -> Result<Taken, Violation>,
+        folds: bool,
+    ) -> Result<bool, Kind> {
+        // Spans are 16 bits wide, whatever the limit says.
+        let most = bounds.bytes.0.min(usize::from(u16::MAX));
+        let visible = inbox.len().min(most);
+        loop {
+            // A usual line that is whole takes one pass; anything else is looked at more closely,
+            // but only once its end is there.
+            if self.searched == self.line {
+                self.take_usual(&inbox[..visible], bounds, &mut note)?;
+            }
+            let bytes = &inbox[..visible];
+            if self.searched == self.line && bytes[self.line..].starts_with(b"\r\n") {
+                self.line += 2;
+                return Ok(true);
+            }
+            let Some((start, end)) = self.next_line(bytes)? else {
+                return if visible == most { Err(Kind::Limit(bounds.bytes.1)) } else { Ok(false) };
+            };
+            if start == end {
+                return Ok(true);
+            }
+            if matches!(bytes[start], b' ' | b'\t') {
+                if !(folds && self.foldable) {
+                    return Err(Kind::Peer(Violation::Fold));
+                }
+                self.count(bounds)?;
+                self.unfold(inbox, start, end)?;
+                continue;
+            }
+            let line = Line::parse(&bytes[start..end])?;
+            self.take(start, &line, bounds, &mut note)?;
+        }
+    }
+
+    /// Takes the lines that are whole and of the usual kind.
+    #[inline(never)]
+    fn take_usual(
+        &mut self,
+        bytes: &[u8],
+        bounds: &Bounds,
+        note: &mut impl FnMut(&Line<'_>, Span) -> Result<Taken, Violation>,
+    ) -> Result<(), Kind> {
+        let mut rest = bytes.get(self.line..).unwrap_or_default();
+        while let Some((line, behind)) = Line::usual(rest) {
+            self.take(bytes.len() - rest.len(), &line, bounds, note)?;
+            rest = behind;
+        }
+        self.line = bytes.len() - rest.len();
+        self.searched = self.line;
+        Ok(())
+    }
+
+    /// One line more.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "once a line")]
+    fn count(&mut self, bounds: &Bounds) -> Result<(), Kind> {
+        if self.seen == bounds.fields.0 {
+            return Err(Kind::Limit(bounds.fields.1));
+        }
+        self.seen += 1;
+        Ok(())
+    }
+
+    /// Takes one line, which starts at `start`.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a fifth of a head's cost: see `sinew-benches`")]
+    fn take(
+        &mut self,
+        start: usize,
+        line: &Line<'_>,
+        bounds: &Bounds,
+        note: &mut impl FnMut(&Line<'_>, Span) -> Result<Taken, Violation>,
+    ) -> Result<(), Kind> {
+        self.count(bounds)?;
+        let span = line.span(start);
+        let taken = note(line, span).map_err(Kind::Peer)?;
+        self.foldable = matches!(taken, Taken::Plain);
+        if !matches!(taken, Taken::Dropped) {
+            self.spans.push(span);
+        }
+        Ok(())
+    }
+
+    /// Takes what was read, up to where the next line would start; the next section starts afresh.
+    pub(super) fn finish(&mut self, inbox: &mut BytesMut) -> Fields {
+        let block = inbox.split_to(self.line).freeze();
+        (self.line, self.searched, self.seen, self.foldable) = (0, 0, 0, false);
+        Fields::new(block, self.spans.take())
+    }
+
+    /// A client replaces a fold by spaces: <https://www.rfc-editor.org/rfc/rfc9112#section-5.2>
+    fn unfold(&mut self, inbox: &mut BytesMut, start: usize, end: usize) -> Result<(), Kind> {
+        inbox[start - 2] = b' ';
+        inbox[start - 1] = b' ';
+        let Some(span) = self.spans.last_mut() else {
+            return Err(Kind::Peer(Violation::Fold));
+        };
+        let from = usize::from(span.value);
+        let value = trim(&inbox[from..end]);
+        if !is_field_value(value) {
+            return Err(Kind::Peer(Violation::FieldValue));
+        }
+        let lead = inbox[from..end].iter().take_while(|byte| is_blank(byte)).count();
+        let lead = if value.is_empty() { 0 } else { lead };
+        span.value = narrow(from + lead)?;
+        span.value_len = narrow(value.len())?;
+        Ok(())
+    }
+}
+
+/// What became of a field line.
+pub(super) enum Taken {
+    Plain,
+    Framing,
+    Dropped,
+}
+
+/// Limits keep every offset below 64 KiB; an offset that is not is a head that is too large.
+pub(super) fn narrow(offset: usize) -> Result<u16, Kind> {
+    u16::try_from(offset).map_err(|_| Kind::Limit(Limit::HeadBytes))
+}
+
+/// A field line: `name ":" OWS value OWS`.
+/// <https://www.rfc-editor.org/rfc/rfc9112#section-5>
+pub(super) struct Line<'a> {
+    pub(super) name: &'a [u8],
+    /// The white space before the value, colon included.
+    lead: usize,
+    pub(super) value: &'a [u8],
+}
+
+impl<'a> Line<'a> {
+    /// The first line of `bytes` and what follows its end, if it is whole, sound and of the usual
+    /// kind: one space and no more around a value without tabs.
+    /// What it takes, [`parse`](Self::parse) takes for the same.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a fifth of a head's cost: see `sinew-benches`")]
+    fn usual(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let (name, rest) = bytes.split_at_checked(token_prefix(bytes))?;
+        let (b": ", rest) = rest.split_first_chunk()? else { return None };
+        let (value, rest) = rest.split_at_checked(plain_prefix(rest))?;
+        let (b"\r\n", behind) = rest.split_first_chunk()? else { return None };
+        let is_mark = |byte: &u8| *byte > b' ';
+        let trimmed = value.first().is_some_and(is_mark) && value.last().is_some_and(is_mark);
+        (trimmed && !name.is_empty()).then_some((Self { name, lead: 2, value }, behind))
+    }
+
+    /// Parses a whole line without its end, or says what is wrong with it.
+    fn parse(line: &'a [u8]) -> Result<Self, Kind> {
+        let colon = token_prefix(line);
+        let (name, rest) = line.split_at(colon);
+        let (b':', rest) = rest.split_first().unwrap_or((&0, &[])) else {
+            return Err(Kind::Peer(Violation::FieldName));
+        };
+        if name.is_empty() {
+            return Err(Kind::Peer(Violation::FieldName));
+        }
+        if !is_field_value(rest) {
+            return Err(Kind::Peer(Violation::FieldValue));
+        }
+        let lead = 1 + rest.iter().take_while(|byte| is_blank(byte)).count();
+        Ok(Self { name, lead, value: trim(rest) })
+    }
+
+    /// Nothing is read beyond what 16 bits can tell.
+    #[inline]
+    fn span(&self, start: usize) -> Span {
+        Span {
+            name: start as u16,
+            name_len: self.name.len() as u16,
+            value: (start + self.name.len() + self.lead) as u16,
+            value_len: self.value.len() as u16,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(line: &Line<'_>) -> (Vec<u8>, usize, Vec<u8>) {
+        (line.name.to_vec(), line.lead, line.value.to_vec())
+    }
+
+    #[test]
+    fn a_usual_line_is_taken_for_the_same_as_any_line() {
+        let lines: [&[u8]; 6] = [
+            b"X-Request-Id: 7b1f9f0e-5f8a-4a55-9a30-2c1d6e1f7a10\r\n",
+            b"Content-Type: text/plain; charset=\"utf-8\"\r\nnext",
+            b"Host: inventory.mesh.local:8080\r\n\r\n",
+            b"a: b\r\n0123456789abcdef",
+            b"Accept:  \t two  \r\n",
+            b"E:\r\n",
+        ];
+        let mut usual = 0;
+        for line in lines {
+            for at in 0..line.len() {
+                for byte in 0..=255 {
+                    let mut line = line.to_vec();
+                    line[at] = byte;
+                    let Some((taken, behind)) = Line::usual(&line) else { continue };
+                    let end = line.len() - behind.len() - 2;
+                    assert_eq!(&line[end..end + 2], b"\r\n");
+                    let any = Line::parse(&line[..end]).expect("what is usual is sound");
+                    assert_eq!(parts(&taken), parts(&any), "{:?}", line.escape_ascii());
+                    usual += 1;
+                }
+            }
+            let (all, _) = line.split_at(memchr(b'\n', line).unwrap() - 1);
+            assert!(Line::parse(all).is_ok());
+        }
+        assert!(usual > 10_000, "{usual}");
+    }
+
+    #[test]
+    fn a_line_that_is_not_sound_is_refused_for_what_is_wrong() {
+        for (line, violation) in [
+            (&b"no colon"[..], Violation::FieldName),
+            (b"", Violation::FieldName),
+            (b": empty", Violation::FieldName),
+            (b"sp ace: x", Violation::FieldName),
+            (b"name : x", Violation::FieldName),
+            (b"name: \0", Violation::FieldValue),
+            (b"name: a\rb", Violation::FieldValue),
+            (b"name: \x7f", Violation::FieldValue),
+        ] {
+            assert_eq!(Line::parse(line).err(), Some(Kind::Peer(violation)));
+        }
+    }
+}

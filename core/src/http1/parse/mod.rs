@@ -1,0 +1,187 @@
+//! Indexes heads and trailer sections line by line.
+//!
+//! A line is looked at once, when its end is there; parsing resumes where it stopped. So a head
+//! that comes byte by byte costs the same as one that comes whole, and what is refused does not
+//! depend on how the bytes were cut.
+
+mod first;
+mod lines;
+
+use bytes::BytesMut;
+use memchr::memchr;
+
+use self::first::FirstLine;
+pub(crate) use self::first::{RequestFirst, ResponseFirst};
+use self::lines::{Bounds, FieldLines, Line, Taken};
+use super::framing::{FramingFields, Side};
+use super::limits::Limits;
+use crate::error::{Kind, Limit, Violation};
+use crate::head::{Fields, RequestHead, ResponseHead, Span};
+
+/// Indexes one head after another.
+#[derive(Debug)]
+pub(crate) struct HeadParser<L> {
+    first: Option<L>,
+    lines: FieldLines,
+    framing: FramingFields,
+    skipped_empty_line: bool,
+}
+
+impl<L> Default for HeadParser<L> {
+    fn default() -> Self {
+        Self {
+            first: None,
+            lines: FieldLines::default(),
+            framing: FramingFields::default(),
+            skipped_empty_line: false,
+        }
+    }
+}
+
+/// What a whole head says; its field lines are still to be [taken](HeadParser::take_fields).
+pub(crate) struct Parsed<L> {
+    pub(crate) first: L,
+    pub(crate) framing: FramingFields,
+}
+
+impl<L: FirstLine> HeadParser<L> {
+    /// The head, once it is whole.
+    pub(crate) fn poll(
+        &mut self,
+        inbox: &mut BytesMut,
+        limits: &Limits,
+    ) -> Result<Option<Parsed<L>>, Kind> {
+        if self.first.is_none() && !self.poll_first(inbox, limits)? {
+            return Ok(None);
+        }
+        let bounds = Bounds {
+            bytes: (limits.head, Limit::HeadBytes),
+            fields: (limits.fields, Limit::Fields),
+        };
+        let framing = &mut self.framing;
+        let note = |line: &Line<'_>, span: Span| {
+            if !FramingFields::may_decide(line.name) {
+                return Ok(Taken::Plain);
+            }
+            let at = (span.value, span.value_len);
+            let decides = framing.note(L::SIDE, line.name, line.value, at)?;
+            Ok(if decides { Taken::Framing } else { Taken::Plain })
+        };
+        let folds = L::SIDE == Side::Response;
+        if !self.lines.poll(inbox, &bounds, note, folds)? {
+            return Ok(None);
+        }
+        self.skipped_empty_line = false;
+        let framing = core::mem::take(&mut self.framing);
+        Ok(self.first.take().map(|first| Parsed { first, framing }))
+    }
+
+    /// Takes a whole head from the inbox.
+    pub(crate) fn take_fields(&mut self, inbox: &mut BytesMut) -> Fields {
+        self.lines.finish(inbox)
+    }
+
+    fn poll_first(&mut self, inbox: &mut BytesMut, limits: &Limits) -> Result<bool, Kind> {
+        let visible = inbox.len().min(limits.head);
+        if self.lines.searched == 0
+            && let Some((first, end)) = L::usual(&inbox[..visible], limits)
+        {
+            self.first = Some(first);
+            self.lines.line = end;
+            self.lines.searched = end;
+            return Ok(true);
+        }
+        loop {
+            let visible = inbox.len().min(limits.head);
+            let found = self.lines.next_line(&inbox[..visible]);
+            if found.is_err() {
+                // What could be said of the line before its end came is said first, as it would be
+                // had the end come later.
+                let feed = memchr(b'\n', &inbox[..visible]).unwrap_or(visible);
+                L::check_partial(&inbox[..feed], limits)?;
+            }
+            let Some((start, end)) = found? else {
+                let line = &inbox[..visible];
+                L::check_partial(line.strip_suffix(b"\r").unwrap_or(line), limits)?;
+                return if visible == limits.head {
+                    Err(Kind::Limit(Limit::HeadBytes))
+                } else {
+                    Ok(false)
+                };
+            };
+            if start == end && L::SIDE == Side::Request && !self.skipped_empty_line {
+                // https://www.rfc-editor.org/rfc/rfc9112#section-2.2: one empty line is ignored.
+                self.skipped_empty_line = true;
+                bytes::Buf::advance(inbox, self.lines.line);
+                self.lines.line = 0;
+                self.lines.searched = 0;
+                continue;
+            }
+            self.first = Some(L::parse(&inbox[start..end], limits)?);
+            return Ok(true);
+        }
+    }
+}
+
+impl Parsed<RequestFirst> {
+    pub(crate) fn into_head(self, fields: Fields) -> RequestHead {
+        let Self { first, framing } = self;
+        RequestHead {
+            upgrade: framing.upgrade(first.version),
+            expects_continue: framing.expects_continue(first.version),
+            host: framing.host,
+            method: first.method,
+            version: first.version,
+            target_at: first.target_at,
+            target: first.target,
+            fields,
+        }
+    }
+}
+
+impl Parsed<ResponseFirst> {
+    pub(crate) fn into_head(self, fields: Fields) -> ResponseHead {
+        let Self { first, .. } = self;
+        ResponseHead { status: first.status, version: first.version, reason: first.reason, fields }
+    }
+}
+
+/// A trailer section: <https://www.rfc-editor.org/rfc/rfc9112#section-7.1.2>
+#[derive(Debug, Default)]
+pub(crate) struct TrailerParser {
+    lines: FieldLines,
+}
+
+impl TrailerParser {
+    /// The trailers, maybe none, once the section is whole; those that must not stand there are left
+    /// out.
+    pub(crate) fn poll(
+        &mut self,
+        inbox: &mut BytesMut,
+        limits: &Limits,
+    ) -> Result<Option<Fields>, Kind> {
+        let bounds = Bounds {
+            bytes: (limits.trailer_bytes, Limit::TrailerBytes),
+            fields: (limits.trailers, Limit::Trailers),
+        };
+        let note = |line: &Line<'_>, _| {
+            let dropped = super::framing::is_forbidden_in_trailers(line.name);
+            Ok(if dropped { Taken::Dropped } else { Taken::Framing })
+        };
+        let searched = self.lines.searched.saturating_sub(1);
+        let polled = self.lines.poll(inbox, &bounds, note, false);
+        if matches!(polled, Ok(false) | Err(Kind::Limit(Limit::TrailerBytes))) {
+            // A lone CR is refused at once: a sender that ends its body with one waits for us.
+            let visible = inbox.len().min(limits.trailer_bytes);
+            let line = &inbox[searched.max(self.lines.line).min(visible)..visible];
+            if line.split_last().is_some_and(|(_, line)| memchr(b'\r', line).is_some()) {
+                return Err(Kind::Peer(Violation::Trailer));
+            }
+        }
+        let polled = polled.map_err(|kind| match kind {
+            Kind::Peer(_) => Kind::Peer(Violation::Trailer),
+            other => other,
+        })?;
+        Ok(polled.then(|| self.lines.finish(inbox)))
+    }
+}

@@ -1,0 +1,138 @@
+//! Every cap of a dispatcher, by its name, and what it says when it is reached.
+
+use sinew_core::client::dispatcher::{BadPolicy, Failure, Outcome, Refusal};
+use sinew_core::error::{Fault, Phase};
+use sinew_core::resilience::{BadRetry, NoRetry, RetryPolicy};
+use sinew_core::time::Timer;
+
+use super::*;
+
+fn pool(change: impl FnOnce(&mut PoolPolicy)) -> Policy {
+    let mut policy = Policy::default();
+    change(&mut policy.pool);
+    policy
+}
+
+#[test]
+fn senseless_policies_are_refused_with_their_reason() {
+    let attempt_timeout = Some(Duration::ZERO);
+    let retry = RetryPolicy { attempts: 0, ..RetryPolicy::default() };
+    for (policy, why) in [
+        (pool(|pool| pool.max_per_endpoint = 0), BadPolicy::Connections),
+        (pool(|pool| pool.max_connections = 99), BadPolicy::Connections),
+        (pool(|pool| pool.max_calls = 0), BadPolicy::Calls),
+        (pool(|pool| pool.max_calls = 1_023), BadPolicy::Calls),
+        (pool(|pool| pool.idle = Duration::ZERO), BadPolicy::ZeroTime),
+        (pool(|pool| pool.max_age = Duration::ZERO), BadPolicy::ZeroTime),
+        (pool(|pool| pool.connect = Duration::ZERO), BadPolicy::ZeroTime),
+        (Policy { attempt_timeout, ..Policy::default() }, BadPolicy::ZeroTime),
+        (pool(|pool| pool.max_requests = Some(0)), BadPolicy::ZeroRequests),
+        (pool(|pool| pool.warm = 101), BadPolicy::Warm),
+        (Policy { retry, ..Policy::default() }, BadPolicy::Retry(BadRetry::Attempts)),
+    ] {
+        assert_eq!(policy.check(), Err(why));
+        assert_eq!(Dispatcher::new(policy, 1).err(), Some(why), "{why}");
+    }
+    assert_eq!(Policy::default().check(), Ok(()));
+}
+
+/// How the calls of these tokens ended, which is all that was wanted.
+fn refused(bench: &mut Bench) -> Vec<(u64, Outcome)> {
+    let ended = |action| match action {
+        Action::Complete { token, outcome, .. } => (token, outcome),
+        other => panic!("{other:?}"),
+    };
+    bench.actions().into_iter().map(ended).collect()
+}
+
+#[test]
+fn one_call_more_than_may_wait_is_refused() {
+    let caps = pool(|pool| {
+        pool.max_connections = 1;
+        pool.max_per_endpoint = 1;
+        pool.max_pending = 2;
+    });
+    let mut bench = Bench::new(caps, 1);
+    bench.start(1, Sharing::Exclusive);
+    let connection = bench.dialled();
+    bench.start(2, Sharing::Exclusive);
+    bench.quiet();
+    bench.start(3, Sharing::Exclusive);
+    assert_eq!(refused(&mut bench), [(3, Outcome::Refused(Refusal::PoolFull))]);
+    assert_eq!(bench.dispatcher.pending(), 2);
+    // Whoever is sent makes room.
+    bench.dispatcher.connected(bench.now, connection, 1);
+    bench.sent(1);
+    bench.start(4, Sharing::Exclusive);
+    bench.quiet();
+}
+
+#[test]
+fn one_call_more_than_there_may_be_is_refused() {
+    let caps = pool(|pool| {
+        pool.max_calls = 2;
+        pool.max_pending = 2;
+    });
+    let mut bench = Bench::new(caps, 1);
+    let first = bench.start(1, Sharing::Exclusive);
+    bench.start(2, Sharing::Exclusive);
+    assert_eq!(bench.actions().len(), 2, "both dial");
+    bench.start(3, Sharing::Exclusive);
+    assert_eq!(refused(&mut bench), [(3, Outcome::Refused(Refusal::TooManyCalls))]);
+    bench.dispatcher.abandon(bench.now, first, Reuse::Keep);
+    bench.start(4, Sharing::Exclusive);
+    assert!(!bench.actions().iter().any(completes));
+    assert_eq!(bench.dispatcher.calls(), 2);
+}
+
+#[test]
+fn a_fourth_kept_connection_that_proves_dead_is_a_failure() {
+    const KEPT: u64 = 4;
+    let retry = RetryPolicy { attempts: 1, ..RetryPolicy::default() };
+    let mut bench = Bench::new(Policy { retry, ..Policy::default() }, 1);
+    // As many are kept, each used once.
+    for token in 0..KEPT {
+        bench.start(token, Sharing::Exclusive);
+    }
+    for action in bench.actions() {
+        let Action::Dial { connection, .. } = action else { panic!("{action:?}") };
+        bench.dispatcher.connected(bench.now, connection, 1);
+    }
+    for action in bench.actions() {
+        let Action::Send { exchange, .. } = action else { panic!("{action:?}") };
+        bench.done(exchange);
+    }
+    assert_eq!(bench.actions().len() as u64, KEPT);
+    bench.start(9, Sharing::Exclusive);
+    let closed =
+        Failure { delivery: Delivery::NotSent, phase: Phase::RequestHead, fault: Fault::Network };
+    for stale in 0..KEPT {
+        let (exchange, _) = bench.sent(9);
+        let call = bench.dispatcher.exchanges();
+        assert_eq!(call, 1, "after {stale} of them");
+        bench.dispatcher.failed(bench.now, exchange, closed, Replay::Possible, Reuse::Close);
+    }
+    let why = NoRetry::Attempts;
+    assert_eq!(refused(&mut bench), [(9, Outcome::Failed { failure: closed, why })]);
+}
+
+#[test]
+fn a_deadline_says_which_timer_it_is() {
+    let caps = pool(|pool| {
+        pool.connect = ms(10);
+        pool.idle = ms(20);
+    });
+    let mut bench = Bench::new(caps, 1);
+    let why = |bench: &Bench| bench.dispatcher.deadline().map(|deadline| deadline.why);
+    assert_eq!(why(&bench), None);
+    bench.start(1, Sharing::Exclusive);
+    let connection = bench.dialled();
+    assert_eq!(why(&bench), Some(Timer::Connect));
+    bench.dispatcher.connected(bench.now, connection, 1);
+    let (exchange, _) = bench.sent(1);
+    bench.now = bench.now + ms(15);
+    bench.dispatcher.handle_timeout(bench.now);
+    assert_eq!(why(&bench), Some(Timer::Call), "connected in time");
+    bench.done(exchange);
+    assert_eq!(why(&bench), Some(Timer::Idle));
+}
