@@ -23,7 +23,7 @@
 //! a builder that has its routes. What the file does not mention stays as it is.
 //!
 //! - `[server]`, `[limits]`, `[timers]`, `[drain]`, `[admin]` and `[[route]]`: setting by setting.
-//! - `[tls]`, `[proxies]`, `[cors]`, `[rate_limit]`, `[overload]`, `[decompression]`, `[compression]`: a section
+//! - `[tls]`, `[proxies]`, `[cors]`, `[rate_limit]`, `[overload]`, `[memory]`, `[decompression]`, `[compression]`: a section
 //!   replaces what the program says as a whole; its own settings start from their defaults.
 //! - `[authentication]`: its credentials are asked after those of the program; its realm and its modes
 //!   replace those.
@@ -59,7 +59,9 @@ use sinew_driver::{Mode, RestServerConfig, Runtime, SecurityPolicy, ServerBuilde
 
 use self::document::Document;
 pub use self::problem::{Place, Problem, Problems};
-use self::section::{Compression, Decompression, Drain, File, Limits, Timers, apply_routes};
+use self::section::{
+    Compression, Decompression, Drain, File, Limits, Memory, Timers, apply_routes,
+};
 
 /// A file that could be read. Whether it makes sense turns out when it is [applied](Self::apply) to a
 /// server.
@@ -131,6 +133,9 @@ impl Config {
         }
         builder = self.apply_settings(builder, &mut document);
         let config = builder.config_mut();
+        if let Some(section) = &file.memory {
+            config.memory = section.build(&mut document);
+        }
         if let Some(section) = &file.decompression {
             config.decompression = section.build(&mut document);
         }
@@ -219,6 +224,7 @@ impl Config {
         file.limits = Limits::of(config);
         file.timers = Timers::of(config);
         file.drain = Drain::of(config.drain);
+        file.memory = Some(Memory::of(config.memory));
         file.decompression = Some(Decompression::of(config.decompression));
         file.compression = Some(Compression::of(config.compression));
         file.server.plaintext = Some(config.allow_plaintext);

@@ -28,10 +28,10 @@ pub use runtime::{Runtime, Spawn, StdListener, Task};
 pub use server::Signals;
 pub use server::{
     Admin, Cancellation, Departed, DrainReport, Explain, GoingAway, Handler, HandlerTimeout,
-    HealthChecks, IntoResponse, Json, JwksEndpoint, KeysError, LeaseStore, Local, MemoryStore, Mode, Notice,
-    Override, Problem, Request, Response, RestServer, RestServerConfig, RouteOptions,
-    SecurityPolicy, ServerBuilder, ServerHandle, SharedQuota, SocketHandler, SocketOutcome, Sse,
-    SseEvent, StopSignal, Threads, WebSocketOptions,
+    HealthChecks, IntoResponse, Json, JwksEndpoint, KeysError, LeaseStore, Local, MemoryReport,
+    MemoryStore, Mode, Notice, Override, Problem, Request, Response, RestServer, RestServerConfig,
+    RouteOptions, SecurityPolicy, ServerBuilder, ServerHandle, SharedQuota, SocketHandler,
+    SocketOutcome, Sse, SseEvent, StopSignal, Threads, WebSocketOptions,
 };
 pub use upgraded::Upgraded;
 pub use websocket::{CloseCode, Message, WebSocket};

@@ -6,6 +6,7 @@ mod coding;
 mod cors;
 mod drain;
 mod jwt;
+mod memory;
 mod overload;
 mod proxies;
 mod rate_limit;
@@ -23,6 +24,7 @@ pub(crate) use authentication::Authentication;
 pub(crate) use coding::{Compression, Decompression};
 pub(crate) use cors::Cors;
 pub(crate) use drain::Drain;
+pub(crate) use memory::Memory;
 pub(crate) use overload::Overload;
 pub(crate) use proxies::Proxies;
 pub(crate) use rate_limit::RateLimit;
@@ -47,6 +49,7 @@ pub(crate) struct File {
     pub(crate) access: Option<Access>,
     pub(crate) rate_limit: Option<RateLimit>,
     pub(crate) overload: Option<Overload>,
+    pub(crate) memory: Option<Memory>,
     pub(crate) validation: Option<Validation>,
     pub(crate) decompression: Option<Decompression>,
     pub(crate) compression: Option<Compression>,

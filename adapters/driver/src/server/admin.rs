@@ -150,6 +150,7 @@ impl<M: Mode> Admin<M> {
             observer,
             stack: Arc::new(stack),
             gate: None,
+            _limiter: None,
             probes,
             is_admin: true,
             elsewhere: RoutePolicy::default(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::Method;
 use sinew_core::content_coding::{Compression, Decompression};
-use sinew_core::limit::AdmissionConfig;
+use sinew_core::limit::{AdmissionConfig, LedgerConfig, Owner};
 use sinew_core::policy;
 use sinew_core::security::{Cors, TrustedProxies};
 use sinew_core::server::{
@@ -22,6 +22,7 @@ use super::control::Control;
 use super::gate::Gate;
 use super::health::{HealthChecks, Known};
 use super::listen::Place;
+use super::memory::Booked;
 use super::mode::{Handler, Mode};
 use super::numbers::Numbers;
 use super::policies::Policies;
@@ -318,6 +319,20 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         self
     }
 
+    /// Says how many bytes all connections, queues and limiters hold together at most, and what is done
+    /// before that: connections are idle for a shorter time, none is accepted, requests are turned away,
+    /// those that matter least first. Each change is told to the observer.
+    ///
+    /// Counted are bytes that were read and not parsed, that are to be written, requests that wait, and
+    /// the buckets of the limiter; not what handlers hold, TLS sessions have in hand, and upgraded
+    /// connections carry. An answer that is not there in one piece goes on when there is room; one that
+    /// is, and does not fit, is dropped for 503. At most one piece of each answer in pieces, and one read
+    /// of each connection, is held beyond.
+    pub fn memory(mut self, config: LedgerConfig) -> Self {
+        self.config.memory = config;
+        self
+    }
+
     /// Answers probes: `/livez`, `/readyz`, `/startupz` and `/health`. A route of such a path is not asked.
     pub fn health(mut self, checks: HealthChecks) -> Self {
         self.health = Some(checks);
@@ -461,6 +476,10 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         if tls.is_some_and(|tls| tls.client_auth() != Some(ClientAuth::Off)) {
             policies.believe_callers();
         }
+        let limiter = policies.rate_limit.as_ref().map_or(0, |(_, limits)| limits.bytes);
+        let limiter = Booked::new(&control, Owner::Limiter, limiter).map_err(|_| {
+            Error::config("the limiter alone takes more bytes than the memory of the server has")
+        })?;
         let stack = policies.build(router.templates())?;
         if places.is_empty() {
             let host = &config.host;
@@ -502,6 +521,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             observer,
             stack: Arc::new(stack),
             gate,
+            _limiter: Some(limiter),
             probes,
             is_admin: false,
             decompression: config.decompression,

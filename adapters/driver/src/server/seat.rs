@@ -67,6 +67,11 @@ impl Seat {
         waker.clone().filter(|_| before & orders.0 != orders.0)
     }
 
+    /// Whom to wake when something else changes.
+    pub(super) fn waker(&self) -> Option<Waker> {
+        self.waker.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Whom a change wakes.
     pub(super) fn remember(&self, waker: Waker) {
         let old = self.waker.lock().unwrap_or_else(PoisonError::into_inner).replace(waker);

@@ -27,6 +27,7 @@ mod health;
 mod hops;
 mod issuer;
 mod layers;
+mod memory;
 mod overload;
 mod pipeline;
 mod places;
