@@ -69,6 +69,8 @@ pub enum Reason {
     Unavailable,
     /// More is asked for than can be served; it was not taken up, and may be sent elsewhere.
     Overloaded,
+    /// The answer is ready, and there is no memory left to send it from.
+    InsufficientMemory,
     /// Whom the handler called could not be reached, or refused to serve now.
     UpstreamUnavailable,
     /// A call that the handler made was not answered in time.
@@ -81,7 +83,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, by status.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::MalformedRequest,
         Self::BadPath,
         Self::BadCredential,
@@ -111,6 +113,7 @@ impl Reason {
         Self::HandlerTimeout,
         Self::Unavailable,
         Self::Overloaded,
+        Self::InsufficientMemory,
         Self::UpstreamUnavailable,
         Self::GatewayTimeout,
         Self::Expired,
@@ -147,6 +150,7 @@ impl Reason {
             Self::HandlerTimeout
             | Self::Unavailable
             | Self::Overloaded
+            | Self::InsufficientMemory
             | Self::UpstreamUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::GatewayTimeout | Self::Expired => StatusCode::GATEWAY_TIMEOUT,
             Self::VersionNotSupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
@@ -185,6 +189,7 @@ impl Reason {
             Self::HandlerTimeout => "handler_timeout",
             Self::Unavailable => "unavailable",
             Self::Overloaded => "overloaded",
+            Self::InsufficientMemory => "insufficient_memory",
             Self::UpstreamUnavailable => "upstream_unavailable",
             Self::GatewayTimeout => "gateway_timeout",
             Self::Expired => "expired",
@@ -224,6 +229,7 @@ impl Reason {
             Self::BadGateway => "what the handler called did not answer as it should",
             Self::Unavailable => "what is needed to decide cannot be asked now",
             Self::Overloaded => "refused before processing, as too much is asked for at once",
+            Self::InsufficientMemory => "no memory is left to send the answer from",
             Self::UpstreamUnavailable => "what the handler called cannot serve now",
             Self::GatewayTimeout => "what the handler called did not answer in time",
             Self::Expired => "the caller had stopped waiting when the request came",

@@ -23,7 +23,7 @@
 //! a builder that has its routes. What the file does not mention stays as it is.
 //!
 //! - `[server]`, `[limits]`, `[timers]`, `[drain]`, `[admin]` and `[[route]]`: setting by setting.
-//! - `[tls]`, `[proxies]`, `[proxy_protocol]`, `[cors]`, `[rate_limit]`, `[overload]`,
+//! - `[tls]`, `[proxies]`, `[proxy_protocol]`, `[cors]`, `[rate_limit]`, `[overload]`, `[memory]`,
 //!   `[decompression]`, `[compression]`, `[audit]`: a section
 //!   replaces what the program says as a whole; its own settings start from their defaults.
 //! - `[authentication]`: its credentials are asked after those of the program; its realm and its modes
@@ -61,7 +61,7 @@ use sinew_driver::{Mode, RestServerConfig, Runtime, SecurityPolicy, ServerBuilde
 use self::document::Document;
 pub use self::problem::{Place, Problem, Problems};
 use self::section::{
-    Compression, Decompression, Drain, File, Limits, Timers, apply_routes, check_rate_limit,
+    Compression, Decompression, Drain, File, Limits, Memory, Timers, apply_routes, check_rate_limit,
 };
 
 /// A file that could be read. Whether it makes sense turns out when it is [applied](Self::apply) to a
@@ -134,6 +134,9 @@ impl Config {
         }
         builder = self.apply_settings(builder, &mut document);
         let config = builder.config_mut();
+        if let Some(section) = &file.memory {
+            config.memory = section.build(&mut document);
+        }
         if let Some(section) = &file.decompression {
             config.decompression = section.build(&mut document);
         }
@@ -231,6 +234,7 @@ impl Config {
         file.limits = Limits::of(config);
         file.timers = Timers::of(config);
         file.drain = Drain::of(config.drain);
+        file.memory = Some(Memory::of(config.memory));
         file.decompression = Some(Decompression::of(config.decompression));
         file.compression = Some(Compression::of(config.compression));
         file.server.plaintext = Some(config.allow_plaintext);

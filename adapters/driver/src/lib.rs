@@ -26,10 +26,10 @@ pub use progress::Progress;
 pub use runtime::{Runtime, Spawn, StdListener, Task};
 pub use server::{
     Admin, Audit, Cancellation, Departed, DrainReport, Explain, GoingAway, Handler, HandlerTimeout,
-    HealthChecks, IntoResponse, Json, JwksEndpoint, KeysError, LeaseStore, Local, MemoryStore,
-    Mode, Notice, Override, Problem, Reloader, Request, Response, RestServer, RestServerConfig,
-    RouteOptions, SecurityPolicy, ServerBuilder, ServerHandle, SharedQuota, SocketHandler,
-    SocketOutcome, Sse, SseEvent, StopSignal, Threads, WebSocketOptions,
+    HealthChecks, IntoResponse, Json, JwksEndpoint, KeysError, LeaseStore, Local, MemoryReport,
+    MemoryStore, Mode, Notice, Override, Problem, Reloader, Request, Response, RestServer,
+    RestServerConfig, RouteOptions, SecurityPolicy, ServerBuilder, ServerHandle, SharedQuota,
+    SocketHandler, SocketOutcome, Sse, SseEvent, StopSignal, Threads, WebSocketOptions,
 };
 #[cfg(all(unix, feature = "signals"))]
 pub use server::{Hangups, Signals};

@@ -287,12 +287,12 @@ fn servers_hide_what_they_are_sent() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let metrics = Metrics::new();
-        let server = server(&shown, &metrics).unwrap().bind().await.unwrap();
-        let (address, handle) = (server.local_addrs()[0], server.handle());
-        hidden("a bound server", &server);
-        let reloader = server.reloader();
+        let bound = server(&shown, &metrics).unwrap().bind().await.unwrap();
+        let (address, handle) = (bound.local_addrs()[0], bound.handle());
+        hidden("a bound server", &bound);
+        let reloader = bound.reloader();
         hidden("a reloader", &reloader);
-        let served = tokio::spawn(server.serve());
+        let served = tokio::spawn(bound.serve());
         let client = RestClient::builder(format!("http://{address}")).allow_plaintext();
         let client = client.allow_plaintext_tokens().build().unwrap();
         let forged = format!("{MARK}.{MARK}.{MARK}");

@@ -190,7 +190,7 @@ impl Ledger {
     ///
     /// They are not there.
     pub fn take(&mut self, owner: Owner, bytes: u64) -> Result<Option<Stage>, OverCap> {
-        let left = self.config.cap.saturating_sub(self.used);
+        let left = self.left();
         if bytes > left {
             return Err(OverCap { owner, left });
         }
@@ -217,6 +217,11 @@ impl Ledger {
     /// Bytes of all.
     pub const fn used(&self) -> u64 {
         self.used
+    }
+
+    /// Bytes that nobody holds.
+    pub const fn left(&self) -> u64 {
+        self.config.cap.saturating_sub(self.used)
     }
 
     /// The most that was ever held at once.

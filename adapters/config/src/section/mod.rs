@@ -7,6 +7,7 @@ mod coding;
 mod cors;
 mod drain;
 mod jwt;
+mod memory;
 mod overload;
 mod proxies;
 mod rate_limit;
@@ -25,6 +26,7 @@ pub(crate) use authentication::Authentication;
 pub(crate) use coding::{Compression, Decompression};
 pub(crate) use cors::Cors;
 pub(crate) use drain::Drain;
+pub(crate) use memory::Memory;
 pub(crate) use overload::Overload;
 pub(crate) use proxies::{Proxies, ProxyProtocol};
 pub(crate) use rate_limit::{RateLimit, check as check_rate_limit};
@@ -51,6 +53,7 @@ pub(crate) struct File {
     pub(crate) rate_limit: Option<RateLimit>,
     pub(crate) audit: Option<Audit>,
     pub(crate) overload: Option<Overload>,
+    pub(crate) memory: Option<Memory>,
     pub(crate) validation: Option<Validation>,
     pub(crate) decompression: Option<Decompression>,
     pub(crate) compression: Option<Compression>,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::Method;
 use sinew_core::content_coding::{Compression, Decompression};
-use sinew_core::limit::AdmissionConfig;
+use sinew_core::limit::{AdmissionConfig, LedgerConfig};
 use sinew_core::policy;
 use sinew_core::security::{Cors, ProxyProtocol, TrustedProxies};
 use sinew_core::server::{
@@ -342,6 +342,20 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
     /// observer as one that is shed, and goes on.
     pub fn overload(mut self, config: AdmissionConfig) -> Self {
         self.overload = Some(config).filter(|config| config.concurrency.mode.asks());
+        self
+    }
+
+    /// Says how many bytes all connections, queues and limiters hold together at most, and what is done
+    /// before that: connections are idle for a shorter time, none is accepted, requests are turned away,
+    /// those that matter least first. Each change is told to the observer.
+    ///
+    /// Counted are bytes that were read and not parsed, that are to be written, requests that wait, and
+    /// the buckets of the limiter; not what handlers hold, TLS sessions have in hand, and upgraded
+    /// connections carry. An answer that is not there in one piece goes on when there is room; one that
+    /// is, and does not fit, is dropped for 503. At most one piece of each answer in pieces, and one read
+    /// of each connection, is held beyond.
+    pub fn memory(mut self, config: LedgerConfig) -> Self {
+        self.config.memory = config;
         self
     }
 

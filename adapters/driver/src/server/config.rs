@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sinew_core::content_coding::{Compression, Decompression};
 use sinew_core::http1::{self, Limits};
+use sinew_core::limit::LedgerConfig;
 use sinew_core::security::{Network, ProxyProtocol};
 use sinew_core::server::{ConnectionsConfig, DrainConfig};
 use sinew_core::time::Epoch;
@@ -32,6 +33,9 @@ pub struct RestServerConfig {
     /// Answers are compressed for clients that take them so; a route can differ. Mind
     /// [what it gives away](sinew_core::content_coding). Default: they are not.
     pub compression: Option<Compression>,
+    /// Bytes that all connections, queues and limiters hold together, and what is done before they run
+    /// short. Default 512 MiB.
+    pub memory: LedgerConfig,
     /// Connections at a time; further ones wait in the listener's backlog. Default 10,000.
     pub max_connections: usize,
     /// Connections at a time from one IPv4 address, or one IPv6 network of 64 bits; further ones are
@@ -104,6 +108,7 @@ impl Default for RestServerConfig {
             max_request_size: limits.body,
             decompression: None,
             compression: None,
+            memory: LedgerConfig::default(),
             max_connections: ConnectionsConfig::default().total,
             max_connections_per_address: ConnectionsConfig::default().per_address,
             unlimited_networks: Vec::new(),

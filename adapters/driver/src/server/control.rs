@@ -15,6 +15,7 @@ use sinew_core::server::{ConnectionPlace, ConnectionRefused, Connections, Connec
 use sinew_core::time::Instant;
 
 use super::config::RestServerConfig;
+use super::memory::{Change, Memory};
 use super::report::{Departed, DrainReport};
 use super::seat::{Orders, Seat};
 use super::service::{Notice, Observer};
@@ -27,6 +28,7 @@ use crate::runtime::Runtime;
 pub(super) struct Control {
     clock: Box<dyn Fn() -> Instant + Send + Sync>,
     observer: Option<Observer>,
+    pub(super) memory: Memory,
     state: Mutex<State>,
 }
 
@@ -69,7 +71,8 @@ impl Control {
             ended: None,
         };
         let clock = Box::new(move || runtime.now());
-        Ok(Self { clock, observer, state: Mutex::new(state) })
+        let memory = Memory::new(config.memory).map_err(|bad| Error::config(bad.to_string()))?;
+        Ok(Self { clock, observer, memory, state: Mutex::new(state) })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -174,6 +177,21 @@ impl Control {
         (output, is_sooner || is_empty)
     }
 
+    /// Does what follows from a change of the ledger.
+    pub(super) fn heed(&self, change: Change) {
+        let Change { stage, woken } = change;
+        woken.into_iter().for_each(Waker::wake);
+        let Some(stage) = stage else { return };
+        let mut state = self.lock();
+        let waiting = std::mem::take(&mut state.waiting);
+        let connections: Vec<Waker> =
+            state.seats.values().filter_map(|seat| seat.waker()).collect();
+        drop(state);
+        wake(waiting);
+        connections.into_iter().for_each(Waker::wake);
+        self.tell(None, Event::Pressure(stage));
+    }
+
     fn tell(&self, peer: Option<&Peer>, event: Event) {
         if let Some(observer) = &self.observer {
             observer(peer, &Notice::Decided(event));
@@ -192,7 +210,7 @@ impl Control {
     pub(super) fn admit(self: &Arc<Self>, peer: Peer, counts: bool) -> Option<Ticket> {
         let address = peer.address().filter(|_| counts);
         let mut state = self.lock();
-        let admitted = state.connections.admit(address, Stage::Calm);
+        let admitted = state.connections.admit(address, self.memory.stage());
         let place = match admitted {
             Ok(place) => place,
             Err(refused) => {
@@ -243,7 +261,9 @@ pub(super) struct Wait {
 impl Wait {
     /// Ready when there is room for a connection.
     pub(super) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
-        self.poll(cx, |state| state.connections.has_room(Stage::Calm).then_some(()))
+        // Looked at under the lock, so that no change of it passes unseen.
+        let stage = || self.control.memory.stage();
+        self.poll(cx, |state| state.connections.has_room(stage()).then_some(()))
     }
 
     /// Ready when the listeners are to close.
@@ -366,6 +386,11 @@ pub(super) struct Ticket {
 }
 
 impl Ticket {
+    /// Whose place it is.
+    pub(super) fn control(&self) -> &Arc<Control> {
+        &self.control
+    }
+
     /// What the connection is to do; a change of it wakes this task.
     pub(super) fn look(&mut self, cx: &Context<'_>) -> Orders {
         if !self.waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {

@@ -7,15 +7,17 @@ use std::time::Duration;
 
 use http::StatusCode;
 use sinew_core::error::Kind;
-use sinew_core::limit::{Load, Shed};
+use sinew_core::limit::{AdmissionConfig, Load, Owner, Shed};
 use sinew_core::observe::Event;
 use sinew_core::policy::{Mode as Verdicts, Priority, Refused, Stage};
 use sinew_core::reason::Reason;
+use sinew_core::server::Record;
 use sinew_core::time::{Instant, Timer};
 
 use super::exchange::Exchange;
 use super::gate::{Entrance, Turn};
 use super::http1::{Http, ServerWire};
+use super::memory::Booked;
 use super::mode::Mode;
 use super::problem::Problem;
 use super::request::Request;
@@ -28,14 +30,29 @@ pub(super) struct Waiting {
     request: Request,
     turn: Turn,
     priority: Priority,
+    _held: Booked,
+}
+
+/// About what a request takes while it waits.
+fn size(request: &Request) -> usize {
+    let lines = request.head.fields().iter().map(|(name, value)| name.len() + value.len() + 4);
+    let head = request.head.target().len() + lines.sum::<usize>();
+    head + size_of::<Waiting>() + size_of::<Record>()
 }
 
 impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
     /// Starts the handler, or waits until it may be.
-    pub(super) fn enter(&mut self, now: Instant, mut request: Request, handler: &M::Handler) {
+    pub(super) fn enter(
+        &mut self,
+        now: Instant,
+        mut request: Request,
+        priority: Priority,
+        handler: &M::Handler,
+    ) {
+        if self.holdings.stage().sheds(priority) {
+            return self.turn_away(now, request, priority, Shed::Memory);
+        }
         let Some(gate) = &self.service.gate else { return self.start(now, request, handler) };
-        let priority = request.record.as_ref().map(|record| record.context.priority);
-        let priority = priority.unwrap_or_default();
         let mode = gate.mode();
         match gate.arrive(now, priority) {
             Entrance::Admitted(place) => {
@@ -44,7 +61,12 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                 self.start(now, request, handler);
             }
             Entrance::Waits(turn) => {
-                let waiting = Waiting { request, turn, priority };
+                let held = size(&request);
+                let Ok(held) = Booked::new(self.ticket.control(), Owner::Queue, held) else {
+                    drop(turn);
+                    return self.turn_away(now, request, priority, Shed::Memory);
+                };
+                let waiting = Waiting { request, turn, priority, _held: held };
                 self.exchange = Exchange::Waiting(Box::new(waiting));
                 self.stirred = true;
                 if self.service.observer.is_some() {
@@ -79,7 +101,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         else {
             return true;
         };
-        let Waiting { request, turn, priority } = *waiting;
+        let Waiting { request, turn, priority, _held } = *waiting;
         drop(turn);
         let service = Arc::clone(&self.service);
         match looked {
@@ -111,11 +133,9 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
     fn turn_away(&mut self, now: Instant, request: Request, priority: Priority, why: Shed) {
         drop(request);
         self.note_shed(priority, why, Verdicts::Enforce);
-        let mut problem = Problem::because(Reason::Overloaded);
-        if let Some(gate) = &self.service.gate {
-            problem = problem.retry_after(gate.retry_after());
-        }
-        self.respond(now, problem.into_response());
+        let gate = self.service.gate.as_ref();
+        let wait = gate.map_or_else(|| AdmissionConfig::default().retry_after, |g| g.retry_after());
+        self.respond(now, Problem::because(Reason::Overloaded).retry_after(wait).into_response());
     }
 
     fn admitted(&self, priority: Priority, waited: Duration) {

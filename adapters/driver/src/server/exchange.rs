@@ -41,6 +41,9 @@ use crate::io::Peer;
 use crate::runtime::Runtime;
 use crate::trace::{Asked, RequestSpan};
 
+/// Answers that are larger are booked before they are queued.
+const LARGE: usize = 16 * 1024;
+
 /// What the connection is doing for its client.
 pub(super) enum Exchange<M: Mode> {
     /// Nothing; the machine may have the next request.
@@ -168,7 +171,12 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             }
             self.feeding = true;
         }
-        self.enter(now, request, handler);
+        let of_route = options.map(|options| options.policy.priority);
+        let priority = match &self.passage {
+            Some(passage) => passage.record.context.priority,
+            None => of_route.unwrap_or_default(),
+        };
+        self.enter(now, request, priority, handler);
     }
 
     /// Asks the policies about a request. An answer: it goes no further.
@@ -534,6 +542,16 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             self.answers_last(now);
         }
         let full = body.take_full();
+        if let Some(bytes) = &full
+            && bytes.len() > LARGE
+            && !self.head_only
+        {
+            let queued = self.wire.top().outbox().len();
+            if self.holdings.take_answer(queued, bytes.len()).is_err() {
+                let problem = Problem::because(Reason::InsufficientMemory);
+                return self.send(now, problem.into_response());
+            }
+        }
         let size = match (&full, &trailers) {
             (Some(bytes), None) => BodySize::Exact(bytes.len() as u64),
             (Some(bytes), Some(_)) if bytes.is_empty() => BodySize::Empty,

@@ -11,6 +11,7 @@ use futures_core::Stream;
 use sinew_core::server::drain::{Phase, TooLate};
 
 use super::control::{Control, Pacer, Role};
+use super::memory::MemoryReport;
 use super::report::DrainReport;
 use crate::runtime::Runtime;
 
@@ -48,6 +49,11 @@ impl<R: Runtime> ServerHandle<R> {
     /// Connections at this moment.
     pub fn connections(&self) -> usize {
         self.control.connections()
+    }
+
+    /// The bytes that the server holds at this moment, for its connections, its queue and its limiter.
+    pub fn memory(&self) -> MemoryReport {
+        self.control.memory.report()
     }
 
     /// How far the server has gone on its way out.

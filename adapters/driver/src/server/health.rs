@@ -14,9 +14,10 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use sinew_core::Machine as _;
 use sinew_core::head::RequestHead;
 use sinew_core::limit::{
-    Charge, KeyHasher, Quota, QuotaId, RateLimiter, RateLimiterConfig, Verdict,
+    Charge, KeyHasher, Quota, QuotaId, RateLimiter, RateLimiterConfig, Stage, Verdict,
 };
 use sinew_core::observe::Event;
+use sinew_core::policy::Priority;
 use sinew_core::reason::Reason;
 use sinew_core::security::{ClientKey, SecurityContext};
 use sinew_core::server::drain::Phase;
@@ -235,7 +236,13 @@ impl Known {
         if self.control.is_full() {
             return Saturation::Full;
         }
-        self.gate.as_ref().map(|gate| gate.saturation()).unwrap_or_default()
+        let memory = match self.control.memory.stage() {
+            Stage::Calm | Stage::ShortenIdle => Saturation::Free,
+            Stage::NoConnections | Stage::Shed(Priority::Bulk | Priority::Low) => Saturation::Busy,
+            Stage::Shed(_) => Saturation::Full,
+        };
+        let gate = self.gate.as_ref().map(|gate| gate.saturation());
+        gate.unwrap_or_default().max(memory)
     }
 }
 

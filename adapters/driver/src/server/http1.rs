@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use sinew_core::http1::{self, ServerEvent};
+use sinew_core::limit::Stage;
 use sinew_core::machine::{Layered, Machine, Seen, Status, Step, Wire};
 use sinew_core::reason::Reason;
 use sinew_core::server::Scheme;
@@ -20,6 +21,7 @@ use super::current::Current;
 use super::exchange::Exchange;
 use super::gate::Place;
 use super::link::{Hold, Link};
+use super::memory::Holdings;
 use super::mode::Mode;
 use super::passage::Passage;
 use super::problem::Problem;
@@ -33,6 +35,9 @@ use crate::runtime::Runtime;
 use crate::trace::RequestSpan;
 use crate::upgraded::{Carrier, Line, Upgraded};
 use crate::wire::AnyWire;
+
+/// Bytes that a connection may have read and not parsed although memory is short.
+const HEARD: usize = 16 * 1024;
 
 /// Steps of one wake-up; then the other tasks of the worker get their turn.
 const LAPS: usize = 64;
@@ -66,6 +71,10 @@ pub trait ServerWire:
         false
     }
 
+    /// Bytes that were read and not parsed, and those that are to be written; what a TLS session has in
+    /// hand is not among them.
+    fn held(&mut self) -> (usize, usize);
+
     /// The same, bare or under TLS.
     fn into_any(self) -> AnyWire<http1::Server>;
 }
@@ -79,6 +88,10 @@ impl ServerWire for http1::Server {
 
     fn is_quiet(&self) -> bool {
         self.is_idle() && !self.peer_closed() && self.status() == Status::Open
+    }
+
+    fn held(&mut self) -> (usize, usize) {
+        (self.inbox().len(), self.outbox().len())
     }
 
     fn into_any(self) -> AnyWire<http1::Server> {
@@ -101,6 +114,11 @@ impl ServerWire for Tls<http1::Server> {
         self.is_handshaking()
     }
 
+    fn held(&mut self) -> (usize, usize) {
+        let (inbox, outbox) = self.top().held();
+        (inbox + self.inbox().len(), outbox + self.outbox().len())
+    }
+
     fn into_any(self) -> AnyWire<http1::Server> {
         AnyWire::Secure(Box::new(self))
     }
@@ -120,6 +138,12 @@ pub(super) struct Http<W, R: Runtime, M: Mode> {
     doubted: bool,
     pub(super) link: Hold,
     pub(super) exchange: Exchange<M>,
+    /// What it holds of the memory of the server.
+    pub(super) holdings: Holdings,
+    /// There is no room for what it would read.
+    starved: bool,
+    /// Since when it has done nothing while memory runs short, and the bytes that had gone out by then.
+    quiet: Option<(Instant, u64)>,
     /// The place among those that are served at once, where their number is limited.
     pub(super) place: Option<Place>,
     /// How its request fared with the policies, where there are any.
@@ -165,6 +189,9 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             doubted: false,
             link: Hold::new(link),
             exchange: Exchange::None,
+            holdings: Holdings::new(ticket.control()),
+            starved: false,
+            quiet: None,
             place: None,
             passage: None,
             stirred: false,
@@ -191,6 +218,9 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         let orders = self.ticket.look(cx);
         if orders.is_any() {
             self.obey(cx, now, orders)?;
+        }
+        if self.starved {
+            self.settle(cx);
         }
         self.seen.read_blocked = false;
         self.seen.write_blocked = false;
@@ -365,6 +395,56 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         }
     }
 
+    /// Books what the connection holds while it sleeps.
+    fn settle(&mut self, cx: &Context<'_>) {
+        let (inbox, outbox) = self.wire.held();
+        let short = self.holdings.settle(inbox, outbox).is_err();
+        if short {
+            self.holdings.wait(cx);
+        }
+        // A little is read in any case: who is let in is heard, and a handshake is finished.
+        self.starved = short && inbox > HEARD;
+    }
+
+    /// While memory runs short, a connection that does nothing does so for a shorter time: one without
+    /// a request, and one whose client takes nothing.
+    fn quiet_until(&mut self, now: Instant) -> Option<Instant> {
+        if self.holdings.stage() < Stage::ShortenIdle {
+            self.quiet = None;
+            return None;
+        }
+        let (inbox, queued) = self.wire.held();
+        let machine = &self.service.machine;
+        let runs = !matches!(self.exchange, Exchange::None);
+        let limit = match queued {
+            0 if runs || inbox > 0 || !self.wire.top_ref().is_idle() => None,
+            0 => Some(machine.idle),
+            _ => Some(machine.write_stall),
+        };
+        let Some(limit) = limit else {
+            self.quiet = None;
+            return None;
+        };
+        let drained = self.wire.outbox().drained();
+        let since = match self.quiet {
+            Some((since, before)) if before == drained => since,
+            _ => now,
+        };
+        self.quiet = Some((since, drained));
+        Some(since + self.holdings.idle(limit))
+    }
+
+    /// Gives back what it holds for nothing.
+    fn yield_memory(&mut self, now: Instant) -> Result<(), Stop> {
+        self.quiet = None;
+        let (_, queued) = self.wire.held();
+        if queued > 0 {
+            return Err(Stop::Aborted);
+        }
+        self.close(now);
+        Ok(())
+    }
+
     fn tell(&mut self) {
         if self.service.observer.is_some() {
             while let Some(event) = self.wire.poll_observed() {
@@ -399,6 +479,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                     Poll::Ready(Err(error)) => return Err(self.lost(&error)),
                     Poll::Pending => self.seen.write_blocked = true,
                 },
+                Step::Read if self.starved => self.seen.read_blocked = true,
                 Step::Read => match self.pipe.fill(cx, &mut self.wire) {
                     Poll::Ready(Ok(0)) => {
                         self.wire.handle_eof(now);
@@ -415,10 +496,18 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                     if self.ended && self.is_cancelled() {
                         return Err(Stop::Aborted);
                     }
-                    let deadline = self.deadline(deadline);
+                    let mut deadline = self.deadline(deadline);
+                    if let Some(limit) = self.quiet_until(now) {
+                        if limit <= now {
+                            self.yield_memory(now)?;
+                            continue;
+                        }
+                        deadline = Some(deadline.map_or(limit, |at| at.min(limit)));
+                    }
                     if self.alarm.arm(cx, &self.runtime, now, deadline).is_pending() {
                         drive::return_write_block(self.wire.top().outbox());
                         drive::rest(&mut self.wire);
+                        self.settle(cx);
                         self.tell();
                         return Ok(Poll::Pending);
                     }

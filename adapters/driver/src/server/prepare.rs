@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use sinew_core::limit::{LedgerConfig, Owner};
 use sinew_core::server::{ConnectionsConfig, DrainConfig, RoutePolicy};
 use sinew_tls::{ClientAuth, ServerTls};
 
@@ -17,6 +18,7 @@ use super::gate::Gate;
 use super::health::Known;
 use super::kept::Kept;
 use super::listen::{Place, names};
+use super::memory::Booked;
 use super::mode::Mode;
 use super::numbers::Numbers;
 use super::service::{Observer, Service};
@@ -43,6 +45,7 @@ pub(super) struct Fixed {
     is_secure: bool,
     caps: ConnectionsConfig,
     drain: DrainConfig,
+    memory: LedgerConfig,
     admin: Option<(Vec<String>, usize)>,
     audit: Option<AuditSettings>,
     handover: Option<PathBuf>,
@@ -51,13 +54,14 @@ pub(super) struct Fixed {
 impl Fixed {
     /// What is not the same, in plain words.
     pub(super) fn differs(&self, next: &Self) -> Option<&'static str> {
-        let Self { places, is_secure, caps, drain, admin, audit, handover } = self;
+        let Self { places, is_secure, caps, drain, memory, admin, audit, handover } = self;
         [
             // Who names none means those that there are.
             (!next.places.is_empty() && *places != next.places, "where it listens"),
             (*is_secure != next.is_secure, "whether it speaks TLS"),
             (*caps != next.caps, "how many connections it has, and who is exempt from that"),
             (*drain != next.drain, "how it leaves"),
+            (*memory != next.memory, "how much memory it may take"),
             (*admin != next.admin, "where operators ask"),
             (*audit != next.audit, "where the audit log is"),
             (*handover != next.handover, "where its listeners are handed over"),
@@ -158,6 +162,10 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         if tls.as_ref().is_some_and(|tls| tls.client_auth() != Some(ClientAuth::Off)) {
             policies.believe_callers();
         }
+        let limiter = policies.rate_limit.as_ref().map_or(0, |(_, limits)| limits.bytes);
+        let limiter = Booked::new(&control, Owner::Limiter, limiter).map_err(|_| {
+            Error::config("the limiter alone takes more bytes than the memory of the server has")
+        })?;
         let stack = policies.build(router.templates(), &mut kept)?;
         let named = names(&places);
         if places.is_empty() {
@@ -182,6 +190,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             is_secure: tls.is_some(),
             caps: caps.clone(),
             drain: config.drain,
+            memory: config.memory,
             admin: admin.as_ref().map(Admin::fixed),
             audit: settings,
             handover: handover.clone(),
@@ -195,6 +204,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             observer,
             stack: Arc::new(stack),
             gate,
+            _limiter: Some(limiter),
             probes,
             is_admin: false,
             decompression: config.decompression,

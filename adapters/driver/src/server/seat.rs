@@ -75,6 +75,11 @@ impl Seat {
         self.orders.fetch_and(!orders.0, Ordering::AcqRel);
     }
 
+    /// Whom to wake when something else changes.
+    pub(super) fn waker(&self) -> Option<Waker> {
+        self.waker.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Whom a change wakes.
     pub(super) fn remember(&self, waker: Waker) {
         let old = self.waker.lock().unwrap_or_else(PoisonError::into_inner).replace(waker);

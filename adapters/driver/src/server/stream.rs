@@ -96,6 +96,9 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                 }
                 return;
             }
+            if self.holdings.make_room(cx, top.outbox().len()).is_err() {
+                return;
+            }
             drive::lend_write_block(top.outbox());
             let body = Pin::new(&mut outgoing.body);
             let poll = AssertUnwindSafe(|| body.poll_frame(cx));
@@ -126,22 +129,25 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             };
             match frame.into_data() {
                 Ok(data) if data.is_empty() => {}
-                Ok(data) => match top.send_data(now, data) {
-                    Ok(()) => {
-                        if let Some((pulse, at)) = &mut outgoing.pulse {
-                            *at = now + pulse.every;
+                Ok(data) => {
+                    self.holdings.note_piece(data.len());
+                    match top.send_data(now, data) {
+                        Ok(()) => {
+                            if let Some((pulse, at)) = &mut outgoing.pulse {
+                                *at = now + pulse.every;
+                            }
+                        }
+                        Err(Rejected::Error(error)) => {
+                            ended = Some(End::Broken(Some(Notice::Misused(error))));
+                            break;
+                        }
+                        // Asked before: there is room.
+                        Err(Rejected::Full(_)) => {
+                            ended = Some(End::Broken(None));
+                            break;
                         }
                     }
-                    Err(Rejected::Error(error)) => {
-                        ended = Some(End::Broken(Some(Notice::Misused(error))));
-                        break;
-                    }
-                    // Asked before: there is room.
-                    Err(Rejected::Full(_)) => {
-                        ended = Some(End::Broken(None));
-                        break;
-                    }
-                },
+                }
                 Err(frame) => {
                     if let Ok(trailers) = frame.into_trailers() {
                         let own = outgoing.trailers.take();

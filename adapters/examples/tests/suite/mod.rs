@@ -31,6 +31,7 @@ mod hops;
 mod in_force;
 mod issuer;
 mod layers;
+mod memory;
 mod overload;
 mod pipeline;
 mod places;

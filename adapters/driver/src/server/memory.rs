@@ -1,0 +1,250 @@
+//! The bytes of the whole server, and what is done when they run short.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use sinew_core::limit::{Account, BadLedger, Ledger, LedgerConfig, Owner, Stage};
+
+use super::control::Control;
+
+/// The ledger that all connections share, and those who wait for room in it.
+#[derive(Debug)]
+pub(super) struct Memory {
+    /// [`Stage::ALL`], counted from 1; 0 is calm.
+    stage: AtomicU8,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    ledger: Ledger,
+    /// Who waits for room, the first to come the first to be woken.
+    starved: BTreeMap<u64, Waker>,
+    came: u64,
+}
+
+/// The bytes of a server, by who holds them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct MemoryReport {
+    /// Bytes that are booked.
+    pub used: u64,
+    /// The most that ever were, at once.
+    pub peak: u64,
+    /// The same, by owner: the place of each in [`Owner::ALL`].
+    pub by_owner: [u64; Owner::ALL.len()],
+    /// What is done about them.
+    pub stage: Stage,
+}
+
+/// What one connection holds. Dropped, it holds nothing.
+#[derive(Debug)]
+pub(super) struct Holdings {
+    control: Arc<Control>,
+    inbox: Account,
+    outbox: Account,
+    /// Its place among those who wait for room.
+    waits: Option<u64>,
+    /// The largest piece of an answer so far.
+    piece: u64,
+}
+
+/// Bytes of one owner, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Booked {
+    control: Arc<Control>,
+    owner: Owner,
+    bytes: u64,
+}
+
+/// There is no room.
+#[derive(Debug)]
+pub(super) struct Short;
+
+/// What a change of the ledger makes others do, once nothing is locked any more.
+#[derive(Debug, Default)]
+#[must_use]
+pub(super) struct Change {
+    pub(super) stage: Option<Stage>,
+    pub(super) woken: Vec<Waker>,
+}
+
+impl Memory {
+    pub(super) fn new(config: LedgerConfig) -> Result<Self, BadLedger> {
+        let ledger = Ledger::new(config)?;
+        let state = State { ledger, starved: BTreeMap::new(), came: 0 };
+        Ok(Self { stage: AtomicU8::new(0), state: Mutex::new(state) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics under this lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is done now.
+    pub(super) fn stage(&self) -> Stage {
+        let place = usize::from(self.stage.load(Ordering::Relaxed));
+        place.checked_sub(1).and_then(|place| Stage::ALL.get(place).copied()).unwrap_or_default()
+    }
+
+    /// How long a connection may do nothing.
+    pub(super) fn idle(&self, configured: Duration) -> Duration {
+        self.lock().ledger.idle(configured)
+    }
+
+    pub(super) fn report(&self) -> MemoryReport {
+        let state = self.lock();
+        let ledger = &state.ledger;
+        MemoryReport {
+            used: ledger.used(),
+            peak: ledger.peak(),
+            by_owner: Owner::ALL.map(|owner| ledger.held(owner)),
+            stage: ledger.stage(),
+        }
+    }
+
+    /// Changes the ledger.
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> (T, Option<Stage>)) -> (T, Change) {
+        let mut state = self.lock();
+        let before = state.ledger.left();
+        let (done, stage) = change(&mut state);
+        if let Some(stage) = stage {
+            let place = Stage::ALL.iter().position(|known| *known == stage);
+            let place = place.and_then(|place| u8::try_from(place + 1).ok()).unwrap_or_default();
+            self.stage.store(place, Ordering::Relaxed);
+        }
+        let mut woken = Vec::new();
+        let mut left = state.ledger.left();
+        // Who is woken for nothing would wake the next one for nothing.
+        while left > before
+            && left >= Account::STEP
+            && let Some((_, waker)) = state.starved.pop_first()
+        {
+            woken.push(waker);
+            left -= Account::STEP;
+        }
+        (done, Change { stage, woken })
+    }
+}
+
+impl Holdings {
+    pub(super) fn new(control: &Arc<Control>) -> Self {
+        let control = Arc::clone(control);
+        let (inbox, outbox) = (Account::new(Owner::Inbox), Account::new(Owner::Outbox));
+        Self { control, inbox, outbox, waits: None, piece: 0 }
+    }
+
+    /// What is done about memory now.
+    pub(super) fn stage(&self) -> Stage {
+        self.control.memory.stage()
+    }
+
+    /// How long the connection may do nothing.
+    pub(super) fn idle(&self, configured: Duration) -> Duration {
+        self.control.memory.idle(configured)
+    }
+
+    /// Settles what is held now. `Err`: some of it is not booked, as there is no room.
+    pub(super) fn settle(&mut self, inbox: usize, outbox: usize) -> Result<(), Short> {
+        let (inbox, outbox) = (inbox as u64, outbox as u64);
+        // Who holds nothing has nothing booked.
+        let is_due =
+            |account: &Account, held| account.is_due(held) || (held == 0 && account.booked() > 0);
+        if is_due(&self.inbox, inbox) || is_due(&self.outbox, outbox) || self.waits.is_some() {
+            return self.settle_all(inbox, outbox);
+        }
+        Ok(())
+    }
+
+    fn settle_all(&mut self, inbox: u64, outbox: u64) -> Result<(), Short> {
+        let waits = self.waits.take();
+        let (settled, change) = self.control.memory.change(|state| {
+            if let Some(place) = waits {
+                state.starved.remove(&place);
+            }
+            let was = state.ledger.stage();
+            // What gives something back goes first.
+            let out = self.outbox.settle(&mut state.ledger, outbox);
+            let into = self.inbox.settle(&mut state.ledger, inbox);
+            let settled = if out.is_ok() && into.is_ok() { Ok(()) } else { Err(Short) };
+            let is = state.ledger.stage();
+            (settled, (is != was).then_some(is))
+        });
+        self.control.heed(change);
+        settled
+    }
+
+    /// Books room for the next piece of an answer, beside what is queued. `Err`: there is none, and its
+    /// task is woken when there is, or when what is queued has gone out.
+    pub(super) fn make_room(&mut self, cx: &Context<'_>, queued: usize) -> Result<(), Short> {
+        // Early, so that there is room for what others need: each has no more than one piece.
+        if queued > 0 && self.stage() >= Stage::ShortenIdle {
+            return Err(Short);
+        }
+        let wanted = queued as u64 + self.piece.max(Account::STEP);
+        if !self.outbox.is_due(wanted) && self.waits.is_none() {
+            return Ok(());
+        }
+        // Whatever is in the inbox stays booked as it is.
+        let made = self.settle_all(self.inbox.booked(), wanted);
+        if made.is_err() {
+            self.wait(cx);
+        }
+        made
+    }
+
+    /// A piece of an answer was as large as this.
+    pub(super) fn note_piece(&mut self, bytes: usize) {
+        self.piece = self.piece.max(bytes as u64);
+    }
+
+    /// Books a whole answer, beside what is queued.
+    pub(super) fn take_answer(&mut self, queued: usize, bytes: usize) -> Result<(), Short> {
+        self.settle_all(self.inbox.booked(), (queued + bytes) as u64)
+    }
+
+    /// Is woken when there is room.
+    pub(super) fn wait(&mut self, cx: &Context<'_>) {
+        let mut state = self.control.memory.lock();
+        let place = *self.waits.get_or_insert_with(|| {
+            state.came += 1;
+            state.came
+        });
+        let old = state.starved.insert(place, cx.waker().clone());
+        drop(state);
+        drop(old);
+    }
+}
+
+impl Drop for Holdings {
+    fn drop(&mut self) {
+        if self.inbox.booked() + self.outbox.booked() > 0 || self.waits.is_some() {
+            let _ = self.settle_all(0, 0);
+        }
+    }
+}
+
+impl Booked {
+    /// Books bytes for as long as this lives.
+    pub(super) fn new(control: &Arc<Control>, owner: Owner, bytes: usize) -> Result<Self, Short> {
+        let bytes = bytes as u64;
+        let (taken, change) =
+            control.memory.change(|state| match state.ledger.take(owner, bytes) {
+                Ok(stage) => (Ok(()), stage),
+                Err(_) => (Err(Short), None),
+            });
+        control.heed(change);
+        taken.map(|()| Self { control: Arc::clone(control), owner, bytes })
+    }
+}
+
+impl Drop for Booked {
+    fn drop(&mut self) {
+        let ((), change) =
+            self.control.memory.change(|state| ((), state.ledger.give(self.owner, self.bytes)));
+        self.control.heed(change);
+    }
+}
