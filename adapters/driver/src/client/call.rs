@@ -15,7 +15,7 @@ use super::base::shown;
 use super::builder::field;
 use super::hub::Hub;
 use super::journey::{Journey, Terms};
-use super::middleware::Next;
+use super::middleware::pass;
 use super::outgoing::{IDEMPOTENCY_KEY, Outgoing, Payload, TRACEPARENT};
 use super::response::ClientResponse;
 use super::rest_client::Shared;
@@ -315,7 +315,7 @@ impl<R: Runtime> Call<R> {
         let mut journey = Journey::new(&shared, request, terms);
         let answer = match &*shared.layers {
             [] => journey.run().await?,
-            layers => Next::new(layers, &mut journey).run().await?,
+            layers => pass(&shared.hub.runtime, layers, &mut journey, terms.deadline).await?,
         };
         Ok(answer.at_most(shared.config.max_response_size))
     }

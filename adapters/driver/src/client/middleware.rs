@@ -1,15 +1,21 @@
 //! What an application puts around the calls of a client.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode};
+use sinew_core::error::{Delivery, Phase};
+use sinew_core::time::Instant;
 
 use super::outgoing::Outgoing;
 use super::response::ClientResponse;
-use crate::error::Error;
+use crate::drive::Alarm;
+use crate::error::{Error, ErrorKind};
+use crate::runtime::Runtime;
 
 /// Something that stands around every call of a client: it sees what is asked and what comes of it, may
 /// change fields, answer by itself or refuse.
@@ -39,7 +45,8 @@ use crate::error::Error;
 pub trait Middleware: Send + Sync + 'static {
     /// A call. [`Next::run`] makes it; without that, nothing is sent. Default: makes it.
     ///
-    /// It counts into the time of the call, and ends with the head of the answer.
+    /// It ends with the head of the answer. What it waits for before it makes the call is cut when the
+    /// time of the call is over.
     fn handle<'a>(&'a self, next: Next<'a>) -> Answering<'a> {
         next.run()
     }
@@ -62,6 +69,8 @@ pub(super) type Layers = Arc<[Arc<dyn Middleware>]>;
 pub struct Next<'a> {
     layers: &'a [Arc<dyn Middleware>],
     call: &'a mut dyn Proceed,
+    /// The call is made: from then on it says itself when its time is over.
+    begun: &'a AtomicBool,
 }
 
 /// A call that can be made, whatever the runtime.
@@ -73,11 +82,32 @@ pub(super) trait Proceed: Send {
     fn proceed(&mut self) -> Answering<'_>;
 }
 
-impl<'a> Next<'a> {
-    pub(super) fn new(layers: &'a [Arc<dyn Middleware>], call: &'a mut dyn Proceed) -> Self {
-        Self { layers, call }
-    }
+/// Makes a call through these layers, by this time.
+pub(super) async fn pass<R: Runtime>(
+    runtime: &R,
+    layers: &[Arc<dyn Middleware>],
+    call: &mut dyn Proceed,
+    by: Instant,
+) -> Result<ClientResponse, Error> {
+    let begun = AtomicBool::new(false);
+    let mut answering = Next { layers, call, begun: &begun }.run();
+    let mut alarm = Alarm::<R>::new();
+    poll_fn(|cx| {
+        let polled = answering.as_mut().poll(cx);
+        if polled.is_ready() || begun.load(Ordering::Relaxed) {
+            return polled;
+        }
+        let now = runtime.now();
+        if by <= now || alarm.arm(cx, runtime, now, Some(by)).is_ready() {
+            let late = Error::new(ErrorKind::Timeout, Phase::Idle, Delivery::NotSent);
+            return Poll::Ready(Err(late));
+        }
+        Poll::Pending
+    })
+    .await
+}
 
+impl<'a> Next<'a> {
     /// The method.
     pub fn method(&self) -> &Method {
         &self.call.request().method
@@ -103,10 +133,13 @@ impl<'a> Next<'a> {
 
     /// Makes the call: all attempts, all redirects.
     pub fn run(self) -> Answering<'a> {
-        let Self { layers, call } = self;
+        let Self { layers, call, begun } = self;
         match layers.split_first() {
-            Some((first, rest)) => first.handle(Next { layers: rest, call }),
-            None => call.proceed(),
+            Some((first, rest)) => first.handle(Next { layers: rest, call, begun }),
+            None => {
+                begun.store(true, Ordering::Relaxed);
+                call.proceed()
+            }
         }
     }
 }

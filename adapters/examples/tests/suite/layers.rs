@@ -1,6 +1,7 @@
 //! What an application puts around the calls of a client.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode};
 use sinew_core::error::{Delivery, Phase};
@@ -172,6 +173,24 @@ fn fields_of_a_layer_count_like_those_of_a_call() {
         let client = builder_of(&site).middleware(Puts("idempotency-key", "\"k\"")).build();
         let answer = client.unwrap().post("/").send().await.unwrap();
         assert_eq!((answer.status().as_u16(), answer.attempts()), (200, 2));
+    });
+}
+
+#[test]
+fn a_layer_that_waits_for_ever_ends_with_the_time_of_the_call() {
+    struct Waits;
+    impl Middleware for Waits {
+        fn handle<'a>(&'a self, _: Next<'a>) -> Answering<'a> {
+            Box::pin(std::future::pending())
+        }
+    }
+    run(async {
+        let site = site().await;
+        let client = builder_of(&site).middleware(Waits).build().unwrap();
+        let call = client.get("/way").timeout(Duration::from_millis(50));
+        let error = call.send().await.unwrap_err();
+        assert_eq!(error.kind(), &ErrorKind::Timeout);
+        assert_eq!((error.phase(), error.delivery()), (Phase::Idle, Delivery::NotSent));
     });
 }
 
