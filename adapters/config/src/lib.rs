@@ -23,7 +23,8 @@
 //! a builder that has its routes. What the file does not mention stays as it is.
 //!
 //! - `[server]`, `[limits]`, `[timers]`, `[drain]`, `[admin]` and `[[route]]`: setting by setting.
-//! - `[tls]`, `[proxies]`, `[cors]`, `[rate_limit]`, `[overload]`, `[decompression]`, `[compression]`: a section
+//! - `[tls]`, `[proxies]`, `[proxy_protocol]`, `[cors]`, `[rate_limit]`, `[overload]`,
+//!   `[decompression]`, `[compression]`, `[audit]`: a section
 //!   replaces what the program says as a whole; its own settings start from their defaults.
 //! - `[authentication]`: its credentials are asked after those of the program; its realm and its modes
 //!   replace those.
@@ -59,7 +60,9 @@ use sinew_driver::{Mode, RestServerConfig, Runtime, SecurityPolicy, ServerBuilde
 
 use self::document::Document;
 pub use self::problem::{Place, Problem, Problems};
-use self::section::{Compression, Decompression, Drain, File, Limits, Timers, apply_routes};
+use self::section::{
+    Compression, Decompression, Drain, File, Limits, Timers, apply_routes, check_rate_limit,
+};
 
 /// A file that could be read. Whether it makes sense turns out when it is [applied](Self::apply) to a
 /// server.
@@ -144,6 +147,9 @@ impl Config {
         if let Some(proxies) = &file.proxies {
             builder = builder.trusted_proxies(proxies.build());
         }
+        if let Some(proxies) = &file.proxy_protocol {
+            builder = builder.proxy_protocol(proxies.build(&mut document));
+        }
         if let Some((mode, cors)) = file.cors.as_ref().and_then(|cors| cors.build(&mut document)) {
             builder = builder.cors_in(mode, cors);
         }
@@ -170,6 +176,12 @@ impl Config {
                 let policy = policy.access_mode(access.mode()).explain(access.explain());
                 rules.into_iter().fold(policy, SecurityPolicy::rule)
             });
+        }
+        check_rate_limit(file, &mut document, &mut builder);
+        if let Some(audit) =
+            file.audit.as_ref().and_then(|audit| audit.build(&self.base, &mut document))
+        {
+            builder = builder.audit(audit);
         }
         document.finish()?;
         Ok(builder)

@@ -1,7 +1,11 @@
 //! The subcommands.
 
+#[cfg(feature = "sockets")]
+mod audit;
 mod check;
 mod corpus;
+#[cfg(all(unix, feature = "sockets"))]
+mod restart;
 #[cfg(feature = "sockets")]
 mod serve;
 #[cfg(feature = "sockets")]
@@ -20,9 +24,15 @@ pub(crate) enum Command {
     Corpus(corpus::Corpus),
     /// Let many clients meet failing servers in virtual time, and print what their policies do
     Storm(storm::Storm),
+    /// Look after audit logs
+    #[cfg(feature = "sockets")]
+    Audit(audit::Audit),
     /// Run the reference server until SIGTERM or SIGINT
     #[cfg(feature = "sockets")]
     Serve(serve::Serve),
+    /// Replace a server by its successor under steady load, and count what is lost
+    #[cfg(all(unix, feature = "sockets"))]
+    Restart(restart::Restart),
 }
 
 impl Command {
@@ -32,7 +42,11 @@ impl Command {
             Self::Corpus(corpus) => corpus.run(),
             Self::Storm(storm) => storm.run(),
             #[cfg(feature = "sockets")]
+            Self::Audit(audit) => audit.run(),
+            #[cfg(feature = "sockets")]
             Self::Serve(serve) => serve.run(),
+            #[cfg(all(unix, feature = "sockets"))]
+            Self::Restart(restart) => restart.run(),
         }
     }
 }

@@ -30,6 +30,26 @@ impl Default for RateLimiterConfig {
     }
 }
 
+impl RateLimiterConfig {
+    /// Whether a limiter of these quotas, each of them shared or for every key, can be built.
+    ///
+    /// # Errors
+    ///
+    /// See [`BadLimiter`].
+    pub fn check(&self, quotas: impl IntoIterator<Item = (Quota, bool)>) -> Result<(), BadLimiter> {
+        let (mut all, mut keyed) = (0, 0);
+        for (_, is_keyed) in quotas {
+            all += 1;
+            keyed += usize::from(is_keyed);
+        }
+        match all {
+            0 => Err(BadLimiter::NoQuota),
+            _ if self.bytes / LEAST < keyed => Err(BadLimiter::Bytes),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Why a [`RateLimiter`] cannot be built.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
@@ -148,15 +168,10 @@ impl RateLimiter {
         quotas: impl IntoIterator<Item = (Quota, bool)>,
     ) -> Result<Self, BadLimiter> {
         let quotas: Vec<(Quota, bool)> = quotas.into_iter().collect();
-        if quotas.is_empty() {
-            return Err(BadLimiter::NoQuota);
-        }
+        config.check(quotas.iter().copied())?;
         let fill = |quota: &Quota| quota.time(quota.full()).as_micros().max(1);
         let keyed = || quotas.iter().filter(|(_, keyed)| *keyed).map(|(quota, _)| quota);
         let (count, fills) = (keyed().count(), keyed().map(fill).sum::<u128>());
-        if config.bytes / LEAST < count {
-            return Err(BadLimiter::Bytes);
-        }
         let half = config.bytes / 2;
         // Clients that are known at once are those that come in a while, times how long the while is.
         // https://doi.org/10.1287/opre.9.3.383

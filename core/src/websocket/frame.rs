@@ -119,6 +119,12 @@ impl Header {
         Ok(Some((header, bytes.len() - rest.len())))
     }
 
+    /// Whether a frame that starts like this may be a control frame, and no other.
+    pub(super) const fn starts_control(first: u8) -> bool {
+        let ordinary = first & (FIN | RSV1 | RSV23) == FIN;
+        ordinary && matches!(Opcode::of(first), Some(opcode) if opcode.is_control())
+    }
+
     /// Reads the header of a message in one frame of less than 64 KiB, as most are: whether it is a
     /// text, the mask, and where its payload begins and ends. `None` for any other, and for one that
     /// breaks a rule.

@@ -288,8 +288,10 @@ impl<R: Runtime> RestClient<R> {
         // First its own: what is opened to other origins from then on takes no calls either.
         self.shared.hub.drain();
         let elsewhere = self.shared.lock_elsewhere().clone();
+        for client in &elsewhere {
+            client.shared.hub.drain();
+        }
         let all: Vec<_> = [self].into_iter().chain(&elsewhere).map(|one| &one.shared.hub).collect();
-        all.iter().for_each(|hub| hub.drain());
         let mut alarm = Alarm::<R>::new();
         poll_fn(|cx| {
             // Each is asked, so that each wakes.

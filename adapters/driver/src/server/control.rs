@@ -86,6 +86,11 @@ impl Control {
         self.lock().phase
     }
 
+    /// Whether there are as many connections as there may be.
+    pub(super) fn is_full(&self) -> bool {
+        !self.lock().connections.has_room(Stage::Calm)
+    }
+
     pub(super) fn connections(&self) -> usize {
         self.lock().connections.total()
     }
@@ -99,6 +104,16 @@ impl Control {
         drop(state);
         wake(woken);
         answer
+    }
+
+    /// What the server goes by was replaced. `urgent`: connections that wait look at once, and not when
+    /// something comes.
+    pub(super) fn renew(&self, urgent: bool) {
+        let state = self.lock();
+        let woken = state.seats.values().filter_map(|seat| seat.order(Orders::RENEW));
+        let woken: Vec<Waker> = woken.filter(|_| urgent).collect();
+        drop(state);
+        woken.into_iter().for_each(Waker::wake);
     }
 
     /// Takes it back.
@@ -361,6 +376,11 @@ impl Ticket {
         self.seat.orders()
     }
 
+    /// It goes by what is in force now.
+    pub(super) fn renewed(&self) {
+        self.seat.obeyed(Orders::RENEW);
+    }
+
     /// Whether every answer is the last one of its connection.
     pub(super) fn is_leaving(&self) -> bool {
         self.seat.orders().closes()
@@ -386,6 +406,11 @@ impl Ticket {
         self.departure = how;
     }
 
+    /// The connection is dropped.
+    pub(super) fn refuse(&self, why: ConnectionRefused) {
+        self.control.tell(Some(&self.peer), Event::ConnectionRefused(why));
+    }
+
     /// A proxy says for whom the connection is. `Err`: that one has as many as it may have.
     pub(super) fn speaks_for(&mut self, peer: Peer) -> Result<(), ConnectionRefused> {
         let address = peer.address();
@@ -401,7 +426,8 @@ impl Ticket {
                 Ok(())
             }
             Err(refused) => {
-                self.control.tell(Some(&peer), Event::ConnectionRefused(refused));
+                self.peer = peer;
+                self.refuse(refused);
                 Err(refused)
             }
         }

@@ -11,6 +11,7 @@ use sinew_core::limit::{
     Admission, AdmissionConfig, AdmissionEvent, BadAdmission, Entry, Load, Permit, Shed, Ticket,
 };
 use sinew_core::policy::{Mode, Priority};
+use sinew_core::server::health::Saturation;
 use sinew_core::time::Instant;
 
 use super::link::remember;
@@ -97,11 +98,20 @@ impl Gate {
         self.retry_after
     }
 
-    /// Whether nobody else may wait, and whether somebody does.
-    pub(super) fn crowd(&self) -> (bool, bool) {
+    /// How much more can be taken up.
+    pub(super) fn saturation(&self) -> Saturation {
         let admission = &self.lock().admission;
-        let waits = Priority::ALL.into_iter().any(|priority| admission.waiting(priority) > 0);
-        (waits && admission.is_full(), waits)
+        let sum = |of: fn(&Admission<usize>, Priority) -> usize| -> usize {
+            Priority::ALL.into_iter().map(|priority| of(admission, priority)).sum()
+        };
+        let limit = usize::try_from(admission.limit()).unwrap_or(usize::MAX);
+        if sum(Admission::running) >= limit && admission.is_full() {
+            Saturation::Full
+        } else if sum(Admission::waiting) > 0 {
+            Saturation::Busy
+        } else {
+            Saturation::Free
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

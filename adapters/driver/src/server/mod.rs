@@ -1,6 +1,7 @@
 //! `RestServer`: routes, handlers, listeners, and the loop of a connection.
 
 mod admin;
+mod audit;
 mod background;
 mod buckets;
 mod builder;
@@ -9,14 +10,21 @@ mod coding;
 mod config;
 mod conn;
 mod control;
+mod current;
 mod entrance;
 mod exchange;
+mod expiry;
 mod extract;
 mod gate;
 mod going_away;
 mod handle;
+mod handover;
+#[cfg(all(unix, feature = "signals"))]
+mod hangups;
+mod health;
 mod http1;
 mod jwks;
+mod kept;
 mod link;
 mod listen;
 mod mode;
@@ -24,7 +32,10 @@ mod numbers;
 mod pairs;
 mod passage;
 mod policies;
+mod prepare;
 mod problem;
+mod proxied;
+mod reload;
 mod report;
 mod request;
 mod response;
@@ -42,6 +53,7 @@ mod switch;
 mod websocket;
 
 pub use admin::Admin;
+pub use audit::Audit;
 pub use builder::ServerBuilder;
 pub use cancel::Cancellation;
 pub use coding::Override;
@@ -49,12 +61,16 @@ pub use config::{BadSetting, RestServerConfig};
 pub use conn::Conn;
 pub use going_away::GoingAway;
 pub use handle::{ServerHandle, StopSignal};
+#[cfg(all(unix, feature = "signals"))]
+pub use hangups::Hangups;
+pub use health::HealthChecks;
 pub use http1::ServerWire;
 pub use jwks::{JwksEndpoint, KeysError};
 pub use link::Gone;
 pub use listen::check_place;
 pub use mode::{Handler, Local, Mode, Threads};
 pub use problem::Problem;
+pub use reload::Reloader;
 pub use report::{Departed, DrainReport};
 pub use request::Request;
 pub use response::{IntoResponse, Json, Response};

@@ -19,6 +19,9 @@ impl Orders {
     /// To be dropped, whatever it does.
     pub(super) const RESET: Self = Self(8);
 
+    /// To go by what is in force now.
+    pub(super) const RENEW: Self = Self(16);
+
     /// Whether there is any.
     pub(super) fn is_any(self) -> bool {
         self.0 != 0
@@ -65,6 +68,11 @@ impl Seat {
         let before = self.orders.fetch_or(orders.0, Ordering::AcqRel);
         let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
         waker.clone().filter(|_| before & orders.0 != orders.0)
+    }
+
+    /// An order was obeyed, and does not stay.
+    pub(super) fn obeyed(&self, orders: Orders) {
+        self.orders.fetch_and(!orders.0, Ordering::AcqRel);
     }
 
     /// Whom a change wakes.

@@ -12,6 +12,8 @@ use sinew_core::time::Instant;
 use sinew_core::websocket::{self, CloseCode, Closed, Connection, Message};
 
 use super::spoken::{Heard, Setup, Spoken};
+use sinew_tls::ServerTls;
+
 use crate::drive::{self, Alarm, Pipe};
 use crate::error::{Error, ErrorKind};
 use crate::runtime::Runtime;
@@ -46,6 +48,9 @@ pub(crate) trait Carry: Send {
     fn take_stirred(&mut self) -> bool;
 
     fn poll_observed(&mut self) -> Option<observe::Event>;
+
+    /// Whether a server that goes by this would let the peer in.
+    fn is_accepted_by(&self, tls: &ServerTls) -> bool;
 
     /// From now on WebSocket is spoken.
     fn speak(&mut self, setup: Setup);
@@ -83,6 +88,8 @@ pub(crate) struct Carrier<R: Runtime, G> {
     /// A reader waits, or what comes is thrown away: unasked, bytes stay where they are.
     wanted: bool,
     arrived: Option<Arrived>,
+    /// The reader has a message, and has not asked for another one yet.
+    busy: bool,
     /// The peer sends nothing more.
     ended: bool,
     /// How WebSocket ended, once it has.
@@ -125,6 +132,7 @@ impl<R: Runtime, G> Carrier<R, G> {
             seen: Seen::default(),
             wanted: false,
             arrived: None,
+            busy: false,
             ended: false,
             closed: None,
             deserted: false,
@@ -214,10 +222,14 @@ impl<R: Runtime, G> Carrier<R, G> {
     /// Pulls one event, if somebody waits for it.
     ///
     /// Of messages one is pulled ahead: so pings are answered, and the end is seen, while nobody
-    /// asks for a message.
+    /// asks for a message. But not while the reader is busy with one: a frame behind it that breaks the
+    /// protocol would end the connection in front of the answer.
     fn pull(&mut self, now: Instant) {
         self.seen.drained = true;
-        let wanted = self.wanted || self.wire.top_ref().is_websocket();
+        let wanted = match self.wire.top_ref() {
+            Spoken::Bytes(_) => self.wanted,
+            Spoken::Messages(connection) => !self.busy || connection.next_is_control(),
+        };
         if (!wanted || self.arrived.is_some()) && self.cause.is_none() {
             return;
         }
@@ -343,6 +355,7 @@ impl<R: Runtime, G: Send> Carry for Carrier<R, G> {
         self.arrived = None;
         self.wanted = true;
         self.deserted = true;
+        self.busy = false;
         self.drive(cx);
     }
 
@@ -359,6 +372,10 @@ impl<R: Runtime, G: Send> Carry for Carrier<R, G> {
         self.wire.poll_observed()
     }
 
+    fn is_accepted_by(&self, tls: &ServerTls) -> bool {
+        self.wire.is_accepted_by(tls)
+    }
+
     fn speak(&mut self, setup: Setup) {
         let now = self.runtime.now();
         self.wire.top().speak(setup, now);
@@ -366,6 +383,7 @@ impl<R: Runtime, G: Send> Carry for Carrier<R, G> {
     }
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Error>> {
+        self.busy = false;
         // What is there already needs no socket: so the answers of one wake-up leave together.
         if self.arrived.is_none() && !self.ended && self.cause.is_none() {
             self.pull(self.runtime.now());
@@ -376,6 +394,7 @@ impl<R: Runtime, G: Send> Carry for Carrier<R, G> {
         match self.arrived.take() {
             Some(Arrived::Message(message)) => {
                 self.stirred = true;
+                self.busy = true;
                 Poll::Ready(Ok(Some(message)))
             }
             Some(Arrived::Data(_)) | None if self.ended => Poll::Ready(Ok(None)),
@@ -433,6 +452,8 @@ impl<R: Runtime, G: Send> Carry for Carrier<R, G> {
         let now = self.runtime.now();
         let Some(connection) = self.wire.top().connection() else { return Err(gone()) };
         connection.close(now, code, reason)?;
+        // There is no answer any more that could be too late.
+        self.busy = false;
         self.stirred = true;
         Ok(())
     }

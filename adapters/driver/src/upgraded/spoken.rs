@@ -58,10 +58,6 @@ impl Spoken {
         *self = Self::Messages(Box::new(connection));
     }
 
-    pub(super) fn is_websocket(&self) -> bool {
-        matches!(self, Self::Messages(_))
-    }
-
     /// The machine, where WebSocket is spoken.
     pub(super) fn connection(&mut self) -> Option<&mut Connection> {
         match self {

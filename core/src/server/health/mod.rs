@@ -65,6 +65,13 @@ pub enum Finding {
     Fail,
 }
 
+impl<T, E> From<Result<T, E>> for Finding {
+    /// What was wrong is not told to those who probe.
+    fn from(result: Result<T, E>) -> Self {
+        if result.is_ok() { Self::Pass } else { Self::Fail }
+    }
+}
+
 /// What is known of a check.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum CheckState {

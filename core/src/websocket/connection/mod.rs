@@ -15,6 +15,7 @@ use super::close::{Closed, Side};
 use super::config::Config;
 #[cfg(feature = "deflate")]
 use super::deflate::{Codec, Pool};
+use super::frame::Header;
 use super::handshake::Agreed;
 use super::heartbeat::{Due, Heartbeat};
 use super::mask::{Masks, Purpose};
@@ -169,6 +170,16 @@ impl Connection {
     /// Whether a message would be taken now: neither side has closed, and the queue is not full.
     pub fn can_send(&self) -> bool {
         self.is_open() && self.outbox.len() < self.config.limits.queued
+    }
+
+    /// Whether nothing comes next, or a ping, a pong or a close frame. What else comes may be left for
+    /// a reader who is busy with a message, so that the answer to that is not too late where the next
+    /// frame breaks the protocol.
+    pub fn next_is_control(&self) -> bool {
+        match &self.frame {
+            Some(frame) => frame.is_control(),
+            None => self.inbox.first().is_none_or(|first| Header::starts_control(*first)),
+        }
     }
 
     /// The fatal error, once there is one. [`CloseCode::of`](super::CloseCode::of) says which code

@@ -31,6 +31,10 @@ impl Open {
     pub(super) const fn wanted(&self) -> usize {
         self.len - self.taken
     }
+
+    pub(super) const fn is_control(&self) -> bool {
+        self.header.opcode.is_control()
+    }
 }
 
 /// A message that is put together.
