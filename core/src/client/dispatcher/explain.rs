@@ -93,7 +93,7 @@ impl Dispatcher {
         });
         let routes = self.routes.iter();
         let routes = routes.map(|Route { name, breaker }| RouteExplanation {
-            route: *name,
+            route: name,
             breaker: breaker.state(),
         });
         Explanation {

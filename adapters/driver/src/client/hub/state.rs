@@ -90,7 +90,8 @@ pub(super) struct Afterwards<R: Runtime> {
     pub(super) wake: SmallVec<[Waker; 2]>,
     pub(super) close: Vec<Place<R>>,
     pub(super) unread: Vec<Ride<R>>,
-    pub(super) undelivered: Vec<Letter<R>>,
+    /// The end of each call whose answer somebody reads is among them.
+    pub(super) undelivered: SmallVec<[Letter<R>; 1]>,
     pub(super) call_keeper: bool,
 }
 
@@ -118,7 +119,7 @@ impl<R: Runtime> State<R> {
             wake: SmallVec::new(),
             close: Vec::new(),
             unread: Vec::new(),
-            undelivered: Vec::new(),
+            undelivered: SmallVec::new(),
             call_keeper: false,
         };
         while let Ok(Some(action)) = self.dispatcher.poll_event(now) {

@@ -71,7 +71,7 @@ impl Dispatcher {
         assert!(self.routes.iter().count() <= self.policy.max_routes as usize);
         for (at, route) in self.routes.iter().enumerate() {
             if let BreakerState::HalfOpen { probes } = route.breaker.state() {
-                let of = |on: &OnRoute| self.routes.at(on.key) == at;
+                let of = |on: &OnRoute| on.key.0 as usize == at;
                 let held =
                     |on: &OnRoute| of(on) && on.permit.as_ref().is_some_and(Permit::is_probe);
                 let exchanges = self.exchanges.iter().filter_map(|(_, e)| e.route.as_ref());

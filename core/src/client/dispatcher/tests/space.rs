@@ -431,8 +431,12 @@ const ALL: Setting = Setting {
     attempt_timeout: None,
 };
 
-/// Every state of a setting that is found first, up to so many: `SINEW_SPACE=N cargo test --release -p
-/// sinew-core --lib every_state`.
+/// Complete with `SINEW_SPACE=4000000`: the first four settings, 119,294, 237,762, 413,082 and 285,752
+/// states, 13.8 million inputs in all, and that of a route, 1,769,651 states and 24.7 million. Of the other three
+/// the first 4 million states each, after 19 inputs, 129.6 million inputs in all. All keep every promise.
+///
+/// `SINEW_SPACE=N cargo test --release -p sinew-core --lib every_state -- --test-threads 1` looks at up to so
+/// many states of each setting.
 fn keeps_the_promises(setting: Setting) {
     let states = option_env!("SINEW_SPACE").and_then(|n| n.parse().ok()).unwrap_or(40_000);
     let size = explore(setting, states);

@@ -432,7 +432,7 @@ impl World {
 /// Inputs of each world.
 const INPUTS: u64 = 400;
 
-/// 260,000 worlds, which are 104 million inputs, keep every promise; it takes minutes.
+/// 260,000 worlds, which are 104 million inputs, keep every promise; that takes half a minute.
 ///
 /// `SINEW_WORLDS=N cargo test --release -p sinew-core --lib random_worlds` searches longer.
 #[test]
