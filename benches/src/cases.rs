@@ -37,7 +37,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "server",
         budget: 4_000,
-        limit: 4_100,
+        limit: 3_850,
         allocations: 0,
         requests: 4_000,
         run: |n| server(n, 1),
@@ -45,7 +45,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "server-pipelined-16",
         budget: 4_000,
-        limit: 3_700,
+        limit: 3_450,
         allocations: 0,
         requests: 4_000,
         run: |n| server(n, 16),
@@ -53,7 +53,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "server-full-stack",
         budget: 6_000,
-        limit: 10_700,
+        limit: 9_600,
         allocations: 0,
         requests: 4_000,
         run: |n| crate::stack::server(n),
@@ -61,7 +61,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "client",
         budget: 3_000,
-        limit: 3_200,
+        limit: 3_100,
         allocations: 0,
         requests: 4_000,
         run: |n| client(n, 1),
@@ -69,7 +69,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "client-pipelined-16",
         budget: 3_000,
-        limit: 3_100,
+        limit: 3_050,
         allocations: 0,
         requests: 4_000,
         run: |n| client(n, 16),
@@ -77,7 +77,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "websocket-echo-128",
         budget: 600,
-        limit: 980,
+        limit: 880,
         allocations: 0,
         requests: 16_000,
         run: |n| crate::websocket::echo(n, 1),
@@ -85,7 +85,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "websocket-echo-128-x16",
         budget: 600,
-        limit: 780,
+        limit: 620,
         allocations: 0,
         requests: 16_000,
         run: |n| crate::websocket::echo(n, 16),
@@ -93,7 +93,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "dispatcher",
         budget: 1_500,
-        limit: 3_900,
+        limit: 2_350,
         allocations: 0,
         requests: 4_000,
         run: crate::dispatcher::calls,
@@ -101,7 +101,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "rest-client",
         budget: 10_000,
-        limit: 17_200,
+        limit: 16_500,
         allocations: 7,
         requests: 4_000,
         run: |n| crate::caller::calls(n, 0),
@@ -109,7 +109,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "rest-client-5-fields",
         budget: 15_000,
-        limit: 24_500,
+        limit: 22_700,
         allocations: 16,
         requests: 4_000,
         run: |n| crate::caller::calls(n, 5),
