@@ -177,7 +177,6 @@ pub(crate) fn server(requests: u64) -> Result<()> {
                         record.events(answered).for_each(|event| {
                             black_box(event);
                         });
-                        answer.fields.clear();
                         answer.append(
                             HeaderName::from_static("content-type"),
                             HeaderValue::from_static("text/plain"),
@@ -186,6 +185,8 @@ pub(crate) fn server(requests: u64) -> Result<()> {
                         let fields = answer.fields.iter().map(|(name, value)| (name, value));
                         let body = Bytes::from_static(HELLO);
                         server.send_whole(now, StatusCode::OK, fields, body)?;
+                        // Nothing of the head is held when the next one comes.
+                        answer.fields.clear();
                         stack.on_end(&record, &End::new(now, Some(StatusCode::OK)));
                         answered += 1;
                     }
