@@ -357,6 +357,7 @@ fn a_thousand_half_open_connections_are_found_within_a_ping_and_a_pong() {
         let upgraded = (BytesMut::new(), Outbox::new());
         let agreed = Agreed::default();
         let mut connection = Connection::new(Role::Server, config, &agreed, bytes, upgraded, NOW);
+        assert_eq!(connection.poll_event(NOW), Ok(None));
         // The kernel takes what is written, and nobody answers.
         while connection.error().is_none() {
             let due = connection.deadline().unwrap();
