@@ -8,6 +8,7 @@
 //! cargo run --release -p sinew-benches -- idle      memory of 9,000 idle connections, beside hyper
 //! cargo run --release -p sinew-benches -- bodies    memory of `sinew serve` while large bodies pass
 //! cargo run --release -p sinew-benches -- limiter   the limiter beside governor, and in a flood
+//! cargo run --release -p sinew-benches -- websocket an echo in memory beside three other libraries
 //! cargo run --release -p sinew-benches -- lock      waits for the lock around a client's dispatcher
 //! ```
 //!
@@ -35,8 +36,7 @@ use std::process::ExitCode;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-const USAGE: &str =
-    "usage: sinew-benches [count | process | syscalls | idle | bodies | limiter | lock]";
+const USAGE: &str = "usage: sinew-benches [count | process | syscalls | idle | bodies | limiter | websocket | lock]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -48,6 +48,7 @@ fn main() -> ExitCode {
         ["idle"] => memory::idle(),
         ["bodies"] => memory::bodies(),
         ["limiter"] => limiter::compare(),
+        ["websocket"] => websocket::compare(),
         ["lock"] => dispatcher::lock(),
         // What callgrind runs.
         ["run", case, requests] => run(case, requests),

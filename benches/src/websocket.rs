@@ -1,6 +1,7 @@
 //! A server that sends back what it is sent.
 
 use std::hint::black_box;
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -11,7 +12,40 @@ use sinew_core::websocket::handshake::Agreed;
 use sinew_core::websocket::{Config, Connection, Event, Role};
 
 use crate::Result;
+use crate::callgrind;
 use crate::cases::{drain, tick};
+use crate::count::scratch;
+use crate::server::{build_peers, peer};
+
+/// Prints what an echo costs in each library: instructions for a message, then writes and times.
+pub(crate) fn compare() -> Result<ExitCode> {
+    build_peers()?;
+    println!("{:<18}{:>10}{:>14}", "per message", "text-128", "text-128-x16");
+    for library in ["sinew", "fastwebsockets", "tokio-websockets", "tungstenite"] {
+        let single = instructions(library, "text-128")?;
+        let together = instructions(library, "text-128-x16")?;
+        println!("{library:<18}{single:>10}{together:>14}");
+    }
+    let compared = Command::new(peer("websocket")).arg("compare").status()?;
+    Ok(if compared.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn instructions(library: &str, case: &str) -> Result<u64> {
+    const MESSAGES: u64 = 16_000;
+    let run = |messages: u64| {
+        let out = scratch(library);
+        let mut command = callgrind::command(&out);
+        command.arg(peer("websocket")).args(["run", library, case, &messages.to_string()]);
+        if !command.status()?.success() {
+            return Err(format!("{library} cannot be measured").into());
+        }
+        let cost = callgrind::read(&out);
+        let _ = std::fs::remove_file(&out);
+        cost
+    };
+    let (once, twice) = (run(MESSAGES)?, run(2 * MESSAGES)?);
+    Ok((twice - once).instructions / MESSAGES)
+}
 
 /// Texts of 128 bytes come `together` at a time, and each goes back.
 pub(crate) fn echo(messages: u64, together: usize) -> Result<()> {

@@ -199,6 +199,21 @@ fn the_reference_server_passes_and_is_recorded() {
 }
 
 #[test]
+fn any_place_that_sends_back_what_it_is_sent_is_asked_the_websocket_cases() {
+    for runtime in RUNTIMES {
+        let server = Served::start(runtime, &[]);
+        let (code, report) = check(&format!("ws://{}/ws", server.address), &[]);
+        assert_eq!(code, Some(0), "{report}");
+        assert_eq!(report.lines().last(), Some("163 passed, 0 failed, 62 left out"), "{report}");
+        // There it is not spoken.
+        let filter = ["--filter", "ws-handshake/plain"];
+        let (code, report) = check(&format!("ws://{}/plain", server.address), &filter);
+        assert_eq!(code, Some(1), "{report}");
+        assert!(report.contains("status Some(200), expected one of [101]"), "{report}");
+    }
+}
+
+#[test]
 fn a_server_that_takes_everything_fails() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();

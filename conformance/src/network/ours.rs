@@ -3,7 +3,7 @@
 use sinew_core::http1::ClientConfig;
 use sinew_tls::ServerTls;
 
-use crate::case::{Case, CorsCase, Outcome, ParseCase, Side};
+use crate::case::{Case, CorsCase, Outcome, ParseCase, Side, WebSocketCase};
 use crate::cors::CorsRequest;
 use crate::deviations::Deviations;
 use crate::feed::Way;
@@ -14,8 +14,10 @@ use crate::network::client::Called;
 use crate::network::conversation::{Patience, Transport, names_no_path};
 use crate::network::cors::Guarded;
 use crate::network::server::{Served, configurable, has};
+use crate::network::websocket::Echoed;
 use crate::suite::{CaseResult, Verdict, describe, settle};
 use crate::transcript::Transcript;
+use crate::websocket::{self, case::Sender};
 
 /// With or without TLS.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
@@ -65,6 +67,7 @@ impl Ours<'_> {
                 Question::Cors(case, request) => {
                     self.guarded(case, request, *security, &mut verdict)
                 }
+                Question::WebSocket(case) => self.echoed(case, *security, &mut verdict),
             };
             if let Err((problems, got)) = failure {
                 let over = match security {
@@ -102,6 +105,30 @@ impl Ours<'_> {
             if !problems.is_empty() {
                 let problems = problems.iter().map(|p| format!("{}: {p}", way.name())).collect();
                 return Err((problems, answer.to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Plays a WebSocket case to a server that is set up for it.
+    fn echoed(
+        &self,
+        case: &WebSocketCase,
+        security: Security,
+        verdict: &mut Verdict,
+    ) -> Result<(), (Vec<String>, String)> {
+        let (transport, tls) = self.ends(security);
+        for way in [Way::Whole, Way::Cuts(self.seed)] {
+            verdict.ways.push(way);
+            let (transport, tls, patience) = (transport.clone(), tls.clone(), self.patience);
+            let echoed = Echoed { case, way, transport, tls, patience };
+            let spoken = self.adapter.run(echoed).map_err(|e| e.to_string()).and_then(|run| run);
+            let spoken = spoken.map_err(|why| (vec![why], String::new()))?;
+            verdict.seen = spoken.to_string();
+            let problems = websocket::judge(case, &spoken);
+            if !problems.is_empty() {
+                let problems = problems.iter().map(|p| format!("{}: {p}", way.name())).collect();
+                return Err((problems, spoken.to_string()));
             }
         }
         Ok(())
@@ -170,6 +197,7 @@ impl Ours<'_> {
 enum Question<'a> {
     Parse(Box<ParseCase>),
     Cors(&'a CorsCase, &'a CorsRequest),
+    WebSocket(&'a WebSocketCase),
 }
 
 /// The cases that these servers and clients can be asked for. `Err`: what they lack.
@@ -183,7 +211,12 @@ fn playable(case: &Case) -> Result<Question<'_>, &'static str> {
                 .map(|request| Question::Cors(case, request))
                 .ok_or("is about a policy that no server is built with");
         }
-        Case::WebSocket(_) => return Err("asks the machine itself"),
+        Case::WebSocket(case) => {
+            let served = case.from == Sender::Client;
+            return served
+                .then_some(Question::WebSocket(case))
+                .ok_or("is for a client that is not asked over sockets");
+        }
     };
     let expect = &case.expect;
     let switches = expect.tunnel == Some(true)

@@ -1,11 +1,21 @@
-//! WebSocket cases over sockets, played to a server that sends back what it is sent.
+//! WebSocket cases over sockets, played to a server that sends back what it is sent: one of ours, or any.
 
 use std::io;
 use std::net::SocketAddr;
+use std::thread;
 use std::time::Instant;
+
+use sinew_core::http1;
+use sinew_driver::server::Conn;
+use sinew_driver::{
+    Error, Request, RestServer, Runtime, Spawn, Task, Threads, WebSocket, WebSocketOptions,
+};
+use sinew_tls::{ServerTls, Tls};
+use tokio::sync::oneshot;
 
 use crate::feed::Way;
 use crate::judge::Chosen;
+use crate::network::adapter::{Work, both};
 use crate::network::conversation::{Patience, Transport};
 use crate::network::line::{Heard, Line};
 use crate::reader;
@@ -14,7 +24,7 @@ use crate::websocket::Spoken;
 use crate::websocket::case::{Answer, Recipient, Sender, WebSocketCase};
 use crate::websocket::frame::{self, Reader};
 use crate::websocket::judge;
-use crate::websocket::run::request;
+use crate::websocket::run::{config, offer, request};
 
 /// Where a server speaks WebSocket.
 #[derive(Clone, Debug)]
@@ -45,8 +55,11 @@ pub fn check(case: &WebSocketCase, place: &Place) -> (CaseResult, Vec<Way>, Stri
     if let Some(reason) = unplayable(case) {
         return left_out(reason);
     }
-    let spoken = match hold(case, place) {
-        Ok(spoken) => spoken,
+    let spoken = match hold(case, place, Way::Whole) {
+        Ok(mut spoken) => {
+            without_repeated_pongs(&mut spoken.answers);
+            spoken
+        }
         Err(e) => {
             let why = format!("no conversation with {}: {e}", place.address);
             Spoken { breach: Some(why), ..Spoken::default() }
@@ -114,10 +127,77 @@ fn without_repeated_pongs(answers: &mut Vec<Answer>) {
     answers.dedup_by(|next, last| matches!(next, Answer::Pong(_)) && next == last);
 }
 
-fn hold(case: &WebSocketCase, place: &Place) -> io::Result<Spoken> {
+/// One run of a case on a `RestServer` of its own.
+#[derive(Clone, Debug)]
+pub struct Echoed<'a> {
+    /// The case.
+    pub case: &'a WebSocketCase,
+    /// How the bytes are cut.
+    pub way: Way,
+    /// How the server is reached.
+    pub transport: Transport,
+    /// The server's side of that.
+    pub tls: Option<ServerTls>,
+    /// How long it is waited for.
+    pub patience: Patience,
+}
+
+impl Work for Echoed<'_> {
+    type Outcome = Result<Spoken, String>;
+
+    async fn on<R>(self, runtime: R) -> Self::Outcome
+    where
+        R: Runtime
+            + Spawn<Task>
+            + Spawn<Conn<http1::Server, R, Threads>>
+            + Spawn<Conn<Tls<http1::Server>, R, Threads>>,
+    {
+        let Self { case, way, transport, tls, patience } = self;
+        let options = WebSocketOptions::new()
+            .handshake(offer(&case.recipient))
+            .config(config(&case.recipient)?);
+        let builder = RestServer::<R>::builder_on(runtime)
+            .listen("127.0.0.1:0")
+            .websocket_with("/", options, send_back);
+        let builder = match tls {
+            Some(tls) => builder.tls(tls),
+            None => builder.allow_plaintext(),
+        };
+        let server = builder.bind().await.map_err(|e| e.to_string())?;
+        let place = Place {
+            address: *server.local_addrs().first().ok_or("no address")?,
+            authority: "a.test".to_owned(),
+            target: "/".to_owned(),
+            transport,
+            patience,
+        };
+        let handle = server.handle();
+        let (tell, told) = oneshot::channel();
+        let case = case.clone();
+        thread::spawn(move || {
+            let _ = tell.send(hold(&case, &place, way));
+        });
+        let held = async {
+            let held = told.await;
+            handle.stop(patience.answer).await;
+            held
+        };
+        let ((), held) = both(server.serve(), held).await;
+        held.map_err(|e| e.to_string())?.map_err(|e| e.to_string())
+    }
+}
+
+async fn send_back(_: Request, mut socket: WebSocket) -> Result<(), Error> {
+    while let Some(message) = socket.recv().await? {
+        socket.send(message).await?;
+    }
+    Ok(())
+}
+
+fn hold(case: &WebSocketCase, place: &Place, way: Way) -> io::Result<Spoken> {
     let Place { address, authority, target, transport, patience } = place;
     let mut line = transport.connect(*address, *patience)?;
-    line.say(&request(&case.handshake, target, authority), patience.answer);
+    say(&mut line, &request(&case.handshake, target, authority), way, *patience);
     let mut received = Vec::new();
     let method = case.handshake.method.as_deref().unwrap_or("GET");
     let mut ended = false;
@@ -137,25 +217,33 @@ fn hold(case: &WebSocketCase, place: &Place) -> io::Result<Spoken> {
     if answer.status() == 101 {
         let compresses = answer.field(EXTENSIONS).is_some_and(|value| value.starts_with(DEFLATE));
         let mut reader = Reader::new(Sender::Server, compresses);
-        spoken.breach = speak(case, &mut line, rest, &mut reader, *patience).err();
+        say(&mut line, &case.octets(), way, *patience);
+        spoken.breach = listen(case, &mut line, rest, &mut reader, *patience).err();
         spoken.answers = reader.answers;
         spoken.close = reader.close;
         spoken.answers.retain(|answer| !is_probe(answer));
-        without_repeated_pongs(&mut spoken.answers);
         spoken.ended = reader.close.is_some() && !hear_end(&mut line, *patience);
     }
     Ok(spoken)
 }
 
-/// Sends the frames, and reads until everything that is due was said. `Err`: what must not be.
-fn speak(
+/// Sends bytes in pieces cut this way.
+fn say(line: &mut Line, mut bytes: &[u8], way: Way, patience: Patience) {
+    for piece in way.pieces(bytes.len()) {
+        let (first, rest) = bytes.split_at(piece);
+        line.say(first, patience.answer);
+        bytes = rest;
+    }
+}
+
+/// Reads until everything that is due was said, and says goodbye. `Err`: what must not be.
+fn listen(
     case: &WebSocketCase,
     line: &mut Line,
     mut received: Vec<u8>,
     reader: &mut Reader,
     patience: Patience,
 ) -> Result<(), String> {
-    line.say(&case.octets(), patience.answer);
     let closes = !case.expect.close.is_empty();
     if !closes && !case.expect.unfinished {
         line.say(&frame::control(9, PROBE, true), patience.answer);

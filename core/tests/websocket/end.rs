@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use sinew_core::error::{Delivery, Error, Kind, Misuse, Phase, Violation};
 use sinew_core::machine::{CloseReason, Status, Step};
+use sinew_core::outbox::Outbox;
 use sinew_core::time::{Deadline, Instant, Timer};
+use sinew_core::websocket::handshake::Agreed;
 use sinew_core::websocket::{
     CloseCode, Config, Connection, Event, HeartbeatConfig, Message, Rejected, Role, Side,
 };
@@ -342,6 +344,38 @@ fn who_does_not_listen_holds_no_silence_against_the_peer() {
     assert_eq!(sent_frames(&drain(&mut connection)).len(), 1);
     connection.handle_timeout(due.at + Duration::from_secs(100));
     assert_eq!(connection.error(), None);
+}
+
+#[test]
+fn a_thousand_half_open_connections_are_found_within_a_ping_and_a_pong() {
+    let HeartbeatConfig { interval, timeout } = HeartbeatConfig::default();
+    let mut pinged = Vec::new();
+    for seed in 0..1000u32 {
+        let config = std::sync::Arc::new(beating().config);
+        let mut bytes = [0; 32];
+        bytes[..4].copy_from_slice(&seed.to_le_bytes());
+        let upgraded = (BytesMut::new(), Outbox::new());
+        let agreed = Agreed::default();
+        let mut connection = Connection::new(Role::Server, config, &agreed, bytes, upgraded, NOW);
+        assert_eq!(connection.poll_event(NOW), Ok(None));
+        // The kernel takes what is written, and nobody answers.
+        while connection.error().is_none() {
+            let due = connection.deadline().unwrap();
+            connection.handle_timeout(due.at);
+            drain(&mut connection);
+            let _ = connection.poll_event(due.at);
+            match due.why {
+                Timer::Ping => pinged.push(due.at),
+                _ => assert!(due.at <= NOW + interval + timeout, "{due:?}"),
+            }
+        }
+        assert_eq!(connection.error().unwrap().kind, Kind::Timeout(Timer::Pong));
+    }
+    // One ping each, and not all at once.
+    assert_eq!(pinged.len(), 1000);
+    pinged.sort();
+    pinged.dedup();
+    assert!(pinged.len() > 990, "{}", pinged.len());
 }
 
 #[test]
