@@ -180,6 +180,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             self.link.tell_going_away();
             if self.is_event_stream() && !self.link.is_farewell_watched(cx.waker()) {
                 self.end_stream(now);
+                self.close(now);
             }
         }
         // A client that does not know yet may have sent a request already: who is idle waits for it.
