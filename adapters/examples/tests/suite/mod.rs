@@ -30,6 +30,7 @@ mod issuer;
 mod pipeline;
 mod places;
 mod policies;
+mod proxied;
 mod raw;
 mod replicas;
 mod resilience;
