@@ -417,7 +417,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             policies.believe_callers();
         }
         let mut caps = config.connections();
-        let proxies = policies.proxies.iter().flat_map(|proxies| proxies.networks());
+        let proxies = policies.proxies.iter().flat_map(TrustedProxies::networks);
         caps.unlimited.extend(proxies.copied());
         let stack = policies.build(router.templates())?;
         if places.is_empty() {

@@ -204,7 +204,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
     }
 
     /// What the connection is doing, as a server that leaves wants to know it.
-    fn activity(&mut self, cx: &Context<'_>) -> Activity {
+    fn activity(&self, cx: &Context<'_>) -> Activity {
         match self.exchange {
             Exchange::None if self.wire.top_ref().is_idle() => Activity::Idle,
             Exchange::None => Activity::Request,

@@ -7,7 +7,7 @@ use futures_util::future::{Either, join, select};
 use http::Method;
 use sinew_core::server::DrainConfig;
 use sinew_core::server::drain::Phase;
-use sinew_driver::{Request, Spawn};
+use sinew_driver::Request;
 
 use super::site::{Builder, Security, Site, client_for, client_of, client_to};
 use super::{each, pause};
