@@ -12,6 +12,7 @@ use http::{Method, StatusCode};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use sinew_core::http1::{self, BodySize, ClientConfig, ClientEvent, NO_FIELDS, RequestLine};
 use sinew_core::machine::{Layered, Machine, Status, Wire};
+use sinew_core::server::drain::Ending;
 use sinew_driver::{Request, Response, RestServer, Runtime, ServerBuilder, Threads};
 use sinew_tls::{ClientAuth, ClientTls, ServerTls, Tls};
 use support::{Client, Sim};
