@@ -168,6 +168,27 @@ fn a_pod_serves_on_tells_everybody_and_is_gone_in_time() {
 }
 
 #[test]
+fn a_stream_that_the_server_ends_closes_its_connection() {
+    let server = pod();
+    server.client.send(get("/endless"));
+    let report = drain(&server);
+    server.sim.advance(seconds(5));
+    assert_eq!(server.handle.phase(), Phase::Notify);
+    let tenth = Duration::from_millis(100);
+    let ended = (0..50).find(|_| {
+        server.sim.advance(tenth);
+        server.client.received().ends_with("0\r\n\r\n")
+    });
+    assert!(ended.is_some_and(|tenths| tenths < 50), "within the phase");
+    assert!(server.client.is_ended(), "in the same breath");
+    server.client.shut();
+    server.sim.run();
+    assert_eq!(server.handle.connections(), 0);
+    server.sim.advance(seconds(10));
+    assert_eq!(report.take().unwrap().count(Ending::Told), 1);
+}
+
+#[test]
 fn it_can_be_taken_back_until_the_listeners_close() {
     let server = pod();
     let report = drain(&server);

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use http::Method;
 use sinew_auth::{BadJwks, Crypto, JwksPolicy, JwtPolicy, JwtVerifier};
+use sinew_core::server::drain::Ending;
 use sinew_driver::{
     ErrorKind, JwksEndpoint, KeysError, Notice, Request, RestClient, SecurityPolicy,
 };
@@ -151,7 +152,7 @@ fn keys_are_fetched_while_the_server_drains() {
     running.sim.advance(seconds(10));
     assert_eq!(running.fetched(), [Err(KeysError::Call(ErrorKind::Timeout))]);
     running.sim.advance(seconds(50));
-    assert_eq!(report.take().unwrap().count(sinew_core::server::drain::Ending::Finished), 1);
+    assert_eq!(report.take().unwrap().count(Ending::Finished), 1);
 }
 
 #[test]

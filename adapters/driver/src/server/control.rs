@@ -121,7 +121,7 @@ impl Control {
 
     /// Takes it back.
     pub(super) fn resume(&self) -> Result<(), TooLate> {
-        self.command(|drain, now| drain.resume(now))
+        self.command(Drain::resume)
     }
 
     /// Obeys the machine as far as it is due, and one phase at most: who accepts has to see each. When

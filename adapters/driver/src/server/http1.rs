@@ -247,6 +247,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             self.link.tell_going_away();
             if self.is_event_stream() && !self.link.is_farewell_watched(cx.waker()) {
                 self.end_stream(now);
+                self.close(now);
             }
         }
         if orders.contains(Orders::RENEW) {
@@ -310,7 +311,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
     }
 
     /// What the connection is doing, as a server that leaves wants to know it.
-    fn activity(&mut self, cx: &Context<'_>) -> Activity {
+    fn activity(&self, cx: &Context<'_>) -> Activity {
         match self.exchange {
             Exchange::None if self.wire.top_ref().is_idle() => Activity::Idle,
             Exchange::None => Activity::Request,

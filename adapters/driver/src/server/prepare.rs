@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use sinew_core::limit::{LedgerConfig, Owner};
+use sinew_core::security::TrustedProxies;
 use sinew_core::server::{ConnectionsConfig, DrainConfig, RoutePolicy};
 use sinew_tls::{ClientAuth, ServerTls};
 
@@ -128,7 +129,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             policies.classes.get_or_insert_default();
         }
         let mut caps = config.connections();
-        let proxies = policies.proxies.iter().flat_map(|proxies| proxies.networks());
+        let proxies = policies.proxies.iter().flat_map(TrustedProxies::networks);
         caps.unlimited.extend(proxies.copied());
         let settings = audit.as_ref().map(|audit| audit.settings().clone());
         let audit = match before {

@@ -36,6 +36,7 @@ mod overload;
 mod pipeline;
 mod places;
 mod policies;
+mod proxied;
 mod proxies;
 mod raw;
 mod reload;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::future::{join, join_all};
 use futures_util::{StreamExt, stream};
 use http::Method;
-use sinew_core::server::drain::{Ending, Phase, TooLate};
+use sinew_core::server::drain::{DrainConfig, Ending, Phase, TooLate};
 use sinew_driver::{Body, Request, Response, Sse, SseEvent};
 use tokio::sync::Semaphore;
 
@@ -45,7 +45,7 @@ impl Gate {
 async fn gated(security: super::site::Security) -> (Site, Gate) {
     let gate = Gate::closed();
     let at_gate = gate.clone();
-    let builder = rt::RestServer::builder().listen("127.0.0.1:0").route(
+    let mut builder = rt::RestServer::builder().listen("127.0.0.1:0").route(
         Method::GET,
         "/gate",
         move |_: Request| {
@@ -56,6 +56,8 @@ async fn gated(security: super::site::Security) -> (Site, Gate) {
             }
         },
     );
+    // Nobody is told for 5 s.
+    builder.config_mut().drain = DrainConfig::kubernetes();
     (Site::run(security, builder).await, gate)
 }
 
@@ -186,7 +188,7 @@ fn a_server_that_is_taken_back_serves_on() {
         let client = client_of(&site);
         let call = async {
             let response = client.get("/gate").send().await.unwrap();
-            assert_eq!(response.header("connection").is_some(), false);
+            assert!(response.header("connection").is_none());
             response.text().await.unwrap()
         };
         let back = async {

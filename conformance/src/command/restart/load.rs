@@ -137,10 +137,10 @@ impl Tally {
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let failed: u64 = self.failed.values().sum();
-        let rate = self.answered as f64 / self.took.as_secs_f64();
+        let rate = u128::from(self.answered) * 1_000 / self.took.as_millis().max(1);
         write!(
             f,
-            "{} requests answered, {rate:.0} a second, on {} connections, {failed} failed; the slowest \
+            "{} requests answered, {rate} a second, on {} connections, {failed} failed; the slowest \
              took {:.0?}",
             self.answered, self.connections, self.slowest
         )?;
