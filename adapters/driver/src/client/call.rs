@@ -15,7 +15,6 @@ use sinew_core::time::Instant;
 
 use super::base::shown;
 use super::builder::field;
-use super::hub::Hub;
 use super::journey::{Journey, Terms};
 use super::outgoing::{Departing, IDEMPOTENCY_KEY, Outgoing, Payload, TRACEPARENT};
 use super::response::ClientResponse;
@@ -342,10 +341,6 @@ impl<R: Runtime> Call<R> {
         };
         request.check()?;
         Ok(request)
-    }
-
-    pub(super) fn hub(&self) -> Arc<Hub<R>> {
-        Arc::clone(&self.shared.hub)
     }
 
     fn typed(mut self, media_type: &'static str, body: Vec<u8>) -> Self {
