@@ -124,7 +124,7 @@ pub async fn walk() -> Outcome {
         transcript.saw(format_args!("closed with {}", closed.code));
         ensure(closed.code.as_u16() == 1001, "1001")?;
     }
-    transcript.saw(format_args!("{} ended in order, {} cut", report.drained, report.aborted));
+    transcript.saw(format_args!("{report:?}"));
     ensure(report.aborted == 0, "nobody to be cut")?;
     serving.await?;
     println!("\nAll {} steps went as they should.", transcript.steps());
