@@ -1,4 +1,5 @@
-// Pages of several origins ask servers of sinew, and say what they could read.
+// Pages of several origins ask servers of sinew, and say what they could read; one of them speaks
+// WebSocket.
 //
 //     node check.mjs TOOLS SERVER [RUNTIME …]
 
@@ -71,6 +72,7 @@ class Site {
     ]);
     const site = new Site();
     site.server = server;
+    site.gone = new Promise((told) => server.once('exit', told));
     site.ports = JSON.parse(line);
     site.scheme = tls ? 'https' : 'http';
     site.context = await browser.newContext({ ignoreHTTPSErrors: true });
@@ -80,9 +82,8 @@ class Site {
 
   async stop() {
     await this.context.close();
-    const gone = new Promise((told) => this.server.once('exit', told));
     this.server.stdin.end();
-    await gone;
+    await this.gone;
   }
 
   async page(host) {
@@ -229,6 +230,56 @@ async function nobody(site, pages) {
   }
 }
 
+/** Opens a socket in a page, sends messages, and tells what came back and how it ended. */
+async function speak(page, url, texts, lengths) {
+  return page.evaluate(async ([url, texts, lengths]) => {
+    const socket = new WebSocket(url);
+    socket.binaryType = 'arraybuffer';
+    const told = { came: [], extensions: null, code: null };
+    const ended = new Promise((tell) => { socket.onclose = tell; });
+    socket.onopen = () => {
+      told.extensions = socket.extensions;
+      texts.forEach((text) => socket.send(text));
+      lengths.forEach((length) => socket.send(new Uint8Array(length).fill(7)));
+    };
+    socket.onmessage = ({ data }) => {
+      const same = typeof data === 'string' || new Uint8Array(data).every((byte) => byte === 7);
+      told.came.push(typeof data === 'string' ? data : same && data.byteLength);
+      if (told.came.length === texts.length + lengths.length) {
+        socket.close(4000, 'enough');
+      }
+    };
+    told.code = (await ended).code;
+    return told;
+  }, [url, texts, lengths]);
+}
+
+async function sockets(site, pages) {
+  const url = `${site.url('pages', '/ws').replace('http', 'ws')}`;
+  const texts = ['hello', '', 'grüße aus 東京', 'again and again '.repeat(10_000)];
+  const lengths = [0, 1, 70_000];
+  const told = await speak(pages.allowed, url, texts, lengths);
+  is('a page gets its messages back', told.came, [...texts, ...lengths]);
+  is('they were packed', told.extensions, 'permessage-deflate');
+  is('its close is answered', told.code, 4000);
+  const foreign = await speak(pages.foreign, url, texts, lengths);
+  is('a page of another origin is refused', [foreign.came, foreign.code], [[], 1006]);
+}
+
+/** A page with a socket open sees that the server stops. */
+async function farewell(site, pages) {
+  const url = `${site.url('pages', '/ws').replace('http', 'ws')}`;
+  await pages.allowed.evaluate((url) => new Promise((opened) => {
+    const socket = new WebSocket(url);
+    window.ended = new Promise((tell) => {
+      socket.onclose = ({ code, wasClean }) => tell([code, wasClean]);
+    });
+    socket.onopen = opened;
+  }), url);
+  site.server.stdin.end();
+  is('at the stop it is told', await pages.allowed.evaluate(() => window.ended), [1001, true]);
+}
+
 /** A page that came from a public network, as far as Chromium knows. */
 async function privateNetworks(site, launch) {
   const host = `127.0.0.1:${site.ports.pages}`;
@@ -270,11 +321,12 @@ async function check(browser, launch, runtime, tls) {
     for (const [name, host] of Object.entries(hosts)) {
       pages[name] = await site.page(host);
     }
-    for (const part of [simpleRequests, preflights, credentials, refusals, nobody]) {
+    for (const part of [simpleRequests, preflights, credentials, refusals, nobody, sockets]) {
       await site.arrived();
       await part(site, pages);
     }
     about = await privateNetworks(site, launch);
+    await farewell(site, pages);
   } finally {
     await site.stop();
   }

@@ -1,5 +1,5 @@
 //! What the pages of `conformance/browser/run` talk to: servers with CORS policies of several kinds,
-//! the pages themselves, and a log of what arrived. Prints their ports, and ends with its input.
+//! the pages themselves, with sockets for them, and a log of what arrived. Prints their ports, and ends with its input.
 
 use core::time::Duration;
 use std::io::{Read as _, Write as _};
@@ -22,9 +22,11 @@ use sinew_core::security::{
 };
 use sinew_core::server::{Arrival, Decision, Layer, RateLimitConfig, Record};
 use sinew_driver::server::Conn;
+use sinew_driver::websocket::ServerHandshake;
+use sinew_driver::websocket::deflate::DeflateConfig;
 use sinew_driver::{
-    HandlerTimeout, Json, Problem, Request, Response, RestServer, RouteOptions, Runtime,
-    SecurityPolicy, ServerBuilder, Spawn, Threads,
+    Error, HandlerTimeout, Json, Problem, Request, Response, RestServer, RouteOptions, Runtime,
+    SecurityPolicy, ServerBuilder, Spawn, Threads, WebSocket, WebSocketOptions,
 };
 use sinew_tls::{ServerTls, Tls};
 use tokio::sync::oneshot;
@@ -83,7 +85,7 @@ impl Work for Servers {
     {
         let log = Log::default();
         let new = || self.builder(&runtime);
-        let pages = new().fallback(page).bind().await?;
+        let pages = new().fallback(page).websocket_with("/ws", sockets(), echo).bind().await?;
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         let port = pages.local_addrs().first().map_or(0, SocketAddr::port);
         let origins =
@@ -116,8 +118,8 @@ impl Work for Servers {
             println!("{ports}");
             std::io::stdout().flush()?;
             let _ = input_ended.await;
-            for handle in handles {
-                handle.stop(Duration::ZERO).await;
+            for (handle, patience) in handles.into_iter().zip(PATIENCE) {
+                handle.stop(patience).await;
             }
             Ok(())
         };
@@ -125,6 +127,24 @@ impl Work for Servers {
         let of_others = both(both(shop.serve(), fresh.serve()), public.serve());
         both(both(of_pages, of_others), stop).await.1
     }
+}
+
+/// How long servers wait for what runs when they stop: pages have sockets, which are told.
+const PATIENCE: [Duration; 5] =
+    [Duration::from_secs(4), Duration::ZERO, Duration::ZERO, Duration::ZERO, Duration::ZERO];
+
+/// For pages of this server, and packed for those who can do that.
+fn sockets() -> WebSocketOptions {
+    let deflate = Some(DeflateConfig { threshold: 0, ..DeflateConfig::default() });
+    WebSocketOptions::new().handshake(ServerHandshake { deflate, ..ServerHandshake::default() })
+}
+
+/// Every message, sent back.
+async fn echo(_: Request, mut socket: WebSocket) -> Result<(), Error> {
+    while let Some(message) = socket.recv().await? {
+        socket.send(message).await?;
+    }
+    Ok(())
 }
 
 /// Ready when whoever started this process is gone.

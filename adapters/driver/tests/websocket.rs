@@ -327,3 +327,17 @@ fn one_that_does_not_answer_the_close_is_cut() {
     assert!(running.client.is_closed());
     assert_eq!(outcome.take().expect("it has stopped").aborted, 1);
 }
+
+#[test]
+fn one_that_broke_the_protocol_has_its_time_to_read_while_the_server_stops() {
+    let running = opened(quiet());
+    // A frame without a mask.
+    running.client.send(b"\x81\x01x");
+    running.sim.run();
+    assert_eq!(running.client.received_bytes(), close(1002));
+    let outcome = running.stop(seconds(5));
+    running.sim.advance(seconds(2));
+    assert!(running.client.is_closed());
+    let report = outcome.take().expect("it has stopped");
+    assert_eq!((report.drained, report.aborted), (1, 0));
+}

@@ -3,6 +3,7 @@
 //! What several of them need stands here; start reading at [`quickstart`].
 
 pub mod certs;
+pub mod chat;
 pub mod client;
 pub mod memory;
 pub mod pattern;

@@ -13,7 +13,6 @@ use sinew_core::resilience::RetryPolicy;
 
 use super::base::shown;
 use super::builder::field;
-use super::hub::Hub;
 use super::journey::{Journey, Terms};
 use super::middleware::pass;
 use super::outgoing::{IDEMPOTENCY_KEY, Outgoing, Payload, TRACEPARENT};
@@ -350,10 +349,6 @@ impl<R: Runtime> Call<R> {
             unpacks: None,
             layers: Arc::clone(layers),
         })
-    }
-
-    pub(super) fn hub(&self) -> Arc<Hub<R>> {
-        Arc::clone(&self.shared.hub)
     }
 
     fn typed(mut self, media_type: &'static str, body: Vec<u8>) -> Self {

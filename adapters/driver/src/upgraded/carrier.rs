@@ -107,7 +107,8 @@ pub(crate) enum Unsent {
 /// An upgraded connection with its socket.
 pub(crate) struct Carrier<R: Runtime, G> {
     wire: AnyWire<Spoken>,
-    pipe: Pipe<R::Io>,
+    /// `None` once it is over: the socket is closed then, whoever still has a handle.
+    pipe: Option<Pipe<R::Io>>,
     runtime: R,
     alarm: Alarm<R>,
     seen: Seen,
@@ -156,7 +157,7 @@ impl<R: Runtime, G> Carrier<R, G> {
     ) -> Option<Self> {
         Some(Self {
             wire: wire.try_map(|tunnel| Ok(Spoken::Bytes(tunnel)))?,
-            pipe,
+            pipe: Some(pipe),
             runtime,
             alarm: Alarm::new(),
             seen: Seen::default(),
@@ -176,9 +177,15 @@ impl<R: Runtime, G> Carrier<R, G> {
     }
 
     fn drive(&mut self, cx: &mut Context<'_>) {
-        if self.over {
-            return;
+        // Taken out, so that it can be used beside the rest.
+        let Some(mut pipe) = self.pipe.take().filter(|_| !self.over) else { return };
+        self.laps(cx, &mut pipe);
+        if !self.over {
+            self.pipe = Some(pipe);
         }
+    }
+
+    fn laps(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe<R::Io>) {
         let mut now = self.runtime.now();
         self.seen.read_blocked = false;
         self.seen.write_blocked = false;
@@ -186,7 +193,7 @@ impl<R: Runtime, G> Carrier<R, G> {
         if self.alarm.has_fired(now) {
             self.wire.handle_timeout(now);
         }
-        if let Poll::Ready(Err(error)) = self.pipe.flush(cx) {
+        if let Poll::Ready(Err(error)) = pipe.flush(cx) {
             return self.lost(&error);
         }
         for _ in 0..LAPS {
@@ -195,7 +202,7 @@ impl<R: Runtime, G> Carrier<R, G> {
                     self.pull(now);
                     continue;
                 }
-                Step::Write => match self.pipe.drain(cx, self.wire.outbox()) {
+                Step::Write => match pipe.drain(cx, self.wire.outbox()) {
                     Poll::Ready(Ok(())) => {
                         self.refill(now);
                         self.seen.drained = false;
@@ -208,7 +215,7 @@ impl<R: Runtime, G> Carrier<R, G> {
                         continue;
                     }
                 },
-                Step::Read => match self.pipe.fill(cx, &mut self.wire) {
+                Step::Read => match pipe.fill(cx, &mut self.wire) {
                     Poll::Ready(Ok(read)) => {
                         if read == 0 {
                             self.wire.handle_eof(now);
@@ -224,7 +231,7 @@ impl<R: Runtime, G> Carrier<R, G> {
                     }
                 },
                 Step::Wait(deadline) => deadline,
-                Step::HalfClose => match self.pipe.shut(cx) {
+                Step::HalfClose => match pipe.shut(cx) {
                     Poll::Ready(Ok(())) => {
                         self.seen.write_shut = true;
                         self.stirred = true;
@@ -309,6 +316,7 @@ impl<R: Runtime, G> Carrier<R, G> {
     fn end(&mut self) {
         self.over = true;
         self.stirred = true;
+        self.pipe = None;
         self.seat = None;
     }
 

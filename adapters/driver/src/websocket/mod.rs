@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+pub use sinew_core::client::reconnect::ReconnectPolicy;
 #[cfg(feature = "deflate")]
 pub use sinew_core::websocket::deflate;
 pub use sinew_core::websocket::handshake::{ClientHandshake, Origins, ServerHandshake};
@@ -26,6 +27,7 @@ use sinew_tls::PeerIdentity;
 pub use self::half::{SocketReceiver, SocketSender, TrySendError};
 pub(crate) use self::sockets::Seat;
 pub use self::sockets::{Broadcast, Sockets};
+pub use crate::client::{LastingSocket, SocketEvent};
 use crate::error::Error;
 use crate::upgraded::{Setup, Upgraded};
 

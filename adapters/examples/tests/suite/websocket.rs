@@ -1,10 +1,19 @@
 //! WebSocket through both adapters: messages, the end, and what refuses.
 
-use futures_util::future::join;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::future::{join, join_all};
 use http::Method;
+use serde::{Deserialize, Serialize};
+use sinew_core::resilience::Backoff;
 use sinew_core::websocket::deflate::DeflateConfig;
-use sinew_driver::websocket::{ClientHandshake, Limits, ServerHandshake, Side, WebSocketConfig};
-use sinew_driver::{CloseCode, Error, ErrorKind, Message, Request, WebSocket, WebSocketOptions};
+use sinew_driver::websocket::{
+    ClientHandshake, Limits, ReconnectPolicy, ServerHandshake, Side, SocketEvent, WebSocketConfig,
+};
+use sinew_driver::{
+    CloseCode, Error, ErrorKind, Message, Request, Spawn as _, WebSocket, WebSocketOptions,
+};
 
 use super::raw::raw;
 use super::site::{CLIENT, Security, Site, client_of};
@@ -238,5 +247,104 @@ fn what_comes_with_the_request_is_read_first() {
         })
         .await;
         gone(&site).await;
+    });
+}
+
+/// A value that goes over as JSON.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct Note {
+    number: u32,
+    text: String,
+}
+
+#[test]
+fn values_go_over_as_json() {
+    each(async |security| {
+        let site = site_of(security).await;
+        let mut socket = open(&client_of(&site), "/echo").await;
+        let note = Note { number: 7, text: "grüße".into() };
+        socket.send_json(&note).await.unwrap();
+        assert_eq!(socket.recv_json().await.unwrap(), Some(note.clone()));
+        socket.send(Message::text("{")).await.unwrap();
+        let wrong = socket.recv_json::<Note>().await.unwrap_err();
+        assert_eq!(*wrong.kind(), ErrorKind::Decode);
+        socket.send_json(&note).await.unwrap();
+        assert_eq!(socket.recv_json().await.unwrap(), Some(note), "it can be used further");
+    });
+}
+
+#[test]
+fn the_halves_may_be_two_tasks() {
+    each(async |security| {
+        let site = site_of(security).await;
+        let (sender, receiver) = open(&client_of(&site), "/echo").await.split();
+        rt::Runtime::default().spawn(async move {
+            for n in 0..2000_u32 {
+                sender.send(Message::text(n.to_string())).await.unwrap();
+            }
+            sender.close(CloseCode::NORMAL, "").unwrap();
+        });
+        let came: Vec<Message> = receiver.map(Result::unwrap).collect().await;
+        let expected: Vec<Message> = (0..2000).map(|n| Message::text(n.to_string())).collect();
+        assert_eq!(came, expected);
+    });
+}
+
+#[test]
+fn a_lasting_socket_is_opened_again_and_not_where_it_is_refused() {
+    each(async |security| {
+        // Sockets are closed as the path says, after one message.
+        let closes = async |request: Request, mut socket: WebSocket| {
+            let code = request.path::<u16>().unwrap();
+            socket.send(Message::text("once")).await?;
+            socket.close(CloseCode::new(code), "").await.map(drop)
+        };
+        let builder =
+            rt::RestServer::builder().listen("127.0.0.1:0").websocket("/closes/{code}", closes);
+        let site = Site::run(security, builder).await;
+        let client = client_of(&site);
+        let policy = ReconnectPolicy {
+            backoff: Backoff { base: Duration::from_millis(1), cap: Duration::from_millis(2) },
+            attempts: 3,
+            refill: Duration::from_secs(3600),
+        };
+        for (code, opened) in [(1001, 4), (1012, 4), (4401, 4), (1008, 1), (1000, 1)] {
+            let path = format!("/closes/{code}");
+            let mut socket = client.websocket(&path).lasting(policy).unwrap();
+            let mut counts = (0, 0, 0);
+            while let Some(event) = socket.next().await.unwrap() {
+                match event {
+                    SocketEvent::Opened(_) => counts.0 += 1,
+                    SocketEvent::Message(_) => counts.1 += 1,
+                    SocketEvent::Lost { .. } => counts.2 += 1,
+                }
+            }
+            assert_eq!(counts, (opened, opened, opened - 1), "{code}");
+            assert_eq!(socket.closed().unwrap().code, CloseCode::new(code));
+        }
+        let mut nowhere = client.websocket("/nowhere").lasting(policy).unwrap();
+        let refused = nowhere.next().await.unwrap_err();
+        assert_eq!(*refused.kind(), ErrorKind::Status(http::StatusCode::NOT_FOUND));
+        assert!(nowhere.next().await.unwrap().is_none());
+    });
+}
+
+#[test]
+fn sockets_are_told_that_the_server_stops() {
+    each(async |security| {
+        let site = site_of(security).await;
+        let client = client_of(&site);
+        let mut sockets = Vec::new();
+        for _ in 0..5 {
+            sockets.push(open(&client, "/echo").await);
+        }
+        let stop = site.handle.stop(Duration::from_secs(2));
+        let listen = join_all(sockets.iter_mut().map(WebSocket::recv));
+        let (report, heard) = join(stop, listen).await;
+        for (heard, socket) in heard.into_iter().zip(&sockets) {
+            assert_eq!(heard.unwrap(), None);
+            assert_eq!(socket.closed().unwrap().code, CloseCode::GOING_AWAY);
+        }
+        assert_eq!((report.drained, report.aborted), (5, 0));
     });
 }
