@@ -3,6 +3,8 @@
 mod check;
 mod corpus;
 #[cfg(feature = "sockets")]
+mod overload;
+#[cfg(feature = "sockets")]
 mod serve;
 #[cfg(feature = "sockets")]
 mod sockets;
@@ -20,6 +22,9 @@ pub(crate) enum Command {
     Corpus(corpus::Corpus),
     /// Let many clients meet failing servers in virtual time, and print what their policies do
     Storm(storm::Storm),
+    /// Offer real servers more than they can do, and print whom they serve; exit code 1 when a promise is broken
+    #[cfg(feature = "sockets")]
+    Overload(overload::Overload),
     /// Run the reference server until SIGTERM or SIGINT
     #[cfg(feature = "sockets")]
     Serve(serve::Serve),
@@ -31,6 +36,8 @@ impl Command {
             Self::Check(check) => check.run(),
             Self::Corpus(corpus) => corpus.run(),
             Self::Storm(storm) => storm.run(),
+            #[cfg(feature = "sockets")]
+            Self::Overload(overload) => overload.run(),
             #[cfg(feature = "sockets")]
             Self::Serve(serve) => serve.run(),
         }

@@ -109,6 +109,8 @@ pub(super) struct Http<W, R: Runtime, M: Mode> {
     pub(super) exchange: Exchange<M>,
     /// What it holds of the memory of the server.
     pub(super) holdings: Holdings,
+    /// The producer of the answer waits for memory: it is asked again whenever some of it has gone out.
+    pub(super) held_up: bool,
     /// There is no room for what it would read.
     starved: bool,
     /// Since when it has done nothing while memory runs short, and the bytes that had gone out by then.
@@ -160,6 +162,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             link: Hold::new(link),
             exchange: Exchange::None,
             holdings: Holdings::new(ticket.control()),
+            held_up: false,
             starved: false,
             quiet: None,
             place: None,
@@ -399,7 +402,10 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                     }
                 }
                 Step::Write => match self.pipe.drain(cx, self.wire.outbox()) {
-                    Poll::Ready(Ok(())) => self.seen.drained = self.is_quiet(),
+                    Poll::Ready(Ok(())) => {
+                        self.seen.drained = self.is_quiet();
+                        self.stirred |= self.held_up;
+                    }
                     Poll::Ready(Err(error)) => return Err(self.lost(&error)),
                     Poll::Pending => self.seen.write_blocked = true,
                 },
