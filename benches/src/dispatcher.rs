@@ -25,8 +25,9 @@ const SECONDS: u64 = 5;
 
 /// Calls one after the other to three endpoints, over connections that idle: start, send, head, end.
 pub(crate) fn calls(calls: u64) -> Result<()> {
-    let mut now = Instant::ZERO;
     let mut dispatcher = connected(3)?;
+    // Their slow start is over.
+    let mut now = Instant::ZERO + Duration::from_secs(60);
     for token in 0..calls {
         let now = tick(&mut now);
         let exchange = start(&mut dispatcher, now, token)?;

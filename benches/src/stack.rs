@@ -2,13 +2,12 @@
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
-use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
-use sinew_core::http1::{BodySize, NO_FIELDS, Server, ServerConfig, ServerEvent};
+use sinew_core::http1::{Server, ServerConfig, ServerEvent};
 use sinew_core::limit::{Charge, Outcome, Quota, RateLimiter};
 use sinew_core::machine::{Machine, Seen, Step, Wire};
 use sinew_core::policy::Mode;
@@ -26,6 +25,9 @@ use sinew_core::time::{Epoch, Instant};
 use crate::Result;
 use crate::cases::{drain, tick};
 use crate::traffic::{HELLO, REQUEST};
+
+/// Bytes for the values of some answers, as in the driver.
+const TEXTS: usize = 4 * 1024;
 
 /// Finds every token good: what a signature costs is the business of whoever checks it.
 struct Anyone(Arc<Principal>);
@@ -62,31 +64,9 @@ impl Buckets for Guarded {
 /// The head of an answer. It is used again, so that it allocates nothing.
 #[derive(Default)]
 struct Answer {
-    fields: Vec<(HeaderName, Value)>,
-    /// Values that were written for this answer alone.
-    texts: Vec<u8>,
-}
-
-enum Value {
-    Shared(HeaderValue),
-    Text(Range<usize>),
-}
-
-impl Answer {
-    fn clear(&mut self) {
-        self.fields.clear();
-        self.texts.clear();
-    }
-
-    fn fields(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.fields.iter().map(|(name, value)| {
-            let value = match value {
-                Value::Shared(value) => value.as_bytes(),
-                Value::Text(at) => self.texts.get(at.clone()).unwrap_or_default(),
-            };
-            (name.as_str(), value)
-        })
-    }
+    fields: Vec<(HeaderName, HeaderValue)>,
+    /// For values that are written for one answer alone, as the driver's worker has it.
+    block: BytesMut,
 }
 
 impl ResponseHead for Answer {
@@ -99,12 +79,7 @@ impl ResponseHead for Answer {
     }
 
     fn any(&self, name: &HeaderName, test: &mut dyn FnMut(&HeaderValue) -> bool) -> bool {
-        // What is asked for is never what the quotas write.
-        let shared = |(known, value): &(HeaderName, Value)| match value {
-            Value::Shared(value) => known == name && test(value),
-            Value::Text(_) => false,
-        };
-        self.fields.iter().any(shared)
+        self.fields.iter().any(|(known, value)| known == name && test(value))
     }
 
     fn retain(&mut self, keep: &dyn Fn(&HeaderName) -> bool) {
@@ -112,13 +87,17 @@ impl ResponseHead for Answer {
     }
 
     fn append(&mut self, name: HeaderName, value: HeaderValue) {
-        self.fields.push((name, Value::Shared(value)));
+        self.fields.push((name, value));
     }
 
     fn append_text(&mut self, name: HeaderName, value: &[u8]) {
-        let start = self.texts.len();
-        self.texts.extend_from_slice(value);
-        self.fields.push((name, Value::Text(start..self.texts.len())));
+        if self.block.capacity() - self.block.len() < value.len() {
+            self.block.reserve(value.len().max(TEXTS));
+        }
+        self.block.extend_from_slice(value);
+        if let Ok(value) = HeaderValue::from_maybe_shared(self.block.split().freeze()) {
+            self.append(name, value);
+        }
     }
 }
 
@@ -198,18 +177,15 @@ pub(crate) fn server(requests: u64) -> Result<()> {
                         record.events(answered).for_each(|event| {
                             black_box(event);
                         });
-                        answer.clear();
+                        answer.fields.clear();
                         answer.append(
                             HeaderName::from_static("content-type"),
                             HeaderValue::from_static("text/plain"),
                         );
                         stack.on_response(&record, &mut answer);
-                        let fields = answer.fields();
-                        let size = BodySize::Exact(HELLO.len() as u64);
-                        server.send_response(now, StatusCode::OK, fields, size)?;
+                        let fields = answer.fields.iter().map(|(name, value)| (name, value));
                         let body = Bytes::from_static(HELLO);
-                        server.send_data(now, body).map_err(|_| "a small answer was not taken")?;
-                        server.send_end(now, NO_FIELDS)?;
+                        server.send_whole(now, StatusCode::OK, fields, body)?;
                         stack.on_end(&record, &End::new(now, Some(StatusCode::OK)));
                         answered += 1;
                     }

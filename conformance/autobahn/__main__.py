@@ -15,7 +15,7 @@ import peers
 from report import Report
 
 HERE = Path(__file__).parent
-OUT = Path("target/autobahn").resolve()
+OUT = (peers.TARGET / "autobahn").resolve()
 
 # Parts of the suite that run side by side, and how many cases each has. Sections 1 to 7 and 10 are
 # about frames, closing and UTF-8, 9 about size, 12 and 13 about compression.
@@ -50,6 +50,8 @@ def main():
         if not (over == "wss" and name == peers.CORE)
     ]
     parts = {"quick": QUICK, "all": ALL}[arguments.cases]
+    if arguments.parts:
+        parts = [ALL[part - 1] for part in arguments.parts]
     failed = 0
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
         began = time.monotonic()
@@ -74,6 +76,7 @@ def parse():
     parser.add_argument("--on", nargs="+", choices=everything, default=everything)
     parser.add_argument("--role", nargs="+", choices=["server", "client"], default=["server", "client"])
     parser.add_argument("--over", nargs="+", choices=["ws", "wss"], default=["ws", "wss"])
+    parser.add_argument("--parts", nargs="+", type=int, choices=range(1, len(ALL) + 1), help="of all")
     parser.add_argument("--jobs", type=int, default=4, help="testsuites that run at a time")
     return parser.parse_args()
 
@@ -108,14 +111,14 @@ class Run:
     def fuzz_client(self, spec, log):
         port = peers.free_port()
         spec["url"] = f"{'wss' if self.tls else 'ws'}://127.0.0.1:{port}"
-        options = ["--webport", "0"]
         if self.tls:
-            options += ["--cert", str(self.tls / "cert.pem"), "--key", str(self.tls / "key.pem")]
-        with suite("fuzzingserver", spec, options, log) as fuzzer:
+            spec["cert"], spec["key"] = str(self.tls / "cert.pem"), str(self.tls / "key.pem")
+        with suite("fuzzingserver", spec, ["--webport", "0"], log) as fuzzer:
             if not listens(port):
+                fuzzer.kill()
                 return [f"the suite does not listen: {log.name}"]
-            client = subprocess.Popen(peers.client(self.on, spec["url"], self.tls), stdout=log, stderr=log)
-            status = wait(client)
+            command = peers.client(self.on, spec["url"], self.tls)
+            status = wait(subprocess.Popen(command, stdout=log, stderr=log))
             fuzzer.kill()
         return [] if status == 0 else [f"the client ended with {status}: {log.name}"]
 

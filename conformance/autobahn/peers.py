@@ -38,7 +38,7 @@ class Server:
 
 def client(name, url, tls):
     """The command that goes through all cases of the fuzzing server at `url`."""
-    command = [PEER, "visit", url, "--on", name]
+    command = [PEER, "visit", name, url]
     return command + ["--ca", tls / "cert.pem"] if tls else command
 
 

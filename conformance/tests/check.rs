@@ -94,7 +94,7 @@ fn a_subject_has_cases_of_its_own() {
         assert_eq!(text(&output.stdout).lines().last(), Some(&*last));
     }
     let output = sinew(&["check", "--subject", "weather"]);
-    assert!(text(&output.stderr).contains("neither http1 nor cors"));
+    assert!(text(&output.stderr).contains("neither http1, cors nor websocket"));
     let file = File::new("no-cors.jsonl", GOOD);
     let output = sinew(&["check", "--subject", "cors", "--cases", file.path()]);
     assert!(text(&output.stderr).contains("no case is about that subject"));

@@ -13,6 +13,12 @@ pub(crate) fn any(block: &[u8; BLOCK], class: impl Fn(u8) -> bool) -> bool {
     block.iter().fold(false, |any, &byte| any | class(byte))
 }
 
+/// `u8::is_ascii_alphanumeric`, without a way out.
+#[inline(always)]
+pub(crate) const fn is_alphanumeric(byte: u8) -> bool {
+    ((byte | 0x20).wrapping_sub(b'a') < 26) | (byte.wrapping_sub(b'0') < 10)
+}
+
 /// Where the first byte stands that is of a class; `BLOCK` if none is.
 #[inline(always)]
 pub(crate) fn first(block: &[u8; BLOCK], class: impl Fn(u8) -> bool) -> usize {

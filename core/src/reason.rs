@@ -53,6 +53,8 @@ pub enum Reason {
     UpgradeRequired,
     /// The client, or everyone together, asks too often.
     RateLimited,
+    /// The client has as many sockets open as it may have.
+    TooManySockets,
     /// The head, or the trailers, are too large.
     HeadTooLarge,
     /// A handler failed.
@@ -81,7 +83,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, by status.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::MalformedRequest,
         Self::BadPath,
         Self::BadCredential,
@@ -103,6 +105,7 @@ impl Reason {
         Self::InvalidBody,
         Self::UpgradeRequired,
         Self::RateLimited,
+        Self::TooManySockets,
         Self::HeadTooLarge,
         Self::Internal,
         Self::NotImplemented,
@@ -139,7 +142,7 @@ impl Reason {
             Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
             Self::InvalidBody => StatusCode::UNPROCESSABLE_ENTITY,
             Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
-            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            Self::RateLimited | Self::TooManySockets => StatusCode::TOO_MANY_REQUESTS,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NotImplemented => StatusCode::NOT_IMPLEMENTED,
@@ -178,6 +181,7 @@ impl Reason {
             Self::InvalidBody => "invalid_body",
             Self::UpgradeRequired => "upgrade_required",
             Self::RateLimited => "rate_limited",
+            Self::TooManySockets => "too_many_sockets",
             Self::HeadTooLarge => "head_too_large",
             Self::Internal => "internal",
             Self::NotImplemented => "not_implemented",
@@ -217,6 +221,7 @@ impl Reason {
             Self::InvalidBody => "the body is well-formed, and not what the route takes",
             Self::UpgradeRequired => "another protocol, or another version of it, is spoken there",
             Self::RateLimited => "too many requests; `Retry-After` says when the next one fits",
+            Self::TooManySockets => "as many sockets are open as the client may have",
             Self::HeadTooLarge => "the head or the trailers are too large",
             Self::Internal => "the handler failed",
             Self::NotImplemented => "the transfer coding is not implemented",

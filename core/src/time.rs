@@ -39,8 +39,8 @@ impl Add<Duration> for Instant {
     type Output = Self;
 
     fn add(self, rhs: Duration) -> Self {
-        let nanos = u64::try_from(rhs.as_nanos()).unwrap_or(u64::MAX);
-        Self(self.0.saturating_add(nanos))
+        let seconds = rhs.as_secs().saturating_mul(1_000_000_000);
+        Self(self.0.saturating_add(seconds).saturating_add(u64::from(rhs.subsec_nanos())))
     }
 }
 
@@ -131,6 +131,8 @@ pub enum Timer {
     Ping,
     /// WebSocket: nothing came since a ping.
     Pong,
+    /// WebSocket: the connection is to be closed.
+    Close,
     /// WebSocket: the peer has not answered our close frame.
     CloseHandshake,
 }
@@ -164,6 +166,7 @@ impl Timer {
             Self::Drain => "drain",
             Self::Ping => "next ping",
             Self::Pong => "sign of life",
+            Self::Close => "close",
             Self::CloseHandshake => "closing handshake",
         }
     }

@@ -606,15 +606,24 @@ fn classes_routes_and_costs_have_their_own() {
     for name in ["", "a\"b", "client"] {
         let classes = vec![class(name, Who::Anyone, Some(quota(1, 1)))];
         let error = limited(RateLimitConfig { classes, ..config.clone() }, &[]).err();
-        assert_eq!(error, Some(BadRateLimit::Name(name.to_owned())));
+        assert_eq!(error, Some(BadRateLimit::Name { class: 0, name: name.to_owned() }));
     }
     for (cost, own, name, burst) in
         [(9, None, "global", 8), (5, None, "client", 4), (2, Some(quota(60, 1)), "route", 1)]
     {
         let error = limited(config.clone(), &[(1, None), (cost, own)]).err();
         let (cost, quota) = (Cost(cost), name.to_owned());
-        assert_eq!(error, Some(BadRateLimit::Cost { cost, quota, burst }), "never let through");
+        assert_eq!(
+            error,
+            Some(BadRateLimit::Cost { route: 1, cost, quota, burst }),
+            "never let through"
+        );
     }
+    let classes =
+        vec![class("a\"", Who::Anyone, None), class("client", Who::Anyone, Some(quota(1, 1)))];
+    let all = RateLimitConfig { classes, bytes: 1, ..config.clone() };
+    let problems = all.problems([(Cost(9), None)]);
+    assert_eq!(problems.len(), 4, "each mistake is told: {problems:?}");
     let nothing = RateLimitConfig { client: None, global: None, classes: Vec::new(), ..config };
     assert_eq!(limited(nothing, &[]).err(), Some(BadRateLimit::Limiter(BadLimiter::NoQuota)));
 }

@@ -91,6 +91,20 @@ impl AuditChain {
         Self { crypto, head }
     }
 
+    /// Goes on behind a line that was sealed before, the last one of a file; without its end.
+    ///
+    /// # Errors
+    ///
+    /// It is no sealed line, or was changed.
+    pub fn behind(crypto: Crypto, line: &[u8]) -> Result<Self, BadAuditLine> {
+        match parse(line) {
+            Some((open, prev, own)) if hash(&crypto, prev, open) == own => {
+                Ok(Self::new(crypto, own))
+            }
+            _ => Err(BadAuditLine),
+        }
+    }
+
     /// Where it stands.
     pub const fn head(&self) -> ChainHead {
         self.head
@@ -163,6 +177,11 @@ fn parse(line: &[u8]) -> Option<(&[u8], ChainHead, ChainHead)> {
 impl ChainHead {
     /// Before the first line of all.
     pub const GENESIS: Self = Self([0; 32]);
+
+    /// Where a chain stood before this sealed line, as the line says; `None`: it is none.
+    pub fn before(line: &[u8]) -> Option<Self> {
+        parse(line).map(|(_, prev, _)| prev)
+    }
 }
 
 /// Text that is no [`ChainHead`].

@@ -129,6 +129,25 @@ fn a_file_goes_on_where_another_ended() {
 }
 
 #[test]
+fn a_chain_goes_on_behind_its_last_line() {
+    let (lines, head) = chain(3);
+    let mut more = AuditChain::behind(crypto(), lines[2].as_bytes()).unwrap();
+    assert_eq!(more.head(), head);
+    let mut all = lines.clone();
+    all.push(more.seal(r#"{"seq":1}"#).unwrap());
+    assert_eq!(verify(&all), ChainVerdict::Intact { lines: 4, head: more.head() });
+    assert_eq!(ChainHead::before(all[3].as_bytes()), Some(head));
+    let changed = lines[2].replacen("seq", "sea", 1);
+    for line in [&lines[2][..90], "", r#"{"seq":1}"#, &changed] {
+        assert_eq!(
+            AuditChain::behind(crypto(), line.as_bytes()).err(),
+            Some(BadAuditLine),
+            "{line}"
+        );
+    }
+}
+
+#[test]
 fn only_objects_are_sealed() {
     let mut chain = AuditChain::new(crypto(), ChainHead::GENESIS);
     for line in ["", "{}", "[1]", "\"a\"", "{\"a\":1}\n", "{\"a\":\n1}", "x}"] {

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use serde::Serialize;
+use sinew_core::policy::Priority;
+use sinew_core::propagation::CallContext;
+use sinew_core::resilience::RetryPolicy;
 use sinew_driver::{Body, Error};
 use sinew_smol::SmolRuntime;
 
@@ -40,9 +43,17 @@ impl Call {
         form(pairs: &(impl Serialize + ?Sized));
         body(body: impl Into<Body>);
         expect_continue();
+        context(context: &CallContext);
         timeout(timeout: Duration);
+        attempt_timeout(timeout: Duration);
         between_bytes(limit: Option<Duration>);
         route(name: &'static str);
+        retry(policy: RetryPolicy);
+        no_retry();
+        hedge(allowed: bool);
+        priority(priority: Priority);
+        idempotency_key(key: &str);
+        mint_idempotency_key();
     }
 
     /// Adds a field. See [`header`](sinew_driver::Call::header).

@@ -1,7 +1,9 @@
 //! A client whose calls block.
 
+use std::time::Duration;
+
 use http::Method;
-use sinew_driver::{Error, RestClientConfig};
+use sinew_driver::{CloseReport, Error, Health, RestClientConfig};
 use sinew_smol::SmolRuntime;
 
 use crate::call::Call;
@@ -60,8 +62,23 @@ impl RestClient {
         Call::new(self.inner.request(method, path))
     }
 
+    /// Asks the service how it is. See [`health_check`](sinew_smol::RestClient::health_check).
+    ///
+    /// # Errors
+    ///
+    /// It cannot be asked.
+    pub fn health_check(&self) -> Result<Health, Error> {
+        smol::block_on(self.inner.health_check())
+    }
+
+    /// Takes no more calls, and waits for those of other threads. See
+    /// [`close`](sinew_smol::RestClient::close).
+    pub fn close(&self, patience: Duration) -> CloseReport {
+        smol::block_on(self.inner.close(patience))
+    }
+
     /// The client underneath, for what does not block: what is known of its connections, changes of its
-    /// endpoints.
+    /// endpoints and of whom it trusts.
     pub fn inner(&self) -> &sinew_smol::RestClient {
         &self.inner
     }

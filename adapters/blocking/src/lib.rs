@@ -28,5 +28,5 @@ mod response;
 pub use call::Call;
 pub use client::RestClient;
 pub use read::Reader;
-pub use response::Response;
-pub use sinew_driver::{Body, Error, ErrorKind, RestClientConfig};
+pub use response::{Events, Response};
+pub use sinew_driver::{Body, CloseReport, Error, ErrorKind, Health, Proxy, RestClientConfig};

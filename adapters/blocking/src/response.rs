@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use serde::de::DeserializeOwned;
-use sinew_driver::{ClientResponse, Error};
+use sinew_core::event_stream::StreamEvent;
+use sinew_driver::{Body, ClientResponse, Error};
 use sinew_tls::PeerIdentity;
 
 use crate::read::Reader;
@@ -32,6 +33,11 @@ impl Response {
     /// The first value of a field.
     pub fn header(&self, name: &str) -> Option<HeaderValue> {
         self.inner.header(name)
+    }
+
+    /// How many attempts it took, this one included.
+    pub fn attempts(&self) -> u8 {
+        self.inner.attempts()
     }
 
     /// All fields; the map is built at the first call.
@@ -67,6 +73,20 @@ impl Response {
         Reader::new(self.inner.into_body())
     }
 
+    /// The body, to be sent on with another call.
+    pub fn into_body(self) -> Body {
+        self.inner.into_body()
+    }
+
+    /// The events of an event stream, each waited for. See [`events`](ClientResponse::events).
+    ///
+    /// # Errors
+    ///
+    /// Another status than 200, and what is no event stream.
+    pub fn events(self) -> Result<Events, Error> {
+        self.inner.events().map(|inner| Events { inner })
+    }
+
     /// All of the body. See [`bytes`](ClientResponse::bytes).
     ///
     /// # Errors
@@ -92,5 +112,26 @@ impl Response {
     /// Those of [`bytes`](Self::bytes), and bytes that are not the JSON of this type.
     pub fn json<T: DeserializeOwned>(self) -> Result<T, Error> {
         smol::block_on(self.inner.json())
+    }
+}
+
+/// The events of an answer, as they come. Each step waits for the next one.
+#[derive(Debug)]
+pub struct Events {
+    inner: sinew_driver::Events,
+}
+
+impl Events {
+    /// The events' reader underneath: the id of the last one, and how long to wait before asking again.
+    pub fn inner(&self) -> &sinew_driver::Events {
+        &self.inner
+    }
+}
+
+impl Iterator for Events {
+    type Item = Result<StreamEvent, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        smol::block_on(self.inner.next())
     }
 }

@@ -61,6 +61,11 @@ impl<'t> Document<'t> {
         self.note_at(&steps, 0, why.into(), Vec::new());
     }
 
+    /// Whether anything was noted.
+    pub(crate) fn is_refused(&self) -> bool {
+        !self.problems.is_empty()
+    }
+
     /// At the innermost of these steps that is there.
     fn note_at(&mut self, steps: &[Step], otherwise: usize, why: String, known: Vec<String>) {
         let mut at = otherwise;

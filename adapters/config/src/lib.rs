@@ -23,7 +23,8 @@
 //! a builder that has its routes. What the file does not mention stays as it is.
 //!
 //! - `[server]`, `[limits]`, `[timers]`, `[drain]`, `[admin]` and `[[route]]`: setting by setting.
-//! - `[tls]`, `[proxies]`, `[cors]`, `[rate_limit]`, `[overload]`, `[memory]`, `[decompression]`, `[compression]`: a section
+//! - `[tls]`, `[proxies]`, `[proxy_protocol]`, `[cors]`, `[rate_limit]`, `[overload]`, `[memory]`,
+//!   `[decompression]`, `[compression]`, `[audit]`: a section
 //!   replaces what the program says as a whole; its own settings start from their defaults.
 //! - `[authentication]`: its credentials are asked after those of the program; its realm and its modes
 //!   replace those.
@@ -55,12 +56,12 @@ mod value;
 use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 
-use sinew_driver::{Mode, RestServerConfig, Runtime, SecurityPolicy, ServerBuilder, Spawn, Task};
+use sinew_driver::{Mode, RestServerConfig, Runtime, SecurityPolicy, ServerBuilder};
 
 use self::document::Document;
 pub use self::problem::{Place, Problem, Problems};
 use self::section::{
-    Compression, Decompression, Drain, File, Limits, Memory, Timers, apply_routes,
+    Compression, Decompression, Drain, File, Limits, Memory, Timers, apply_routes, check_rate_limit,
 };
 
 /// A file that could be read. Whether it makes sense turns out when it is [applied](Self::apply) to a
@@ -119,7 +120,7 @@ impl Config {
     /// All that makes no sense: settings that contradict each other, rules and sections about routes
     /// that the program does not have, files that cannot be read. What needs a socket to be found out
     /// is told by [`bind`](ServerBuilder::bind).
-    pub fn apply<R: Runtime + Spawn<Task>, M: Mode>(
+    pub fn apply<R: Runtime, M: Mode>(
         &self,
         mut builder: ServerBuilder<R, M>,
     ) -> Result<ServerBuilder<R, M>, Problems> {
@@ -149,6 +150,9 @@ impl Config {
         if let Some(proxies) = &file.proxies {
             builder = builder.trusted_proxies(proxies.build());
         }
+        if let Some(proxies) = &file.proxy_protocol {
+            builder = builder.proxy_protocol(proxies.build(&mut document));
+        }
         if let Some((mode, cors)) = file.cors.as_ref().and_then(|cors| cors.build(&mut document)) {
             builder = builder.cors_in(mode, cors);
         }
@@ -176,11 +180,17 @@ impl Config {
                 rules.into_iter().fold(policy, SecurityPolicy::rule)
             });
         }
+        check_rate_limit(file, &mut document, &mut builder);
+        if let Some(audit) =
+            file.audit.as_ref().and_then(|audit| audit.build(&self.base, &mut document))
+        {
+            builder = builder.audit(audit);
+        }
         document.finish()?;
         Ok(builder)
     }
 
-    fn apply_settings<R: Runtime + Spawn<Task>, M: Mode>(
+    fn apply_settings<R: Runtime, M: Mode>(
         &self,
         mut builder: ServerBuilder<R, M>,
         document: &mut Document<'_>,

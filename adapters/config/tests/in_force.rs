@@ -18,6 +18,7 @@ use sinew_core::content_coding::{Compression, Decompression};
 use sinew_core::observe::Event;
 use sinew_core::policy::{self, Stage};
 use sinew_core::security::{PeerName, Subject};
+use sinew_core::server::DrainConfig;
 use sinew_driver::ServerBuilder;
 use sinew_tls::{ClientTls, ServerTls};
 use sinew_tokio::{Notice, Request, RestClient, RestServer, RouteOptions, Threads, TokioRuntime};
@@ -328,6 +329,20 @@ compress = false
     let client = plain(&serve("http", Path::new(""), text, on).await);
     assert_eq!(coding(&client, "/long").await, None);
     assert_eq!(unknown(&client).await, 200);
+    // A route that is to unpack, or to compress, does, whatever the server does.
+    let text = "
+server.plaintext = true
+[[route]]
+template = \"/long\"
+compress = true
+[[route]]
+template = \"/body\"
+decompress = true
+";
+    let client = plain(&serve("http", Path::new(""), text, program()).await);
+    assert_eq!(coding(&client, "/long").await.unwrap(), "gzip");
+    assert_eq!(coding(&client, "/secret").await, None);
+    assert_eq!(unknown(&client).await, 415);
 }
 
 #[tokio::test]
@@ -480,6 +495,31 @@ handler_timeout = \"none\"
     assert_eq!(costs, [4, 4, 1, 4]);
     let in_force = config.in_force(&settings);
     for line in ["max_connections = 5", "max_request_size = 7", "handler_timeout = \"none\""] {
+        assert!(in_force.contains(line), "{in_force}");
+    }
+}
+
+#[test]
+fn a_server_leaves_as_its_profile_says_but_for_what_is_said_beside_it() {
+    let text = "
+[drain]
+profile = \"kubernetes\"
+deadline = \"28s\"
+[limits]
+max_connections_per_address = 9
+[proxy_protocol]
+networks = [\"192.0.2.0/24\"]
+";
+    let config = Config::parse("s.toml", "", text).unwrap();
+    let mut builder = config.apply(program()).unwrap();
+    let settings = builder.config_mut().clone();
+    let wanted = DrainConfig { deadline: Duration::from_secs(28), ..DrainConfig::kubernetes() };
+    assert_eq!((settings.drain, settings.max_connections_per_address), (wanted, 9));
+    let proxies = settings.proxy_protocol.as_ref().unwrap();
+    assert!(proxies.is_expected([192, 0, 2, 7].into()));
+    assert!(!proxies.is_expected([192, 0, 3, 7].into()));
+    let in_force = config.in_force(&settings);
+    for line in ["propagation = \"5s\"", "deadline = \"28s\"", "max_connections_per_address = 9"] {
         assert!(in_force.contains(line), "{in_force}");
     }
 }

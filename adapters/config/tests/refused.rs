@@ -129,6 +129,17 @@ fn what_makes_no_sense_is_told_at_its_key() {
     for (text, place, words) in [
         ("[server]\nlisten = []", "2:1: server.listen: ", "nowhere"),
         ("[limits]\nmax_connections = 0", "2:1: limits.max_connections: ", "nobody"),
+        (
+            "[limits]\nmax_connections_per_address = 0",
+            "2:1: limits.max_connections_per_address: ",
+            "nobody",
+        ),
+        ("[drain]\ndeadline = \"1s\"", "1:2: drain: ", "longer than the deadline"),
+        (
+            "[proxy_protocol]\nnetworks = []\nmax_header_size = 231",
+            "3:1: proxy_protocol.max_header_size: ",
+            "232",
+        ),
         ("[limits]\nmax_head_size = 65_001", "2:1: limits.max_head_size: ", "65,000"),
         ("[limits]\nmax_head_size = 8_000", "1:2: limits.max_target_size: ", "above"),
         ("[limits]\nmax_chunk_line = 17", "2:1: limits.max_chunk_line: ", "18"),
@@ -276,6 +287,28 @@ fn what_makes_no_sense_is_told_at_its_key() {
         ("[authentication]\nmode = \"on\"", "2:1: authentication.mode: ", "\"off\""),
         ("[authentication]\nshield = \"dark\"", "2:1: authentication.shield: ", "unknown"),
         ("[validation]\nmode = \"shadows\"", "2:1: validation.mode: ", "\"shadow\""),
+        (
+            "[[rate_limit.class]]\nname = \"a\\\"b\"\nwho = \"anyone\"\nquota = \"none\"",
+            "2:1: rate_limit.class.0.name: ",
+            "names no class",
+        ),
+        (
+            "[[rate_limit.class]]\nname = \"client\"\nwho = \"anyone\"\nquota = { count = 1, period = \"1s\", burst = 1 }",
+            "2:1: rate_limit.class.0.name: ",
+            "or two",
+        ),
+        ("[rate_limit]\nbytes = 100", "2:1: rate_limit.bytes: ", "16 KiB"),
+        ("[rate_limit]\nclient = \"none\"", "1:2: rate_limit: ", "limits nothing"),
+        (
+            "[rate_limit]\n[[route]]\ntemplate = \"/orders/{id}\"\ncost = 21",
+            "4:1: route.0.cost: ",
+            "never gets through",
+        ),
+        (
+            "[[route]]\ntemplate = \"/health\"\nquota = { count = 1, period = \"1s\", burst = 1 }",
+            "3:1: route.0.quota: ",
+            "give it [rate_limit], too",
+        ),
         ("[decompression]\nmax_codings = 0", "2:1: decompression.max_codings: ", "unpacked"),
         ("[decompression]\nmax_ratio = 0", "2:1: decompression.max_ratio: ", "let through"),
         ("[compression]\nlevel = 10", "2:1: compression.level: ", "1 to 9"),

@@ -92,6 +92,14 @@ impl Body {
         }
     }
 
+    /// The same body, to be sent once: one that can be made anew is made.
+    pub(crate) fn made(mut self) -> Self {
+        while let Some(mut make) = self.take_factory() {
+            self.kind = make().kind;
+        }
+        self
+    }
+
     /// A body of this crate, whose errors are ours already, and whose they are.
     pub(crate) fn own(
         body: impl http_body::Body<Data = Bytes, Error = Error> + Send + 'static,
@@ -213,10 +221,7 @@ impl http_body::Body for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        if let Some(mut make) = self.take_factory() {
-            self.kind = make().kind;
-            return self.poll_frame(cx);
-        }
+        *self = std::mem::take(&mut *self).made();
         match std::mem::take(&mut self.kind) {
             Kind::Repeatable(_) | Kind::Empty => Poll::Ready(None),
             Kind::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),

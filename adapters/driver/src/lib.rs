@@ -24,14 +24,14 @@ pub use error::{BoxError, Error, ErrorKind};
 pub use io::{Io, Listener, Peer};
 pub use progress::Progress;
 pub use runtime::{Runtime, Spawn, StdListener, Task};
-#[cfg(all(unix, feature = "signals"))]
-pub use server::Signals;
 pub use server::{
-    Admin, Cancellation, Departed, DrainReport, Explain, GoingAway, Handler, HandlerTimeout,
+    Admin, Audit, Cancellation, Departed, DrainReport, Explain, GoingAway, Handler, HandlerTimeout,
     HealthChecks, IntoResponse, Json, JwksEndpoint, KeysError, LeaseStore, Local, MemoryReport,
-    MemoryStore, Mode, Notice, Override, Problem, Request, Response, RestServer, RestServerConfig,
-    RouteOptions, SecurityPolicy, ServerBuilder, ServerHandle, SharedQuota, SocketHandler,
-    SocketOutcome, Sse, SseEvent, StopSignal, Threads, WebSocketOptions,
+    MemoryStore, Mode, Notice, Override, Problem, Reloader, Request, Response, RestServer,
+    RestServerConfig, RouteOptions, SecurityPolicy, ServerBuilder, ServerHandle, SharedQuota,
+    SocketHandler, SocketOutcome, Sse, SseEvent, StopSignal, Threads, WebSocketOptions,
 };
+#[cfg(all(unix, feature = "signals"))]
+pub use server::{Hangups, Signals};
 pub use upgraded::Upgraded;
-pub use websocket::{CloseCode, Message, WebSocket};
+pub use websocket::{CloseCode, Message, Sockets, WebSocket};

@@ -4,6 +4,8 @@ use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 #[cfg(unix)]
+use std::os::fd::{AsFd, BorrowedFd};
+#[cfg(unix)]
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::pin::Pin;
@@ -22,10 +24,31 @@ pub enum StdListener {
     Unix(UnixListener),
 }
 
-/// A runtime: clock, timers, sockets, names. Cheap to clone.
+impl StdListener {
+    /// Another handle of the same socket.
+    #[cfg(unix)]
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(listener) => Self::Tcp(listener.try_clone()?),
+            Self::Unix(listener) => Self::Unix(listener.try_clone()?),
+        })
+    }
+}
+
+#[cfg(unix)]
+impl AsFd for StdListener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener) => listener.as_fd(),
+        }
+    }
+}
+
+/// A runtime: clock, timers, sockets, names, and tasks of the driver's own. Cheap to clone.
 ///
 /// Methods may be called only where the runtime runs.
-pub trait Runtime: Clone + Send + Sync + 'static {
+pub trait Runtime: Spawn<Task> + Clone + Send + Sync + 'static {
     /// A connected stream, TCP or Unix.
     type Io: Io + Send;
     /// A registered listener.

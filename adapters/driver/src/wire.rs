@@ -7,7 +7,7 @@ use sinew_core::machine::{Layered, Machine, Status, Wire};
 use sinew_core::observe;
 use sinew_core::outbox::Outbox;
 use sinew_core::time::{Deadline, Instant};
-use sinew_tls::{PeerIdentity, Tls};
+use sinew_tls::{PeerIdentity, ServerTls, Tls};
 
 /// One of the two.
 #[derive(Debug)]
@@ -31,6 +31,14 @@ impl<W> AnyWire<W> {
         match self {
             Self::Plain(_) => None,
             Self::Secure(tls) => tls.shared_peer_identity(),
+        }
+    }
+
+    /// Whether a server that goes by this would let the peer in.
+    pub(crate) fn is_accepted_by(&self, tls: &ServerTls) -> bool {
+        match self {
+            Self::Plain(_) => true,
+            Self::Secure(secure) => secure.is_accepted_by(tls),
         }
     }
 

@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use sinew_core::client::dispatcher::Refusal;
 use sinew_core::client::redirect::{Reach, RedirectPolicy, RedirectRefusal};
 use sinew_core::content_coding::Decompression;
 use sinew_core::error::{Delivery, Fault, Phase};
 use sinew_core::resilience::{DeadlineConfig, RetryPolicy, TimeoutField};
 use sinew_core::security::{EgressPolicy, EgressRefusal};
-use sinew_driver::client::ClientResponse;
+use sinew_driver::client::{ClientResponse, CloseReport};
 use sinew_driver::{Body, BoxError, Error, ErrorKind, RestClient, Runtime as _, Token, Tokens};
 use support::calling::{Calling, OK, calling, calling_at, failed, millis};
 use support::{Client, Sim};
@@ -327,6 +328,33 @@ fn credentials_stay_behind_when_a_call_is_sent_elsewhere() {
     server.send(OK);
     world.sim.run();
     assert_eq!(outcome.take().unwrap().unwrap().status(), 200);
+}
+
+#[test]
+fn who_closes_a_client_waits_for_calls_that_were_sent_elsewhere_too() {
+    let world = redirecting(Reach::Anywhere);
+    let outcome = world.get();
+    let server = world.sim.accepted();
+    server.send(moved(302, "http://192.0.2.2/"));
+    world.sim.run();
+    let elsewhere = world.sim.accepted();
+    let late = world.get();
+    let client = world.client.clone();
+    let closed = world.sim.start(async move { client.close(millis(5000)).await });
+    world.sim.run();
+    assert!(closed.take().is_none(), "two are on their way, one of them elsewhere");
+    // What is sent on from now on goes nowhere, be it known or not.
+    server.send(moved(302, "http://192.0.2.3/"));
+    world.sim.run();
+    assert_eq!(failed(&late).kind(), &ErrorKind::Refused(Refusal::Draining));
+    assert!(closed.take().is_none());
+    elsewhere.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\no");
+    world.sim.advance(millis(5000));
+    assert_eq!(closed.take(), Some(CloseReport { stopped: 0, unread: 1 }));
+    elsewhere.send("k");
+    world.sim.run();
+    let response = outcome.take().unwrap().unwrap();
+    assert_eq!(world.bytes(response).unwrap(), b"ok");
 }
 
 #[test]

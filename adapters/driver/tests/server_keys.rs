@@ -151,7 +151,7 @@ fn keys_are_fetched_while_the_server_drains() {
     running.sim.advance(seconds(10));
     assert_eq!(running.fetched(), [Err(KeysError::Call(ErrorKind::Timeout))]);
     running.sim.advance(seconds(50));
-    assert_eq!(report.take().unwrap().drained, 1);
+    assert_eq!(report.take().unwrap().count(sinew_core::server::drain::Ending::Finished), 1);
 }
 
 #[test]

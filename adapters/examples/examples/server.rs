@@ -8,17 +8,20 @@
 //! ```
 //!
 //! What it does is in `src/server.rs`, what operators decide in `server.toml`; `docs/server.md` walks
-//! through it with curl. SIGTERM stops it in good order.
+//! through it with curl. SIGTERM stops it in good order, SIGHUP
+//! makes it read its file again.
 
+use std::pin::pin;
 use std::process::ExitCode;
 
-use futures_util::future::join;
+use futures_util::StreamExt as _;
+use futures_util::future::{Either, join, select};
 use http::Method;
 use sinew_config::Config;
 use sinew_driver::{BoxError, ServerBuilder, Threads};
 use sinew_examples::server::{CONFIG, ORIGIN, READER, WRITER, build};
 use sinew_prometheus::Metrics;
-use sinew_tokio::{Call, RestClient, RestServer, Signals, TokioRuntime};
+use sinew_tokio::{Call, Hangups, RestClient, RestServer, Signals, TokioRuntime};
 
 const USAGE: &str = "usage: server [--walk | --config FILE | --check-config FILE]";
 
@@ -31,7 +34,8 @@ async fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments[..] {
         [] | ["--config" | "--check-config", _] => {
-            let configured = configure(arguments.get(1).copied());
+            let (path, metrics) = (arguments.get(1).copied(), Metrics::new());
+            let configured = configure(path, &metrics);
             match configured {
                 Err(error) => {
                     eprintln!("{error}");
@@ -41,7 +45,7 @@ async fn main() -> ExitCode {
                     print!("{}", config.in_force(builder.config_mut()));
                     Ok(())
                 }
-                Ok((_, builder)) => serve(builder).await,
+                Ok((_, builder)) => serve(builder, path, &metrics).await,
             }
         }
         ["--walk"] => walk().await,
@@ -62,16 +66,20 @@ async fn main() -> ExitCode {
 type Configured = (Config, ServerBuilder<TokioRuntime, Threads>);
 
 /// The server as the file says, or as the sample does.
-fn configure(path: Option<&str>) -> Result<Configured, BoxError> {
+fn configure(path: Option<&str>, metrics: &Metrics) -> Result<Configured, BoxError> {
     let config = match path {
         Some(path) => Config::from_file(path)?,
         None => Config::parse("server.toml", "", CONFIG)?,
     };
-    let builder = config.apply(build(RestServer::builder(), &Metrics::new()))?;
+    let builder = config.apply(build(RestServer::builder(), metrics))?;
     Ok((config, builder))
 }
 
-async fn serve(builder: ServerBuilder<TokioRuntime, Threads>) -> Result<(), BoxError> {
+async fn serve(
+    builder: ServerBuilder<TokioRuntime, Threads>,
+    path: Option<&str>,
+    metrics: &Metrics,
+) -> Result<(), BoxError> {
     let server = builder.bind().await?;
     for address in server.local_addrs() {
         println!("listening on {address}");
@@ -81,8 +89,20 @@ async fn serve(builder: ServerBuilder<TokioRuntime, Threads>) -> Result<(), BoxE
     }
     let handle = server.handle();
     let signals = Signals::listen()?;
-    let ((), report) = join(server.serve(), handle.drain_on(signals)).await;
-    println!("stopped: {report}");
+    let (reloader, mut hangups) = (server.reloader(), Hangups::listen()?);
+    let reloading = async {
+        while hangups.next().await.is_some() {
+            let next = || configure(path, metrics).map(|(_, builder)| builder);
+            match reloader.reload(next).await {
+                Ok(epoch) => println!("reloaded: {epoch}"),
+                Err(error) => eprintln!("not reloaded: {error}"),
+            }
+        }
+    };
+    let serving = join(server.serve(), handle.drain_on(signals));
+    if let Either::Left((((), report), _)) = select(pin!(serving), pin!(reloading)).await {
+        println!("stopped: {report}");
+    }
     Ok(())
 }
 
@@ -97,7 +117,7 @@ const SHOWN: [&str; 6] = [
 ];
 
 async fn walk() -> Result<(), BoxError> {
-    let (_, builder) = configure(None)?;
+    let (_, builder) = configure(None, &Metrics::new())?;
     let builder = builder.listen_only(["127.0.0.1:0"]);
     let server = builder.amend_admin(|admin| admin.listen_only(["127.0.0.1:0"])).bind().await?;
     let address = *server.local_addrs().first().ok_or("no address")?;

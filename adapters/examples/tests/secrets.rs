@@ -16,9 +16,11 @@ use sinew_core::security::{
 };
 use sinew_core::server::{Authentication, BoxLayer, MediaRange, RateLimitConfig, Stack};
 use sinew_driver::{
-    BoxError, Explain, JwksEndpoint, Problem, Request, Response, RouteOptions, SecurityPolicy,
+    Audit, BoxError, Explain, JwksEndpoint, Notice, Problem, Request, Response, RouteOptions,
+    SecurityPolicy,
 };
 use sinew_examples::certs::{Authority, Identity};
+use sinew_prometheus::Metrics;
 use sinew_tls::{ClientTls, ServerTls};
 use sinew_tokio::{RestClient, RestServer};
 
@@ -208,9 +210,25 @@ fn show(shown: &Shown, what: &'static str, value: &dyn Debug) {
     shown.lock().unwrap().push((what, format!("{value:?} {value:#?}")));
 }
 
+/// An audit log, as it is written.
+struct Log(Shown);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        self.0.lock().unwrap().push(("an audit record", text));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 /// A server that is told secrets in all places, and refuses at every stage.
 fn server(
     shown: &Shown,
+    metrics: &Metrics,
 ) -> Result<sinew_driver::ServerBuilder<sinew_tokio::TokioRuntime, sinew_driver::Threads>, BoxError>
 {
     let admins = Rule {
@@ -223,13 +241,21 @@ fn server(
         .rule(admins)
         .rule(Rule::allow("all", Who::Authenticated, Routes::Except(vec!["/admin".into()])));
     let (seen, told) = (Arc::clone(shown), Arc::clone(shown));
+    let counted = metrics.clone();
     let json =
         RouteOptions::new().content_type(MediaRange::new("application/json")?).body_limit(64);
     Ok(RestServer::builder()
         .allow_plaintext()
         .security(policy)
         .rate_limit(RateLimitConfig::default())
-        .observe(move |peer, notice| show(&told, "a notice", &(peer, notice)))
+        .audit(Audit::to(Log(Arc::clone(shown))))
+        .layer(metrics.layer())
+        .observe(move |peer, notice| {
+            if let Notice::Decided(event) = notice {
+                counted.observe(event);
+            }
+            show(&told, "a notice", &(peer, notice));
+        })
         .route(Method::GET, "/orders/{id}", move |request: Request| {
             show(&seen, "a request", &request);
             show(&seen, "a record", request.record().unwrap());
@@ -260,10 +286,13 @@ fn servers_hide_what_they_are_sent() {
     let shown: Shown = Arc::default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let server = server(&shown).unwrap().bind().await.unwrap();
+        let metrics = Metrics::new();
+        let server = server(&shown, &metrics).unwrap().bind().await.unwrap();
         let (address, handle) = (server.local_addrs()[0], server.handle());
         hidden("a bound server", &server);
-        tokio::spawn(server.serve());
+        let reloader = server.reloader();
+        hidden("a reloader", &reloader);
+        let served = tokio::spawn(server.serve());
         let client = RestClient::builder(format!("http://{address}")).allow_plaintext();
         let client = client.allow_plaintext_tokens().build().unwrap();
         let forged = format!("{MARK}.{MARK}.{MARK}");
@@ -302,10 +331,27 @@ fn servers_hide_what_they_are_sent() {
             let text = response.text().await.unwrap();
             shown.lock().unwrap().push(("a document", text));
         }
+        // A key that is too short, where the next configuration would have one.
+        let short = || {
+            let mut keys = ApiKeys::new(Crypto::built_in().unwrap());
+            keys.insert(MARK, ())?;
+            server(&shown, &metrics)
+        };
+        error("a reload", &reloader.reload(short).await.unwrap_err());
         handle.stop(Duration::from_secs(20)).await;
+        served.await.unwrap();
+        shown.lock().unwrap().push(("metrics", metrics.encode()));
     });
     let shown = shown.lock().unwrap();
-    for wanted in ["a notice", "a request", "a record", "a document", "an answer"] {
+    for wanted in [
+        "a notice",
+        "a request",
+        "a record",
+        "a document",
+        "an answer",
+        "an audit record",
+        "metrics",
+    ] {
         assert!(shown.iter().any(|(what, _)| *what == wanted), "{wanted} was not shown");
     }
     for (what, text) in &*shown {

@@ -10,7 +10,8 @@ use sinew_core::limit::{AskOutcome, Shed, Stage};
 use sinew_core::observe::NamedVerdict;
 use sinew_core::policy::{Priority, Refused};
 use sinew_core::reason::Reason;
-use sinew_core::server::{End, Record};
+use sinew_core::security::Expiry;
+use sinew_core::server::{End, Record, ReloadOutcome};
 
 /// A request that is being answered.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -137,6 +138,30 @@ pub(crate) struct Pressure {
 impl From<Stage> for Pressure {
     fn from(stage: Stage) -> Self {
         Self { stage: stage.name() }
+    }
+}
+
+/// A change of what a server goes by.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub(crate) struct Reloaded {
+    outcome: &'static str,
+}
+
+impl From<ReloadOutcome> for Reloaded {
+    fn from(outcome: ReloadOutcome) -> Self {
+        Self { outcome: outcome.name() }
+    }
+}
+
+/// How long certificates are still good.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub(crate) struct Left {
+    left: &'static str,
+}
+
+impl From<Expiry> for Left {
+    fn from(expiry: Expiry) -> Self {
+        Self { left: expiry.name() }
     }
 }
 

@@ -16,6 +16,10 @@
 //! | `sinew_server_refusals_total` | `stage`, `reason`, `mode` | each refusal by a layer, enforced or only noted |
 //! | `sinew_server_problems_total` | `reason` | each answer that says why it is an error, whoever wrote it |
 //! | `sinew_server_connection_failures_total` | `reason`, `phase` | each connection that failed |
+//! | `sinew_server_reloads_total` | `outcome` | each change of what the server goes by, in force or refused |
+//! | `sinew_server_certificate_not_after_seconds` | | the last moment of its certificates, since 1970 |
+//! | `sinew_server_certificate_expiries_total` | `left` | each time that it was told how long they are good |
+//! | `sinew_server_lost_audit_records_total` | | audit records that did not fit |
 //! | `sinew_server_lost_events_total` | | events that no observer was told |
 //! | `sinew_client_calls_total` | `client`, `outcome`, `reason` | each call, once: when the last of its answer was read, or when it failed |
 //! | `sinew_client_attempts_total` | `client` | each attempt that was sent |
@@ -85,7 +89,8 @@ pub use self::client::ClientMetrics;
 pub use self::layer::MetricsLayer;
 
 use self::labels::{
-    Active, Admission, Answered, Asked, Class, Decided, Failure, Pressure, Problem, Refusal,
+    Active, Admission, Answered, Asked, Class, Decided, Failure, Left, Pressure, Problem, Refusal,
+    Reloaded,
 };
 
 pub use format::Format;
@@ -135,6 +140,10 @@ struct Counted {
     refusals: Family<Refusal, Counter>,
     problems: Family<Problem, Counter>,
     failures: Family<Failure, Counter>,
+    reloads: Family<Reloaded, Counter>,
+    not_after: Gauge,
+    expiries: Family<Left, Counter>,
+    lost_records: Counter,
     lost: Counter,
     client: client::Counted,
 }
@@ -164,6 +173,10 @@ impl Metrics {
             refusals: Family::default(),
             problems: Family::default(),
             failures: Family::default(),
+            reloads: Family::default(),
+            not_after: Gauge::default(),
+            expiries: Family::default(),
+            lost_records: Counter::default(),
             lost: Counter::default(),
             client: client::Counted::default(),
         };
@@ -237,6 +250,27 @@ impl Metrics {
             counted.failures.clone(),
         );
         registry.register(
+            "sinew_server_reloads",
+            "Changes of what the server goes by",
+            counted.reloads.clone(),
+        );
+        registry.register_with_unit(
+            "sinew_server_certificate_not_after",
+            "The last moment of the certificates, since 1970",
+            Unit::Seconds,
+            counted.not_after.clone(),
+        );
+        registry.register(
+            "sinew_server_certificate_expiries",
+            "Times that it was told how long the certificates are good",
+            counted.expiries.clone(),
+        );
+        registry.register(
+            "sinew_server_lost_audit_records",
+            "Audit records that did not fit",
+            counted.lost_records.clone(),
+        );
+        registry.register(
             "sinew_server_lost_events",
             "Events that no observer was told",
             counted.lost.clone(),
@@ -278,6 +312,16 @@ impl Metrics {
             }
             Event::Pressure(stage) => {
                 self.counted.pressure.get_or_create(&Pressure::from(*stage)).inc();
+            }
+            Event::Reload(outcome) => {
+                self.counted.reloads.get_or_create(&Reloaded::from(*outcome)).inc();
+            }
+            Event::CertificateExpiry { not_after, expiry } => {
+                self.counted.not_after.set(i64::try_from(not_after.as_secs()).unwrap_or(i64::MAX));
+                self.counted.expiries.get_or_create(&Left::from(*expiry)).inc();
+            }
+            Event::AuditLost(records) => {
+                self.counted.lost_records.inc_by(*records);
             }
             Event::Lost(events) => {
                 self.counted.lost.inc_by(*events);

@@ -14,10 +14,10 @@ use sinew_core::observe::Event;
 use sinew_core::policy::Mode;
 use sinew_core::reason::Reason;
 use sinew_core::resilience::{Change, NoRetry, OpenReason};
-use sinew_core::security::{Access, Routes, Rule, Who};
+use sinew_core::security::{Access, Expiry, Routes, Rule, Who};
 use sinew_core::server::{
-    Arrival, BoxLayer, Decision, End, Layer as _, Peer, Record, RoutePolicy, RouterBuilder, Scheme,
-    Stack, Template,
+    Arrival, BoxLayer, Decision, End, Layer as _, Peer, Record, ReloadOutcome, RoutePolicy,
+    RouterBuilder, Scheme, Stack, Template,
 };
 use sinew_core::time::{Instant, Timer};
 use sinew_core::{Machine, Wire};
@@ -208,6 +208,32 @@ fn connections_that_fail_are_counted_apart() {
         assert_eq!(value(&text, &format!("sinew_server_connection_failures_total{labels}")), "1");
     }
     assert_eq!(value(&text, "sinew_server_lost_events_total"), "3");
+}
+
+#[test]
+fn what_a_server_goes_by_is_counted() {
+    let metrics = Metrics::new();
+    let not_after = Duration::from_secs(1_800_000_000);
+    for event in [
+        Event::Reload(ReloadOutcome::InForce { epoch: 2 }),
+        Event::Reload(ReloadOutcome::Refused),
+        Event::Reload(ReloadOutcome::Refused),
+        Event::CertificateExpiry { not_after, expiry: Expiry::Far },
+        Event::CertificateExpiry { not_after, expiry: Expiry::Month },
+        Event::AuditLost(7),
+    ] {
+        metrics.observe(&event);
+    }
+    let text = metrics.encode();
+    for (series, count) in [
+        (r#"sinew_server_reloads_total{outcome="in_force"}"#, "1"),
+        (r#"sinew_server_reloads_total{outcome="refused"}"#, "2"),
+        ("sinew_server_certificate_not_after_seconds", "1800000000"),
+        (r#"sinew_server_certificate_expiries_total{left="month"}"#, "1"),
+        ("sinew_server_lost_audit_records_total", "7"),
+    ] {
+        assert_eq!(value(&text, series), count, "{series}");
+    }
 }
 
 #[test]

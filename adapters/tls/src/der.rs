@@ -1,6 +1,8 @@
-//! The subject of a certificate as text. Reads no more DER than that, bounded, without recursion.
+//! The subject of a certificate as text, and when it runs out. Reads no more DER than that, bounded,
+//! without recursion.
 
 use core::fmt::Write as _;
+use core::time::Duration;
 
 const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
@@ -8,6 +10,10 @@ const OID: u8 = 0x06;
 const UTF8: u8 = 0x0c;
 const PRINTABLE: u8 = 0x13;
 const IA5: u8 = 0x16;
+const UTC_TIME: u8 = 0x17;
+const GENERALIZED_TIME: u8 = 0x18;
+/// 1970-01-01 in seconds, counted as [`not_after`] counts them.
+const EPOCH: u64 = 719_469 * 86_400;
 /// The `[0]` in front of a certificate's version.
 const VERSION: u8 = 0xa0;
 
@@ -69,6 +75,59 @@ pub(crate) fn subject(certificate: &[u8]) -> Option<Subject> {
         }
     }
     Some(found)
+}
+
+/// The last moment at which a certificate is good, since 1970-01-01T00:00:00Z; one before that is that.
+/// `None`: this is no certificate.
+/// <https://www.rfc-editor.org/rfc/rfc5280#section-4.1.2.5>
+pub(crate) fn not_after(certificate: &[u8]) -> Option<Duration> {
+    let mut certificate = Reader(certificate).enter(SEQUENCE)?;
+    let mut tbs = certificate.enter(SEQUENCE)?;
+    if tbs.peek() == Some(VERSION) {
+        tbs.next()?;
+    }
+    // Serial number, signature algorithm, issuer.
+    for _ in 0..3 {
+        tbs.next()?;
+    }
+    let mut validity = tbs.enter(SEQUENCE)?;
+    validity.next()?;
+    let (tag, text) = validity.next()?;
+    let (year, rest) = match tag {
+        UTC_TIME => {
+            let (digits, rest) = text.split_at_checked(2)?;
+            // https://www.rfc-editor.org/rfc/rfc5280#section-4.1.2.5.1
+            let year = number(digits)?;
+            (if year < 50 { 2000 + year } else { 1900 + year }, rest)
+        }
+        GENERALIZED_TIME => {
+            let (digits, rest) = text.split_at_checked(4)?;
+            (number(digits)?, rest)
+        }
+        _ => return None,
+    };
+    let (pairs, end) = rest.as_chunks::<2>();
+    let [month, day, hour, minute, second] = pairs else { return None };
+    if end != b"Z" {
+        return None;
+    }
+    let (month, day) = (number(month)?, number(day)?);
+    let (hour, minute, second) = (number(hour)?, number(minute)?, number(second)?);
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    // Days from the civil calendar, with years that begin in March.
+    let (year, month) =
+        if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
+    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day;
+    let seconds = days * 86_400 + hour * 3_600 + minute * 60 + second;
+    Some(Duration::from_secs(seconds.saturating_sub(EPOCH)))
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0, |number, digit| {
+        digit.is_ascii_digit().then(|| number * 10 + u64::from(digit - b'0'))
+    })
 }
 
 /// A position in a piece of DER.
@@ -215,6 +274,25 @@ mod tests {
     }
 
     #[test]
+    fn reads_when_a_certificate_runs_out() {
+        for (year, month, day, wanted) in [
+            (1970, 1, 2, 86_400),
+            (2000, 2, 29, 951_782_400),
+            (2026, 11, 27, 1_795_737_600),
+            (2049, 12, 31, 2_524_521_600),
+            (2050, 1, 1, 2_524_608_000),
+            (2100, 3, 1, 4_107_542_400),
+            (9999, 12, 31, 253_402_214_400),
+        ] {
+            let mut params = CertificateParams::default();
+            params.not_after = rcgen::date_time_ymd(year, month, day);
+            let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+            assert_eq!(not_after(certificate.der()), Some(Duration::from_secs(wanted)), "{year}");
+        }
+        assert_eq!(not_after(b"none"), None);
+    }
+
+    #[test]
     fn control_bytes_and_unknown_types_are_spelled_out() {
         let der = certificate(&[
             (DnType::CustomDnType(vec![1, 3, 6, 1, 4, 1, 311, 1]), "x"),
@@ -227,13 +305,13 @@ mod tests {
     fn a_cut_or_garbled_certificate_never_panics() {
         let der = certificate(&[(DnType::CommonName, "a")]);
         for len in 0..der.len() {
-            let _ = subject(&der[..len]);
+            let _ = (subject(&der[..len]), not_after(&der[..len]));
         }
         for at in 0..der.len() {
             for byte in [0, 0x7f, 0x80, 0x81, 0x82, 0xff] {
                 let mut garbled = der.clone();
                 garbled[at] = byte;
-                let _ = subject(&garbled);
+                let _ = (subject(&garbled), not_after(&garbled));
             }
         }
     }

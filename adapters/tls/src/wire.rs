@@ -13,7 +13,7 @@ use sinew_core::outbox::Outbox;
 use sinew_core::time::{Deadline, Instant};
 
 use crate::session::Session;
-use crate::{Error, Options, PeerIdentity};
+use crate::{Error, Options, PeerIdentity, ServerTls};
 
 /// A wire under TLS: ciphertext at its inbox and outbox, the events of `W` out of
 /// [`poll_event`](Machine::poll_event).
@@ -94,6 +94,12 @@ impl<W> Tls<W> {
     /// The application protocol that was agreed on.
     pub fn alpn(&self) -> Option<&[u8]> {
         self.session.tls.alpn_protocol()
+    }
+
+    /// Whether this configuration would let the peer in, whose client certificate another one accepted; see
+    /// [`ServerTls::accepts`].
+    pub fn is_accepted_by(&self, tls: &ServerTls) -> bool {
+        tls.accepts(self.session.tls.peer_certificates())
     }
 
     /// Whether the handshake is still going on.

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sinew_core::time::{Epoch, Instant};
-use sinew_driver::{Runtime, Spawn, StdListener};
+use sinew_driver::{Runtime, Spawn, StdListener, Task};
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
@@ -88,7 +88,10 @@ where
     }
 }
 
-impl<Tasks: Send + Sync + 'static> Runtime for Tokio<Tasks> {
+impl<Tasks: Send + Sync + 'static> Runtime for Tokio<Tasks>
+where
+    Self: Spawn<Task>,
+{
     type Io = TokioStream;
     type Listener = TokioListener;
     type Sleep = Pin<Box<time::Sleep>>;

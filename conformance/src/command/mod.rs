@@ -1,9 +1,13 @@
 //! The subcommands.
 
+#[cfg(feature = "sockets")]
+mod audit;
 mod check;
 mod corpus;
 #[cfg(feature = "sockets")]
 mod overload;
+#[cfg(all(unix, feature = "sockets"))]
+mod restart;
 #[cfg(feature = "sockets")]
 mod serve;
 #[cfg(feature = "sockets")]
@@ -25,9 +29,15 @@ pub(crate) enum Command {
     /// Offer real servers more than they can do, and print whom they serve; exit code 1 when a promise is broken
     #[cfg(feature = "sockets")]
     Overload(overload::Overload),
+    /// Look after audit logs
+    #[cfg(feature = "sockets")]
+    Audit(audit::Audit),
     /// Run the reference server until SIGTERM or SIGINT
     #[cfg(feature = "sockets")]
     Serve(serve::Serve),
+    /// Replace a server by its successor under steady load, and count what is lost
+    #[cfg(all(unix, feature = "sockets"))]
+    Restart(restart::Restart),
 }
 
 impl Command {
@@ -39,7 +49,11 @@ impl Command {
             #[cfg(feature = "sockets")]
             Self::Overload(overload) => overload.run(),
             #[cfg(feature = "sockets")]
+            Self::Audit(audit) => audit.run(),
+            #[cfg(feature = "sockets")]
             Self::Serve(serve) => serve.run(),
+            #[cfg(all(unix, feature = "sockets"))]
+            Self::Restart(restart) => restart.run(),
         }
     }
 }

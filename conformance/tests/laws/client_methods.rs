@@ -119,8 +119,9 @@ fn run_client(depth: u32, ops: Vec<Op>) -> Result<(), TestCaseError> {
             Op::Close => client.close(now),
             Op::Timeout(limit) => client.set_response_head_timeout(now, limit),
             Op::BodyLimit(_) => client.set_between_bytes(now, None),
+            Op::Reconfigure => {}
             Op::LiftRate => client.set_between_bytes(now, Some(Duration::from_secs(2))),
-            Op::Interim(_) | Op::Discard => {}
+            Op::Whole { .. } | Op::Interim(_) | Op::Discard => {}
         }
         let known = client.error();
         Watch::judge_verb(error, before, view(&mut client), known)?;

@@ -30,6 +30,12 @@ pub(crate) enum Op {
         size: BodySize,
         field: usize,
     },
+    /// A response with its body; nothing of a client.
+    Whole {
+        pick: usize,
+        field: usize,
+        len: usize,
+    },
     Interim(u16),
     Data(usize),
     End(bool),
@@ -39,6 +45,7 @@ pub(crate) enum Op {
     Timeout(Option<Duration>),
     BodyLimit(u64),
     LiftRate,
+    Reconfigure,
 }
 
 pub(crate) const FIELDS: [&[(&str, &str)]; 9] = [
@@ -74,6 +81,8 @@ pub(crate) fn op(fragments: &'static [&'static [u8]]) -> impl Strategy<Value = O
         1 => prop::bool::weighted(0.1).prop_map(|edit| if edit { Op::EditInbox } else { Op::Rest }),
         6 => (0usize..12, size, 0..FIELDS.len())
             .prop_map(|(pick, size, field)| Op::Head { pick, size, field }),
+        2 => (0usize..12, 0..FIELDS.len(), prop_oneof![0usize..6, Just(70_000)])
+            .prop_map(|(pick, field, len)| Op::Whole { pick, field, len }),
         2 => select(vec![100u16, 101, 103, 200]).prop_map(Op::Interim),
         4 => prop_oneof![0usize..6, Just(70_000)].prop_map(Op::Data),
         4 => any::<bool>().prop_map(Op::End),
@@ -83,6 +92,7 @@ pub(crate) fn op(fragments: &'static [&'static [u8]]) -> impl Strategy<Value = O
         1 => option::of(moment).prop_map(Op::Timeout),
         1 => (0u64..12).prop_map(Op::BodyLimit),
         1 => Just(Op::LiftRate),
+        1 => Just(Op::Reconfigure),
     ]
 }
 

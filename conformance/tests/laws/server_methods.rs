@@ -9,7 +9,7 @@ use std::sync::Arc;
 use sinew_conformance::end::check_over;
 use sinew_conformance::reader;
 use sinew_core::error::Error;
-use sinew_core::http1::{BodySize, Server, ServerConfig, ServerEvent};
+use sinew_core::http1::{BodySize, Limits, Server, ServerConfig, ServerEvent};
 use sinew_core::machine::{Machine, Status, Wire};
 use sinew_core::time::Instant;
 
@@ -38,6 +38,8 @@ const REQUESTS: &[&[u8]] = &[
     b"",
 ];
 
+const STATUS: [u16; 12] = [200, 200, 200, 200, 204, 304, 101, 100, 404, 500, 200, 201];
+
 fn server_head(
     server: &mut Server,
     now: Instant,
@@ -45,13 +47,15 @@ fn server_head(
     size: BodySize,
     field: usize,
 ) -> Option<Error> {
-    const STATUS: [u16; 12] = [200, 200, 200, 200, 204, 304, 101, 100, 404, 500, 200, 201];
     let status = StatusCode::from_u16(STATUS[pick]).unwrap();
     server.send_response(now, status, FIELDS[field].iter().copied(), size).err()
 }
 
 fn run_server(ops: Vec<Op>) -> Result<(), TestCaseError> {
     let config = ServerConfig { limits: limits(), observe: true, ..ServerConfig::default() };
+    let idle = config.idle / 2;
+    let other =
+        Arc::new(ServerConfig { limits: Limits { body: 20, ..limits() }, idle, ..config.clone() });
     let mut server = Server::new(Arc::new(config), Instant::ZERO);
     let mut watch = Watch::new();
     let mut methods: Vec<String> = Vec::new();
@@ -90,6 +94,11 @@ fn run_server(ops: Vec<Op>) -> Result<(), TestCaseError> {
             Op::Head { pick, size, field } => {
                 error = server_head(&mut server, now, pick, size, field);
             }
+            Op::Whole { pick, field, len } => {
+                let status = StatusCode::from_u16(STATUS[pick]).unwrap();
+                let body = Bytes::from(vec![b'd'; len]);
+                error = server.send_whole(now, status, FIELDS[field].iter().copied(), body).err();
+            }
             Op::Interim(status) => {
                 let status = StatusCode::from_u16(status).unwrap();
                 error = server.send_informational(now, status, FIELDS[1].iter().copied()).err();
@@ -102,6 +111,7 @@ fn run_server(ops: Vec<Op>) -> Result<(), TestCaseError> {
             Op::Timeout(limit) => server.set_handler_timeout(now, limit),
             Op::BodyLimit(bytes) => error = server.set_body_limit(now, bytes).err(),
             Op::LiftRate => server.lift_body_rate(),
+            Op::Reconfigure => error = server.reconfigure(Arc::clone(&other)).err(),
         }
         let known = server.error();
         Watch::judge_verb(error, before, view(&mut server), known)?;

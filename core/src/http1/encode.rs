@@ -2,6 +2,7 @@
 
 use http::{StatusCode, Version};
 
+use super::field::{FieldName, FieldValue};
 use super::framing::is_forbidden_in_trailers;
 use super::grammar::{decimal, is_field_value, is_token, list, trim};
 use super::message::{RequestLine, StatusLine};
@@ -58,17 +59,17 @@ pub(crate) fn request_line(head: &mut Draft<'_>, line: RequestLine<'_>) -> Resul
 }
 
 /// The application's fields, except those that the machine writes by itself.
-pub(crate) fn fields<N: AsRef<[u8]>, V: AsRef<[u8]>>(
+pub(crate) fn fields<N: FieldName, V: FieldValue>(
     head: &mut Draft<'_>,
     fields: impl IntoIterator<Item = (N, V)>,
 ) -> Result<Given, Misuse> {
     let mut given = Given::default();
     for (name, value) in fields {
         let (name, value) = (name.as_ref(), value.as_ref());
-        if !is_token(name) {
+        if !N::IS_TOKEN && !is_token(name) {
             return Err(Misuse::FieldName);
         }
-        if !is_field_value(value) {
+        if !V::IS_SOUND && !is_field_value(value) {
             return Err(Misuse::FieldValue);
         }
         if !CONCERNS.may_hold(name) || given.take(name, value)? {

@@ -8,6 +8,7 @@
 //! | `framing` | RFC 9112 section 6.3, and nothing else decides it |
 //! | `chunked`, `body` | bodies in and out |
 //! | `encode` | heads out; nothing unchecked leaves |
+//! | `field` | names and values to send, and which are sound by their type |
 //! | `upgrade` | what a request to switch protocols must look like |
 //! | `tunnel` | the bytes behind a switch of protocols, or behind CONNECT |
 //! | `limits` | every limit and every timer, with defaults |
@@ -25,6 +26,7 @@ mod chunked;
 mod client;
 mod date;
 mod encode;
+mod field;
 mod framing;
 mod grammar;
 mod limits;
@@ -36,6 +38,7 @@ mod tunnel;
 mod upgrade;
 
 pub use client::{Client, ClientEvent, Unanswered};
+pub use field::{FieldName, FieldValue};
 pub use limits::{ClientConfig, Limits, ServerConfig};
 pub use message::{BodyBytes, BodySize, NO_FIELDS, Rejected, RequestLine, StatusLine};
 pub use server::{Server, ServerEvent};

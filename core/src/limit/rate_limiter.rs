@@ -30,6 +30,26 @@ impl Default for RateLimiterConfig {
     }
 }
 
+impl RateLimiterConfig {
+    /// Whether a limiter of these quotas, each of them shared or for every key, can be built.
+    ///
+    /// # Errors
+    ///
+    /// See [`BadLimiter`].
+    pub fn check(&self, quotas: impl IntoIterator<Item = (Quota, bool)>) -> Result<(), BadLimiter> {
+        let (mut all, mut keyed) = (0, 0);
+        for (_, is_keyed) in quotas {
+            all += 1;
+            keyed += usize::from(is_keyed);
+        }
+        match all {
+            0 => Err(BadLimiter::NoQuota),
+            _ if self.bytes / LEAST < keyed => Err(BadLimiter::Bytes),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Why a [`RateLimiter`] cannot be built.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
@@ -148,15 +168,10 @@ impl RateLimiter {
         quotas: impl IntoIterator<Item = (Quota, bool)>,
     ) -> Result<Self, BadLimiter> {
         let quotas: Vec<(Quota, bool)> = quotas.into_iter().collect();
-        if quotas.is_empty() {
-            return Err(BadLimiter::NoQuota);
-        }
+        config.check(quotas.iter().copied())?;
         let fill = |quota: &Quota| quota.time(quota.full()).as_micros().max(1);
         let keyed = || quotas.iter().filter(|(_, keyed)| *keyed).map(|(quota, _)| quota);
         let (count, fills) = (keyed().count(), keyed().map(fill).sum::<u128>());
-        if config.bytes / LEAST < count {
-            return Err(BadLimiter::Bytes);
-        }
         let half = config.bytes / 2;
         // Clients that are known at once are those that come in a while, times how long the while is.
         // https://doi.org/10.1287/opre.9.3.383
@@ -224,22 +239,58 @@ impl RateLimiter {
         charges: &[Charge],
         change: impl Fn(&mut TokenBucket, u64, &Quota),
     ) -> Outcome {
+        // One quota is the usual case, and nothing has to be compared.
+        match charges {
+            [charge] => self.decide_one(now, cost, charge, change),
+            _ => self.decide_all(now, cost, charges, change),
+        }
+    }
+
+    #[inline]
+    fn decide_one(
+        &mut self,
+        now: Instant,
+        cost: u32,
+        charge: &Charge,
+        change: impl Fn(&mut TokenBucket, u64, &Quota),
+    ) -> Outcome {
+        let (quota, Some(account)) = (charge.quota(), self.quotas.get_mut(charge.quota().0)) else {
+            return Outcome::FREE;
+        };
+        let at = account.quota.units_at(now);
+        let (place, mut bucket) = account.meet(at, charge);
+        let wait = bucket.wait_at(at, &account.quota, cost);
+        if wait == Wait::No {
+            change(&mut bucket, at, &account.quota);
+            account.keep(place, bucket);
+        }
+        Outcome {
+            verdict: wait.into(),
+            quota,
+            remaining: bucket.remaining_at(at, &account.quota),
+            reset: bucket.reset_at(at, &account.quota),
+        }
+    }
+
+    fn decide_all(
+        &mut self,
+        now: Instant,
+        cost: u32,
+        charges: &[Charge],
+        change: impl Fn(&mut TokenBucket, u64, &Quota),
+    ) -> Outcome {
         let mut all = [Found::NONE; CHARGES];
         let mut count = 0;
         // Which says the most: that which refuses for the longest, else that with the least left.
         let (mut worst, mut longest) = (0, Wait::No);
         for charge in charges.iter().take(CHARGES) {
-            let (Charge::Shared(QuotaId(quota)) | Charge::Keyed { quota: QuotaId(quota), .. }) =
-                *charge;
+            let QuotaId(quota) = charge.quota();
             let Some(account) = self.quotas.get_mut(quota) else { continue };
             if all[..count].iter().any(|found| found.quota == quota) {
                 continue;
             }
             let at = account.quota.units_at(now);
-            let (place, bucket) = match *charge {
-                Charge::Shared(_) => (Place::Shared, account.shared),
-                Charge::Keyed { key, prefix, .. } => account.find(at, key, prefix),
-            };
+            let (place, bucket) = account.meet(at, charge);
             let wait = bucket.wait_at(at, &account.quota, cost);
             let found = Found { quota, place, bucket, at };
             // Each look at what is left is a division: where there is one quota, none is needed.
@@ -252,16 +303,8 @@ impl RateLimiter {
             all[count] = found;
             count += 1;
         }
-        let mut outcome = Outcome {
-            verdict: match longest {
-                Wait::No => Verdict::Allowed,
-                Wait::For(time) => Verdict::Limited { retry_after: Some(time) },
-                Wait::Forever => Verdict::Limited { retry_after: None },
-            },
-            quota: QuotaId(all[worst].quota),
-            remaining: u32::MAX,
-            reset: Duration::ZERO,
-        };
+        let mut outcome =
+            Outcome { verdict: longest.into(), quota: QuotaId(all[worst].quota), ..Outcome::FREE };
         for (i, found) in all.iter().take(count).enumerate() {
             let Some(account) = self.quotas.get_mut(found.quota) else { continue };
             let Found { place, mut bucket, at, .. } = *found;
@@ -285,7 +328,45 @@ impl RateLimiter {
     }
 }
 
+impl Charge {
+    #[inline]
+    const fn quota(&self) -> QuotaId {
+        match self {
+            Self::Shared(quota) | Self::Keyed { quota, .. } => *quota,
+        }
+    }
+}
+
+impl From<Wait> for Verdict {
+    fn from(wait: Wait) -> Self {
+        match wait {
+            Wait::No => Self::Allowed,
+            Wait::For(time) => Self::Limited { retry_after: Some(time) },
+            Wait::Forever => Self::Limited { retry_after: None },
+        }
+    }
+}
+
+impl Outcome {
+    /// Of what meets no quota.
+    const FREE: Self = Self {
+        verdict: Verdict::Allowed,
+        quota: QuotaId(usize::MAX),
+        remaining: u32::MAX,
+        reset: Duration::ZERO,
+    };
+}
+
 impl Account {
+    /// The bucket that a charge is taken from.
+    #[inline]
+    fn meet(&mut self, at: u64, charge: &Charge) -> (Place, TokenBucket) {
+        match *charge {
+            Charge::Shared(_) => (Place::Shared, self.shared),
+            Charge::Keyed { key, prefix, .. } => self.find(at, key, prefix),
+        }
+    }
+
     #[inline]
     fn find(&mut self, at: u64, key: KeyHash, prefix: KeyHash) -> (Place, TokenBucket) {
         if let Some((slot, full_at)) = self.clients.find(key.0, at) {

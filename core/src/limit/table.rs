@@ -1,29 +1,38 @@
 //! Buckets by key, in a fixed number of bytes.
 
-/// Slots that share a place: a cache line of states.
-const WAYS: usize = 8;
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
-/// Bytes of a tag. With the place that a slot has, some 60 bits of the key's hash.
-const TAG: usize = 6;
+/// Words of a place: it is a cache line.
+const WORDS: usize = LINE / size_of::<u64>();
 
-/// Bytes of a slot: tag and state.
-const SLOT: usize = TAG + size_of::<u64>();
+/// Slots that share a place.
+const WAYS: usize = 5;
+
+/// Buckets of a place that are moved for the sake of one that is moved there. Each is one more line to
+/// look at, under the lock, while a table is full and strangers ask.
+const DEEPER: u8 = 2;
+
+/// Where in a place its states start. The tags are in front of them, two in a word.
+const STATES: usize = WAYS.div_ceil(2);
 
 /// Places of a table, at most.
 const MOST: usize = u32::MAX as usize;
 
-type Tag = [u8; TAG];
+/// One place: five tags of 32 bits, and five states, which say when the bucket is full again.
+type Place = [u64; WORDS];
 
 /// Buckets, found by a hash of their key.
 ///
-/// Each key has two places of eight slots. A slot whose bucket is full again is as good as empty: a
-/// fresh bucket is full, too, so that nothing changes by forgetting it. A bucket that is not full is
-/// never given up.
+/// Each key has two places of five slots; its tag and either place are some 50 bits of its hash. A slot
+/// whose bucket is full again is as good as empty: a fresh bucket is full, too, so that nothing changes
+/// by forgetting it. A bucket that is not full is never given up.
 #[derive(Clone, Debug)]
 pub(super) struct Table {
-    tags: Box<[[Tag; WAYS]]>,
-    /// When the bucket is full again.
-    states: Box<[[u64; WAYS]]>,
+    words: Box<[u64]>,
+    /// Words in front of the first cache line.
+    skip: usize,
+    places: u32,
 }
 
 /// Where a bucket is, or may be, and whose.
@@ -31,7 +40,7 @@ pub(super) struct Table {
 pub(super) struct Slot {
     place: u32,
     way: u8,
-    tag: Tag,
+    tag: u32,
 }
 
 /// What a place has to give.
@@ -44,13 +53,16 @@ impl Table {
     /// A table of as many slots as fit into these bytes; some at least. The memory is taken page by
     /// page as it is used.
     pub(super) fn new(bytes: usize) -> Self {
-        let places = (bytes / SLOT / WAYS).clamp(2, MOST);
-        Self { tags: vec![[[0; TAG]; WAYS]; places].into(), states: vec![[0; WAYS]; places].into() }
+        let places = (bytes / LINE).clamp(2, MOST);
+        let words = vec![0; (places + 1) * WORDS].into_boxed_slice();
+        // Wherever the memory is, each place is one line of the cache, not parts of two.
+        let skip = words.as_ptr().align_offset(LINE).min(WORDS);
+        Self { words, skip, places: places as u32 }
     }
 
     /// Slots.
     pub(super) fn len(&self) -> usize {
-        self.states.len() * WAYS
+        self.places as usize * WAYS
     }
 
     /// The slot of a key, and when its bucket is full: its own, or one that is as good as empty.
@@ -59,25 +71,22 @@ impl Table {
     pub(super) fn find(&mut self, hash: u64, now: u64) -> Option<(Slot, u64)> {
         let tag = tag(hash);
         let first = self.scale(hash);
-        let found = self.own(first, tag);
-        if found.is_some() {
-            return found;
-        }
         let second = self.other_place(tag, first);
-        self.own(second, tag).or_else(|| Some((self.room(first, second, tag, now)?, 0)))
-    }
-
-    #[inline]
-    fn own(&self, place: u32, tag: Tag) -> Option<(Slot, u64)> {
-        let tags = self.tags.get(place as usize)?;
-        let way = (0..).zip(tags).find(|(_, known)| **known == tag)?.0;
-        let state = self.states.get(place as usize)?.get(usize::from(way))?;
-        Some((Slot { place, way, tag }, *state))
+        // Both are looked at before either is judged: two lines that are far away come at once.
+        let (a, b) = (self.place(first)?, self.place(second)?);
+        let found = ways(a, tag) | ways(b, tag) << WAYS;
+        if found == 0 {
+            return Some((self.room(first, second, tag, now)?, 0));
+        }
+        let at = found.trailing_zeros() as usize;
+        let (place, row, way) = if at < WAYS { (first, a, at) } else { (second, b, at - WAYS) };
+        let state = row.get(STATES + way)?;
+        Some((Slot { place, way: way as u8, tag }, *state))
     }
 
     /// A slot for a new key.
     #[inline(never)]
-    fn room(&mut self, first: u32, second: u32, tag: Tag, now: u64) -> Option<Slot> {
+    fn room(&mut self, first: u32, second: u32, tag: u32, now: u64) -> Option<Slot> {
         let (a, b) = (self.free(first, now), self.free(second, now));
         // The emptier one of the two.
         let found = match (a.count, b.count) {
@@ -90,27 +99,33 @@ impl Table {
         let (place, way) = found.or_else(|| {
             let mut all =
                 [first, second].into_iter().flat_map(|at| (0..WAYS as u8).map(move |w| (at, w)));
-            all.find(|(place, way)| self.move_away(*place, *way, now))
+            let moved = all.clone().find(|(place, way)| self.move_away(*place, *way, now));
+            moved.or_else(|| all.find(|(place, way)| self.move_two(*place, *way, now)))
         })?;
         Some(Slot { place, way, tag })
     }
 
     /// Moves a bucket to the other place of its key, if there is room.
     fn move_away(&mut self, place: u32, way: u8, now: u64) -> bool {
-        let (at, column) = (place as usize, usize::from(way));
-        let tag = self.tags.get(at).and_then(|tags| tags.get(column)).copied();
-        let state = self.states.get(at).and_then(|states| states.get(column)).copied();
-        let (Some(tag), Some(state)) = (tag, state) else { return false };
+        let Some(row) = self.place(place) else { return false };
+        let (tag, state) = (tag_of(row, way), row[STATES + usize::from(way)]);
         let other = self.other_place(tag, place);
         let Some(free) = self.free(other, now).way else { return false };
         self.set(Slot { place: other, way: free, tag }, state);
-        self.set(Slot { place, way, tag: [0; TAG] }, 0);
+        self.set(Slot { place, way, tag: 0 }, 0);
         true
+    }
+
+    /// The same where there is none, but where there is after another bucket has moved.
+    fn move_two(&mut self, place: u32, way: u8, now: u64) -> bool {
+        let Some(row) = self.place(place) else { return false };
+        let other = self.other_place(tag_of(row, way), place);
+        (0..DEEPER).any(|way| self.move_away(other, way, now)) && self.move_away(place, way, now)
     }
 
     /// The slots of a place that are as good as empty.
     fn free(&self, place: u32, now: u64) -> Free {
-        let states = self.states.get(place as usize).map(|states| &states[..]).unwrap_or_default();
+        let states = self.place(place).map(|row| &row[STATES..]).unwrap_or_default();
         let mut free = (0..).zip(states).filter(|(_, state)| **state <= now).map(|(way, _)| way);
         let way = free.next();
         Free { way, count: free.count() + usize::from(way.is_some()) }
@@ -119,42 +134,58 @@ impl Table {
     /// Keeps a bucket.
     #[inline]
     pub(super) fn set(&mut self, slot: Slot, full_at: u64) {
-        let (place, way) = (slot.place as usize, usize::from(slot.way));
-        let tag = self.tags.get_mut(place).and_then(|tags| tags.get_mut(way));
-        let state = self.states.get_mut(place).and_then(|states| states.get_mut(way));
-        if let (Some(tag), Some(state)) = (tag, state) {
-            (*tag, *state) = (slot.tag, full_at);
+        let at = self.skip + slot.place as usize * WORDS;
+        let way = usize::from(slot.way);
+        if let Some(row) = self.words.get_mut(at..at + WORDS)
+            && way < WAYS
+        {
+            let shift = 32 * (way % 2);
+            let other = row[way / 2] & !(u64::from(u32::MAX) << shift);
+            row[way / 2] = other | u64::from(slot.tag) << shift;
+            row[STATES + way] = full_at;
         }
     }
 
     /// Buckets that are not full at `now`. Looks at every slot.
     pub(super) fn in_use(&self, now: u64) -> usize {
-        self.states.as_flattened().iter().filter(|state| **state > now).count()
+        let rows = (0..self.places).filter_map(|place| self.place(place));
+        rows.flat_map(|row| &row[STATES..]).filter(|state| **state > now).count()
+    }
+
+    #[inline]
+    fn place(&self, place: u32) -> Option<&Place> {
+        self.words.get(self.skip + place as usize * WORDS..)?.first_chunk()
     }
 
     /// The other place of a key. It depends on the tag alone, so that a bucket can be moved by those
     /// who do not know its key, and back.
-    fn other_place(&self, tag: Tag, place: u32) -> u32 {
-        let mut bytes = [0; 8];
-        bytes[..TAG].copy_from_slice(&tag);
-        let sum = self.scale(u64::from_le_bytes(bytes).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        if sum >= place { sum - place } else { sum + (self.states.len() as u32 - place) }
+    #[inline]
+    fn other_place(&self, tag: u32, place: u32) -> u32 {
+        let sum = self.scale(u64::from(tag).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        if sum >= place { sum - place } else { sum + (self.places - place) }
     }
 
     /// A place, by the high bits.
+    #[inline]
     fn scale(&self, hash: u64) -> u32 {
         // https://lemire.me/blog/2016/06/27/a-fast-alternative-to-the-modulo-reduction/
-        ((u128::from(hash) * self.states.len() as u128) >> 64) as u32
+        ((u128::from(hash) * u128::from(self.places)) >> 64) as u32
     }
 }
 
-/// Low bits of the hash; never all zero, which is what empty slots have.
-fn tag(hash: u64) -> Tag {
-    let bytes = hash.to_le_bytes();
-    let mut tag = [0; TAG];
-    tag.copy_from_slice(&bytes[..TAG]);
-    if tag == [0; TAG] {
-        tag[0] = 1;
-    }
-    tag
+/// The slots of a place that have this tag, a bit each.
+#[inline]
+fn ways(row: &Place, tag: u32) -> u32 {
+    (0..WAYS as u8).fold(0, |found, way| found | u32::from(tag_of(row, way) == tag) << way)
+}
+
+#[inline]
+fn tag_of(row: &Place, way: u8) -> u32 {
+    (row[usize::from(way / 2)] >> (32 * (way % 2))) as u32
+}
+
+/// Low bits of the hash; never zero, which is what empty slots have.
+#[inline]
+fn tag(hash: u64) -> u32 {
+    (hash as u32).max(1)
 }

@@ -68,19 +68,21 @@ impl BalanceConfig {
 /// <https://linkerd.io/2016/03/16/beyond-round-robin-load-balancing-for-latency/>
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PeakEwma {
-    config: BalanceConfig,
-    born: Instant,
+    /// From then on it gets its full share.
+    grown_at: Instant,
     /// Of the last observation.
     at: Instant,
-    /// Microseconds, as they were then.
+    /// All times are microseconds; the average, as it was then.
     average: u64,
+    half_life: u64,
+    slow_start: u64,
+    penalty: u64,
 }
 
 impl PeakEwma {
     /// A new endpoint, with the defaults.
     pub fn new(now: Instant) -> Self {
-        let config = BalanceConfig::default();
-        Self { config, born: now, at: now, average: micros(config.expected) }
+        Self::checked(now, &BalanceConfig::default())
     }
 
     /// A new endpoint.
@@ -90,12 +92,32 @@ impl PeakEwma {
     /// See [`BadBalance`].
     pub fn with_config(now: Instant, config: BalanceConfig) -> Result<Self, BadBalance> {
         config.check()?;
-        Ok(Self { config, born: now, at: now, average: micros(config.expected) })
+        Ok(Self::checked(now, &config))
+    }
+
+    fn checked(now: Instant, config: &BalanceConfig) -> Self {
+        Self {
+            grown_at: now + config.slow_start,
+            at: now,
+            average: micros(config.expected),
+            // ln 2
+            half_life: (micros(config.decay) * 45_426 / ONE).max(1),
+            slow_start: micros(config.slow_start),
+            penalty: micros(config.penalty),
+        }
     }
 
     /// An attempt was answered after this time.
     pub fn observe(&mut self, now: Instant, latency: Duration) {
-        let sample = micros(latency);
+        self.learn(now, micros(latency));
+    }
+
+    /// An attempt failed after this time: those that fail fast must not look fast.
+    pub fn penalise(&mut self, now: Instant, latency: Duration) {
+        self.learn(now, micros(latency).max(self.penalty));
+    }
+
+    fn learn(&mut self, now: Instant, sample: u64) {
         self.average = if sample > self.average {
             sample
         } else {
@@ -103,11 +125,6 @@ impl PeakEwma {
             (self.average * kept + sample * (ONE - kept)) / ONE
         };
         self.at = self.at.max(now);
-    }
-
-    /// An attempt failed after this time: those that fail fast must not look fast.
-    pub fn penalise(&mut self, now: Instant, latency: Duration) {
-        self.observe(now, latency.max(self.config.penalty));
     }
 
     /// The average now; what is not asked is forgotten, so that it is asked again.
@@ -118,33 +135,36 @@ impl PeakEwma {
     /// What one more attempt costs beside so many.
     pub fn cost(&self, now: Instant, in_flight: u32) -> u64 {
         let latency = (self.average * self.kept(now) / ONE).max(1);
-        let cost = latency.saturating_mul(u64::from(in_flight) + 1);
-        let start = micros(self.config.slow_start);
-        // From a tenth of its share to all of it.
-        let age = micros(now - self.born).max(start / 10);
-        if age >= start { cost } else { cost.saturating_mul(start) / age.max(1) }
+        // An hour, four billion times, is less than can be counted.
+        let cost = latency * (u64::from(in_flight) + 1);
+        if now >= self.grown_at { cost } else { self.cost_of_new(now, cost) }
+    }
+
+    /// From a tenth of its share to all of it.
+    fn cost_of_new(&self, now: Instant, cost: u64) -> u64 {
+        let start = self.slow_start;
+        let age = start.saturating_sub(micros_between(now, self.grown_at)).max(start / 10);
+        cost.saturating_mul(start) / age.max(1)
     }
 
     /// What is left of the last observation, in parts of [`ONE`].
     fn kept(&self, now: Instant) -> u64 {
-        decayed(micros(now - self.at), micros(self.config.decay))
+        decayed(micros_between(self.at, now), self.half_life)
     }
 }
 
 /// The fixed point: 1.
 const ONE: u64 = 1 << 16;
 
-/// e^(-passed/decay) in parts of [`ONE`], without an exponential function, which differs between
+/// 2^(-passed/half_life) in parts of [`ONE`], without an exponential function, which differs between
 /// platforms: whole half lives by shifts, the rest by 2^-x = 1 - 0.6713 x + 0.1713 x^2, which is within
 /// 0.4 %.
-fn decayed(passed: u64, decay: u64) -> u64 {
-    // ln 2
-    let half_life = (decay * 45_426 / ONE).max(1);
+fn decayed(passed: u64, half_life: u64) -> u64 {
     let halves = passed / half_life;
     if halves >= 32 {
         return 0;
     }
-    let x = (passed % half_life) * ONE / half_life;
+    let x = (passed - halves * half_life) * ONE / half_life;
     let rest = ONE + 11_226 * x / ONE * x / ONE - 43_994 * x / ONE;
     rest >> halves
 }
@@ -152,6 +172,11 @@ fn decayed(passed: u64, decay: u64) -> u64 {
 /// At most an hour.
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX).min(HOUR)
+}
+
+/// Of the time that passed.
+fn micros_between(earlier: Instant, later: Instant) -> u64 {
+    later.as_nanos().saturating_sub(earlier.as_nanos()) / 1_000
 }
 
 /// Two at random, and the cheaper one of them: as good as looking at all, nearly, and no herd.

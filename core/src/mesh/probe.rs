@@ -304,7 +304,7 @@ impl Machine for Probes {
     }
 
     fn deadline(&self) -> Option<Deadline> {
-        let (at, _) = self.timers.next()?;
+        let at = self.timers.first()?;
         Some(Deadline { at, why: Timer::EndpointProbe })
     }
 }

@@ -10,10 +10,10 @@ use crate::limit::{AskOutcome, LeaseVerdict, QuotaId, Shed, Stage, Verdict};
 use crate::machine::CloseReason;
 use crate::policy::{Mode, Priority, Refused};
 use crate::resilience::{Change, NoRetry};
-use crate::security::{AccessVerdict, CorsKind, CorsReason, CredentialVerdict};
-use crate::server::ConnectionRefused;
+use crate::security::{AccessVerdict, CorsKind, CorsReason, CredentialVerdict, Expiry};
 use crate::server::drain::{Ending, Phase};
 use crate::server::health::{CheckId, CheckState};
+use crate::server::{ConnectionRefused, ReloadOutcome};
 #[cfg(feature = "websocket")]
 use crate::websocket::{CloseCode, Side};
 
@@ -225,9 +225,21 @@ pub enum Event {
         /// To what.
         state: CheckState,
     },
+    /// What a server goes by was replaced, or its replacement was refused (server).
+    Reload(ReloadOutcome),
+    /// How long the certificates of a server are still good (server): told when they come into force,
+    /// and when that changes.
+    CertificateExpiry {
+        /// The last moment of the first one that runs out, since 1970-01-01T00:00:00Z.
+        not_after: Duration,
+        /// What that means now.
+        expiry: Expiry,
+    },
+    /// So many audit records did not fit (server).
+    AuditLost(u64),
     /// Memory runs short, or does so no more (server).
     Pressure(Stage),
-    /// A connection was dropped as soon as it was accepted (server).
+    /// A connection was dropped before anything was answered (server).
     ConnectionRefused(ConnectionRefused),
     /// A ping of the heartbeat was answered (WebSocket).
     #[cfg(feature = "websocket")]

@@ -29,10 +29,14 @@ impl Log {
     }
 
     /// Writes one event down.
+    #[inline]
     pub fn record(&mut self, event: Event) {
-        if !self.enabled {
-            return;
+        if self.enabled {
+            self.keep(event);
         }
+    }
+
+    fn keep(&mut self, event: Event) {
         if self.ring.len() < CAPACITY {
             self.ring.push_back(event);
         } else {

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use bytes::Bytes;
+use http::HeaderValue;
 
 use super::hex;
 use crate::class::Class;
@@ -21,7 +21,7 @@ pub struct RequestId(Text);
 /// Neither takes memory of its own: one lies in the head that it came in.
 #[derive(Clone)]
 enum Text {
-    Given(Bytes),
+    Given(HeaderValue),
     Minted([u8; 32]),
 }
 
@@ -34,8 +34,10 @@ impl RequestId {
     /// The same, where the field was looked up already.
     pub(crate) fn given(fields: &Fields, id: Single<'_>) -> Option<Self> {
         let Single::Once(id) = id else { return None };
-        let sound = (1..=BYTES).contains(&id.len()) && SAFE.has_all_of(id);
-        sound.then(|| Self(Text::Given(fields.block().slice_ref(id))))
+        if !(1..=BYTES).contains(&id.len()) || !SAFE.has_all_of(id) {
+            return None;
+        }
+        HeaderValue::from_maybe_shared(fields.block().slice_ref(id)).ok().map(Text::Given).map(Self)
     }
 
     /// An id of our own: 32 digits of a number that nobody else has.
@@ -51,10 +53,18 @@ impl RequestId {
         core::str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 
+    /// The id as it came, where the request brought it.
+    pub(crate) fn as_given(&self) -> Option<&HeaderValue> {
+        match &self.0 {
+            Text::Given(value) => Some(value),
+            Text::Minted(_) => None,
+        }
+    }
+
     /// The same as bytes.
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
-            Text::Given(bytes) => bytes,
+            Text::Given(value) => value.as_bytes(),
             Text::Minted(digits) => digits,
         }
     }

@@ -17,6 +17,10 @@ const REFILL: u32 = TOKEN / 10;
 /// The most tokens of a throttle.
 const MAX_TOKENS: u32 = 1_000;
 
+/// The counters of the window.
+const CALLS: usize = 0;
+const RETRIES: usize = 1;
+
 /// How many retries one destination gets. Two limits, and both must agree: a share of the calls, for
 /// when most go well, and a throttle, for when nothing does. The share alone leaves room for its
 /// reserve, which in a mesh of a thousand small clients is most of the traffic.
@@ -125,7 +129,7 @@ impl Budget {
 
     /// A call starts; not an attempt.
     pub fn call(&mut self, now: Instant) {
-        self.window.add(now, [true, false]);
+        self.window.add(now, CALLS);
     }
 
     /// An attempt ended, the first ones of calls included. Those that were given up by their caller
@@ -145,7 +149,7 @@ impl Budget {
     /// Which of the two refuses; the throttle, if both do.
     pub fn withdraw(&mut self, now: Instant) -> Result<(), BudgetReason> {
         self.check(now)?;
-        self.window.add(now, [false, true]);
+        self.window.add(now, RETRIES);
         Ok(())
     }
 

@@ -11,6 +11,10 @@ use crate::time::Instant;
 /// Samples after which the delay is found anew.
 const REFRESH: u32 = 32;
 
+/// The counters of the window.
+const CALLS: usize = 0;
+const HEDGES: usize = 1;
+
 /// Whether, and when, a call that waits for its head is sent a second time.
 /// <https://doi.org/10.1145/2408776.2408794>
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -138,7 +142,7 @@ impl Hedge {
 
     /// A call starts; not an attempt.
     pub fn call(&mut self, now: Instant) {
-        self.window.add(now, [true, false]);
+        self.window.add(now, CALLS);
     }
 
     /// A head came after this time. An attempt that lost against its hedge is told with the time that
@@ -178,7 +182,7 @@ impl Hedge {
         if hedges >= calls * u64::from(self.config.percent) / 100 {
             return Err(NoHedge::Share);
         }
-        self.window.add(now, [false, true]);
+        self.window.add(now, HEDGES);
         Ok(())
     }
 

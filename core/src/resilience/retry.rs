@@ -107,6 +107,19 @@ pub enum Attempt {
     NotAdmitted,
 }
 
+impl Attempt {
+    /// Whether another one would not do better, whatever the call is.
+    pub const fn is_final(&self) -> bool {
+        match self {
+            Self::Answered { status, delivery: Delivery::Processed, .. } => {
+                !matches!(*status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT)
+            }
+            Self::Failed(Delivery::Processed) => true,
+            Self::Answered { .. } | Self::Failed(_) | Self::Delivered | Self::NotAdmitted => false,
+        }
+    }
+}
+
 /// What is to be known of a call for [`RetryPolicy::decide`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct RetryFacts {
@@ -216,20 +229,18 @@ impl RetryPolicy {
 
 /// Whether another attempt may do better, and do no harm; and the wait that the endpoint asks for.
 fn worthwhile(attempt: Attempt, safety: Safety) -> Result<Option<Duration>, NoRetry> {
+    if attempt.is_final() {
+        return Err(NoRetry::Final);
+    }
     let repeatable = if safety.is_repeatable() { Ok(()) } else { Err(NoRetry::NotRepeatable) };
     match attempt {
         Attempt::Delivered => Err(NoRetry::Delivered),
         Attempt::NotAdmitted => Err(NoRetry::NotAdmitted),
         Attempt::Failed(Delivery::NotSent | Delivery::Refused) => Ok(None),
-        Attempt::Failed(Delivery::MaybeProcessed) => repeatable.map(|()| None),
-        Attempt::Failed(Delivery::Processed) => Err(NoRetry::Final),
-        Attempt::Answered { status, delivery, retry_after } => match (delivery, status) {
-            (Delivery::NotSent | Delivery::Refused, _) => Ok(retry_after),
-            (Delivery::MaybeProcessed, _)
-            | (_, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT) => {
-                repeatable.map(|()| retry_after)
-            }
-            (Delivery::Processed, _) => Err(NoRetry::Final),
+        Attempt::Failed(_) => repeatable.map(|()| None),
+        Attempt::Answered { delivery, retry_after, .. } => match delivery {
+            Delivery::NotSent | Delivery::Refused => Ok(retry_after),
+            Delivery::MaybeProcessed | Delivery::Processed => repeatable.map(|()| retry_after),
         },
     }
 }

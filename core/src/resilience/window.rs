@@ -30,16 +30,17 @@ impl<const N: usize> Window<N> {
         }
     }
 
-    /// Adds one to each of these counters.
-    pub(super) fn add(&mut self, now: Instant, ones: [bool; N]) {
+    /// Adds one to this counter.
+    pub(super) fn add(&mut self, now: Instant, counter: usize) {
         self.advance(now);
-        let Some(bucket) = self.buckets.get_mut((self.newest % BUCKETS) as usize) else { return };
-        for ((count, sum), one) in bucket.iter_mut().zip(&mut self.sums).zip(ones) {
-            // A sum that cannot grow any more must not lose what its buckets lose.
-            if one && *sum < u32::MAX {
-                *count += 1;
-                *sum += 1;
-            }
+        let bucket = self.buckets.get_mut((self.newest % BUCKETS) as usize);
+        let count = bucket.and_then(|bucket| bucket.get_mut(counter));
+        // A sum that cannot grow any more must not lose what its buckets lose.
+        if let (Some(count), Some(sum)) = (count, self.sums.get_mut(counter))
+            && *sum < u32::MAX
+        {
+            *count += 1;
+            *sum += 1;
         }
     }
 
@@ -57,8 +58,15 @@ impl<const N: usize> Window<N> {
 
     fn advance(&mut self, now: Instant) {
         let current = now.as_nanos() / self.width;
-        let passed = current.saturating_sub(self.newest).min(BUCKETS);
-        self.newest = self.newest.max(current);
+        if current > self.newest {
+            self.advance_to(current);
+        }
+    }
+
+    #[inline(never)]
+    fn advance_to(&mut self, current: u64) {
+        let passed = (current - self.newest).min(BUCKETS);
+        self.newest = current;
         for back in 0..passed {
             let at = (self.newest - back) % BUCKETS;
             let Some(bucket) = self.buckets.get_mut(at as usize) else { continue };

@@ -8,6 +8,7 @@ mod challenge;
 mod cors;
 mod credential;
 mod egress;
+mod expiry;
 mod forwarded;
 mod identity;
 mod network;
@@ -25,6 +26,7 @@ pub use credential::{BadCredential, Credential, MAX_CREDENTIAL, Secret};
 pub use egress::{
     Answerer, BadPattern, Destination, EgressPolicy, EgressRefusal, ServerPattern, TlsVersion,
 };
+pub use expiry::Expiry;
 pub use forwarded::{ForwardedField, TrustedProxies};
 pub use identity::{
     ClientKey, IPV6_CLIENT_PREFIX, KeyDigest, PeerName, Principal, SecurityContext, Subject,

@@ -5,7 +5,7 @@ use core::net::IpAddr;
 use std::collections::BTreeMap;
 
 use crate::limit::Stage;
-use crate::security::{IPV6_CLIENT_PREFIX, Network};
+use crate::security::{BadProxyHeader, IPV6_CLIENT_PREFIX, Network};
 
 /// How many connections a server has, at most.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -34,7 +34,7 @@ pub enum BadConnections {
     PerAddress,
 }
 
-/// Why a connection is dropped at once.
+/// Why a connection is dropped before anything is answered.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum ConnectionRefused {
     /// There are as many as there may be.
@@ -43,6 +43,12 @@ pub enum ConnectionRefused {
     Address,
     /// Memory runs short.
     Pressure,
+    /// A proxy did not say whom it speaks for, or not as it should.
+    ProxyHeader(BadProxyHeader),
+    /// A proxy went away, or said too little for too long.
+    ProxySilent,
+    /// A proxy does not know whom it speaks for.
+    UnknownClient,
 }
 
 impl ConnectionRefused {
@@ -52,6 +58,9 @@ impl ConnectionRefused {
             Self::Total => "total",
             Self::Address => "address",
             Self::Pressure => "pressure",
+            Self::ProxyHeader(_) => "proxy_header",
+            Self::ProxySilent => "proxy_silent",
+            Self::UnknownClient => "unknown_client",
         }
     }
 }

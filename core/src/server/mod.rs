@@ -6,6 +6,7 @@ pub mod drain;
 pub mod health;
 mod params;
 mod path;
+mod reload;
 mod route;
 mod stack;
 
@@ -16,6 +17,7 @@ pub use drain::{Drain, DrainConfig, DrainEvent};
 pub use health::{Health, HealthConfig, HealthEvent};
 pub use params::{Params, Template};
 pub use path::BadPath;
+pub use reload::ReloadOutcome;
 pub use route::{Found, RouteError, Router, RouterBuilder};
 pub use stack::{
     Arrival, Authentication, BadMediaType, BadRateLimit, BoxLayer, Buckets, Classes, ClientClass,

@@ -15,8 +15,10 @@ struct Entry {
 }
 
 /// At most one time for each place.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Timers {
+    /// The earliest time of all; [`Instant::MAX`]: there is none.
+    first: Instant,
     heap: Vec<Entry>,
     /// Where in the heap a place stands.
     position: Vec<u32>,
@@ -24,40 +26,52 @@ pub(crate) struct Timers {
 
 impl Timers {
     pub(crate) const fn new() -> Self {
-        Self { heap: Vec::new(), position: Vec::new() }
+        Self { first: Instant::MAX, heap: Vec::new(), position: Vec::new() }
     }
 
-    /// The earliest time of all, and whose it is.
-    pub(crate) fn next(&self) -> Option<(Instant, u32)> {
-        self.heap.first().map(|entry| (entry.at, entry.place))
+    /// The earliest time of all.
+    pub(crate) fn first(&self) -> Option<Instant> {
+        (self.first < Instant::MAX).then_some(self.first)
+    }
+
+    /// Whose time the earliest is, if it is this one.
+    pub(crate) fn first_place(&self, at: Instant) -> Option<u32> {
+        self.heap.first().filter(|entry| entry.at == at).map(|entry| entry.place)
     }
 
     /// Whether a time has come.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
-        self.heap.first().is_some_and(|entry| entry.at <= now)
+        self.first <= now
     }
 
     /// Makes sure that `place` fires at `at` or earlier.
+    #[inline]
     pub(crate) fn arm(&mut self, place: u32, at: Instant) {
-        if at == Instant::MAX {
-            return;
+        let stands = self.position.get(place as usize).copied().unwrap_or(NOT_ARMED);
+        let armed = self.heap.get(stands as usize).map_or(Instant::MAX, |entry| entry.at);
+        if at < armed {
+            self.arm_earlier(place, at);
         }
+    }
+
+    #[inline(never)]
+    fn arm_earlier(&mut self, place: u32, at: Instant) {
         let slot = place as usize;
         if self.position.len() <= slot {
             self.position.resize(slot + 1, NOT_ARMED);
         }
         let stands = self.position.get(slot).copied().unwrap_or(NOT_ARMED);
         if let Some(entry) = self.heap.get_mut(stands as usize) {
-            if at < entry.at {
-                entry.at = at;
-                self.rise(stands as usize);
-            }
+            entry.at = at;
+            self.rise(stands as usize);
+            self.first = self.at(0);
             return;
         }
         self.heap.push(Entry { at, place });
         let last = self.heap.len() - 1;
         self.note(last);
         self.rise(last);
+        self.first = self.at(0);
     }
 
     /// A place whose time has come; it is armed no more.
@@ -74,6 +88,7 @@ impl Timers {
             self.note(0);
             self.sink(0);
         }
+        self.first = self.at(0);
         Some(place)
     }
 
@@ -150,7 +165,7 @@ mod tests {
                     timers.arm(place, at);
                     model.entry(place).and_modify(|armed| *armed = at.min(*armed)).or_insert(at);
                 }
-                prop_assert_eq!(timers.next().map(|(at, _)| at), model.values().min().copied());
+                prop_assert_eq!(timers.first(), model.values().min().copied());
             }
         }
     }

@@ -41,6 +41,9 @@ impl CloseCode {
     /// 1013: the server is overloaded.
     pub const TRY_AGAIN_LATER: Self = Self(1013);
 
+    /// 4401: the token that the socket was opened with has expired; a code of ours, after 401.
+    pub const TOKEN_EXPIRED: Self = Self(4401);
+
     /// The code of this number, whatever it is.
     pub const fn new(code: u16) -> Self {
         Self(code)

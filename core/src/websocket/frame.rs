@@ -1,5 +1,7 @@
 //! Frames: <https://www.rfc-editor.org/rfc/rfc6455#section-5.2>
 
+use core::ops::Range;
+
 use super::mask::Mask;
 use crate::error::Violation;
 
@@ -69,7 +71,8 @@ pub(super) const CONTROL_MAX: usize = 125;
 
 impl Header {
     /// Bytes of a header, at most.
-    pub(super) const MAX: usize = 14;
+    #[cfg(test)]
+    const MAX: usize = 14;
 
     /// Reads a header, and tells how long it is; `None` where it is not all there. What is wrong is
     /// found at the first byte that shows it, however the bytes are cut.
@@ -116,6 +119,48 @@ impl Header {
         Ok(Some((header, bytes.len() - rest.len())))
     }
 
+    /// Whether a frame that starts like this may be a control frame, and no other.
+    pub(super) const fn starts_control(first: u8) -> bool {
+        let ordinary = first & (FIN | RSV1 | RSV23) == FIN;
+        ordinary && matches!(Opcode::of(first), Some(opcode) if opcode.is_control())
+    }
+
+    /// Reads the header of a message in one frame of less than 64 KiB, as most are: whether it is a
+    /// text, the mask, and where its payload begins and ends. `None` for any other, and for one that
+    /// breaks a rule.
+    #[inline]
+    pub(super) fn parse_plain(
+        bytes: &[u8],
+        masked: bool,
+    ) -> Option<(bool, Option<Mask>, Range<usize>)> {
+        let (&[first, second], rest) = bytes.split_first_chunk()?;
+        let text = first == FIN | Opcode::Text as u8;
+        let short = second & !MASKED;
+        if !text && first != FIN | Opcode::Binary as u8
+            || (second & MASKED != 0) != masked
+            || short == LENGTH_64
+        {
+            return None;
+        }
+        let (len, rest) = if short == LENGTH_16 {
+            let (len, rest) = rest.split_first_chunk()?;
+            (u16::from_be_bytes(*len), rest)
+        } else {
+            (u16::from(short), rest)
+        };
+        if short == LENGTH_16 && usize::from(len) <= CONTROL_MAX {
+            return None;
+        }
+        let (mask, rest) = if masked {
+            let (mask, rest) = rest.split_first_chunk()?;
+            (Some(Mask(*mask)), rest)
+        } else {
+            (None, rest)
+        };
+        let start = bytes.len() - rest.len();
+        Some((text, mask, start..start + usize::from(len)))
+    }
+
     #[inline]
     fn check_first(first: u8, rules: Rules) -> Result<Opcode, Violation> {
         let opcode = Opcode::of(first).ok_or(Violation::Opcode)?;
@@ -134,14 +179,25 @@ impl Header {
         Ok(opcode)
     }
 
-    /// Writes a header; how many of the bytes it takes.
+    /// Bytes of the header.
     #[inline]
-    pub(super) fn write(&self, to: &mut [u8; Self::MAX]) -> usize {
+    pub(super) const fn size(&self) -> usize {
+        let length = match self.len {
+            0..=125 => 0,
+            126..=0xffff => 2,
+            _ => 8,
+        };
+        2 + length + if self.mask.is_some() { 4 } else { 0 }
+    }
+
+    /// Writes the header to the start of `to`, which has room for its [`size`](Self::size).
+    #[inline]
+    pub(super) fn write(&self, to: &mut [u8]) {
         let fin = if self.fin { FIN } else { 0 };
         let rsv1 = if self.rsv1 { RSV1 } else { 0 };
         let masked = if self.mask.is_some() { MASKED } else { 0 };
         to[0] = fin | rsv1 | self.opcode as u8;
-        let mut at = match self.len {
+        let at = match self.len {
             0..=125 => {
                 to[1] = masked | self.len as u8;
                 2
@@ -159,9 +215,7 @@ impl Header {
         };
         if let Some(Mask(mask)) = self.mask {
             to[at..at + 4].copy_from_slice(&mask);
-            at += 4;
         }
-        at
     }
 }
 
@@ -177,7 +231,8 @@ mod tests {
             for mask in [None, Some(Mask([1, 2, 3, 4]))] {
                 let header = Header { fin: true, rsv1: true, opcode: Opcode::Text, mask, len };
                 let mut bytes = [0; Header::MAX];
-                let size = header.write(&mut bytes);
+                let size = header.size();
+                header.write(&mut bytes);
                 let rules = Rules { masked: mask.is_some(), deflate: true, continuing: false };
                 assert_eq!(Header::parse(&bytes[..size], rules), Ok(Some((header, size))));
                 for cut in 0..size {

@@ -6,6 +6,7 @@
 //! | `connection` | the machine behind it |
 //! | `frame`, `mask`, `utf8` | what frames are made of |
 //! | `message` | what is sent and received |
+//! | `queue` | what becomes of messages for which there is no room |
 //! | `close` | codes, and how connections end |
 //! | `heartbeat` | whether the peer is still there |
 //! | `deflate` | compressed messages; feature `deflate` |
@@ -100,6 +101,7 @@ pub mod handshake;
 mod heartbeat;
 mod mask;
 mod message;
+mod queue;
 mod utf8;
 
 pub use close::{CloseCode, Closed, Side};
@@ -107,3 +109,4 @@ pub use config::{Config, Limits};
 pub use connection::{Connection, Event, Rejected, Role};
 pub use heartbeat::HeartbeatConfig;
 pub use message::{Message, Text};
+pub use queue::{Overflow, SendQueue};

@@ -7,9 +7,11 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use sinew_core::error::{Error, Kind, Misuse, Phase};
 use sinew_core::http1::{
-    BodySize, Client, NO_FIELDS, Rejected, RequestLine, Server, ServerConfig, StatusLine,
+    BodySize, Client, NO_FIELDS, Rejected, RequestLine, Server, ServerConfig, ServerEvent,
+    StatusLine,
 };
 use sinew_core::machine::{Machine, Status, Wire};
+use sinew_core::outbox::HIGH_WATER;
 use sinew_core::time::{Epoch, Instant};
 
 use crate::told::{NOW, drain, line};
@@ -355,6 +357,51 @@ fn body(
         kind => panic!("{kind:?}"),
     });
     (drain(&mut server), refused, server.status())
+}
+
+#[test]
+fn a_response_in_one_go_is_the_same_as_in_parts() {
+    let close = [("connection", "close")];
+    let wrong = [("content-length", "4")];
+    let long = "x".repeat(3000);
+    let statuses = [StatusCode::OK, StatusCode::NOT_FOUND, StatusCode::NO_CONTENT];
+    for request in [GET, OLD, HEAD, &GET.repeat(2)] {
+        for (status, body) in statuses.iter().flat_map(|s| ["", "hello", &long].map(|b| (*s, b))) {
+            for fields in [&[][..], &close, &wrong] {
+                let (mut one, mut other) = (asked(request), asked(request));
+                let bytes = Bytes::copy_from_slice(body.as_bytes());
+                let whole = one.send_whole(NOW, status, fields.iter().copied(), bytes.clone());
+                let size = BodySize::Exact(body.len() as u64);
+                let head = other.send_response(NOW, status, fields.iter().copied(), size);
+                assert_eq!(whole, head, "{status} {body:.5}");
+                if head.is_ok() && !body.is_empty() {
+                    other.send_data(NOW, bytes).unwrap();
+                    other.send_end(NOW, NO_FIELDS).unwrap();
+                }
+                assert_eq!(one.body_bytes(), other.body_bytes());
+                assert_eq!(one.awaits_response(), other.awaits_response());
+                assert_eq!(one.deadline(), other.deadline());
+                assert_eq!(drain(&mut one), drain(&mut other));
+                assert_eq!(one.status(), other.status());
+                let another = one.poll_event(NOW).unwrap().is_some();
+                assert_eq!(another, other.poll_event(NOW).unwrap().is_some());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_response_in_one_go_is_taken_above_the_mark() {
+    let mut server = asked(&GET.repeat(2));
+    let head = "HTTP/1.1 200 OK\r\ncontent-length: 65000\r\n\r\n".len();
+    // The next head alone fills the outbox.
+    let first = Bytes::from(vec![b'x'; HIGH_WATER - head - 1]);
+    server.send_whole(NOW, StatusCode::OK, NO_FIELDS, first).unwrap();
+    assert_eq!(server.outbox().len(), HIGH_WATER - 1);
+    assert!(matches!(server.poll_event(NOW), Ok(Some(ServerEvent::Request { .. }))));
+    server.send_whole(NOW, StatusCode::OK, NO_FIELDS, Bytes::from_static(b"more")).unwrap();
+    assert!(!server.can_send() && server.is_idle());
+    assert!(drain(&mut server).ends_with("\r\n\r\nmore"));
 }
 
 #[test]

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use sinew_core::error::{self, Error, Violation};
 use sinew_core::limit::{QuotaId, Verdict};
 use sinew_core::machine::CloseReason;
 use sinew_core::observe::audit::{Kind, MAX_DETAILS, MAX_TEXT, Queue, Record, Severity, Value};
 use sinew_core::observe::{Event, RequestId};
+use sinew_core::policy::{Mode, Refused, Stage};
 use sinew_core::problem::Ids;
 use sinew_core::reason::Reason;
 use sinew_core::security::{
@@ -157,4 +159,25 @@ proptest! {
         }
         prop_assert_eq!(next, queue.sequence() + 1);
     }
+}
+
+#[test]
+fn what_no_honest_client_does_is_suspicious() {
+    let failed = |violation| {
+        Event::Failed(Error {
+            kind: error::Kind::Peer(violation),
+            phase: error::Phase::RequestHead,
+            delivery: error::Delivery::NotSent,
+        })
+    };
+    for violation in [Violation::LengthAndCoding, Violation::ContentLength, Violation::LineEnd] {
+        assert_eq!(Kind::of(&failed(violation)), Some(Kind::SuspiciousActivity));
+    }
+    assert_eq!(Kind::of(&failed(Violation::VersionUnsupported)), None);
+    let refused = |stage| Event::Refused {
+        exchange: 1,
+        refused: Refused { stage, reason: Reason::RateLimited, mode: Mode::Enforce },
+    };
+    assert_eq!(Kind::of(&refused(Stage::Shield)), Some(Kind::SuspiciousActivity));
+    assert_eq!(Kind::of(&refused(Stage::Limit)), None, "the verdict says so already");
 }

@@ -4,6 +4,7 @@
 
 mod audit;
 mod drain;
+mod expiry;
 mod health;
 mod ledger;
 mod overload;

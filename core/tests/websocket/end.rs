@@ -358,3 +358,51 @@ fn a_ping_that_cannot_leave_is_no_silence() {
     let gone = Deadline { at: late + Duration::from_secs(10), why: Timer::Pong };
     assert_eq!(connection.deadline(), Some(gone));
 }
+
+#[test]
+fn a_close_that_was_announced_comes_at_its_time() {
+    let mut connection = quiet(server()).open();
+    let (soon, late) = (Duration::from_secs(60), Duration::from_secs(90));
+    let expired = CloseCode::new(4401);
+    connection.close_at(NOW, at(soon), expired, "token expired").unwrap();
+    connection.close_at(NOW, at(late), CloseCode::GOING_AWAY, "").unwrap();
+    assert_eq!(connection.deadline(), Some(Deadline { at: at(soon), why: Timer::Close }));
+    connection.handle_timeout(at(soon - Duration::from_nanos(1)));
+    assert!(connection.is_open() && drain(&mut connection).is_empty());
+    connection.handle_timeout(at(soon));
+    assert!(!connection.is_open());
+    assert_eq!(sent_frames(&drain(&mut connection)), [(8, code(expired, "token expired"))]);
+    assert_eq!(connection.poll_event(at(soon)), Ok(None));
+    let due = Deadline { at: at(soon + Duration::from_secs(5)), why: Timer::CloseHandshake };
+    assert_eq!(connection.deadline(), Some(due));
+    // One whose time has come is closed at once; a code that cannot be sent is refused.
+    let mut connection = quiet(server()).open();
+    let unsendable = connection.close_at(NOW, NOW, CloseCode::NO_STATUS, "");
+    assert!(matches!(unsendable, Err(Error { kind: Kind::Usage(_), .. })));
+    connection.close_at(NOW, NOW, CloseCode::GOING_AWAY, "").unwrap();
+    assert_eq!(sent_frames(&drain(&mut connection)), [(8, code(CloseCode::GOING_AWAY, ""))]);
+}
+
+#[test]
+fn those_that_close_within_a_time_are_spread_over_it() {
+    let within = Duration::from_secs(10);
+    let mut thirds = [0; 3];
+    for n in 0..90 {
+        let setup = quiet(server());
+        let mut connection = Connection::new(
+            Role::Server,
+            std::sync::Arc::new(setup.config),
+            &Default::default(),
+            [n; 32],
+            Default::default(),
+            NOW,
+        );
+        connection.close_within(NOW, within, CloseCode::GOING_AWAY, "").unwrap();
+        let due = connection.deadline().unwrap();
+        assert_eq!(due.why, Timer::Close);
+        let after = due.at - NOW;
+        assert!(after <= within);
+        thirds[(after.as_nanos() * 3 / (within.as_nanos() + 1)) as usize] += 1;
+    }
+    assert!(thirds.iter().all(|third| *third >= 15), "{thirds:?}");
+}

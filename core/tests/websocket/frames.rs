@@ -190,6 +190,36 @@ fn as_many_fragments_as_anyone_sends_are_taken() {
 }
 
 #[test]
+fn what_comes_next_can_be_told_without_taking_it() {
+    use sinew_core::{Machine as _, Wire as _};
+
+    let mut connection = server().open();
+    assert!(connection.next_is_control(), "nothing comes");
+    for (first, control) in [
+        (0x81, false),
+        (0x00, false),
+        (0x88, true),
+        (0x89, true),
+        (0x8a, true),
+        (0x8b, false),
+        (0xc9, false),
+        (0x09, false),
+    ] {
+        let mut connection = server().open();
+        connection.inbox().extend_from_slice(&[first]);
+        assert_eq!(connection.next_is_control(), control, "{first:x}");
+    }
+    // Of a frame that began, it is known.
+    for (first, control) in [(0x82, false), (0x89, true)] {
+        connection = server().open();
+        let frame = masked(first, "abc");
+        connection.inbox().extend_from_slice(&frame[..7]);
+        assert_eq!(connection.poll_event(crate::told::NOW), Ok(None));
+        assert_eq!(connection.next_is_control(), control);
+    }
+}
+
+#[test]
 fn nothing_is_reserved_because_a_header_announced_it() {
     for first in [0x82, 0x02, 0x01] {
         let mut connection = server().open();

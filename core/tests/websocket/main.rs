@@ -14,6 +14,7 @@ mod frames;
 mod handshake;
 mod laws;
 mod oracle;
+mod queue;
 mod reference;
 mod sending;
 mod told;

@@ -8,7 +8,7 @@ use http::HeaderName;
 use serde::{Deserialize, Serialize, Serializer};
 use sinew_auth::{ApiKeys, Crypto, JwtValidator};
 use sinew_core::security::{Challenge, KeyDigest, Principal, Subject};
-use sinew_driver::{Runtime, SecurityPolicy, Spawn, Task};
+use sinew_driver::{Runtime, SecurityPolicy};
 
 use super::ModeName;
 use super::jwt::{Jwt, Keys};
@@ -44,7 +44,7 @@ struct ApiKey {
 
 impl Authentication {
     /// What a policy is told by this section.
-    pub(crate) fn build<R: Runtime + Spawn<Task>>(
+    pub(crate) fn build<R: Runtime>(
         &self,
         base: &Path,
         document: &mut Document<'_>,

@@ -10,7 +10,7 @@ use sinew_auth::{
     Algorithm, BadJwksPolicy, BadJwtPolicy, Crypto, JwksPolicy, JwtPolicy, JwtVerifier, KeySet,
 };
 use sinew_core::security::{BadClaimConfig, Binding, ClaimConfig};
-use sinew_driver::{JwksEndpoint, RestClient, Runtime, Spawn, Task};
+use sinew_driver::{JwksEndpoint, RestClient, Runtime};
 use sinew_tls::ClientTls;
 
 use crate::document::Document;
@@ -79,7 +79,7 @@ pub(super) enum Keys<R: Runtime> {
 }
 
 impl Jwt {
-    pub(super) fn build<R: Runtime + Spawn<Task>>(
+    pub(super) fn build<R: Runtime>(
         &self,
         base: &Path,
         document: &mut Document<'_>,
@@ -141,7 +141,7 @@ impl Jwt {
         JwtVerifier::new(policy, crypto.clone()).map_err(refused).ok()
     }
 
-    fn fetched<R: Runtime + Spawn<Task>>(
+    fn fetched<R: Runtime>(
         &self,
         url: &Url,
         base: &Path,

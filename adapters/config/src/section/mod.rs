@@ -1,6 +1,7 @@
 //! The sections of a file, each with what it becomes.
 
 mod access;
+mod audit;
 mod authentication;
 mod coding;
 mod cors;
@@ -20,14 +21,15 @@ use serde::{Deserialize, Serialize};
 use sinew_core::policy::Mode;
 
 pub(crate) use access::Access;
+pub(crate) use audit::Audit;
 pub(crate) use authentication::Authentication;
 pub(crate) use coding::{Compression, Decompression};
 pub(crate) use cors::Cors;
 pub(crate) use drain::Drain;
 pub(crate) use memory::Memory;
 pub(crate) use overload::Overload;
-pub(crate) use proxies::Proxies;
-pub(crate) use rate_limit::RateLimit;
+pub(crate) use proxies::{Proxies, ProxyProtocol};
+pub(crate) use rate_limit::{RateLimit, check as check_rate_limit};
 pub(crate) use route::{Route, apply_routes};
 pub(crate) use server::{Admin, Limits, Server, Timers};
 pub(crate) use tls::Tls;
@@ -44,10 +46,12 @@ pub(crate) struct File {
     pub(crate) tls: Option<Tls>,
     pub(crate) admin: Option<Admin>,
     pub(crate) proxies: Option<Proxies>,
+    pub(crate) proxy_protocol: Option<ProxyProtocol>,
     pub(crate) cors: Option<Cors>,
     pub(crate) authentication: Option<Authentication>,
     pub(crate) access: Option<Access>,
     pub(crate) rate_limit: Option<RateLimit>,
+    pub(crate) audit: Option<Audit>,
     pub(crate) overload: Option<Overload>,
     pub(crate) memory: Option<Memory>,
     pub(crate) validation: Option<Validation>,

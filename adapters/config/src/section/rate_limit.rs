@@ -1,12 +1,15 @@
 //! `[rate_limit]`
 
 use serde::{Deserialize, Serialize};
-use sinew_core::limit::Quota;
-use sinew_core::policy::Mode;
-use sinew_core::server::{ClientClass, LimitFields, RateLimitConfig};
+use sinew_core::limit::{BadLimiter, Quota};
+use sinew_core::policy;
+use sinew_core::security::Who;
+use sinew_core::server::{BadRateLimit, ClientClass, LimitFields, RateLimitConfig};
+use sinew_driver::{Mode, Runtime, ServerBuilder};
 
-use super::ModeName;
+use super::route::section_of;
 use super::who::{IdentityName, WhoName, who};
+use super::{File, ModeName};
 use crate::document::Document;
 use crate::value::{OrNone, QuotaText};
 
@@ -60,7 +63,7 @@ impl Default for RateLimit {
 }
 
 impl RateLimit {
-    pub(crate) fn build(&self, document: &mut Document<'_>) -> (Mode, RateLimitConfig) {
+    pub(crate) fn build(&self, document: &mut Document<'_>) -> (policy::Mode, RateLimitConfig) {
         let fields = match self.fields {
             FieldsName::Draft => LimitFields::Draft,
             FieldsName::Legacy => LimitFields::Legacy,
@@ -73,15 +76,60 @@ impl RateLimit {
             let table = format!("rate_limit.class.{i}");
             let quota = quota(document, &format!("{table}.quota"), &class.quota);
             let who = who(document, &table, class.who, class.identities.as_deref());
-            let Some(who) = who else { continue };
             classes.push(ClientClass {
                 name: class.name.clone(),
-                who,
+                // What was refused is not used; the others keep their places.
+                who: who.unwrap_or(Who::Anyone),
                 roles: class.roles.clone(),
                 quota,
             });
         }
         (self.mode.into(), RateLimitConfig { client, classes, global, fields, bytes: self.bytes })
+    }
+}
+
+/// Tells what makes no sense about the quotas of a server and what its routes say of them, as it is now
+/// that both the program and the file have had their say.
+pub(crate) fn check<R: Runtime, M: Mode>(
+    file: &File,
+    document: &mut Document<'_>,
+    builder: &mut ServerBuilder<R, M>,
+) {
+    let limits = builder.rate_limits().cloned();
+    let routes: Vec<_> = builder
+        .routes_mut()
+        .map(|(method, template, options)| {
+            let policy = &options.policy;
+            (section_of(&file.route, method, template), policy.cost, policy.quota)
+        })
+        .collect();
+    let Some(limits) = limits else {
+        for (section, ..) in routes.iter().filter(|(_, _, quota)| quota.is_some()) {
+            if let Some(section) = section {
+                let why = "the server has no quotas: give it [rate_limit], too";
+                document.refuse(&format!("route.{section}.quota"), why);
+            }
+        }
+        return;
+    };
+    let mut told: Vec<String> = Vec::new();
+    for bad in limits.problems(routes.iter().map(|(_, cost, quota)| (*cost, *quota))) {
+        let setting = match &bad {
+            BadRateLimit::Name { class, .. } => format!("rate_limit.class.{class}.name"),
+            BadRateLimit::Cost { route, .. } => match routes.get(*route) {
+                Some((Some(section), ..)) => format!("route.{section}.cost"),
+                _ => "rate_limit".to_owned(),
+            },
+            // There may be one, which was refused.
+            BadRateLimit::Limiter(BadLimiter::NoQuota) if document.is_refused() => continue,
+            BadRateLimit::Limiter(BadLimiter::Bytes) => "rate_limit.bytes".to_owned(),
+            _ => "rate_limit".to_owned(),
+        };
+        // A section may be about several routes.
+        if !told.contains(&setting) {
+            document.refuse(&setting, bad.to_string());
+            told.push(setting);
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use http::{HeaderName, Method};
 use serde::{Deserialize, Serialize};
+use sinew_core::content_coding::{Compression, Decompression};
 use sinew_core::limit::Quota;
 use sinew_core::policy::Priority;
 use sinew_core::server::{Cost, MediaRange};
@@ -45,6 +46,8 @@ pub(crate) fn apply_routes<R: Runtime, M: Mode>(
     document: &mut Document<'_>,
     builder: &mut ServerBuilder<R, M>,
 ) {
+    let config = builder.config_mut();
+    let (decompression, compression) = (config.decompression, config.compression);
     for (i, route) in routes.iter().enumerate() {
         let table = format!("route.{i}");
         let same = |other: &&Route| {
@@ -60,7 +63,7 @@ pub(crate) fn apply_routes<R: Runtime, M: Mode>(
             templates.push(template.to_owned());
             let wanted = route.method.as_ref().map(|method| &method.value);
             if template == route.template && wanted.is_none_or(|wanted| method == Some(wanted)) {
-                change.apply(options);
+                change.apply(options, decompression, compression);
                 changed = true;
             }
         }
@@ -72,6 +75,18 @@ pub(crate) fn apply_routes<R: Runtime, M: Mode>(
             document.refuse(&format!("{table}.method"), "the route has no such method of its own");
         }
     }
+}
+
+/// The last section about a route.
+pub(super) fn section_of(
+    routes: &[Route],
+    method: Option<&Method>,
+    template: &str,
+) -> Option<usize> {
+    routes.iter().rposition(|route| {
+        let wanted = route.method.as_ref().map(|method| &method.value);
+        route.template == template && wanted.is_none_or(|wanted| method == Some(wanted))
+    })
 }
 
 /// A section, checked.
@@ -100,7 +115,12 @@ impl<'r> Change<'r> {
         Some(Self { route, timeout, quota })
     }
 
-    fn apply(&self, options: &mut RouteOptions) {
+    fn apply(
+        &self,
+        options: &mut RouteOptions,
+        decompression: Option<Decompression>,
+        compression: Option<Compression>,
+    ) {
         let Route {
             max_request_size,
             slow_body,
@@ -125,13 +145,18 @@ impl<'r> Change<'r> {
         set(&mut options.body_limit, max_request_size.map(Some));
         set(&mut options.handler_timeout, self.timeout);
         set(&mut options.slow_body, *slow_body);
-        set(&mut options.decompression, decompress.map(as_the_server_does));
-        set(&mut options.compression, compress.map(as_the_server_does));
+        switch(&mut options.decompression, *decompress, decompression);
+        switch(&mut options.compression, *compress, compression);
     }
 }
 
-fn as_the_server_does<T>(or_not_at_all: bool) -> Override<T> {
-    if or_not_at_all { Override::Inherit } else { Override::Off }
+/// On: as the program says of the route, else as the server does, else by default.
+fn switch<T: Default>(coding: &mut Override<T>, on: Option<bool>, servers: Option<T>) {
+    match (on, &coding) {
+        (None, _) | (Some(true), Override::Own(_)) => {}
+        (Some(true), _) => *coding = Override::Own(servers.unwrap_or_default()),
+        (Some(false), _) => *coding = Override::Off,
+    }
 }
 
 fn set<T>(option: &mut T, said: Option<T>) {

@@ -22,7 +22,7 @@ use super::proxy::Proxy;
 use super::rest_client::{RestClient, Shared};
 use super::tokens::Tokens;
 use crate::error::Error;
-use crate::runtime::{Runtime, Spawn, Task};
+use crate::runtime::Runtime;
 
 /// Builds a [`RestClient`].
 pub struct ClientBuilder<R> {
@@ -237,7 +237,7 @@ impl<R: Runtime> ClientBuilder<R> {
     /// make no sense.
     pub fn build(self) -> Result<RestClient<R>, Error>
     where
-        R: Default + Spawn<Task>,
+        R: Default,
     {
         self.build_on(R::default())
     }
@@ -247,15 +247,11 @@ impl<R: Runtime> ClientBuilder<R> {
     /// # Errors
     ///
     /// As with [`build`](Self::build).
-    pub fn build_on(self, runtime: R) -> Result<RestClient<R>, Error>
-    where
-        R: Spawn<Task>,
-    {
+    pub fn build_on(self, runtime: R) -> Result<RestClient<R>, Error> {
         if let Some(error) = self.refused {
             return Err(error);
         }
-        let spawn = |runtime: &R, task| runtime.spawn(task);
-        let shared = Shared::new(self.config, runtime, spawn, self.observer)?;
+        let shared = Shared::new(self.config, runtime, self.observer)?;
         Ok(RestClient { shared: Arc::new(shared) })
     }
 }

@@ -300,7 +300,7 @@ impl<R: Runtime> Call<R> {
         }
     }
 
-    async fn answered(self) -> Result<ClientResponse, Error> {
+    async fn answered(&mut self) -> Result<ClientResponse, Error> {
         let shared = Arc::clone(&self.shared);
         let deadline = shared.hub.runtime.now() + self.timeout;
         let terms = Terms {
@@ -320,8 +320,8 @@ impl<R: Runtime> Call<R> {
         Ok(answer.at_most(shared.config.max_response_size))
     }
 
-    /// The request, as it was put together.
-    fn outgoing(mut self) -> Result<Outgoing, Error> {
+    /// The request, as it was put together; it is taken out.
+    fn outgoing(&mut self) -> Result<Outgoing, Error> {
         let Shared { config, base, memory, layers, .. } = &*self.shared;
         if self.attempt_timeout.is_some_and(|timeout| timeout.is_zero()) {
             return Err(Error::config("an attempt of no time"));
@@ -338,14 +338,15 @@ impl<R: Runtime> Call<R> {
         let policy = self.retry.unwrap_or(config.retry_policy);
         let memory = (policy.attempts > 1 && policy.mode.obeys()).then_some(memory);
         Ok(Outgoing {
-            method: self.method,
-            target: self.target,
+            method: std::mem::take(&mut self.method),
+            target: std::mem::take(&mut self.target),
             authority: Arc::clone(&base.authority),
-            fields: self.fields,
-            trace: self.trace,
-            payload: Payload::new(self.body, memory),
+            fields: std::mem::take(&mut self.fields),
+            trace: self.trace.take(),
+            payload: Payload::new(std::mem::replace(&mut self.body, Body::empty()), memory),
             between_bytes: self.between_bytes,
             departing: None,
+            told: None,
             unpacks: None,
             layers: Arc::clone(layers),
         })

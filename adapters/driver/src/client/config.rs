@@ -11,7 +11,7 @@ use sinew_core::content_coding::Decompression;
 use sinew_core::http1::ClientConfig;
 use sinew_core::limit::ConcurrencyConfig;
 use sinew_core::resilience::{
-    BreakerConfig, BudgetConfig, DeadlineConfig, HedgeConfig, RetryPolicy,
+    BreakerConfig, BudgetConfig, DeadlineConfig, HedgeConfig, RetryPolicy, Timeouts,
 };
 use sinew_core::security::EgressPolicy;
 use sinew_tls::ClientTls;
@@ -20,7 +20,7 @@ use super::base::shown;
 use super::middleware::Middleware;
 use super::proxy::Proxy;
 use super::tokens::Tokens;
-use crate::server::check_codings;
+use crate::coding;
 
 /// The configuration of a [`RestClient`](super::RestClient). The builder writes it.
 #[derive(Clone)]
@@ -111,10 +111,11 @@ impl RestClientConfig {
     pub fn new(base_url: impl Into<String>) -> Self {
         let policy = Policy::default();
         let Policy { pool, retry, budget, admission, breaker, hedge, attempt_timeout, .. } = policy;
+        let Timeouts { call, connect, .. } = Timeouts::default();
         Self {
             base_url: base_url.into(),
-            timeout: Duration::from_secs(30),
-            connect_timeout: Duration::from_secs(1),
+            timeout: call,
+            connect_timeout: connect.unwrap_or(call),
             between_bytes: ClientConfig::default().between_bytes,
             attempt_timeout,
             endpoints: Vec::new(),
@@ -151,15 +152,11 @@ impl RestClientConfig {
         }
     }
 
-    /// Says what makes no sense.
+    /// Says what makes no sense, but for what the dispatcher [checks](Policy::check).
     pub(super) fn check(&self) -> Result<(), String> {
-        if self.max_connections == 0 || self.max_connections_per_host == 0 {
-            return Err("a cap of zero connections: no call could be made".into());
-        }
         for (name, limit) in [
             ("timeout", Some(self.timeout)),
             ("connect_timeout", Some(self.connect_timeout)),
-            ("attempt_timeout", self.attempt_timeout),
             ("between_bytes", self.between_bytes),
         ] {
             if limit == Some(Duration::ZERO) {
@@ -167,8 +164,8 @@ impl RestClientConfig {
             }
         }
         self.deadlines.check().map_err(|why| why.to_string())?;
-        match check_codings(self.decompression, None) {
-            Some(bad) => Err(bad.to_string()),
+        match coding::check(self.decompression, None) {
+            Some((setting, why)) => Err(format!("{setting} {why}")),
             None => Ok(()),
         }
     }
@@ -192,8 +189,8 @@ impl RestClientConfig {
         Policy {
             pool: PoolPolicy {
                 max_calls: pool.max_calls.max(max_pending),
-                // Each phase has its own time, and says that it is over.
-                connect: pool.connect.saturating_add(self.connect_timeout.saturating_mul(2)),
+                // Each phase has its own time, and says that it is over; none is longer than a call.
+                connect: self.timeout,
                 ..pool
             },
             retry: self.retry_policy,

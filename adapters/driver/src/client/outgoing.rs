@@ -14,7 +14,9 @@ use sinew_core::error::{Delivery, Phase};
 use sinew_core::http1::{BodySize, NO_FIELDS, Rejected, RequestLine};
 use sinew_core::machine::Layered as _;
 use sinew_core::observe::TraceContext;
-use sinew_core::resilience::{DeadlineConfig, Departure, Replay, Safety};
+use sinew_core::resilience::{
+    DeadlineConfig, Departure, Replay, Safety, TimeoutField, TimeoutValue,
+};
 use sinew_core::time::Instant;
 
 use super::conn::{Conn, Sending, refused};
@@ -47,6 +49,8 @@ pub(super) struct Outgoing {
     pub(super) between_bytes: Option<Duration>,
     /// How the next hop learns how long the call waits; `None`: it is told already.
     pub(super) departing: Option<Departing>,
+    /// What the attempt that is sent says of that, beside the fields.
+    pub(super) told: Option<(TimeoutField, TimeoutValue)>,
     /// How the answer is unpacked.
     pub(super) unpacks: Option<Decompression>,
     /// Whom the ends of attempts are told.
@@ -162,7 +166,11 @@ impl Outgoing {
         size: BodySize,
     ) -> Result<(), Error> {
         let now = conn.runtime.now();
-        conn.wire.top().send_request(now, self.line(), &self.fields, size).map_err(refused)
+        let given = self.fields.iter().map(|(name, value)| (name.as_ref(), value.as_bytes()));
+        let told = self.told.as_ref();
+        let told = told.map(|(field, value)| (field.name().as_bytes(), value.as_str().as_bytes()));
+        let fields = given.chain(told);
+        conn.wire.top().send_request(now, self.line(), fields, size).map_err(refused)
     }
 
     /// Takes the body back from an attempt, if it can be sent once more.
@@ -197,18 +205,14 @@ impl Outgoing {
     pub(super) fn depart(&mut self, now: Instant) -> Result<(), Error> {
         let Some(Departing { config, deadline, attempt }) = self.departing else { return Ok(()) };
         let by = attempt.map_or(deadline, |time| deadline.min(now + time));
-        match config.depart(now, by) {
-            Departure::Silent => {}
-            Departure::Field(field, value) => {
-                if let Ok(value) = HeaderValue::from_str(value.as_str()) {
-                    self.fields.insert(HeaderName::from_static(field.name()), value);
-                }
-            }
+        self.told = match config.depart(now, by) {
+            Departure::Silent => None,
+            Departure::Field(field, value) => Some((field, value)),
             Departure::Expired => {
                 let (phase, delivery) = (Phase::RequestHead, Delivery::NotSent);
                 return Err(Error::new(ErrorKind::Timeout, phase, delivery));
             }
-        }
+        };
         Ok(())
     }
 

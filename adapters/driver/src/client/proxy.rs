@@ -114,10 +114,11 @@ impl Tunnelled<'_> {
             // Nothing of a call was sent yet, whatever becomes of the proxy.
             let event = poll_fn(|cx| conn.poll_event(cx)).await.map_err(Error::while_connecting)?;
             let ClientEvent::Response { head, .. } = event else { continue };
-            let kind = match conn.wire.top_ref().is_upgraded() {
+            let kind = if conn.wire.top_ref().is_upgraded() {
                 // Neither TLS nor HTTP has a server that speaks first.
-                true => ErrorKind::Io(io::ErrorKind::InvalidData),
-                false => ErrorKind::Proxy(head.status()),
+                ErrorKind::Io(io::ErrorKind::InvalidData)
+            } else {
+                ErrorKind::Proxy(head.status())
             };
             let refused = || Error::new(kind, Phase::Connect, Delivery::NotSent);
             return conn.into_socket().ok_or_else(refused);

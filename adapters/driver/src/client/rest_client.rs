@@ -23,7 +23,7 @@ use super::middleware::Layers;
 use super::replay::ReplayMemory;
 use crate::drive::Alarm;
 use crate::error::Error;
-use crate::runtime::{Runtime, Task};
+use crate::runtime::Runtime;
 
 /// A client of one service: `client.get("/path").send().await`.
 ///
@@ -46,7 +46,7 @@ pub(super) struct Shared<R: Runtime> {
     elsewhere: Mutex<Vec<RestClient<R>>>,
 }
 
-/// Other origins whose connections are kept.
+/// Other origins whose connections are kept while no call is on them.
 const ELSEWHERE: usize = 8;
 
 /// Why a token is not sent.
@@ -58,7 +58,6 @@ impl<R: Runtime> Shared<R> {
     pub(super) fn new(
         mut config: RestClientConfig,
         runtime: R,
-        spawn: fn(&R, Task),
         observer: Option<Observer>,
     ) -> Result<Self, Error> {
         config.check().map_err(Error::config)?;
@@ -93,7 +92,7 @@ impl<R: Runtime> Shared<R> {
             proxy: config.proxy.clone(),
             egress: Arc::new(config.security_policy.clone()),
         };
-        let hub = Hub::new(runtime, spawn, plan, observer, dispatcher, &sites);
+        let hub = Hub::new(runtime, plan, observer, dispatcher, &sites);
         let memory = ReplayMemory::new(config.replay_limit, config.replay_memory);
         let elsewhere = Mutex::default();
         let layers = config.middleware.as_slice().into();
@@ -131,15 +130,20 @@ impl<R: Runtime> Shared<R> {
                 };
                 let hub = &self.hub;
                 let runtime = hub.runtime.clone();
-                let shared = Self::new(config, runtime, hub.spawner(), hub.observer())?;
+                let shared = Self::new(config, runtime, hub.observer())?;
+                if hub.is_draining() {
+                    shared.hub.drain();
+                }
                 RestClient { shared: Arc::new(shared) }
             }
         };
         let shared = Arc::clone(&client.shared);
         known.push(client);
-        let oldest = (known.len() > ELSEWHERE).then(|| known.remove(0));
+        let excess = known.len() > ELSEWHERE;
+        let unused = known.iter().position(|client| client.shared.hub.is_drained());
+        let unused = unused.filter(|_| excess).map(|at| known.remove(at));
         drop(known);
-        drop(oldest);
+        drop(unused);
         Ok(shared)
     }
 
@@ -279,21 +283,30 @@ impl<R: Runtime> RestClient<R> {
     /// for `patience` at most. Then calls whose answer has not begun fail as
     /// [stopped](crate::ErrorKind::Stopped); an answer is left to whoever reads it.
     pub async fn close(&self, patience: Duration) -> CloseReport {
-        let hub = &self.shared.hub;
-        hub.drain();
-        let until = hub.runtime.now() + patience;
+        let runtime = self.runtime();
+        let until = runtime.now() + patience;
+        // First its own: what is opened to other origins from then on takes no calls either.
+        self.shared.hub.drain();
+        let elsewhere = self.shared.lock_elsewhere().clone();
+        for client in &elsewhere {
+            client.shared.hub.drain();
+        }
+        let all: Vec<_> = [self].into_iter().chain(&elsewhere).map(|one| &one.shared.hub).collect();
         let mut alarm = Alarm::<R>::new();
-        let over = poll_fn(|cx| {
-            if hub.poll_drained(cx).is_ready() {
-                return Poll::Ready(true);
+        poll_fn(|cx| {
+            // Each is asked, so that each wakes.
+            if all.iter().filter(|hub| hub.poll_drained(cx).is_pending()).count() == 0 {
+                return Poll::Ready(());
             }
-            let now = hub.runtime.now();
-            let late = until <= now || alarm.arm(cx, &hub.runtime, now, Some(until)).is_ready();
-            if late { Poll::Ready(false) } else { Poll::Pending }
+            let now = runtime.now();
+            let late = until <= now || alarm.arm(cx, runtime, now, Some(until)).is_ready();
+            if late { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
-        let stopped = if over { 0 } else { hub.stop() };
-        CloseReport { stopped, unread: hub.explain().calls.saturating_sub(stopped) }
+        all.iter().map(|hub| hub.stop()).fold(CloseReport::default(), |sum, one| CloseReport {
+            stopped: sum.stopped + one.stopped,
+            unread: sum.unread + one.unread,
+        })
     }
 }
 
@@ -317,7 +330,7 @@ impl Health {
 }
 
 /// What was left when a client was closed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct CloseReport {
     /// Calls that were given up.
     pub stopped: usize,

@@ -98,9 +98,11 @@ impl<R: Runtime> Seats<R> {
         self.seats.iter().map(|seat| seat.call)
     }
 
-    /// Stops every call whose answer has not begun. Whom that wakes, for each.
+    /// Stops every call whose answer has not begun, and that is not over. Whom that wakes, for each.
     pub(super) fn stop(&mut self) -> Vec<Option<Waker>> {
-        let waiting = self.seats.iter_mut().filter(|seat| seat.attended);
+        let is_over =
+            |seat: &Seat<R>| seat.letters.iter().any(|one| matches!(one, Letter::Over(_)));
+        let waiting = self.seats.iter_mut().filter(|seat| seat.attended && !is_over(seat));
         waiting
             .map(|seat| {
                 seat.letters.push_back(Letter::Stop);

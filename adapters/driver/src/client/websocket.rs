@@ -8,13 +8,13 @@ use http::{HeaderName, HeaderValue};
 use sinew_core::error::{Delivery, Phase};
 use sinew_core::propagation::CallContext;
 use sinew_core::websocket::handshake::{BadAnswer, ClientHandshake};
-use sinew_core::websocket::{Config, Role};
+use sinew_core::websocket::{Config, Overflow, Role};
 
 use super::call::Call;
 use super::rest_client::RestClient;
 use crate::error::{Error, ErrorKind};
 use crate::runtime::Runtime;
-use crate::upgraded::Setup;
+use crate::upgraded::{Setup, Speech};
 use crate::websocket::{WebSocket, seed};
 
 /// A socket that is about to be opened. Nothing happens before [`connect`](Self::connect).
@@ -24,6 +24,7 @@ pub struct SocketCall<R: Runtime> {
     call: Call<R>,
     handshake: ClientHandshake,
     config: Config,
+    overflow: Overflow,
 }
 
 impl<R: Runtime> RestClient<R> {
@@ -46,6 +47,7 @@ impl<R: Runtime> RestClient<R> {
             call: self.get(path).hedge(false),
             handshake: ClientHandshake::default(),
             config: Config::default(),
+            overflow: Overflow::default(),
         }
     }
 }
@@ -91,6 +93,12 @@ impl<R: Runtime> SocketCall<R> {
         self
     }
 
+    /// Says what becomes of messages when the server takes less than is sent.
+    pub fn overflow(mut self, overflow: Overflow) -> Self {
+        self.overflow = overflow;
+        self
+    }
+
     /// Opens the socket. A task of the client's looks after it, so that pings are answered and what
     /// is queued leaves, whatever its owner does.
     ///
@@ -99,7 +107,7 @@ impl<R: Runtime> SocketCall<R> {
     /// Those of [`Call::send`]; [`ErrorKind::Status`], where the server answered something else than
     /// 101; [`ErrorKind::Handshake`], where the answer is no answer to what was asked.
     pub async fn connect(self) -> Result<WebSocket, Error> {
-        let Self { call, handshake, config } = self;
+        let Self { call, handshake, config, overflow } = self;
         let failed = |why: sinew_core::Error| Error::config("a WebSocket").with_source(why);
         config.check().map_err(failed)?;
         handshake.check().map_err(failed)?;
@@ -120,7 +128,9 @@ impl<R: Runtime> SocketCall<R> {
         })?;
         let upgraded = response.upgrade()?;
         let line = Arc::clone(upgraded.line());
-        let setup = Setup { role: Role::Client, config: Arc::new(config), agreed, seed: seed()? };
+        let config = Arc::new(config);
+        let speech = Speech { role: Role::Client, config, agreed, seed: seed()? };
+        let setup = Setup { speech, overflow, expires: None, seat: None };
         let socket = WebSocket::new(upgraded, setup);
         hub.spawn(Box::pin(async move {
             poll_fn(|cx| line.poll(cx, |carrier, cx| carrier.poll_over(cx))).await;

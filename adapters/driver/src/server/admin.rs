@@ -10,8 +10,11 @@ use super::background::Tasks;
 use super::builder::{Added, router};
 use super::config::RestServerConfig;
 use super::control::Control;
+use super::current::Current;
+use super::handover::Handover;
 use super::health::Probes;
-use super::listen::Place;
+use super::kept::Kept;
+use super::listen::{Place, names};
 use super::mode::{Handler, Mode};
 use super::numbers::Numbers;
 use super::policies::Policies;
@@ -106,6 +109,22 @@ impl<M: Mode> Admin<M> {
         }
     }
 
+    /// What it goes by from now on; its listeners stay.
+    pub(super) fn renewed<R: Runtime>(
+        self,
+        runtime: &R,
+        config: &RestServerConfig,
+        observer: Option<Observer>,
+        probes: Option<Arc<Probes>>,
+    ) -> Result<Service<M>, Error> {
+        service(self.routes, runtime, config, observer, probes)
+    }
+
+    /// Where it listens, and how many connections it has.
+    pub(super) fn fixed(&self) -> (Vec<String>, usize) {
+        (names(&self.places), self.max_connections)
+    }
+
     /// Binds its listeners. The limits and timers of its connections are those of the server.
     pub(super) async fn bind<R: Runtime>(
         self,
@@ -113,19 +132,19 @@ impl<M: Mode> Admin<M> {
         config: &RestServerConfig,
         observer: Option<Observer>,
         probes: Option<Arc<Probes>>,
+        mut handover: Option<&mut Handover>,
     ) -> Result<RestServer<R, M>, Error> {
         let Self { mut places, routes, max_connections, .. } = self;
         if max_connections == 0 {
             return Err(Error::config("the admin surface has no connections: leave it out"));
         }
-        let router = router(routes)?;
-        let stack = Policies::default().build(router.templates())?;
+        let service = service(routes, runtime, config, observer, probes)?;
         if places.is_empty() {
             places.push(Place::Named(Self::PLACE.into()));
         }
         let (mut ports, mut addresses) = (Vec::new(), Vec::new());
         for place in places {
-            let bound = place.bind(runtime).await?;
+            let bound = place.bind(runtime, handover.as_deref_mut()).await?;
             let exposed = bound.address.is_some_and(|address| !address.ip().is_loopback());
             let tls = config.mtls_config.clone().filter(|_| exposed);
             if exposed && tls.is_none() && !config.allow_plaintext {
@@ -134,7 +153,7 @@ impl<M: Mode> Admin<M> {
                 ));
             }
             addresses.extend(bound.address);
-            ports.push(Port::new(runtime, bound, tls)?);
+            ports.push(Port::new(runtime, bound, tls.is_some())?);
         }
         // Operators are few, and one of them may have them all.
         let caps = ConnectionsConfig {
@@ -143,33 +162,51 @@ impl<M: Mode> Admin<M> {
             ..ConnectionsConfig::default()
         };
         let control = Control::of(runtime.clone(), config, caps, None)?;
-        let service = Service {
-            router,
-            fallback: None,
-            machine: Arc::new(config.machine(runtime.epoch(), observer.is_some())),
-            observer,
-            stack: Arc::new(stack),
-            gate: None,
-            _limiter: None,
-            probes,
-            is_admin: true,
-            elsewhere: RoutePolicy::default(),
-            numbers: Numbers::default(),
-            tls: config.mtls_config.clone(),
-            explain: Explain::default(),
-            compression: None,
-            decompression: None,
-        };
         Ok(RestServer {
             runtime: runtime.clone(),
             ports,
             addresses,
-            service: Arc::new(service),
+            current: Arc::new(Current::new(service)),
+            fixed: None,
             control: Arc::new(control),
             admin: None,
+            handover: None,
             background: Tasks::default(),
         })
     }
+}
+
+/// What the admin surface goes by.
+fn service<R: Runtime, M: Mode>(
+    routes: Vec<Added<M>>,
+    runtime: &R,
+    config: &RestServerConfig,
+    observer: Option<Observer>,
+    probes: Option<Arc<Probes>>,
+) -> Result<Service<M>, Error> {
+    let router = router(routes)?;
+    let mut kept = Kept::new();
+    let stack = Policies::default().build(router.templates(), &mut kept)?;
+    Ok(Service {
+        epoch: 1,
+        router,
+        fallback: None,
+        machine: Arc::new(config.machine(runtime.epoch(), observer.is_some())),
+        observer,
+        stack: Arc::new(stack),
+        gate: None,
+        probes,
+        is_admin: true,
+        elsewhere: RoutePolicy::default(),
+        numbers: Numbers::default(),
+        tls: config.mtls_config.clone(),
+        audit: None,
+        kept,
+        explain: Explain::default(),
+        compression: None,
+        decompression: None,
+        proxy_protocol: None,
+    })
 }
 
 impl<M: Mode> Default for Admin<M> {

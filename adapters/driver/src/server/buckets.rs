@@ -1,18 +1,19 @@
 //! What guards the limiter that all connections share.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sinew_core::limit::{Charge, Outcome, RateLimiter};
 use sinew_core::server::Buckets;
 use sinew_core::time::Instant;
 
-/// The limiter of all connections. It is held for the time of one check, and nothing waits in it.
-#[derive(Debug)]
-pub(super) struct Guarded(Mutex<RateLimiter>);
+/// The limiter of all connections; clones are the same one. It is held for the time of one check, and
+/// nothing waits in it.
+#[derive(Clone, Debug)]
+pub(super) struct Guarded(Arc<Mutex<RateLimiter>>);
 
 impl Guarded {
     pub(super) fn new(limiter: RateLimiter) -> Self {
-        Self(Mutex::new(limiter))
+        Self(Arc::new(Mutex::new(limiter)))
     }
 
     fn lock(&self) -> MutexGuard<'_, RateLimiter> {

@@ -2,34 +2,35 @@
 
 use std::fmt;
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
 use sinew_core::content_coding::{Compression, Decompression};
-use sinew_core::limit::{AdmissionConfig, LedgerConfig, Owner};
+use sinew_core::limit::{AdmissionConfig, LedgerConfig};
 use sinew_core::policy;
-use sinew_core::security::{Cors, TrustedProxies};
+use sinew_core::security::{Cors, ProxyProtocol, TrustedProxies};
 use sinew_core::server::{
-    Classes, Deadlines, Layer, RateLimitConfig, RoutePolicy, Router, RouterBuilder, SharedLimit,
+    Classes, Deadlines, Layer, RateLimitConfig, Router, RouterBuilder, SharedLimit,
 };
-use sinew_tls::{ClientAuth, ServerTls};
+use sinew_tls::ServerTls;
 
 use super::admin::Admin;
-use super::background;
-use super::config::{RestServerConfig, check_codings};
-use super::control::Control;
-use super::gate::Gate;
-use super::health::{HealthChecks, Known};
+use super::audit::Audit;
+use super::config::RestServerConfig;
+use super::current::Current;
+use super::handover::Handover;
+use super::health::HealthChecks;
 use super::listen::Place;
-use super::memory::Booked;
 use super::mode::{Handler, Mode};
-use super::numbers::Numbers;
 use super::policies::Policies;
+use super::prepare::Prepared;
 use super::rest_server::{Port, RestServer};
 use super::security_policy::SecurityPolicy;
-use super::service::{Notice, Observer, Route, RouteOptions, Service};
+use super::service::{Notice, Observer, Route, RouteOptions};
 use super::shared_quota::{LeaseStore, SharedQuota};
+use crate::coding;
 use crate::error::Error;
 use crate::io::Peer;
 use crate::runtime::{Runtime, StdListener};
@@ -37,18 +38,21 @@ use crate::runtime::{Runtime, StdListener};
 /// Collects what a server is made of. What makes no sense is refused by [`bind`](Self::bind).
 #[must_use = "a builder does nothing until it is bound"]
 pub struct ServerBuilder<R, M: Mode> {
-    runtime: R,
-    config: RestServerConfig,
-    places: Vec<Place>,
-    routes: Vec<Added<M>>,
-    admin: Option<Admin<M>>,
-    fallback: Option<M::Handler>,
-    observer: Option<Observer>,
-    policies: Policies,
-    overload: Option<AdmissionConfig>,
-    health: Option<HealthChecks>,
+    pub(super) runtime: R,
+    pub(super) config: RestServerConfig,
+    pub(super) places: Vec<Place>,
+    pub(super) routes: Vec<Added<M>>,
+    pub(super) admin: Option<Admin<M>>,
+    pub(super) fallback: Option<M::Handler>,
+    pub(super) observer: Option<Observer>,
+    pub(super) audit: Option<Audit>,
+    pub(super) policies: Policies,
+    pub(super) overload: Option<AdmissionConfig>,
+    pub(super) health: Option<HealthChecks>,
+    /// Where listeners go from process to process.
+    pub(super) handover: Option<PathBuf>,
     /// The first thing that made no sense.
-    refused: Option<Error>,
+    pub(super) refused: Option<Error>,
 }
 
 /// A route as it was added.
@@ -69,9 +73,11 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             admin: None,
             fallback: None,
             observer: None,
+            audit: None,
             policies: Policies::default(),
             overload: None,
             health: None,
+            handover: None,
             refused: None,
         }
     }
@@ -118,6 +124,21 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             Ok(listener) => self.places.push(Place::Given(listener)),
             Err(error) => self.refuse(error),
         }
+        self
+    }
+
+    /// Takes the listeners over from the process that offers them at this path, if there is one, and
+    /// offers them there itself while it serves. Places go by the words that they were asked for with,
+    /// those of the [admin surface](Self::admin) too; sockets that were given stay.
+    ///
+    /// The process before [leaves](super::ServerHandle::drain) once this one [serves](RestServer::serve), without
+    /// time for propagation: both accept on the same sockets meanwhile, so that no connection is refused.
+    /// One that does not come to serve within a minute changes nothing.
+    ///
+    /// Who may connect to the path gets the listeners: its folder is to be of the service alone.
+    #[cfg(unix)]
+    pub fn handover(mut self, path: impl Into<PathBuf>) -> Self {
+        self.handover = Some(path.into());
         self
     }
 
@@ -276,6 +297,11 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         self
     }
 
+    /// The quotas of clients so far.
+    pub fn rate_limits(&self) -> Option<&RateLimitConfig> {
+        self.policies.rate_limit.as_ref().map(|(_, limits)| limits)
+    }
+
     /// Holds clients to a quota that replicas share, beside their [quotas here](Self::rate_limit).
     pub fn shared_quota<S: LeaseStore>(self, quota: SharedQuota<S>) -> Self {
         self.shared_quota_in(policy::Mode::Enforce, quota)
@@ -361,6 +387,14 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         self
     }
 
+    /// Names the proxies whose connections start with a PROXY header of version 2, in front of TLS: whom
+    /// it names is the peer, for limits, rules and logs. One that names nobody is dropped, and from
+    /// everyone else such a header is garbage.
+    pub fn proxy_protocol(mut self, proxies: ProxyProtocol) -> Self {
+        self.config.proxy_protocol = Some(proxies);
+        self
+    }
+
     /// Says whose requests may say how long they matter, and how long that is at most. Without it
     /// those of clients with a certificate may, up to 5 minutes.
     ///
@@ -399,8 +433,14 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         self
     }
 
+    /// Writes down what matters to security.
+    pub fn audit(mut self, audit: Audit) -> Self {
+        self.audit = Some(audit);
+        self
+    }
+
     /// Is told what connections decide, and whose they are. It runs on their tasks, so it must be
-    /// quick.
+    /// quick; that the audit log cannot be written to is told on the thread that writes it.
     pub fn observe(
         mut self,
         observer: impl Fn(Option<&Peer>, &Notice) + Send + Sync + 'static,
@@ -416,128 +456,35 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
     ///
     /// What makes no sense in routes or configuration, and what the sockets say.
     pub async fn bind(self) -> Result<RestServer<R, M>, Error> {
-        let Self {
-            runtime,
-            config,
-            mut places,
-            mut routes,
-            mut admin,
-            fallback,
-            observer,
-            mut policies,
-            overload,
-            health,
-            refused,
-        } = self;
-        if let Some(error) = refused {
-            return Err(error);
-        }
-        let bad: Vec<String> = config.problems().iter().map(ToString::to_string).collect();
-        if !bad.is_empty() {
-            return Err(Error::config(bad.join("; ")));
-        }
-        if let Some(public) = admin.take_if(|admin| admin.is_public) {
-            routes.extend(public.into_public()?);
-        }
-        for added in &routes {
-            policies.of_route(added.method.as_ref(), &added.template, &added.route.options);
-        }
-        let router = router(routes)?;
-        let gate = match overload.map(Gate::new) {
-            None => None,
-            Some(Ok(gate)) => Some(Arc::new(gate)),
-            Some(Err(bad)) => return Err(Error::config(bad.to_string())),
-        };
-        if let Some(gate) = &gate {
-            let keeper = Arc::clone(gate).keep_time(runtime.clone());
-            policies.background.push(Box::new(|_| Box::pin(keeper)));
-            policies.classes.get_or_insert_default();
-        }
-        let mut caps = config.connections();
-        let proxies = policies.proxies.iter().flat_map(|proxies| proxies.networks());
-        caps.unlimited.extend(proxies.copied());
-        let control = Control::of(runtime.clone(), &config, caps, observer.clone())?;
-        let control = Arc::new(control);
-        let probes = match health {
-            None => None,
-            Some(checks) => {
-                let (control, gate) = (Arc::clone(&control), gate.clone());
-                let known = Known { control, gate };
-                let (probes, checker) = checks.split(known)?;
-                let runtime = runtime.clone();
-                let start =
-                    |observer| -> background::Task { Box::pin(checker.run(runtime, observer)) };
-                policies.background.push(Box::new(start));
-                Some(probes)
-            }
-        };
-        let (background, explain) = (policies.take_background(), policies.explain());
-        let tls = config.mtls_config.as_ref();
-        if tls.is_some_and(|tls| tls.client_auth() != Some(ClientAuth::Off)) {
-            policies.believe_callers();
-        }
-        let limiter = policies.rate_limit.as_ref().map_or(0, |(_, limits)| limits.bytes);
-        let limiter = Booked::new(&control, Owner::Limiter, limiter).map_err(|_| {
-            Error::config("the limiter alone takes more bytes than the memory of the server has")
-        })?;
-        let stack = policies.build(router.templates())?;
-        if places.is_empty() {
-            let host = &config.host;
-            let bare_v6 = host.contains(':') && !host.starts_with('[');
-            let host = if bare_v6 { format!("[{host}]") } else { host.clone() };
-            places.push(Place::Named(format!("{host}:{}", config.port)));
-        }
-        let tls = config.mtls_config.clone();
-        match (&tls, config.allow_plaintext) {
-            (Some(_), true) => {
-                return Err(Error::config("both TLS and plaintext are asked for: choose one"));
-            }
-            (None, false) if places.iter().any(Place::is_network) => {
-                return Err(Error::config(
-                    "no TLS configured: give .tls(…), or say .allow_plaintext()",
-                ));
-            }
-            _ => {}
-        }
+        let prepared = self.prepare(None)?;
+        let Prepared { runtime, config, places, admin, background, fixed, service, .. } = prepared;
+        let (control, handover) = (prepared.control, prepared.handover);
+        let mut handover = handover.map(|path| Handover::begin(&path)).transpose()?;
         let (mut ports, mut addresses) = (Vec::new(), Vec::new());
         for place in places {
-            let tls = tls.clone().filter(|_| place.is_network());
-            let bound = place.bind(&runtime).await?;
+            let is_secure = service.tls.is_some() && place.is_network();
+            let bound = place.bind(&runtime, handover.as_mut()).await?;
             addresses.extend(bound.address);
-            ports.push(Port::new(&runtime, bound, tls)?);
+            ports.push(Port::new(&runtime, bound, is_secure)?);
         }
+        let observer = service.observer.clone();
         let admin = match admin {
             Some(admin) => {
-                Some(admin.bind(&runtime, &config, observer.clone(), probes.clone()).await?)
+                let (handover, probes) = (handover.as_mut(), service.probes.clone());
+                Some(admin.bind(&runtime, &config, observer.clone(), probes, handover).await?)
             }
             None => None,
         };
-        let machine = Arc::new(config.machine(runtime.epoch(), observer.is_some()));
         let background = background.start(observer.as_ref());
-        let service = Service {
-            router,
-            fallback,
-            machine,
-            observer,
-            stack: Arc::new(stack),
-            gate,
-            _limiter: Some(limiter),
-            probes,
-            is_admin: false,
-            decompression: config.decompression,
-            compression: config.compression,
-            explain,
-            elsewhere: RoutePolicy::default(),
-            numbers: Numbers::default(),
-            tls,
-        };
         Ok(RestServer {
             runtime,
             ports,
             addresses,
-            service: Arc::new(service),
+            current: Arc::new(Current::new(service)),
             control,
+            fixed: Some(fixed),
             admin: admin.map(Box::new),
+            handover,
             background,
         })
     }
@@ -545,8 +492,8 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
     fn check_codings(&mut self, options: &RouteOptions) {
         let (decompression, compression) =
             (options.decompression.over(None), options.compression.over(None));
-        if let Some(bad) = check_codings(decompression, compression) {
-            self.refuse(Error::config(bad.to_string()));
+        if let Some((setting, why)) = coding::check(decompression, compression) {
+            self.refuse(Error::config(format!("{setting} {why}")));
         }
     }
 

@@ -11,6 +11,8 @@ use sinew_core::server::{ConnectionsConfig, DrainConfig};
 use sinew_core::time::Epoch;
 use sinew_tls::ServerTls;
 
+use crate::coding;
+
 /// Everything about a server but its routes. One source for every default.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -214,7 +216,9 @@ impl RestServerConfig {
         let bad = bad.map(|(setting, _, why)| BadSetting { setting, why });
         let drain = self.drain.check().err();
         let drain = drain.map(|bad| BadSetting { setting: "drain", why: bad.explain() });
-        bad.chain(drain).chain(check_codings(self.decompression, self.compression)).collect()
+        let codings = coding::check(self.decompression, self.compression);
+        let codings = codings.map(|(setting, why)| BadSetting { setting, why });
+        bad.chain(drain).chain(codings).collect()
     }
 }
 
@@ -235,22 +239,6 @@ impl fmt::Display for BadSetting {
 }
 
 impl std::error::Error for BadSetting {}
-
-/// Says what makes no sense about codings, of the server or of a route.
-pub(crate) fn check_codings(
-    decompression: Option<Decompression>,
-    compression: Option<Compression>,
-) -> Option<BadSetting> {
-    let takes_nothing = |policy: Decompression| policy.max_codings == 0 || policy.max_ratio == 0;
-    if decompression.is_some_and(takes_nothing) {
-        let why = "with max_codings or max_ratio 0 takes nothing: leave it off";
-        return Some(BadSetting { setting: "decompression", why });
-    }
-    let no_level = |policy: Compression| !(1..=9).contains(&policy.level);
-    compression
-        .is_some_and(no_level)
-        .then_some(BadSetting { setting: "compression", why: "has a level that is not 1 to 9" })
-}
 
 #[cfg(test)]
 mod tests {

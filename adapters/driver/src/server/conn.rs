@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use super::http1::{Http, Next, ServerWire};
 use super::mode::Mode;
+use super::proxied::Proxied;
 use super::session::Session;
 use crate::runtime::Runtime;
 
@@ -20,6 +21,8 @@ pub struct Conn<W, R: Runtime, M: Mode>(Stage<W, R, M>);
     reason = "nearly every connection is the large one for all its life"
 )]
 enum Stage<W, R: Runtime, M: Mode> {
+    /// A proxy has to say first for whom it is.
+    Proxied(Box<Proxied<W, R, M>>),
     Http(Http<W, R, M>),
     Upgraded(Session<M>),
     Over,
@@ -31,6 +34,10 @@ impl<W, R: Runtime, M: Mode> Conn<W, R, M> {
     pub(super) fn new(http: Http<W, R, M>) -> Self {
         Self(Stage::Http(http))
     }
+
+    pub(super) fn proxied(proxied: Proxied<W, R, M>) -> Self {
+        Self(Stage::Proxied(Box::new(proxied)))
+    }
 }
 
 impl<W: ServerWire, R: Runtime, M: Mode> Future for Conn<W, R, M> {
@@ -40,6 +47,13 @@ impl<W: ServerWire, R: Runtime, M: Mode> Future for Conn<W, R, M> {
         let stage = &mut self.0;
         loop {
             let next = match stage {
+                Stage::Proxied(proxied) => match proxied.poll(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(http) => {
+                        *stage = http.map_or(Stage::Over, Stage::Http);
+                        continue;
+                    }
+                },
                 Stage::Http(http) => match http.poll(cx) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(next) => next,
@@ -63,6 +77,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Future for Conn<W, R, M> {
 impl<W, R: Runtime, M: Mode> fmt::Debug for Conn<W, R, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
+            Stage::Proxied(_) => f.write_str("Proxied"),
             Stage::Http(http) => http.fmt(f),
             Stage::Upgraded(session) => {
                 f.debug_struct("Upgraded").field("peer", &session.link.peer).finish_non_exhaustive()

@@ -109,6 +109,16 @@ impl Control {
         answer
     }
 
+    /// What the server goes by was replaced. `urgent`: connections that wait look at once, and not when
+    /// something comes.
+    pub(super) fn renew(&self, urgent: bool) {
+        let state = self.lock();
+        let woken = state.seats.values().filter_map(|seat| seat.order(Orders::RENEW));
+        let woken: Vec<Waker> = woken.filter(|_| urgent).collect();
+        drop(state);
+        woken.into_iter().for_each(Waker::wake);
+    }
+
     /// Takes it back.
     pub(super) fn resume(&self) -> Result<(), TooLate> {
         self.command(|drain, now| drain.resume(now))
@@ -391,6 +401,11 @@ impl Ticket {
         self.seat.orders()
     }
 
+    /// It goes by what is in force now.
+    pub(super) fn renewed(&self) {
+        self.seat.obeyed(Orders::RENEW);
+    }
+
     /// Whether every answer is the last one of its connection.
     pub(super) fn is_leaving(&self) -> bool {
         self.seat.orders().closes()
@@ -416,6 +431,11 @@ impl Ticket {
         self.departure = how;
     }
 
+    /// The connection is dropped.
+    pub(super) fn refuse(&self, why: ConnectionRefused) {
+        self.control.tell(Some(&self.peer), Event::ConnectionRefused(why));
+    }
+
     /// A proxy says for whom the connection is. `Err`: that one has as many as it may have.
     pub(super) fn speaks_for(&mut self, peer: Peer) -> Result<(), ConnectionRefused> {
         let address = peer.address();
@@ -431,7 +451,8 @@ impl Ticket {
                 Ok(())
             }
             Err(refused) => {
-                self.control.tell(Some(&peer), Event::ConnectionRefused(refused));
+                self.peer = peer;
+                self.refuse(refused);
                 Err(refused)
             }
         }

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::{Extensions, Method, StatusCode};
 use http_body::Body as _;
 use sinew_core::Wire as _;
 use sinew_core::error::{Misuse, Phase};
@@ -137,10 +137,18 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             },
             _ => None,
         };
-        let mut request = Request::new(head, Arc::clone(&self.link), exchange);
-        request.params = params;
-        request.template = template.and_then(|template| u32::try_from(template).ok());
-        request.record = self.passage.as_ref().map(|passage| Arc::clone(&passage.record));
+        let mut request = Request {
+            head,
+            body: Body::empty(),
+            body_limit: 0,
+            params,
+            template: template.and_then(|template| u32::try_from(template).ok()),
+            exchange,
+            link: Arc::clone(&self.link),
+            record: self.passage.as_ref().map(|passage| Arc::clone(&passage.record)),
+            extensions: Extensions::new(),
+            headers: OnceLock::new(),
+        };
         self.leave = None;
         if let Some(options) = options {
             self.leave = Leave::new(now, options, service.machine.handler);
@@ -218,6 +226,11 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             {
                 self.notice(&Notice::Explained { exchange, why });
             }
+        }
+        if let Some(audit) = &service.audit {
+            let template = route.and_then(|route| service.router.templates().get(route));
+            let why = || service.stack.explain(&record);
+            audit.request(arrival.unix, &record, template.map(Template::as_str), why);
         }
         let (retry_after, refused) = (record.retry_after, record.refused);
         let explained = record.refused.filter(|refused| service.explain.to_caller(refused));
@@ -315,7 +328,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             return;
         }
         if let Exchange::Handling(running) = &mut self.exchange {
-            let poll = AssertUnwindSafe(|| Pin::new(running).poll(cx));
+            let poll = AssertUnwindSafe(|| Pin::new(running).poll(cx).map(Response::made));
             match self.span.run(|| catch_unwind(poll)) {
                 Ok(Poll::Pending) => {
                     self.describe(now);
@@ -431,7 +444,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         let leaves = self.leaves_http(status);
         let top = self.wire.top();
         drive::lend_write_block(top.outbox());
-        let lines = fields.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let lines = fields.iter().map(|(name, value)| (name, value));
         let sent = if malformed {
             Err(sinew_core::Error::usage(Misuse::FieldValue, Phase::ResponseHead))
         } else if !body.is_end_stream() {
@@ -546,6 +559,8 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             (_, Some(_)) => BodySize::Unknown,
         };
         let streamed = full.is_none() && !self.head_only;
+        // Those of a full body with trailers.
+        let mut bytes = None;
         let top = self.wire.top();
         // Decided before the head is written, so that the head can say what becomes of the
         // connection. Whoever streams an answer may still be reading.
@@ -559,8 +574,14 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             }
         }
         drive::lend_write_block(top.outbox());
-        let lines = fields.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-        top.send_response(now, status, lines, size)?;
+        let lines = fields.iter().map(|(name, value)| (name, value));
+        match (full, &trailers) {
+            (Some(bytes), None) => top.send_whole(now, status, lines, bytes)?,
+            (full, _) => {
+                top.send_response(now, status, lines, size)?;
+                bytes = full;
+            }
+        }
         self.span.answered(status, reason);
         self.vacate(now, status);
         if let Some(passage) = &mut self.passage {
@@ -577,7 +598,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             return Ok(());
         }
         if top.response_open() {
-            if let Some(bytes) = full.filter(|bytes| !bytes.is_empty() && !self.head_only)
+            if let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty() && !self.head_only)
                 && let Err(Rejected::Error(error)) = top.send_data(now, bytes)
             {
                 self.misused(error);

@@ -8,20 +8,25 @@ use std::task::{Context, Poll};
 use sinew_core::http1::{self, ServerEvent};
 use sinew_core::limit::Stage;
 use sinew_core::machine::{Layered, Machine, Seen, Status, Step, Wire};
+use sinew_core::reason::Reason;
 use sinew_core::server::Scheme;
 use sinew_core::server::drain::{Activity, Departure};
 use sinew_core::time::{Deadline, Instant};
-use sinew_tls::{PeerIdentity, Tls};
+use sinew_tls::{PeerIdentity, ServerTls, Tls};
 
 use super::cancel::Leave;
 use super::coding::Packing;
 use super::control::Ticket;
+use super::current::Current;
 use super::exchange::Exchange;
 use super::gate::Place;
 use super::link::{Hold, Link};
 use super::memory::Holdings;
 use super::mode::Mode;
 use super::passage::Passage;
+use super::problem::Problem;
+use super::proxied::Parts;
+use super::response::IntoResponse as _;
 use super::seat::Orders;
 use super::service::{Notice, Service};
 use super::session::Session;
@@ -49,6 +54,17 @@ pub trait ServerWire:
 
     /// Whom the peer's certificate names, once the handshake is complete.
     fn identity(&self) -> Option<Arc<PeerIdentity>>;
+
+    /// Whether a server that goes by this would let the peer in, as far as it is known.
+    fn is_accepted_by(&self, tls: &ServerTls) -> bool {
+        let _ = tls;
+        true
+    }
+
+    /// Whether who the peer is turns out later.
+    fn is_anonymous_yet(&self) -> bool {
+        false
+    }
 
     /// Whether pulling an event would certainly give none: saves the pull.
     fn is_quiet(&self) -> bool {
@@ -95,6 +111,14 @@ impl ServerWire for Tls<http1::Server> {
         (inbox + self.inbox().len(), outbox + self.outbox().len())
     }
 
+    fn is_accepted_by(&self, tls: &ServerTls) -> bool {
+        self.is_handshaking() || self.is_accepted_by(tls)
+    }
+
+    fn is_anonymous_yet(&self) -> bool {
+        self.is_handshaking()
+    }
+
     fn into_any(self) -> AnyWire<http1::Server> {
         AnyWire::Secure(Box::new(self))
     }
@@ -104,7 +128,14 @@ impl ServerWire for Tls<http1::Server> {
 pub(super) struct Http<W, R: Runtime, M: Mode> {
     pub(super) wire: W,
     pub(super) seen: Seen,
+    /// What it goes by.
     pub(super) service: Arc<Service<M>>,
+    /// What the server goes by.
+    current: Arc<Current<M>>,
+    /// What it goes by from the next head on, where that is something else.
+    next: Option<Arc<Service<M>>>,
+    /// The handshake began under what is not in force any more.
+    doubted: bool,
     pub(super) link: Hold,
     pub(super) exchange: Exchange<M>,
     /// What it holds of the memory of the server.
@@ -147,18 +178,17 @@ pub(super) struct Http<W, R: Runtime, M: Mode> {
 }
 
 impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
-    pub(super) fn new(
-        wire: W,
-        io: R::Io,
-        runtime: R,
-        service: Arc<Service<M>>,
-        link: Link,
-        ticket: Ticket,
-    ) -> Self {
+    pub(super) fn new(parts: Parts<W, R, M>) -> Self {
+        let Parts { wire, io, runtime, service, current, peer, ticket } = parts;
+        let templates = Arc::clone(service.router.templates());
+        let link = Link::new(peer, templates, Arc::clone(&service.stack));
         Self {
             wire,
             seen: Seen::default(),
             service,
+            current,
+            next: None,
+            doubted: false,
             link: Hold::new(link),
             exchange: Exchange::None,
             holdings: Holdings::new(ticket.control()),
@@ -222,12 +252,52 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                 self.end_stream(now);
             }
         }
+        if orders.contains(Orders::RENEW) {
+            self.renew(now);
+        }
         // A client that does not know yet may have sent a request already: who is idle waits for it.
         let runs = !matches!(self.exchange, Exchange::None);
         if (orders.closes() && runs) || (orders.contains(Orders::CLOSE) && !runs) {
             self.close(now);
         }
         Ok(())
+    }
+
+    /// What the server goes by was replaced: it holds from the next head on. Whom it would not let in any
+    /// more is told to close.
+    fn renew(&mut self, now: Instant) {
+        self.ticket.renewed();
+        let next = self.current.get();
+        if let Some(tls) = next.changed_tls(&self.service) {
+            self.doubted = self.wire.is_anonymous_yet();
+            if !self.wire.is_accepted_by(tls) {
+                self.notice(&Notice::Distrusted);
+                self.close(now);
+            }
+        }
+        self.next = Some(next);
+        self.seen.drained = false;
+    }
+
+    /// No exchange is running: goes by what is in force.
+    fn adopt(&mut self) {
+        let Some(next) = self.next.take() else { return };
+        if self.wire.top().reconfigure(Arc::clone(&next.machine)).is_err() {
+            // The rest of a body is still being thrown away.
+            self.next = Some(next);
+            return;
+        }
+        let templates = Arc::clone(next.router.templates());
+        self.link = Hold::new(self.link.renewed(templates, Arc::clone(&next.stack)));
+        self.service = next;
+    }
+
+    /// The first request of a connection whose handshake began under what is not in force any more:
+    /// whether its client would not be let in now.
+    fn is_distrusted(&mut self) -> bool {
+        let doubted = std::mem::take(&mut self.doubted);
+        let tls = self.service.tls.as_ref().filter(|_| doubted);
+        tls.is_some_and(|tls| !self.wire.is_accepted_by(tls))
     }
 
     /// What runs is the last exchange.
@@ -280,8 +350,14 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             }
             return;
         }
+        self.adopt();
         match self.wire.poll_event(now) {
             Ok(None) => {}
+            Ok(Some(ServerEvent::Request { .. })) if self.is_distrusted() => {
+                self.notice(&Notice::Distrusted);
+                self.close(now);
+                self.respond(now, Problem::because(Reason::Forbidden).into_response());
+            }
             Ok(Some(ServerEvent::Request { head, body })) => {
                 self.begin(now, head, body);
                 self.run(cx, now);
@@ -516,7 +592,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
     /// least, goes along.
     #[expect(clippy::result_large_err, reason = "the connection itself comes back")]
     pub(super) fn into_session(self) -> Option<Session<M>> {
-        let Self { wire, pipe, runtime, exchange, link, service, ticket, span, .. } = self;
+        let Self { wire, pipe, runtime, exchange, link, service, current, ticket, span, .. } = self;
         let Exchange::Handling(handler) = exchange else { return None };
         let now = runtime.now();
         let turn = wire.top_ref().exchange();
@@ -524,7 +600,16 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         let identity = wire.identity();
         let line: Arc<Line> = Arc::new(Line::new(Carrier::new(wire, pipe, runtime, ())?));
         link.hand_over(turn, Upgraded::new(Arc::clone(&line), identity));
-        Some(Session { handler: Some(handler), line, link, service, ticket, span })
+        Some(Session {
+            handler: Some(handler),
+            line,
+            link,
+            service,
+            current,
+            ticket,
+            told: false,
+            span,
+        })
     }
 }
 

@@ -18,6 +18,7 @@ use sinew_core::security::{Credential, Principal, Thumbprint, TokenError, TokenV
 use sinew_core::time::Instant;
 
 use super::link::remember;
+use super::service::Notice;
 use crate::client::RestClient;
 use crate::drive::Alarm;
 use crate::error::{Error, ErrorKind};
@@ -71,7 +72,10 @@ impl<R: Runtime> JwksEndpoint<R> {
         let runtime = client.runtime().clone();
         // Due at once: nobody polls it before the server serves.
         let jwks = Jwks::new(policy, Instant::ZERO)?;
-        let keys = Arc::new(Keys { runtime, state: Mutex::new(State { jwks, fetcher: None }) });
+        let keys = Arc::new(Keys {
+            runtime,
+            state: Mutex::new(State { jwks, fetcher: None, first: None }),
+        });
         let fetcher = Fetcher { keys: Arc::clone(&keys), client, path, timeout: policy.timeout };
         Ok((FetchedJwt { verifier, keys }, fetcher))
     }
@@ -86,6 +90,8 @@ struct Keys<R> {
 struct State {
     jwks: Jwks,
     fetcher: Option<Waker>,
+    /// What came of the first fetch.
+    first: Option<Result<(), KeysError>>,
 }
 
 impl<R: Runtime> Keys<R> {
@@ -132,7 +138,9 @@ impl<R: Runtime> Keys<R> {
     /// Hands over what came of a fetch: how many keys can be used.
     fn settle(&self, fetched: Result<KeySet, KeysError>) -> Result<usize, KeysError> {
         let now = self.runtime.now();
-        let jwks = &mut self.lock().jwks;
+        let mut state = self.lock();
+        state.first.get_or_insert_with(|| fetched.as_ref().map(|_| ()).map_err(Clone::clone));
+        let jwks = &mut state.jwks;
         match fetched {
             Ok(keys) => {
                 let usable = keys.keys().len();
@@ -156,13 +164,25 @@ pub(super) struct Fetcher<R: Runtime> {
 }
 
 impl<R: Runtime> Fetcher<R> {
-    /// Never ends. `tell` hears of every fetch.
-    pub(super) async fn run(self, tell: impl Fn(Result<usize, KeysError>) + Send) {
+    /// What came of the first fetch, once that is known.
+    pub(super) fn first(&self) -> impl Fn() -> Option<Result<(), KeysError>> + Send + use<R> {
+        let keys = Arc::clone(&self.keys);
+        move || keys.lock().first.clone()
+    }
+
+    /// Never ends. `tell` hears of every fetch, and of keys that are new.
+    pub(super) async fn run(self, tell: impl Fn(&Notice) + Send) {
         let mut alarm = Alarm::new();
+        let mut known = KeySet::default();
         loop {
             poll_fn(|cx| self.keys.poll_due(cx, &mut alarm)).await;
             let fetched = self.fetch().await;
-            tell(self.keys.settle(fetched));
+            let replaced = fetched.as_ref().ok().filter(|keys| **keys != known).cloned();
+            tell(&Notice::Keys(self.keys.settle(fetched)));
+            if let Some(keys) = replaced {
+                tell(&Notice::KeysReplaced(keys.keys().len()));
+                known = keys;
+            }
         }
     }
 

@@ -116,6 +116,16 @@ impl Link {
         }
     }
 
+    /// The same connection, for the requests that come from now on. No exchange may be running.
+    pub(super) fn renewed(&self, templates: Arc<[Template]>, stack: Arc<Stack>) -> Self {
+        let next = Self::new(self.peer.clone(), templates, stack);
+        if let Some(identity) = self.identity.get() {
+            let _ = next.identity.set(Arc::clone(identity));
+        }
+        next.lock().gone = self.lock().gone;
+        next
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics under this lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

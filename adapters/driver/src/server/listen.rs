@@ -6,10 +6,13 @@ use std::net::{SocketAddr, TcpListener};
 #[cfg(unix)]
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sinew_core::error::{Delivery, Phase};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::handover::Handover;
 use crate::error::{Error, ErrorKind};
 use crate::runtime::{Runtime, StdListener};
 
@@ -34,38 +37,57 @@ pub(super) struct Bound {
 
 /// The file of a Unix socket; removed when the listener goes.
 #[derive(Debug)]
-pub(super) struct SocketFile(PathBuf);
+pub(super) struct SocketFile {
+    path: PathBuf,
+    /// Whether it is the business of another process.
+    handed: Option<Arc<AtomicBool>>,
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
+        if self.handed.as_ref().is_some_and(|handed| handed.load(Ordering::Acquire)) {
+            return;
+        }
         // It may be gone already.
-        let _ = std::fs::remove_file(&self.0);
+        let _ = std::fs::remove_file(&self.path);
     }
 }
 
+/// The names of those that have one.
+pub(super) fn names(places: &[Place]) -> Vec<String> {
+    let name = |place: &Place| match place {
+        Place::Named(name) => Some(name.clone()),
+        Place::Given(_) => None,
+    };
+    places.iter().filter_map(name).collect()
+}
+
 impl Place {
-    pub(super) async fn bind<R: Runtime>(self, runtime: &R) -> Result<Bound, Error> {
+    /// Binds it, or takes it over from the process before; a successor gets it, too.
+    pub(super) async fn bind<R: Runtime>(
+        self,
+        runtime: &R,
+        mut handover: Option<&mut Handover>,
+    ) -> Result<Bound, Error> {
         let name = match self {
             Self::Given(listener) => {
                 return given(listener).map_err(|error| failed("socket", error));
             }
             Self::Named(name) => name,
         };
-        if let Some(path) = name.strip_prefix("unix:") {
-            return bind_unix(Path::new(path)).map_err(|error| failed(&name, error));
-        }
-        let addresses = match name.parse::<SocketAddr>() {
-            Ok(address) => vec![address],
-            Err(_) => {
-                let (host, port) = split(&name)?;
-                runtime.resolve(host, port).await.map_err(|error| failed(&name, error))?
+        let inherited = handover.as_mut().and_then(|handover| handover.take(&name));
+        let mut bound = match inherited {
+            Some(listener) => inherit(&name, listener).map_err(|error| failed(&name, error))?,
+            None => bind_named(&name, runtime).await?,
+        };
+        if let Some(handover) = handover {
+            let offered = handover.offer(&name, &bound.listener);
+            offered.map_err(|error| failed(&name, error))?;
+            if let Some(file) = &mut bound.file {
+                file.handed = Some(handover.handed());
             }
-        };
-        let Some(&address) = addresses.first() else {
-            return Err(failed(&name, io::ErrorKind::NotFound.into()));
-        };
-        let bound = bind_tcp(address).and_then(|listener| given(StdListener::Tcp(listener)));
-        bound.map_err(|error| failed(&name, error))
+        }
+        Ok(bound)
     }
 
     /// Whether TLS, or the permission to do without, is needed there.
@@ -75,6 +97,31 @@ impl Place {
             Self::Given(listener) => matches!(listener, StdListener::Tcp(_)),
         }
     }
+}
+
+async fn bind_named<R: Runtime>(name: &str, runtime: &R) -> Result<Bound, Error> {
+    if let Some(path) = name.strip_prefix("unix:") {
+        return bind_unix(Path::new(path)).map_err(|error| failed(name, error));
+    }
+    let addresses = match name.parse::<SocketAddr>() {
+        Ok(address) => vec![address],
+        Err(_) => {
+            let (host, port) = split(name)?;
+            runtime.resolve(host, port).await.map_err(|error| failed(name, error))?
+        }
+    };
+    let Some(&address) = addresses.first() else {
+        return Err(failed(name, io::ErrorKind::NotFound.into()));
+    };
+    let bound = bind_tcp(address).and_then(|listener| given(StdListener::Tcp(listener)));
+    bound.map_err(|error| failed(name, error))
+}
+
+/// A listener that the process before was asked for by this name.
+fn inherit(name: &str, listener: StdListener) -> io::Result<Bound> {
+    let bound = given(listener)?;
+    let path = name.strip_prefix("unix:").map(PathBuf::from);
+    Ok(Bound { file: path.map(|path| SocketFile { path, handed: None }), ..bound })
 }
 
 /// Whether a [builder](super::ServerBuilder::listen) can listen on a place of this name: `host:port` or
@@ -97,7 +144,7 @@ fn split(name: &str) -> Result<(&str, u16), Error> {
     })
 }
 
-fn failed(place: &str, error: io::Error) -> Error {
+pub(super) fn failed(place: &str, error: io::Error) -> Error {
     /// The place beside the reason, for whoever reads the log.
     #[derive(Debug)]
     struct Listen(String, io::Error);
@@ -148,7 +195,8 @@ fn bind_unix(path: &Path) -> io::Result<Bound> {
         bound => bound?,
     };
     let bound = given(StdListener::Unix(listener))?;
-    Ok(Bound { file: Some(SocketFile(path.to_owned())), ..bound })
+    let file = SocketFile { path: path.to_owned(), handed: None };
+    Ok(Bound { file: Some(file), ..bound })
 }
 
 #[cfg(unix)]

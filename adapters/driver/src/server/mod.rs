@@ -1,6 +1,7 @@
 //! `RestServer`: routes, handlers, listeners, and the loop of a connection.
 
 mod admin;
+mod audit;
 mod background;
 mod buckets;
 mod builder;
@@ -9,15 +10,21 @@ mod coding;
 mod config;
 mod conn;
 mod control;
+mod current;
 mod entrance;
 mod exchange;
+mod expiry;
 mod extract;
 mod gate;
 mod going_away;
 mod handle;
+mod handover;
+#[cfg(all(unix, feature = "signals"))]
+mod hangups;
 mod health;
 mod http1;
 mod jwks;
+mod kept;
 mod link;
 mod listen;
 mod memory;
@@ -26,7 +33,10 @@ mod numbers;
 mod pairs;
 mod passage;
 mod policies;
+mod prepare;
 mod problem;
+mod proxied;
+mod reload;
 mod report;
 mod request;
 mod response;
@@ -44,14 +54,16 @@ mod switch;
 mod websocket;
 
 pub use admin::Admin;
+pub use audit::Audit;
 pub use builder::ServerBuilder;
 pub use cancel::Cancellation;
 pub use coding::Override;
-pub(crate) use config::check_codings;
 pub use config::{BadSetting, RestServerConfig};
 pub use conn::Conn;
 pub use going_away::GoingAway;
 pub use handle::{ServerHandle, StopSignal};
+#[cfg(all(unix, feature = "signals"))]
+pub use hangups::Hangups;
 pub use health::HealthChecks;
 pub use http1::ServerWire;
 pub use jwks::{JwksEndpoint, KeysError};
@@ -60,6 +72,7 @@ pub use listen::check_place;
 pub use memory::MemoryReport;
 pub use mode::{Handler, Local, Mode, Threads};
 pub use problem::Problem;
+pub use reload::Reloader;
 pub use report::{Departed, DrainReport};
 pub use request::Request;
 pub use response::{IntoResponse, Json, Response};

@@ -11,7 +11,7 @@ use sinew_core::server::{
 
 use super::background::{Background, Start};
 use super::buckets::Guarded;
-use super::numbers;
+use super::kept::{Kept, Quotas, Said};
 use super::security_policy::{Explain, SecurityPolicy};
 use super::service::RouteOptions;
 use crate::error::Error;
@@ -114,7 +114,7 @@ impl Policies {
     }
 
     /// Puts the layers in order. No policy, no layer.
-    pub(super) fn build(self, templates: &[Template]) -> Result<Stack, Error> {
+    pub(super) fn build(self, templates: &[Template], kept: &mut Kept) -> Result<Stack, Error> {
         let Self {
             proxies,
             deadlines,
@@ -133,6 +133,11 @@ impl Policies {
             background: _,
         } = self;
         check_guards(&routes)?;
+        kept.said = Said {
+            rules: security.iter().flat_map(SecurityPolicy::rules).chain(&rules).cloned().collect(),
+            cors: cors.clone(),
+            rate_limit: rate_limit.clone(),
+        };
         let mut layers: Vec<(Mode, BoxLayer)> = Vec::new();
         if let Some((mode, cors)) = cors {
             layers.push((mode, Box::new(cors)));
@@ -141,14 +146,14 @@ impl Policies {
             return Err(Error::config("a route says who may use it: give .security(…), too"));
         }
         if let Some(policy) = security {
-            layers.extend(policy.layers(&routes, rules, templates)?);
+            layers.extend(policy.layers(&routes, rules, templates, kept)?);
         }
         if let Some(classes) = classes {
             layers.push((Mode::Enforce, Box::new(classes)));
         }
         match rate_limit {
             Some((mode, config)) => {
-                layers.push((mode, Box::new(limit(config, &limits, &routes)?)));
+                layers.push((mode, Box::new(limit(config, limits.clone(), &routes, kept)?)));
             }
             None if limits.iter().any(|(_, quota)| quota.is_some()) => {
                 return Err(Error::config("a route has a quota: give .rate_limit(…), too"));
@@ -185,22 +190,31 @@ fn check_costs(
     limits: &[(Cost, Option<Quota>)],
     routes: &[Guard],
 ) -> Result<(), Error> {
-    let dear = limits.iter().zip(routes).find(|((cost, _), _)| cost.0 > quota.burst());
-    let Some(((cost, _), Guard { template, .. })) = dear else { return Ok(()) };
+    let mut costs = limits.iter().zip(routes).enumerate();
+    let dear = costs.find(|(_, ((cost, _), _))| cost.0 > quota.burst());
+    let Some((route, ((cost, _), Guard { template, .. }))) = dear else { return Ok(()) };
     let (cost, quota, burst) = (*cost, "shared".to_owned(), quota.burst());
-    let error = BadRateLimit::Cost { cost, quota, burst };
+    let error = BadRateLimit::Cost { route, cost, quota, burst };
     Err(Error::config(format!("route {template}: {error}")))
 }
 
 fn limit(
     config: RateLimitConfig,
-    limits: &[(Cost, Option<Quota>)],
+    limits: Vec<(Cost, Option<Quota>)>,
     routes: &[Guard],
+    kept: &mut Kept,
 ) -> Result<RateLimit<Guarded>, Error> {
-    RateLimit::new(config, numbers::seed(), limits.iter().copied(), Guarded::new).map_err(|error| {
-        let of_route = |wanted| limits.iter().position(|(cost, _)| *cost == wanted);
+    let quotas = Quotas { config: config.clone(), routes: limits };
+    let known = kept.quotas.take_if(|(known, _)| *known == quotas).map(|(_, buckets)| buckets);
+    let mut buckets = None;
+    let share = |fresh| known.unwrap_or_else(|| Guarded::new(fresh));
+    let limit = RateLimit::new(config, kept.seed, quotas.routes.iter().copied(), |fresh| {
+        buckets.insert(share(fresh)).clone()
+    });
+    kept.quotas = buckets.map(|buckets| (quotas, buckets));
+    limit.map_err(|error| {
         let route = match &error {
-            BadRateLimit::Cost { cost, .. } => of_route(*cost).and_then(|at| routes.get(at)),
+            BadRateLimit::Cost { route, .. } => routes.get(*route),
             _ => None,
         };
         Error::config(match route {

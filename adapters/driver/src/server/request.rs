@@ -34,26 +34,11 @@ pub struct Request {
     pub(super) exchange: u64,
     pub(super) link: Arc<Link>,
     pub(super) record: Option<Arc<Record>>,
-    extensions: Extensions,
-    headers: OnceLock<Box<HeaderMap>>,
+    pub(super) extensions: Extensions,
+    pub(super) headers: OnceLock<Box<HeaderMap>>,
 }
 
 impl Request {
-    pub(super) fn new(head: RequestHead, link: Arc<Link>, exchange: u64) -> Self {
-        Self {
-            head,
-            body: Body::empty(),
-            body_limit: 0,
-            params: Params::default(),
-            template: None,
-            exchange,
-            link,
-            record: None,
-            extensions: Extensions::new(),
-            headers: OnceLock::new(),
-        }
-    }
-
     /// The method.
     pub fn method(&self) -> &Method {
         self.head.method()

@@ -4,26 +4,32 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use sinew_core::error::{self, Delivery};
 use sinew_core::http1;
+use sinew_core::security::ProxyProtocol;
 use sinew_core::server::drain::Phase;
-use sinew_tls::{ServerTls, Tls};
+use sinew_core::time::Instant;
+use sinew_tls::Tls;
 
 use super::background::Tasks;
 use super::builder::ServerBuilder;
 use super::conn::Conn;
 use super::control::{Control, Pacer, Role, Wait};
+use super::current::Current;
 use super::handle::ServerHandle;
-use super::http1::Http;
-use super::link::Link;
+use super::handover::Handover;
+use super::http1::{Http, ServerWire};
 use super::listen::{BACKLOG, Bound, SocketFile};
 use super::mode::{Mode, Threads};
-use super::service::{Notice, Service};
+use super::prepare::Fixed;
+use super::proxied::{Parts, Proxied};
+use super::reload::Reloader;
+use super::service::Notice;
 use crate::error::{Error, ErrorKind};
 use crate::io::{Listener, Peer};
 use crate::runtime::{Runtime, Spawn};
@@ -36,6 +42,9 @@ const ACCEPTS: usize = 32;
 const PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// What the audit log still has to write when a server has ended is waited for this long.
+const AUDIT_CLOSES: Duration = Duration::from_secs(1);
+
 /// A server, bound to its listeners.
 ///
 /// The runtime crates name it with their runtime filled in. `M` says where handlers run:
@@ -45,28 +54,31 @@ pub struct RestServer<R: Runtime, M: Mode = Threads> {
     pub(super) runtime: R,
     pub(super) ports: Vec<Port<R>>,
     pub(super) addresses: Vec<SocketAddr>,
-    pub(super) service: Arc<Service<M>>,
+    pub(super) current: Arc<Current<M>>,
     pub(super) control: Arc<Control>,
+    /// What no reload changes.
+    pub(super) fixed: Option<Fixed>,
     /// Another server, for operators, which lives as long as this one.
     pub(super) admin: Option<Box<Self>>,
     pub(super) background: Tasks,
+    pub(super) handover: Option<Handover>,
 }
 
 /// A listener with what goes over it.
 pub(super) struct Port<R: Runtime> {
     pub(super) listener: R::Listener,
-    pub(super) tls: Option<ServerTls>,
+    pub(super) is_secure: bool,
     pub(super) _file: Option<SocketFile>,
 }
 
 impl<R: Runtime> Port<R> {
     /// Registers a socket with the runtime.
-    pub(super) fn new(runtime: &R, bound: Bound, tls: Option<ServerTls>) -> Result<Self, Error> {
+    pub(super) fn new(runtime: &R, bound: Bound, is_secure: bool) -> Result<Self, Error> {
         let listener = runtime.listen(bound.listener).map_err(|error| {
             Error::new(ErrorKind::Io(error.kind()), error::Phase::Idle, Delivery::NotSent)
                 .with_source(error)
         })?;
-        Ok(Self { listener, tls, _file: bound.file })
+        Ok(Self { listener, is_secure, _file: bound.file })
     }
 }
 
@@ -98,6 +110,14 @@ impl<R: Runtime, M: Mode> RestServer<R, M> {
         ServerHandle::new(self.runtime.clone(), Arc::clone(&self.control))
     }
 
+    /// Replaces what the server goes by, from anywhere.
+    pub fn reloader(&self) -> Reloader<R, M> {
+        let admin = self.admin.as_ref();
+        let admin = admin.map(|admin| (Arc::clone(&admin.current), Arc::clone(&admin.control)));
+        let fixed = self.fixed.clone().unwrap_or_default();
+        Reloader::new(Arc::clone(&self.current), Arc::clone(&self.control), admin, fixed)
+    }
+
     /// Accepts connections until the server is told to [leave](ServerHandle::drain), and goes on until
     /// the last one has ended, or is stuck.
     ///
@@ -108,17 +128,32 @@ impl<R: Runtime, M: Mode> RestServer<R, M> {
     where
         R: Spawn<Conn<http1::Server, R, M>> + Spawn<Conn<Tls<http1::Server>, R, M>>,
     {
-        let Self { admin, mut background, .. } = self;
+        let Self { admin, mut background, handover, .. } = self;
         let mut admin = admin.map(|server| Accepting::new(*server));
-        let watched = Arc::clone(&self.service);
+        let (current, runtime) = (Arc::clone(&self.current), self.runtime.clone());
+        let audit = current.get().audit.clone();
         let mut beside = move |cx: &mut Context<'_>| {
+            if let Some(tasks) = current.poll_tasks(cx) {
+                background = tasks;
+            }
             for _ in 0..background.poll(cx) {
-                watched.notice(None, &Notice::Panicked);
+                current.get().notice(None, &Notice::Panicked);
+            }
+        };
+        let mut offer = match handover.map(|handover| handover.start(&self.control)).transpose() {
+            Ok(offer) => offer,
+            Err(error) => {
+                self.current.get().notice(None, &Notice::HandoverFailed(error.kind()));
+                None
             }
         };
         let mut pacer = Pacer::new(self.runtime.clone(), &self.control, Role::Server);
-        let mut accepting =
-            Some(Accepting::new(Self { admin: None, background: Tasks::default(), ..self }));
+        let mut accepting = Some(Accepting::new(Self {
+            admin: None,
+            background: Tasks::default(),
+            handover: None,
+            ..self
+        }));
         poll_fn(|cx| {
             beside(cx);
             // What a server does while it leaves is of interest, too.
@@ -126,7 +161,9 @@ impl<R: Runtime, M: Mode> RestServer<R, M> {
                 let _ = admin.poll(cx);
             }
             let over = pacer.poll(cx);
-            accepting.take_if(|accepting| accepting.poll(cx).is_ready());
+            if accepting.take_if(|accepting| accepting.poll(cx).is_ready()).is_some() {
+                offer = None;
+            }
             over
         })
         .await;
@@ -136,13 +173,27 @@ impl<R: Runtime, M: Mode> RestServer<R, M> {
             control.command(|drain, now| drain.advance(now, Phase::Force));
             poll_fn(|cx| pacer.poll(cx)).await;
         }
+        if let Some(audit) = audit {
+            let closed = pin!(audit.closed());
+            within(&runtime, AUDIT_CLOSES, closed).await;
+        }
     }
+}
+
+/// Waits for this, and for so long at most.
+async fn within<R: Runtime>(runtime: &R, limit: Duration, mut done: Pin<&mut impl Future>) {
+    let mut sleep = runtime.sleep_until(runtime.now() + limit);
+    poll_fn(|cx| match done.as_mut().poll(cx) {
+        Poll::Ready(_) => Poll::Ready(()),
+        Poll::Pending => Pin::new(&mut sleep).poll(cx),
+    })
+    .await;
 }
 
 struct Accepting<R: Runtime, M: Mode> {
     runtime: R,
     ports: Vec<Port<R>>,
-    service: Arc<Service<M>>,
+    current: Arc<Current<M>>,
     control: Arc<Control>,
     wait: Wait,
     pause: Duration,
@@ -151,9 +202,9 @@ struct Accepting<R: Runtime, M: Mode> {
 
 impl<R: Runtime, M: Mode> Accepting<R, M> {
     fn new(server: RestServer<R, M>) -> Self {
-        let RestServer { runtime, ports, service, control, .. } = server;
+        let RestServer { runtime, ports, current, control, .. } = server;
         let wait = control.wait();
-        Self { runtime, ports, service, control, wait, pause: PAUSE, paused: None }
+        Self { runtime, ports, current, control, wait, pause: PAUSE, paused: None }
     }
 
     /// Ready when the listeners are to close, and what waited in them was accepted.
@@ -226,23 +277,27 @@ impl<R: Runtime, M: Mode> Accepting<R, M> {
         R: Spawn<Conn<http1::Server, R, M>> + Spawn<Conn<Tls<http1::Server>, R, M>>,
     {
         let now = self.runtime.now();
-        let Some(ticket) = self.control.admit(peer.clone(), true) else { return };
-        let wire = http1::Server::new(Arc::clone(&self.service.machine), now);
-        let templates = Arc::clone(self.service.router.templates());
-        let link = Link::new(peer, templates, Arc::clone(&self.service.stack));
-        let runtime = self.runtime.clone();
-        let service = Arc::clone(&self.service);
-        match self.ports.get(index).and_then(|port| port.tls.as_ref()) {
+        // What is replaced after the ticket was given is told to it; what was before is seen here.
+        let proxy = self.current.get().proxy_protocol.clone();
+        let proxy = proxy
+            .filter(|protocol| peer.address().is_some_and(|address| protocol.is_expected(address)));
+        // A proxy speaks for many: its clients are counted, once they are known.
+        let Some(ticket) = self.control.admit(peer.clone(), proxy.is_none()) else { return };
+        let service = self.current.get();
+        let wire = http1::Server::new(Arc::clone(&service.machine), now);
+        let (runtime, current) = (self.runtime.clone(), Arc::clone(&self.current));
+        let is_secure = self.ports.get(index).is_some_and(|port| port.is_secure);
+        match service.tls.clone().filter(|_| is_secure) {
             None => {
-                let http = Http::new(wire, io, runtime, service, link, ticket);
-                self.runtime.spawn(Conn::new(http));
+                let parts = Parts { wire, io, runtime, service, current, peer, ticket };
+                self.runtime.spawn(conn(proxy.as_ref(), now, parts));
             }
             Some(tls) => match tls.accept(wire, now) {
                 Ok(wire) => {
-                    let http = Http::new(wire, io, runtime, service, link, ticket);
-                    self.runtime.spawn(Conn::new(http));
+                    let parts = Parts { wire, io, runtime, service, current, peer, ticket };
+                    self.runtime.spawn(conn(proxy.as_ref(), now, parts));
                 }
-                Err(_) => service.notice(Some(&link.peer), &Notice::TlsUnavailable),
+                Err(_) => service.notice(Some(&peer), &Notice::TlsUnavailable),
             },
         }
     }
@@ -250,7 +305,7 @@ impl<R: Runtime, M: Mode> Accepting<R, M> {
     /// Whether the listeners pause.
     fn failed(&mut self, cx: &mut Context<'_>, error: &io::Error) -> bool {
         let kind = error.kind();
-        self.service.notice(None, &Notice::AcceptFailed(kind));
+        self.current.get().notice(None, &Notice::AcceptFailed(kind));
         // These concern one connection, which is gone; the next one may be fine.
         if matches!(
             kind,
@@ -270,11 +325,23 @@ impl<R: Runtime, M: Mode> Accepting<R, M> {
     }
 }
 
+/// A connection, behind what its proxy has to say first.
+fn conn<W: ServerWire, R: Runtime, M: Mode>(
+    proxy: Option<&Arc<ProxyProtocol>>,
+    now: Instant,
+    parts: Parts<W, R, M>,
+) -> Conn<W, R, M> {
+    match proxy {
+        Some(protocol) => Conn::proxied(Proxied::new(Arc::clone(protocol), now, parts)),
+        None => Conn::new(Http::new(parts)),
+    }
+}
+
 impl<R: Runtime, M: Mode> fmt::Debug for RestServer<R, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RestServer")
             .field("addresses", &self.addresses)
-            .field("service", &self.service)
+            .field("current", &self.current)
             .finish_non_exhaustive()
     }
 }

@@ -19,6 +19,9 @@ impl Orders {
     /// To be dropped, whatever it does.
     pub(super) const RESET: Self = Self(8);
 
+    /// To go by what is in force now.
+    pub(super) const RENEW: Self = Self(16);
+
     /// Whether there is any.
     pub(super) fn is_any(self) -> bool {
         self.0 != 0
@@ -70,6 +73,11 @@ impl Seat {
     /// Whom to wake when something else changes.
     pub(super) fn waker(&self) -> Option<Waker> {
         self.waker.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// An order was obeyed, and does not stay.
+    pub(super) fn obeyed(&self, orders: Orders) {
+        self.orders.fetch_and(!orders.0, Ordering::AcqRel);
     }
 
     /// Whom a change wakes.

@@ -17,9 +17,8 @@ use sinew_core::server::{Authentication, BoxLayer, Shield, Template};
 use super::background::Background;
 use super::buckets::Guarded;
 use super::jwks::JwksEndpoint;
-use super::numbers;
+use super::kept::Kept;
 use super::policies::Guard;
-use super::service::Notice;
 use crate::error::Error;
 use crate::runtime::Runtime;
 
@@ -134,10 +133,15 @@ impl SecurityPolicy {
                 return self;
             }
         };
+        let first = fetcher.first();
+        self.background.wait_for(Box::new(move || {
+            let failed = |error| Error::config(format!("the keys of an issuer: {error}"));
+            first().map(|fetched| fetched.map_err(failed))
+        }));
         self.background.push(Box::new(move |observer| {
-            Box::pin(fetcher.run(move |fetched| {
+            Box::pin(fetcher.run(move |notice| {
                 if let Some(observer) = &observer {
-                    observer(None, &Notice::Keys(fetched));
+                    observer(None, notice);
                 }
             }))
         }));
@@ -195,6 +199,11 @@ impl SecurityPolicy {
         std::mem::take(&mut self.background)
     }
 
+    /// Its own rules.
+    pub(super) fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
     /// Who is told why access was refused.
     pub(super) fn explains_to(&self) -> Explain {
         self.explain
@@ -241,10 +250,12 @@ impl fmt::Debug for Validators {
 
 impl SecurityPolicy {
     /// <https://www.rfc-editor.org/rfc/rfc6749#section-10.10>: against guessing, and against floods.
-    fn shield(&self) -> Result<Shield<Guarded>, Error> {
+    fn shield(&self, kept: &mut Kept) -> Result<Shield<Guarded>, Error> {
         let failures = Quota::new(FAILURES, Duration::from_secs(60), FAILURES);
         let failures = failures.map_err(|error| config(&error))?;
-        let shield = Shield::new(failures, SHIELD_BYTES, numbers::seed(), Guarded::new);
+        let known = &mut kept.shield;
+        let share = |fresh| known.get_or_insert_with(|| Guarded::new(fresh)).clone();
+        let shield = Shield::new(failures, SHIELD_BYTES, kept.seed, share);
         Ok(shield.map_err(|error| config(&error))?.api_key(self.api_key.clone()))
     }
 
@@ -254,11 +265,12 @@ impl SecurityPolicy {
         routes: &[Guard],
         of_routes: Vec<Rule>,
         templates: &[Template],
+        kept: &mut Kept,
     ) -> Result<Vec<(Mode, BoxLayer)>, Error> {
         if let Some(error) = self.refused {
             return Err(error);
         }
-        let shield = if self.validators.0.is_empty() { None } else { Some(self.shield()?) };
+        let shield = if self.validators.0.is_empty() { None } else { Some(self.shield(kept)?) };
         let Self { realm, validators, api_key, mut rules, modes, .. } = self;
         if api_key.is_some() && validators.0.is_empty() {
             return Err(Error::config("an API key without a validator: give .tokens(…), too"));

@@ -13,16 +13,17 @@ use sinew_core::limit::Quota;
 use sinew_core::observe;
 use sinew_core::policy::Priority;
 use sinew_core::reason::Reason;
-use sinew_core::security::Who;
+use sinew_core::security::{ProxyProtocol, Who};
 use sinew_core::server::{Cost, Found, MediaRange, Params, RoutePolicy, Router, Stack};
 use sinew_tls::ServerTls;
 
+use super::audit::AuditLog;
 use super::cancel::Cancellation;
 use super::coding::Override;
 use super::gate::Gate;
 use super::health::Probes;
 use super::jwks::KeysError;
-use super::memory::Booked;
+use super::kept::Kept;
 use super::mode::Mode;
 use super::numbers::Numbers;
 use super::problem::Problem;
@@ -167,12 +168,24 @@ pub enum Notice {
     },
     /// The keys of a token issuer were fetched, and so many can be used; or they were not.
     Keys(Result<usize, KeysError>),
+    /// The keys of a token issuer are others from now on, and so many can be used.
+    KeysReplaced(usize),
+    /// The audit log cannot be written to; it is tried again every second.
+    AuditFailed(io::ErrorKind),
     /// A handler, or the producer of a body, panicked; the client got a 500 or a cut body. Of no
     /// connection: what ran [in the background](super::ServerBuilder::background) did, and has ended.
     Panicked,
     /// An answer could not be sent as it was: a field that cannot stand in a head, a body that does
     /// not have the announced length, a status that is not final.
     Misused(sinew_core::Error),
+    /// Why what a server goes by was not replaced; what was in force is.
+    ReloadRefused {
+        /// In plain words.
+        why: String,
+    },
+    /// The client of this connection would not be let in any more, since the server goes by another
+    /// configuration: it is told to close.
+    Distrusted,
     /// The socket failed.
     SocketFailed(io::ErrorKind),
     /// TLS failed, the handshake most likely.
@@ -181,20 +194,23 @@ pub enum Notice {
     TlsUnavailable,
     /// Accepting failed; with a backlog of failures the listener pauses for a while.
     AcceptFailed(io::ErrorKind),
+    /// The process before cannot be told that this one serves, or no successor can come: see
+    /// [`handover`](super::ServerBuilder::handover).
+    HandoverFailed(io::ErrorKind),
 }
 
 /// Called on the connection's task: it must be quick and must not block.
 pub(super) type Observer = Arc<dyn Fn(Option<&Peer>, &Notice) + Send + Sync>;
 
 pub(super) struct Service<M: Mode> {
+    /// Counts what was in force, from 1.
+    pub(super) epoch: u64,
     pub(super) router: Router<Route<M>>,
     pub(super) fallback: Option<M::Handler>,
     pub(super) machine: Arc<http1::ServerConfig>,
     pub(super) observer: Option<Observer>,
     pub(super) stack: Arc<Stack>,
     pub(super) gate: Option<Arc<Gate>>,
-    /// The bytes of the limiter in the stack.
-    pub(super) _limiter: Option<Booked>,
     /// Who answers probes, where they are answered.
     pub(super) probes: Option<Arc<Probes>>,
     /// It is the admin surface of another one.
@@ -206,6 +222,9 @@ pub(super) struct Service<M: Mode> {
     pub(super) elsewhere: RoutePolicy,
     pub(super) numbers: Numbers,
     pub(super) tls: Option<ServerTls>,
+    pub(super) audit: Option<Arc<AuditLog>>,
+    pub(super) kept: Kept,
+    pub(super) proxy_protocol: Option<Arc<ProxyProtocol>>,
 }
 
 pub(super) struct Route<M: Mode> {
@@ -221,6 +240,12 @@ pub(super) enum Destination<'s, M: Mode> {
 }
 
 impl<M: Mode> Service<M> {
+    /// Its TLS, where that is another one than before.
+    pub(super) fn changed_tls(&self, before: &Self) -> Option<&ServerTls> {
+        let same = |tls: &&ServerTls| before.tls.as_ref().is_some_and(|before| before.is_same(tls));
+        self.tls.as_ref().filter(|tls| !same(tls))
+    }
+
     pub(super) fn find(&self, head: &sinew_core::head::RequestHead) -> Destination<'_, M> {
         let answer = match self.router.find(head.method(), head.path_bytes()) {
             Ok(Found::Route { value, template, params }) => {

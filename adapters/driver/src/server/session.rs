@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use sinew_core::server::drain::{Activity, Departure};
 
 use super::control::Ticket;
+use super::current::Current;
 use super::link::Hold;
 use super::mode::Mode;
 use super::seat::Orders;
@@ -22,14 +23,31 @@ pub(super) struct Session<M: Mode> {
     pub(super) line: Arc<Line>,
     pub(super) link: Hold,
     pub(super) service: Arc<Service<M>>,
+    pub(super) current: Arc<Current<M>>,
     pub(super) ticket: Ticket,
+    /// It knows that the server leaves.
+    pub(super) told: bool,
     pub(super) span: RequestSpan,
 }
 
 impl<M: Mode> Session<M> {
+    /// What the server goes by was replaced. Whether the peer would not be let in any more.
+    fn is_distrusted(&mut self) -> bool {
+        self.ticket.renewed();
+        let before = std::mem::replace(&mut self.service, self.current.get());
+        let Some(tls) = self.service.changed_tls(&before) else { return false };
+        let distrusted = !self.line.is_accepted_by(tls);
+        if distrusted {
+            self.service.notice(Some(&self.link.peer), &Notice::Distrusted);
+        }
+        distrusted
+    }
+
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let orders = self.ticket.look(cx);
-        if orders.contains(Orders::RESET) {
+        if orders.contains(Orders::RESET)
+            || (orders.contains(Orders::RENEW) && self.is_distrusted())
+        {
             self.line.stop();
             self.handler = None;
             return Poll::Ready(());
@@ -37,9 +55,10 @@ impl<M: Mode> Session<M> {
         if orders.closes() {
             self.ticket.does(Activity::Upgraded);
         }
-        // When a session ends is up to its handler: see `Request::going_away`.
-        if orders.contains(Orders::TELL) {
+        // When one that carries bytes ends is up to its handler: see `Request::going_away`.
+        if orders.contains(Orders::TELL) && !std::mem::replace(&mut self.told, true) {
             self.link.tell_going_away();
+            self.line.act(|carrier| carrier.leave());
         }
         if let Some(handler) = &mut self.handler {
             let poll = AssertUnwindSafe(|| Pin::new(handler).poll(cx));

@@ -5,8 +5,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
+use sinew_core::reason::Reason;
 use sinew_core::websocket::handshake::{Accepted, Refusal, ServerHandshake};
-use sinew_core::websocket::{CloseCode, Config, Role};
+use sinew_core::websocket::{CloseCode, Config, Overflow, Role};
 
 use super::builder::ServerBuilder;
 use super::mode::{Handler, Local, Mode, Threads};
@@ -16,8 +17,8 @@ use super::response::{IntoResponse, Response};
 use super::service::RouteOptions;
 use crate::error::Error;
 use crate::runtime::Runtime;
-use crate::upgraded::Setup;
-use crate::websocket::{WebSocket, seed};
+use crate::upgraded::{Setup, Speech};
+use crate::websocket::{Sockets, WebSocket, seed};
 
 /// How a route speaks WebSocket.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +28,10 @@ pub struct WebSocketOptions {
     pub handshake: ServerHandshake,
     /// Limits and timers of every socket.
     pub config: Config,
+    /// What becomes of messages when a client takes less than is sent.
+    pub overflow: Overflow,
+    /// Where the sockets are registered, and how many one client may have.
+    pub sockets: Sockets,
     /// What the route does differently, up to the switch.
     pub route: RouteOptions,
 }
@@ -46,6 +51,18 @@ impl WebSocketOptions {
     /// Sets limits and timers of every socket.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
+        self
+    }
+
+    /// Says what becomes of messages when a client takes less than is sent.
+    pub fn overflow(mut self, overflow: Overflow) -> Self {
+        self.overflow = overflow;
+        self
+    }
+
+    /// Registers the sockets here, to be counted and spoken to from elsewhere.
+    pub fn sockets(mut self, sockets: &Sockets) -> Self {
+        self.sockets = sockets.clone();
         self
     }
 
@@ -138,15 +155,22 @@ async fn serve<Running: Future<Output: SocketOutcome>>(
 
 async fn open(request: &Request, options: &WebSocketOptions) -> Result<WebSocket, Problem> {
     let accepted = options.handshake.accept(request.head()).map_err(refused)?;
-    let seed = seed()?;
+    let security = request.security();
+    let seat = options.sockets.admit(security);
+    let seat = seat.ok_or_else(|| Problem::because(Reason::TooManySockets))?;
+    let (id, seed) = (seat.id(), seed()?);
     let upgraded = request.switch(switching(&accepted)).await?;
+    let config = Arc::new(options.config);
+    let speech = Speech { role: Role::Server, config, agreed: accepted.into_agreed(), seed };
     let setup = Setup {
-        role: Role::Server,
-        config: Arc::new(options.config),
-        agreed: accepted.into_agreed(),
-        seed,
+        speech,
+        overflow: options.overflow,
+        expires: security.principal.as_ref().and_then(|known| known.expires),
+        seat: Some(seat),
     };
-    Ok(WebSocket::new(upgraded, setup))
+    let socket = WebSocket::new(upgraded, setup);
+    options.sockets.opened(id, &socket.connection());
+    Ok(socket)
 }
 
 fn switching(accepted: &Accepted) -> Response {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use sinew_core::error::{Delivery, Phase};
@@ -9,12 +10,15 @@ use sinew_core::http1::{self, Tunnel, TunnelEvent};
 use sinew_core::machine::{Layered as _, Machine as _, Seen, Step, Wire as _};
 use sinew_core::observe;
 use sinew_core::time::Instant;
-use sinew_core::websocket::{self, CloseCode, Closed, Connection, Message};
+use sinew_core::websocket::{self, CloseCode, Closed, Connection, Message, Overflow, SendQueue};
 
-use super::spoken::{Heard, Setup, Spoken};
+use sinew_tls::ServerTls;
+
+use super::spoken::{Heard, Speech, Spoken};
 use crate::drive::{self, Alarm, Pipe};
 use crate::error::{Error, ErrorKind};
 use crate::runtime::Runtime;
+use crate::websocket::Seat;
 use crate::wire::AnyWire;
 
 /// Steps of one poll; then the other tasks of the worker get their turn.
@@ -47,18 +51,20 @@ pub(crate) trait Carry: Send {
 
     fn poll_observed(&mut self) -> Option<observe::Event>;
 
+    /// Whether a server that goes by this would let the peer in.
+    fn is_accepted_by(&self, tls: &ServerTls) -> bool;
+
     /// From now on WebSocket is spoken.
     fn speak(&mut self, setup: Setup);
 
     /// The next message; `None` once both sides have closed.
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Error>>;
 
-    /// Queues the message as soon as there is room.
-    fn poll_send(
-        &mut self,
-        cx: &mut Context<'_>,
-        message: &mut Option<Message>,
-    ) -> Poll<Result<(), Error>>;
+    /// Queues a message, if it is taken now.
+    fn send(&mut self, message: Message) -> Result<(), Unsent>;
+
+    /// Ready when a message would be taken, or none ever again.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>>;
 
     /// Ready when everything that was queued is out.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>>;
@@ -66,11 +72,36 @@ pub(crate) trait Carry: Send {
     /// Begins to close, behind what is queued.
     fn begin_close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error>;
 
+    /// The server leaves: begins to close. What carries bytes is left to whoever has it.
+    fn leave(&mut self);
+
     /// The machine, where WebSocket is spoken.
     fn websocket(&self) -> Option<&Connection>;
 
+    /// Messages that were dropped.
+    fn dropped(&self) -> u64;
+
     /// How it ended, once it has.
     fn closed(&self) -> Option<&Closed>;
+}
+
+/// How a connection goes on in WebSocket.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    pub(crate) speech: Speech,
+    pub(crate) overflow: Overflow,
+    /// When the token of the peer expires, since 1970-01-01T00:00:00Z.
+    pub(crate) expires: Option<Duration>,
+    pub(crate) seat: Option<Seat>,
+}
+
+/// Why a message was not taken.
+#[derive(Debug)]
+pub(crate) enum Unsent {
+    /// There is no room: here it is.
+    Full(Message),
+    /// Nothing is sent any more.
+    Error(Error),
 }
 
 /// An upgraded connection with its socket.
@@ -83,8 +114,14 @@ pub(crate) struct Carrier<R: Runtime, G> {
     /// A reader waits, or what comes is thrown away: unasked, bytes stay where they are.
     wanted: bool,
     arrived: Option<Arrived>,
+    /// The reader has a message, and has not asked for another one yet.
+    busy: bool,
     /// The peer sends nothing more.
     ended: bool,
+    /// What becomes of messages that are sent.
+    queue: SendQueue,
+    /// A place among the sockets, as long as the connection lives.
+    seat: Option<Seat>,
     /// How WebSocket ended, once it has.
     closed: Option<Closed>,
     /// Nobody is there for what comes.
@@ -125,7 +162,10 @@ impl<R: Runtime, G> Carrier<R, G> {
             seen: Seen::default(),
             wanted: false,
             arrived: None,
+            busy: false,
             ended: false,
+            queue: SendQueue::new(Overflow::Wait, 0),
+            seat: None,
             closed: None,
             deserted: false,
             over: false,
@@ -157,6 +197,7 @@ impl<R: Runtime, G> Carrier<R, G> {
                 }
                 Step::Write => match self.pipe.drain(cx, self.wire.outbox()) {
                     Poll::Ready(Ok(())) => {
+                        self.refill(now);
                         self.seen.drained = false;
                         self.stirred = true;
                         continue;
@@ -193,9 +234,7 @@ impl<R: Runtime, G> Carrier<R, G> {
                     Poll::Pending => self.wire.deadline(),
                 },
                 Step::Close(_) => {
-                    self.over = true;
-                    self.stirred = true;
-                    return;
+                    return self.end();
                 }
             };
             let at = deadline.map(|deadline| deadline.at);
@@ -214,10 +253,14 @@ impl<R: Runtime, G> Carrier<R, G> {
     /// Pulls one event, if somebody waits for it.
     ///
     /// Of messages one is pulled ahead: so pings are answered, and the end is seen, while nobody
-    /// asks for a message.
+    /// asks for a message. But not while the reader is busy with one: a frame behind it that breaks the
+    /// protocol would end the connection in front of the answer.
     fn pull(&mut self, now: Instant) {
         self.seen.drained = true;
-        let wanted = self.wanted || self.wire.top_ref().is_websocket();
+        let wanted = match self.wire.top_ref() {
+            Spoken::Bytes(_) => self.wanted,
+            Spoken::Messages(connection) => !self.busy || connection.next_is_control(),
+        };
         if (!wanted || self.arrived.is_some()) && self.cause.is_none() {
             return;
         }
@@ -260,8 +303,33 @@ impl<R: Runtime, G> Carrier<R, G> {
 
     fn lost(&mut self, error: &io::Error) {
         self.cause.get_or_insert_with(|| Cause::Io(error.kind()));
+        self.end();
+    }
+
+    fn end(&mut self) {
         self.over = true;
         self.stirred = true;
+        self.seat = None;
+    }
+
+    /// Passes on messages that waited for room.
+    fn refill(&mut self, now: Instant) {
+        if let Some(connection) = self.wire.top().connection() {
+            self.queue.pump(connection, now);
+        }
+    }
+
+    /// Does something with the machine, where WebSocket is spoken.
+    fn with<T>(
+        &mut self,
+        act: impl FnOnce(&mut Connection, &mut SendQueue, Instant) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        if let Some(error) = self.failed() {
+            return Err(error);
+        }
+        let now = self.runtime.now();
+        let connection = self.wire.top().connection().ok_or_else(gone)?;
+        act(connection, &mut self.queue, now)
     }
 
     fn failed(&self) -> Option<Error> {
@@ -343,12 +411,13 @@ impl<R: Runtime, G: Send> Carry for Carrier<R, G> {
         self.arrived = None;
         self.wanted = true;
         self.deserted = true;
+        self.busy = false;
         self.drive(cx);
     }
 
     fn stop(&mut self) {
         self.cause.get_or_insert(Cause::Stopped);
-        self.over = true;
+        self.end();
     }
 
     fn take_stirred(&mut self) -> bool {
@@ -359,13 +428,29 @@ impl<R: Runtime, G: Send> Carry for Carrier<R, G> {
         self.wire.poll_observed()
     }
 
+    fn is_accepted_by(&self, tls: &ServerTls) -> bool {
+        self.wire.is_accepted_by(tls)
+    }
+
     fn speak(&mut self, setup: Setup) {
         let now = self.runtime.now();
-        self.wire.top().speak(setup, now);
+        let Setup { speech, overflow, expires, seat } = setup;
+        self.queue = SendQueue::new(overflow, speech.config.limits.queued);
+        self.seat = seat;
+        self.wire.top().speak(speech, now);
         self.stirred = true;
+        if let Some(expires) = expires {
+            let left = expires.saturating_sub(self.runtime.epoch().unix(now));
+            let (code, reason) = (CloseCode::TOKEN_EXPIRED, "token expired");
+            // Just opened, it can be closed.
+            let _ = self.with(|connection, _, now| {
+                Ok(connection.close_at(now, now + left, code, reason)?)
+            });
+        }
     }
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Error>> {
+        self.busy = false;
         // What is there already needs no socket: so the answers of one wake-up leave together.
         if self.arrived.is_none() && !self.ended && self.cause.is_none() {
             self.pull(self.runtime.now());
@@ -376,6 +461,7 @@ impl<R: Runtime, G: Send> Carry for Carrier<R, G> {
         match self.arrived.take() {
             Some(Arrived::Message(message)) => {
                 self.stirred = true;
+                self.busy = true;
                 Poll::Ready(Ok(Some(message)))
             }
             Some(Arrived::Data(_)) | None if self.ended => Poll::Ready(Ok(None)),
@@ -385,39 +471,40 @@ impl<R: Runtime, G: Send> Carry for Carrier<R, G> {
         }
     }
 
-    fn poll_send(
-        &mut self,
-        cx: &mut Context<'_>,
-        message: &mut Option<Message>,
-    ) -> Poll<Result<(), Error>> {
-        loop {
-            if let Some(error) = self.failed() {
-                return Poll::Ready(Err(error));
-            }
-            let now = self.runtime.now();
-            let Some(connection) = self.wire.top().connection() else {
-                return Poll::Ready(Err(gone()));
-            };
+    fn send(&mut self, message: Message) -> Result<(), Unsent> {
+        self.stirred = true;
+        let sent = self.with(|connection, queue, now| {
             if !connection.is_open() {
-                return Poll::Ready(Err(gone()));
+                return Err(gone());
             }
-            let Some(piece) = message.take() else { return Poll::Ready(Ok(())) };
-            if connection.can_send() {
-                drive::lend_write_block(connection.outbox());
+            drive::lend_write_block(connection.outbox());
+            let sent = queue.send(connection, now, message);
+            Ok(sent.map_err(|rejected| match rejected {
+                websocket::Rejected::Full(message) => Unsent::Full(message),
+                // It was closed for the message that had no room.
+                websocket::Rejected::Error(_) if !connection.is_open() => Unsent::Error(gone()),
+                websocket::Rejected::Error(error) => Unsent::Error(error.into()),
+            }))
+        });
+        sent.unwrap_or_else(|error| Err(Unsent::Error(error)))
+    }
+
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        for driven in [false, true] {
+            if driven {
+                self.drive(cx);
             }
-            match connection.send_message(now, piece) {
-                Ok(()) => {
-                    self.stirred = true;
-                    return Poll::Ready(Ok(()));
-                }
-                Err(websocket::Rejected::Full(piece)) => *message = Some(piece),
-                Err(websocket::Rejected::Error(error)) => return Poll::Ready(Err(error.into())),
-            }
-            self.drive(cx);
-            if !self.wire.has_room() && self.cause.is_none() {
-                return Poll::Pending;
+            let room = self.with(|connection, queue, _| {
+                let open = connection.is_open();
+                if open { Ok(queue.has_room(connection)) } else { Err(gone()) }
+            });
+            match room {
+                Ok(true) => return Poll::Ready(Ok(())),
+                Ok(false) => {}
+                Err(error) => return Poll::Ready(Err(error)),
             }
         }
+        Poll::Pending
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
@@ -430,11 +517,24 @@ impl<R: Runtime, G: Send> Carry for Carrier<R, G> {
     }
 
     fn begin_close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error> {
-        let now = self.runtime.now();
-        let Some(connection) = self.wire.top().connection() else { return Err(gone()) };
-        connection.close(now, code, reason)?;
         self.stirred = true;
+        self.with(|connection, queue, now| {
+            connection.close(now, code, reason)?;
+            queue.pump(connection, now);
+            Ok(())
+        })?;
+        // There is no answer any more that could be too late.
+        self.busy = false;
         Ok(())
+    }
+
+    fn leave(&mut self) {
+        // One that carries bytes, or is over, needs no telling.
+        let _ = self.begin_close(CloseCode::GOING_AWAY, "");
+    }
+
+    fn dropped(&self) -> u64 {
+        self.queue.dropped()
     }
 
     fn websocket(&self) -> Option<&Connection> {

@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
+use sinew_tls::ServerTls;
+
 use super::carrier::Carry;
 
 /// The connection, and those who wait for it.
@@ -61,6 +63,11 @@ impl Line {
     pub(crate) fn stop(&self) {
         self.lock().stop();
         self.waker.wake_by_ref();
+    }
+
+    /// Whether a server that goes by this would let the peer in.
+    pub(crate) fn is_accepted_by(&self, tls: &ServerTls) -> bool {
+        self.lock().is_accepted_by(tls)
     }
 
     fn lock(&self) -> MutexGuard<'_, dyn Carry + 'static> {

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sinew_tls::PeerIdentity;
 
-pub(crate) use self::carrier::Carrier;
+pub(crate) use self::carrier::{Carrier, Setup, Unsent};
 pub(crate) use self::line::Line;
-pub(crate) use self::spoken::Setup;
+pub(crate) use self::spoken::Speech;
 use crate::error::Error;
 
 /// A connection that left HTTP: after a 101, or after a 2xx to CONNECT. Bytes, both ways, over TLS

@@ -29,7 +29,7 @@ pub(crate) enum Heard {
 
 /// How WebSocket is spoken.
 #[derive(Debug)]
-pub(crate) struct Setup {
+pub(crate) struct Speech {
     pub(crate) role: Role,
     pub(crate) config: Arc<websocket::Config>,
     pub(crate) agreed: Agreed,
@@ -48,18 +48,14 @@ macro_rules! each {
 
 impl Spoken {
     /// From now on WebSocket is spoken. What came early, and what is not written yet, goes along.
-    pub(super) fn speak(&mut self, setup: Setup, now: Instant) {
+    pub(super) fn speak(&mut self, speech: Speech, now: Instant) {
         let Self::Bytes(tunnel) = self else { return };
         let config = TunnelConfig::default();
         let emptied = Tunnel::new(config, BytesMut::new(), Outbox::new(), now);
         let upgraded = std::mem::replace(tunnel, emptied).into_parts();
-        let Setup { role, config, agreed, seed } = setup;
+        let Speech { role, config, agreed, seed } = speech;
         let connection = Connection::new(role, config, &agreed, seed, upgraded, now);
         *self = Self::Messages(Box::new(connection));
-    }
-
-    pub(super) fn is_websocket(&self) -> bool {
-        matches!(self, Self::Messages(_))
     }
 
     /// The machine, where WebSocket is spoken.

@@ -1,50 +1,70 @@
 //! WebSocket, both roles, over connections that left HTTP.
+//!
+//! A server adds routes with [`ServerBuilder::websocket`](crate::ServerBuilder::websocket), a client
+//! opens sockets with [`RestClient::websocket`](crate::RestClient::websocket); both have a
+//! [`WebSocket`] then. Limits, timers and codes are those of [`sinew_core::websocket`].
+
+mod half;
+mod sockets;
+mod stream;
 
 use std::fmt;
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Poll, ready};
 use std::time::Duration;
 
-use sinew_core::error::{Delivery, Phase};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+#[cfg(feature = "deflate")]
+pub use sinew_core::websocket::deflate;
+pub use sinew_core::websocket::handshake::{ClientHandshake, Origins, ServerHandshake};
 pub use sinew_core::websocket::{
-    CloseCode, Closed, Config as WebSocketConfig, HeartbeatConfig, Limits, Message, Side, Text,
-};
-pub use sinew_core::websocket::{
-    handshake, handshake::ClientHandshake, handshake::ServerHandshake,
+    CloseCode, Closed, Config as WebSocketConfig, HeartbeatConfig, Limits, Message, Overflow, Side,
+    Text,
 };
 use sinew_tls::PeerIdentity;
 
-use crate::error::{Error, ErrorKind};
-use crate::upgraded::{Line, Setup, Upgraded};
+pub use self::half::{SocketReceiver, SocketSender, TrySendError};
+pub(crate) use self::sockets::Seat;
+pub use self::sockets::{Broadcast, Sockets};
+use crate::error::Error;
+use crate::upgraded::{Setup, Upgraded};
 
 /// A connection that speaks WebSocket: messages, both ways.
 ///
 /// Pings are answered, silence is noticed, and a close code is always sent, whether or not somebody
-/// receives. One message is read ahead; behind it the peer waits.
+/// receives. One message is read ahead; behind it the peer waits, its pings and its close too. Who
+/// never receives lets [`SocketReceiver::ended`] throw away what comes.
+///
+/// It is a stream and a sink of [`Message`], and can be [split](Self::split) between two tasks.
 ///
 /// Dropping it sends what is queued and closes with 1000, or with 1011 where it was dropped by a
 /// panic; the close goes on without its owner. [`close`](Self::close) says why, and waits.
 pub struct WebSocket {
-    connection: Arc<Upgraded>,
-    protocol: Option<Box<str>>,
+    sender: SocketSender,
+    receiver: SocketReceiver,
 }
 
 impl WebSocket {
     /// What both sides agreed on, from here on.
     pub(crate) fn new(upgraded: Upgraded, setup: Setup) -> Self {
-        let protocol = setup.agreed.protocol.as_deref().map(Into::into);
+        let protocol = setup.speech.agreed.protocol.as_deref().map(Into::into);
         upgraded.line().act(|carrier| carrier.speak(setup));
-        Self { connection: Arc::new(upgraded), protocol }
+        let connection = Arc::new(upgraded);
+        Self {
+            sender: SocketSender::new(Arc::clone(&connection)),
+            receiver: SocketReceiver::new(connection, protocol),
+        }
     }
 
-    /// The connection, to be held for longer than by its owner.
-    pub(crate) fn connection(&self) -> Arc<Upgraded> {
-        Arc::clone(&self.connection)
+    /// The two halves, for two tasks. The connection is closed when both are dropped, and all clones
+    /// of the sender.
+    pub fn split(self) -> (SocketSender, SocketReceiver) {
+        (self.sender, self.receiver)
     }
 
-    fn line(&self) -> &Arc<Line> {
-        self.connection.line()
+    /// Another sender of this socket, for another task.
+    pub fn sender(&self) -> SocketSender {
+        self.sender.clone()
     }
 
     /// The next message; `None` once both sides have closed: [`closed`](Self::closed) says how.
@@ -55,7 +75,17 @@ impl WebSocket {
     /// A peer that breaks the protocol or a limit, or is silent for too long (it has been told why),
     /// a socket or a TLS session that broke, a server that was stopped.
     pub async fn recv(&mut self) -> Result<Option<Message>, Error> {
-        poll_fn(|cx| self.line().poll(cx, |carrier, cx| carrier.poll_recv(cx))).await
+        self.receiver.recv().await
+    }
+
+    /// The next message, text or binary, from JSON.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`recv`](Self::recv); [`ErrorKind::Decode`](crate::ErrorKind::Decode) for a message that
+    /// is no such JSON. The socket can be used further.
+    pub async fn recv_json<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Error> {
+        self.receiver.recv_json().await
     }
 
     /// Queues a message; ready when there was room for it. It leaves with all that is queued once this
@@ -63,10 +93,20 @@ impl WebSocket {
     ///
     /// # Errors
     ///
-    /// Those of [`recv`](Self::recv), and a connection that has been closed ([`ErrorKind::Gone`]).
+    /// Those of [`recv`](Self::recv), and a connection that has been closed
+    /// ([`ErrorKind::Gone`](crate::ErrorKind::Gone)).
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), Error> {
-        let mut message = Some(message.into());
-        poll_fn(|cx| self.line().poll(cx, |carrier, cx| carrier.poll_send(cx, &mut message))).await
+        self.sender.send(message).await
+    }
+
+    /// Queues a value, as JSON in a text.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send`](Self::send); [`ErrorKind::Config`](crate::ErrorKind::Config) for a value that
+    /// is no JSON.
+    pub async fn send_json(&self, value: &(impl Serialize + ?Sized)) -> Result<(), Error> {
+        self.sender.send_json(value).await
     }
 
     /// Ready when the socket has everything that was queued.
@@ -75,7 +115,7 @@ impl WebSocket {
     ///
     /// Those of [`recv`](Self::recv).
     pub async fn flush(&self) -> Result<(), Error> {
-        poll_fn(|cx| self.line().poll(cx, |carrier, cx| carrier.poll_flush(cx))).await
+        self.sender.flush().await
     }
 
     /// Closes, behind what is queued, and waits for the peer to answer, for 5 s at most unless
@@ -87,40 +127,35 @@ impl WebSocket {
     /// those of [`recv`](Self::recv).
     pub async fn close(&mut self, code: CloseCode, reason: &str) -> Result<Closed, Error> {
         if self.closed().is_none() {
-            self.line().act(|carrier| carrier.begin_close(code, reason))?;
+            self.sender.close(code, reason)?;
         }
-        poll_fn(|cx| {
-            self.line().poll(cx, |carrier, cx| {
-                while ready!(carrier.poll_recv(cx))?.is_some() {}
-                Poll::Ready(carrier.closed().cloned().ok_or_else(never_closed))
-            })
-        })
-        .await
+        self.receiver.ended().await
     }
 
     /// How the connection ended, once it has: [`CloseCode::ABNORMAL`] where there was no close frame.
     pub fn closed(&self) -> Option<Closed> {
-        self.line().act(|carrier| carrier.closed().cloned())
+        self.receiver.closed()
     }
 
     /// How long the last ping of the heartbeat that was answered took to come back.
     pub fn rtt(&self) -> Option<Duration> {
-        self.line().act(|carrier| carrier.websocket()?.rtt())
+        self.receiver.rtt()
     }
 
     /// The subprotocol that both sides agreed on.
     pub fn protocol(&self) -> Option<&str> {
-        self.protocol.as_deref()
+        self.receiver.protocol()
     }
 
     /// Whom the peer's certificate names; `None` without TLS or without a certificate.
     pub fn identity(&self) -> Option<&PeerIdentity> {
-        self.connection.identity()
+        self.receiver.identity()
     }
-}
 
-fn never_closed() -> Error {
-    Error::new(ErrorKind::Gone, Phase::WebSocket, Delivery::MaybeProcessed)
+    /// The connection, to be held for longer than by its owner.
+    pub(crate) fn connection(&self) -> Arc<Upgraded> {
+        self.sender.connection()
+    }
 }
 
 /// 32 bytes of the operating system, for one connection or one handshake.
@@ -133,10 +168,6 @@ pub(crate) fn seed() -> Result<[u8; 32], Error> {
 
 impl fmt::Debug for WebSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WebSocket")
-            .field("peer", &self.identity().map(PeerIdentity::name))
-            .field("protocol", &self.protocol)
-            .field("closed", &self.closed())
-            .finish_non_exhaustive()
+        self.receiver.describe(f, "WebSocket")
     }
 }

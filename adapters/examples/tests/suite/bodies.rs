@@ -4,13 +4,16 @@ use std::convert::Infallible;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use http_body_util::StreamBody;
-use sinew_driver::Body;
+use sinew_core::content_coding::Compression;
+use sinew_driver::{Body, Request};
 use tokio::sync::mpsc;
 
 use super::app::{Measured, PIECE, is_pattern, pattern, pattern_body, pieces};
-use super::both;
+use super::site::{Site, client_of};
+use super::{both, each};
+use crate::rt;
 
 const LARGE: u64 = 8 << 20;
 
@@ -150,5 +153,23 @@ fn a_collected_body_has_a_limit() {
         let response = client.get("/download/100000").send().await.unwrap();
         let error = response.into_body().collect(99_999).await.unwrap_err();
         assert_eq!(*error.kind(), sinew_driver::ErrorKind::TooLarge(99_999));
+    });
+}
+
+#[test]
+fn an_answer_that_could_be_made_anew_has_its_length() {
+    each(async |security| {
+        let answer = async |_: Request| Body::repeatable(|| Body::full(pattern(0, 98_304)));
+        let builder = rt::RestServer::builder().listen("127.0.0.1:0");
+        let builder = builder.compress(Compression::default());
+        let site = Site::run(security, builder.route(Method::GET, "/", answer)).await;
+        let client = client_of(&site);
+        let response = client.get("/").send().await.unwrap();
+        assert_eq!(response.header("content-length").unwrap(), "98304");
+        assert_eq!(response.bytes().await.unwrap(), pattern(0, 98_304));
+        assert_eq!(
+            client.head("/").send().await.unwrap().header("content-length").unwrap(),
+            "98304"
+        );
     });
 }

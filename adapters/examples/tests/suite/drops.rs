@@ -6,16 +6,19 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use futures_util::future::{self, Either, join_all};
 use futures_util::stream;
 use http::{Method, StatusCode};
-use sinew_driver::{Body, IntoResponse, Problem, Request, Response, RouteOptions};
+use sinew_driver::{Body, IntoResponse, Problem, Request, Response, RouteOptions, Runtime as _};
 
 use super::app::pattern;
 use super::dice::Dice;
+use super::faults::once;
+use super::resilience::{at_rest, retrying};
 use super::site::{Site, client_of, ended};
-use super::{each, pause};
+use super::{each, pause, status_of};
 use crate::rt;
 
 const SEED: u64 = 0x5eed_0003;
@@ -187,5 +190,55 @@ fn a_call_can_be_dropped_at_every_await() {
         while site.handle.connections() > 0 {
             pause().await;
         }
+    });
+}
+
+#[test]
+fn a_call_dropped_half_way_is_seen_by_the_handler() {
+    each(async |security| {
+        let (tell, gone) = once();
+        let (enter, entered) = once();
+        let builder = super::app::routes(rt::RestServer::builder().listen("127.0.0.1:0"));
+        let builder = builder.route(Method::GET, "/waits", move |request: Request| {
+            let (tell, enter) = (tell.lock().unwrap().take(), enter.lock().unwrap().take());
+            async move {
+                drop(enter);
+                request.gone().await;
+                drop(tell);
+            }
+        });
+        let site = Site::run(security, builder).await;
+        let client = client_of(&site);
+        let call = Box::pin(client.get("/waits").send());
+        match future::select(call, entered).await {
+            Either::Left(_) => panic!("answered"),
+            Either::Right((entered, call)) => {
+                entered.unwrap();
+                drop(call);
+            }
+        }
+        gone.await.unwrap();
+        assert_eq!(status_of(client.get("/text")).await, 200);
+    });
+}
+
+#[test]
+fn a_call_that_is_dropped_leaves_nothing() {
+    each(async |security| {
+        let builder = rt::RestServer::builder().listen("127.0.0.1:0");
+        let builder = builder.route(Method::GET, "/", |_: Request| future::pending::<Response>());
+        let site = Site::run(security, builder).await;
+        let client = retrying(&site).max_connections(3).build().unwrap();
+        let runtime = rt::Runtime::default();
+        for wait in 0..5 {
+            let calls = join_all((0..10).map(|_| client.get("/").send()));
+            let limit = runtime.sleep_until(runtime.now() + Duration::from_millis(wait));
+            let over = match future::select(std::pin::pin!(calls), limit).await {
+                Either::Left(_) => true,
+                Either::Right(_) => false,
+            };
+            assert!(!over);
+        }
+        at_rest(&client).await;
     });
 }

@@ -44,15 +44,32 @@ fn the_last_of_three_hops_sees_what_is_left() {
         let client = client_of(&first);
         // The connections are there, so that the time goes where it is meant to go.
         let warm = client.get("/hop").timeout(PATIENCE).send().await.unwrap().text().await.unwrap();
-        let of_warm: Vec<u64> = warm.split(' ').map(|left| left.parse().unwrap()).collect();
-        assert!(of_warm.windows(2).all(|pair| pair[1] + 20 <= pair[0]), "{warm}");
-        let all = Duration::from_secs(3);
-        let answer = client.get("/hop").timeout(all).send().await.unwrap();
-        let text = answer.text().await.unwrap();
-        let of_hops: Vec<u64> = text.split(' ').map(|left| left.parse().unwrap()).collect();
-        let [first, second, third] = of_hops[..] else { panic!("{text}") };
-        assert!(first <= 3_000 && second + 20 <= first && third + 20 <= second, "{text}");
+        check(&warm, PATIENCE);
+        // A machine that has other things to do may take all of it: then nobody saw more than there
+        // was, and the call says that its time is over.
+        let all = Duration::from_millis(300);
+        loop {
+            match client.get("/hop").timeout(all).send().await {
+                Ok(answer) if answer.status() == 200 => {
+                    if check(&answer.text().await.unwrap(), all) > 0 {
+                        break;
+                    }
+                }
+                // A hop found that nothing is left.
+                Ok(answer) => assert_eq!(answer.status(), 504),
+                Err(error) => assert!(error.is_timeout(), "{error:?}"),
+            }
+        }
     });
+}
+
+/// Each hop took at least 20 ms of what the one before had. What the last one had.
+fn check(text: &str, all: Duration) -> u64 {
+    let of_hops: Vec<u64> = text.split(' ').map(|left| left.parse().unwrap()).collect();
+    let [first, second, third] = of_hops[..] else { panic!("{text}") };
+    let within = u128::from(first) <= all.as_millis();
+    assert!(within && second + 20 <= first && third + 20 <= second, "{text}");
+    third
 }
 
 #[test]

@@ -7,8 +7,8 @@ use sinew_core::error::{Delivery, Phase};
 use sinew_core::policy::Mode;
 use sinew_core::resilience::{HedgeConfig, RetryPolicy};
 use sinew_driver::{
-    Answering, AttemptEnd, AttemptOutcome, ClientBuilder, ClientResponse, Error, ErrorKind,
-    Middleware, Next, Request, Response,
+    Answering, AttemptEnd, AttemptOutcome, ClientResponse, Error, ErrorKind, Middleware, Next,
+    Request, Response,
 };
 
 use super::run;
@@ -92,7 +92,7 @@ async fn site() -> Site {
     Site::run(Security::Plain, builder.listen("127.0.0.1:0")).await
 }
 
-fn builder_of(site: &Site) -> ClientBuilder<rt::Runtime> {
+fn builder_of(site: &Site) -> rt::ClientBuilder {
     rt::RestClient::builder(site.url()).allow_plaintext().connect_timeout(PATIENCE)
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use sinew_core::error::{Delivery, Phase};
-use sinew_driver::{ClientBuilder, Error, ErrorKind, Proxy};
+use sinew_driver::{Error, ErrorKind, Proxy};
 
 use super::site::{PATIENCE, Security, Site, client_tls};
 use super::{each, run, status_of};
@@ -88,7 +88,7 @@ fn pass(mut from: TcpStream, mut to: TcpStream) {
     let _ = to.shutdown(Shutdown::Write);
 }
 
-fn builder_for(security: Security, url: &str, proxy: Proxy) -> ClientBuilder<rt::Runtime> {
+fn builder_for(security: Security, url: &str, proxy: Proxy) -> rt::ClientBuilder {
     let builder = rt::RestClient::builder(url).connect_timeout(PATIENCE).proxy(proxy);
     match security {
         Security::Plain => builder.allow_plaintext(),

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use sinew_core::resilience::RetryPolicy;
 use sinew_core::server::drain::Ending;
-use sinew_driver::{
-    ClientBuilder, DrainReport, RestServerConfig, ServerBuilder, ServerHandle, Spawn,
-};
+use sinew_driver::{DrainReport, RestServerConfig, ServerBuilder, ServerHandle, Spawn};
 use sinew_examples::certs::{Authority, Identity};
 use sinew_tls::{ClientTls, Options, ServerTls};
 
@@ -166,7 +164,7 @@ pub(crate) fn client_with(url: &str, tls: ClientTls) -> rt::RestClient {
 }
 
 /// Patient, and content with the first answer: the tests ask what that is.
-fn once(builder: ClientBuilder<rt::Runtime>) -> ClientBuilder<rt::Runtime> {
+fn once(builder: rt::ClientBuilder) -> rt::ClientBuilder {
     let once = RetryPolicy { attempts: 1, ..RetryPolicy::default() };
     builder.connect_timeout(PATIENCE).retry(once)
 }

@@ -22,6 +22,8 @@ pub(super) type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>
 pub(super) struct Common {
     pub(super) identity: Option<Identity>,
     pub(super) roots: RootCertStore,
+    /// The same, as they came.
+    pub(super) authorities: Vec<CertificateDer<'static>>,
     pub(super) crls: Vec<CertificateRevocationListDer<'static>>,
     pub(super) alpn: Vec<Vec<u8>>,
     pub(super) options: Options,
@@ -34,6 +36,7 @@ impl Common {
         Self {
             identity: None,
             roots: RootCertStore::empty(),
+            authorities: Vec::new(),
             crls: Vec::new(),
             alpn: alpn.iter().map(|name| name.as_bytes().to_vec()).collect(),
             options,
@@ -70,6 +73,7 @@ impl Common {
         source: &Source,
     ) -> Result<(), ConfigError> {
         for certificate in certificates {
+            self.authorities.push(certificate.clone());
             self.roots.add(certificate).map_err(|error| ConfigError::Malformed {
                 item: Item::Authority,
                 source: source.clone(),

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::hash::HashAlgorithm;
@@ -15,13 +16,17 @@ use sinew_core::time::Instant;
 
 use super::common::{Common, VERSIONS, common_setters, refuse_verifier};
 use super::{ConfigError, Source, pem};
-use crate::{Options, Tls};
+use crate::{Options, Tls, der};
 
 /// How a server does TLS. Cheap to clone; a reload replaces it whole.
 #[derive(Clone, Debug)]
 pub struct ServerTls {
     config: Arc<ServerConfig>,
     client_auth: Option<ClientAuth>,
+    /// Who judges the certificates of clients, where that is known.
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
+    /// The last moment of the first certificate that runs out, since 1970.
+    not_after: Option<Duration>,
     options: Options,
 }
 
@@ -46,7 +51,7 @@ impl ServerTls {
 
     /// Takes a configuration of rustls as it is, versions, ALPN and resumption included.
     pub fn from_config(config: Arc<ServerConfig>, options: Options) -> Self {
-        Self { config, client_auth: None, options }
+        Self { config, client_auth: None, verifier: None, not_after: None, options }
     }
 
     /// The configuration of rustls.
@@ -70,6 +75,43 @@ impl ServerTls {
     /// does not tell.
     pub fn client_auth(&self) -> Option<ClientAuth> {
         self.client_auth
+    }
+
+    /// The last moment at which all of its certificates are good, since 1970-01-01T00:00:00Z: its own
+    /// chain and the authorities of its clients. `None`: the configuration was given as it is, and does
+    /// not tell.
+    pub fn not_after(&self) -> Option<Duration> {
+        self.not_after
+    }
+
+    /// Whether it is the same configuration, a clone of this one.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.config, &other.config)
+    }
+
+    /// Whether a client that was let in by another configuration, with this chain of certificates or
+    /// with none, would be let in by this one, as of now. A configuration that was given as it is says no
+    /// to everybody: it does not tell.
+    pub fn accepts(&self, chain: Option<&[CertificateDer<'_>]>) -> bool {
+        let Some(verifier) = &self.verifier else { return false };
+        match chain.and_then(<[_]>::split_first) {
+            None => !verifier.client_auth_mandatory(),
+            // Who is not asked is nobody: a name from before would be somebody.
+            Some(_) if !verifier.offer_client_auth() => false,
+            Some((leaf, issuers)) => {
+                let now = self.config.time_provider.current_time();
+                now.is_some_and(|now| verifier.verify_client_cert(leaf, issuers, now).is_ok())
+            }
+        }
+    }
+
+    /// Whether sessions that began under the one can be resumed under the other, without another look at
+    /// certificates: they are configurations of rustls that share a store, or tickets.
+    pub fn shares_sessions(&self, other: &Self) -> bool {
+        let (one, other) = (&self.config, &other.config);
+        let store = Arc::ptr_eq(&one.session_storage, &other.session_storage);
+        let tickets = one.ticketer.enabled() && Arc::ptr_eq(&one.ticketer, &other.ticketer);
+        (store && one.session_storage.can_cache()) || tickets
     }
 
     /// The time limits of every connection.
@@ -193,6 +235,8 @@ impl ServerTlsBuilder {
         let common = self.common;
         let (chain, key) = common.identity.ok_or(ConfigError::NoCertificate)?;
         let has_ca = !common.roots.is_empty();
+        let expiries = chain.iter().chain(&common.authorities);
+        let not_after = expiries.filter_map(|certificate| der::not_after(certificate)).min();
         let default = if has_ca { ClientAuth::Required } else { ClientAuth::Off };
         let client_auth = self.client_auth.unwrap_or(default);
         match client_auth {
@@ -221,7 +265,7 @@ impl ServerTlsBuilder {
         };
         let mut config = ServerConfig::builder_with_details(provider, common.clock)
             .with_protocol_versions(VERSIONS)?
-            .with_client_cert_verifier(verifier)
+            .with_client_cert_verifier(Arc::clone(&verifier))
             .with_single_cert(chain, key)?;
         config.alpn_protocols = common.alpn;
         config.max_early_data_size = 0;
@@ -230,6 +274,7 @@ impl ServerTlsBuilder {
             config.send_tls13_tickets = 0;
         }
         let client_auth = Some(client_auth);
-        Ok(ServerTls { config: Arc::new(config), client_auth, options: common.options })
+        let (config, verifier, options) = (Arc::new(config), Some(verifier), common.options);
+        Ok(ServerTls { config, client_auth, verifier, not_after, options })
     }
 }

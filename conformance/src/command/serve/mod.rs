@@ -2,15 +2,19 @@
 
 mod routes;
 
+use core::future::poll_fn;
+use core::pin::Pin;
+use core::time::Duration;
 use std::io::Write as _;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use sinew_conformance::network::adapter::{Adapter, Work, both};
+use futures_core::Stream as _;
+use sinew_conformance::network::adapter::{Adapter, Work, both, until};
 use sinew_core::http1;
 use sinew_driver::server::Conn;
-use sinew_driver::{RestServer, Runtime, Signals, Spawn, Threads};
+use sinew_driver::{Hangups, RestServer, Runtime, Signals, Spawn, Threads};
 use sinew_tls::{ClientAuth, ServerTls, Tls};
 
 use super::Problem;
@@ -24,9 +28,17 @@ pub(crate) struct Serve {
     /// The address to listen on; port 0 takes a free one
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     listen: SocketAddr,
-    /// A directory with cert.pem and key.pem; with a ca.pem in it, clients need a certificate
+    /// A directory with cert.pem and key.pem; with a ca.pem in it, clients need a certificate. It is read
+    /// again at SIGHUP
     #[arg(long, value_name = "DIR")]
     tls: Option<PathBuf>,
+    /// Take the listeners over from the server that offers them at this path, and offer them there
+    #[cfg(unix)]
+    #[arg(long, value_name = "PATH")]
+    handover: Option<PathBuf>,
+    /// Seconds from a signal until what still runs is cut
+    #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u64).range(2..=3_600))]
+    deadline: u64,
 }
 
 impl Serve {
@@ -34,15 +46,30 @@ impl Serve {
         let tls = self.tls.as_deref().map(load_tls).transpose()?;
         // Before anything can be in flight, so that no signal finds the default action.
         let signals = Signals::listen().map_err(Problem::new)?;
-        let serving = Serving { listen: self.listen, tls, signals };
+        let hangups = Hangups::listen().map_err(Problem::new)?;
+        let serving = Serving {
+            listen: self.listen,
+            dir: self.tls.clone(),
+            tls,
+            signals,
+            hangups,
+            #[cfg(unix)]
+            handover: self.handover.clone(),
+            deadline: Duration::from_secs(self.deadline),
+        };
         self.runtime.run(serving).map_err(Problem::new)?
     }
 }
 
 struct Serving {
     listen: SocketAddr,
+    dir: Option<PathBuf>,
     tls: Option<ServerTls>,
     signals: Signals,
+    hangups: Hangups,
+    #[cfg(unix)]
+    handover: Option<PathBuf>,
+    deadline: Duration,
 }
 
 impl Work for Serving {
@@ -55,13 +82,23 @@ impl Work for Serving {
             + Spawn<Conn<http1::Server, R, Threads>>
             + Spawn<Conn<Tls<http1::Server>, R, Threads>>,
     {
-        let Self { listen, tls, signals } = self;
-        let builder = RestServer::<R>::builder_on(runtime.clone()).listen(listen.to_string());
-        let builder = match tls {
-            Some(tls) => builder.tls(tls),
-            None => builder.allow_plaintext(),
+        let Self { listen, dir, tls, signals, mut hangups, deadline, .. } = self;
+        #[cfg(unix)]
+        let handover = self.handover;
+        let build = |tls| {
+            let builder = RestServer::<R>::builder_on(runtime.clone());
+            let mut builder = match tls {
+                Some(tls) => builder.tls(tls),
+                None => builder.allow_plaintext(),
+            };
+            builder.config_mut().drain.deadline = deadline;
+            #[cfg(unix)]
+            if let Some(path) = &handover {
+                builder = builder.handover(path);
+            }
+            routes::add(builder, runtime.clone())
         };
-        let server = routes::add(builder, runtime).bind().await;
+        let server = build(tls).listen(listen.to_string()).bind().await;
         let server = server.map_err(|e| Problem::new(format!("cannot listen on {listen}: {e}")))?;
         let mut stdout = std::io::stdout();
         for address in server.local_addrs() {
@@ -69,7 +106,18 @@ impl Work for Serving {
         }
         stdout.flush().map_err(Problem::new)?;
         let handle = server.handle();
-        let ((), report) = both(server.serve(), handle.drain_on(signals)).await;
+        let reloader = server.reloader();
+        let reloading = async {
+            while poll_fn(|cx| Pin::new(&mut hangups).poll_next(cx)).await.is_some() {
+                let tls = || dir.as_deref().map(load_tls).transpose();
+                let next = || tls().map(build).map_err(|problem| problem.to_string());
+                match reloader.reload(next).await {
+                    Ok(epoch) => println!("reloaded: {epoch}"),
+                    Err(error) => eprintln!("not reloaded: {error}"),
+                }
+            }
+        };
+        let ((), report) = until(reloading, both(server.serve(), handle.drain_on(signals))).await;
         writeln!(stdout, "drained: {report}").map_err(Problem::new)?;
         Ok(ExitCode::SUCCESS)
     }

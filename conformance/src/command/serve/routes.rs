@@ -1,6 +1,7 @@
 //! What the reference server answers.
 
 use core::convert::Infallible;
+use core::future::Future as _;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
@@ -15,7 +16,7 @@ use sinew_core::websocket::handshake::{Origins, ServerHandshake};
 use sinew_core::websocket::{Config as WebSocketConfig, Limits};
 use sinew_driver::{
     Body, Error, HandlerTimeout, IntoResponse, Json, Problem, Request, Response, RouteOptions,
-    Runtime, ServerBuilder, Threads, WebSocket, WebSocketOptions,
+    Runtime, ServerBuilder, Sse, SseEvent, Threads, WebSocket, WebSocketOptions,
 };
 
 const HELLO: &str = "Hello, World!";
@@ -25,6 +26,8 @@ const LARGE: u64 = 1 << 30;
 
 /// A WebSocket message may be this large: 16 MiB.
 const LARGE_MESSAGE: usize = 16 << 20;
+/// Between two events.
+const TICK: Duration = Duration::from_millis(100);
 
 /// Nobody waits longer: 60 s.
 const LONGEST: u64 = 60_000;
@@ -35,6 +38,7 @@ pub(super) fn add<R: Runtime>(
     runtime: R,
 ) -> ServerBuilder<R, Threads> {
     let large = || RouteOptions::new().body_limit(LARGE);
+    let ticking = runtime.clone();
     let patient = RouteOptions::new().handler_timeout(HandlerTimeout::Never);
     server
         .route_any("/", RouteOptions::new(), whole)
@@ -46,6 +50,12 @@ pub(super) fn add<R: Runtime>(
         .route_with(Method::GET, "/delay/{ms}", patient, move |request| {
             delay(request, runtime.clone())
         })
+        .route(Method::GET, "/events", move |_: Request| {
+            let sleep = ticking.sleep_until(ticking.now() + TICK);
+            core::future::ready(Sse::new(Ticks { runtime: ticking.clone(), sleep }))
+        })
+        .route(Method::GET, "/session", session)
+        .route(Method::GET, "/session/stubborn", stubborn)
         .route(Method::GET, "/headers", headers)
         .route_with(Method::POST, "/sink", large(), sink)
         .websocket_with("/ws", roomy(), echo_messages)
@@ -106,6 +116,46 @@ async fn delay<R: Runtime>(request: Request, runtime: R) -> Result<&'static str,
     }
     runtime.sleep_until(runtime.now() + Duration::from_millis(millis)).await;
     Ok(HELLO)
+}
+
+/// An event every now and then, without end.
+struct Ticks<R: Runtime> {
+    runtime: R,
+    sleep: R::Sleep,
+}
+
+/// Nothing of it is pinned in place.
+impl<R: Runtime> Unpin for Ticks<R> {}
+
+impl<R: Runtime> Stream for Ticks<R> {
+    type Item = Result<SseEvent, Infallible>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        if Pin::new(&mut this.sleep).poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        this.runtime.reset(&mut this.sleep, this.runtime.now() + TICK);
+        Poll::Ready(Some(Ok(SseEvent::data("tick"))))
+    }
+}
+
+/// Another protocol: nothing, until the server leaves.
+async fn session(request: Request) -> Result<(), Problem> {
+    let away = request.going_away();
+    let connection = request.upgrade(switch()).await?;
+    away.await;
+    Ok(connection.write("goodbye").await?)
+}
+
+/// The same, and it does not end when it is told.
+async fn stubborn(request: Request) -> Result<(), Problem> {
+    let _connection = request.upgrade(switch()).await?;
+    core::future::pending().await
+}
+
+fn switch() -> Response {
+    Response::new(StatusCode::SWITCHING_PROTOCOLS).header("upgrade", "echo")
 }
 
 /// The fields of the request, in the order in which they came.

@@ -64,6 +64,11 @@ impl Call {
         self.lanes.iter().all(|lane| *lane == Lane::Empty)
     }
 
+    /// Whether there is nothing on any other lane.
+    pub(super) fn is_alone(&self, lane: usize) -> bool {
+        (0..).zip(&self.lanes).all(|(at, other)| at == lane || *other == Lane::Empty)
+    }
+
     /// The lane that carries this exchange.
     pub(super) fn lane_of(&self, exchange: Key) -> Option<usize> {
         self.lanes.iter().position(|lane| *lane == Lane::Sent(exchange))

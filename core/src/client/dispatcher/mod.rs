@@ -118,7 +118,9 @@ impl Dispatcher {
     pub fn start(&mut self, now: Instant, spec: CallSpec) -> CallId {
         self.handle_timeout(now);
         self.budget.call(now);
-        self.hedge.call(now);
+        if self.policy.hedge.mode.obeys() {
+            self.hedge.call(now);
+        }
         let refusal = if self.draining {
             Some(Outcome::Refused(Refusal::Draining))
         } else if spec.deadline <= now {
@@ -367,13 +369,14 @@ impl Dispatcher {
 
     /// The call is over. Whatever it holds is given back first.
     fn complete(&mut self, key: Key, outcome: Outcome) {
-        let Some(call) = self.calls.remove(key) else { return };
+        let Some(call) = self.calls.get(key) else { return };
         debug_assert!(call.is_at_rest(), "a call that is over holds nothing");
         let delivery = match outcome {
             Outcome::Done => Delivery::Processed,
             Outcome::Failed { .. } | Outcome::Refused(_) | Outcome::TimedOut(_) => call.delivery,
         };
         let (token, attempts) = (call.spec.token, call.attempts);
+        self.calls.free(key);
         self.actions.push_back(Action::Complete { token, outcome, delivery, attempts });
         self.log.record(Event::CallEnded { token, outcome, attempts });
     }
@@ -472,14 +475,8 @@ impl Dispatcher {
             None => {}
         }
     }
-}
 
-impl Machine for Dispatcher {
-    type Event = Action;
-    type Error = Infallible;
-
-    fn poll_event(&mut self, now: Instant) -> Result<Option<Action>, Infallible> {
-        self.handle_timeout(now);
+    fn next_action(&mut self) -> Option<Action> {
         while let Some(action) = self.actions.pop_front() {
             // A call may have ended between the decision and now.
             let stale = match action {
@@ -488,17 +485,15 @@ impl Machine for Dispatcher {
                 _ => false,
             };
             if !stale {
-                return Ok(Some(action));
+                return Some(action);
             }
         }
-        Ok(None)
+        None
     }
 
-    fn handle_timeout(&mut self, now: Instant) {
-        let due = |timers: &Timers| timers.is_due(now);
-        if !due(&self.call_timers) && !due(&self.slots.timers) && !due(&self.instance_timers) {
-            return;
-        }
+    /// Does what is due.
+    #[inline(never)]
+    fn run_due(&mut self, now: Instant) {
         loop {
             if let Some(place) = self.instance_timers.pop_due(now) {
                 if let Some(key) = self.instances.key_at(place) {
@@ -515,19 +510,44 @@ impl Machine for Dispatcher {
         self.pump(now);
     }
 
+    /// Whose time this is, which is the first of all.
+    fn timer_at(&self, at: Instant) -> Timer {
+        if self.call_timers.first() == Some(at) {
+            return Timer::Call;
+        }
+        if let Some(place) = self.slots.timers.first_place(at) {
+            return if self.slots.is_dialing(place) { Timer::Connect } else { Timer::Idle };
+        }
+        let place = self.instance_timers.first_place(at);
+        let key = place.and_then(|place| self.instances.key_at(place));
+        let breaker = key.and_then(|key| self.instances.get(key)?.breaker.deadline());
+        breaker.map_or(Timer::BreakerOpen, |deadline| deadline.why)
+    }
+}
+
+impl Machine for Dispatcher {
+    type Event = Action;
+    type Error = Infallible;
+
+    #[inline]
+    fn poll_event(&mut self, now: Instant) -> Result<Option<Action>, Infallible> {
+        self.handle_timeout(now);
+        Ok(if self.actions.is_empty() { None } else { self.next_action() })
+    }
+
+    #[inline]
+    fn handle_timeout(&mut self, now: Instant) {
+        let due = |timers: &Timers| timers.is_due(now);
+        if due(&self.call_timers) || due(&self.slots.timers) || due(&self.instance_timers) {
+            self.run_due(now);
+        }
+    }
+
     /// Early at times: what was due then may be settled since.
     fn deadline(&self) -> Option<Deadline> {
-        let calls = self.call_timers.next().map(|(at, _)| Deadline { at, why: Timer::Call });
-        let slots = self.slots.timers.next().map(|(at, place)| {
-            let why = if self.slots.is_dialing(place) { Timer::Connect } else { Timer::Idle };
-            Deadline { at, why }
-        });
-        let instances = self.instance_timers.next().map(|(at, place)| {
-            let key = self.instances.key_at(place);
-            let breaker = key.and_then(|key| self.instances.get(key)?.breaker.deadline());
-            Deadline { at, why: breaker.map_or(Timer::BreakerOpen, |deadline| deadline.why) }
-        });
-        Deadline::earlier(Deadline::earlier(calls, slots), instances)
+        let timers = [&self.call_timers, &self.slots.timers, &self.instance_timers];
+        let at = timers.into_iter().filter_map(Timers::first).min()?;
+        Some(Deadline { at, why: self.timer_at(at) })
     }
 
     fn poll_observed(&mut self) -> Option<Event> {

@@ -6,9 +6,9 @@
 
 use super::Dispatcher;
 use super::action::{
-    Action, ConnectionId, Cut, ExchangeId, Failure, Outcome, Refusal, Retire, Reuse,
+    Action, CallSpec, ConnectionId, Cut, ExchangeId, Failure, Outcome, Refusal, Retire, Reuse,
 };
-use super::call::{Call, Exchange, Lane, Want};
+use super::call::{Call, Exchange, Instance, Lane, Want};
 use super::routes::OnRoute;
 use super::slots::State;
 use crate::mesh::PowerOfTwo;
@@ -54,7 +54,15 @@ impl Dispatcher {
     }
 
     /// Serves those who wait, as far as it goes, and dials for those that no connection is coming for.
+    #[inline]
     pub(super) fn pump(&mut self, now: Instant) {
+        if !self.queue.is_empty() || self.draining || self.slots.may_be_cold {
+            self.serve_queue(now);
+        }
+    }
+
+    #[inline(never)]
+    fn serve_queue(&mut self, now: Instant) {
         while self.queue.len().min(self.room()) > self.slots.dialing {
             let Some((next, lane)) = self.queue.peek().copied() else { break };
             let Some(want) = self.want(next) else { break };
@@ -101,7 +109,8 @@ impl Dispatcher {
     /// Opens what is to be open ahead.
     fn warm(&mut self, now: Instant) {
         let warm = self.policy.pool.warm;
-        if warm == 0 || self.draining {
+        let due = std::mem::take(&mut self.slots.may_be_cold);
+        if warm == 0 || self.draining || !due {
             return;
         }
         for at in 0..self.ready.len() {
@@ -172,6 +181,9 @@ impl Dispatcher {
         if !mode.asks() {
             return Some(None);
         }
+        if instance.breaker.is_closed() {
+            return Some(instance.breaker.acquire(now).ok());
+        }
         let asked = instance.breaker.acquire(now);
         let name = instance.endpoint;
         if let Ok(permit) = &asked
@@ -188,9 +200,20 @@ impl Dispatcher {
     }
 
     /// Puts an endpoint on the list of those that may be asked, or takes it off.
+    #[inline]
     pub(super) fn refresh(&mut self, now: Instant, key: Key) {
-        let mode = self.policy.breaker.mode;
+        // Nearly always it is there, and stays there.
+        let settled =
+            |one: &Instance| one.breaker.is_closed() && one.ready_at.is_some() && !one.retired;
+        if !self.instances.get(key).is_some_and(settled) {
+            self.list_anew(now, key);
+        }
+    }
+
+    #[inline(never)]
+    fn list_anew(&mut self, now: Instant, key: Key) {
         let Some(instance) = self.instances.get_mut(key) else { return };
+        let mode = self.policy.breaker.mode;
         if mode.asks() {
             if let Some(change) = instance.breaker.handle_timeout(now) {
                 let endpoint = instance.endpoint;
@@ -206,6 +229,7 @@ impl Dispatcher {
             (true, None) => {
                 instance.ready_at = Some(self.ready.len() as u32);
                 self.ready.push(key);
+                self.slots.may_be_cold = true;
             }
             (false, Some(at)) => {
                 instance.ready_at = None;
@@ -328,20 +352,21 @@ impl Dispatcher {
         permit: Option<Permit>,
         route: Option<OnRoute>,
     ) {
-        let Some(endpoint) = self.slots.get(connection).map(|slot| slot.endpoint) else { return };
-        let Some(instance) = self.instances.get_mut(endpoint) else { return };
-        let Some(call) = self.calls.get_mut(key) else { return };
-        let sharing = call.spec.sharing;
-        let timeout = call.spec.attempt_timeout.or(self.policy.attempt_timeout);
-        let slot = self.slots.occupy(connection, &mut instance.share, sharing);
-        let Some(slot) = slot else { return };
+        let Self { slots, instances, calls, policy, .. } = self;
+        let Some(endpoint) = slots.get(connection).map(|slot| slot.endpoint) else { return };
+        let Some(instance) = instances.get_mut(endpoint) else { return };
+        let Some(call) = calls.get_mut(key) else { return };
+        let CallSpec { token, sharing, safety, .. } = call.spec;
+        let Some(slot) = slots.occupy(connection, &mut instance.share, sharing) else { return };
         let first_use = slot.uses == 1;
         instance.in_flight += 1;
         let name = instance.endpoint;
-        let token = call.spec.token;
-        let place = self.admit(token);
+        call.attempts = call.attempts.saturating_add(1);
+        let attempt = call.attempts;
+        let timeout = call.spec.attempt_timeout.or(policy.attempt_timeout);
         let by = timeout.map_or(Instant::MAX, |time| now + time);
-        let Some(call) = self.calls.get_mut(key) else { return };
+        let hedges = policy.hedge.mode.obeys() && call.spec.hedge && call.is_alone(lane);
+        let place = self.admit(token);
         let exchange = self.exchanges.insert(Exchange {
             call: Some(key),
             connection,
@@ -354,21 +379,11 @@ impl Dispatcher {
             by,
             first_use,
         });
-        call.attempts = call.attempts.saturating_add(1);
-        if let Some(place) = call.lanes.get_mut(lane) {
-            *place = Lane::Sent(exchange);
+        self.set_lane(key, lane, Lane::Sent(exchange));
+        self.call_timers.arm(key.index, by);
+        if hedges && let Ok(delay) = self.hedge.delay(safety) {
+            self.hedge_at(key, now + delay);
         }
-        let alone = call.lanes.iter().filter(|lane| **lane != Lane::Empty).count() == 1;
-        if alone
-            && call.spec.hedge
-            && self.policy.hedge.mode.obeys()
-            && let Ok(delay) = self.hedge.delay(call.spec.safety)
-        {
-            call.hedge_at = Some(now + delay);
-        }
-        let next = by.min(call.hedge_at.unwrap_or(Instant::MAX));
-        let attempt = call.attempts;
-        self.call_timers.arm(key.index, next);
         self.actions.push_back(Action::Send {
             token,
             exchange: ExchangeId(exchange),
@@ -378,6 +393,13 @@ impl Dispatcher {
             first_use,
         });
         self.log.record(Event::AttemptSent { token, attempt, endpoint: name });
+    }
+
+    fn hedge_at(&mut self, key: Key, at: Instant) {
+        if let Some(call) = self.calls.get_mut(key) {
+            call.hedge_at = Some(at);
+            self.call_timers.arm(key.index, at);
+        }
     }
 
     /// Sends a call a second time, where its first attempt takes longer than most do.
@@ -435,8 +457,11 @@ impl Dispatcher {
 
     /// The embedder ended an exchange. Everything that it held is given back here, and nowhere else.
     pub(super) fn end_exchange(&mut self, now: Instant, key: Key, reuse: Reuse) {
-        let Some(exchange) = self.exchanges.remove(key) else { return };
-        let Exchange { connection, endpoint, permit, route, place, .. } = exchange;
+        let Some(exchange) = self.exchanges.get_mut(key) else { return };
+        let (connection, endpoint) = (exchange.connection, exchange.endpoint);
+        let (permit, route) = (exchange.permit.take(), exchange.route.take());
+        let place = exchange.place.take();
+        self.exchanges.free(key);
         self.give_back(now, place, None);
         self.release_route(route);
         if let Some(instance) = self.instances.get_mut(endpoint) {

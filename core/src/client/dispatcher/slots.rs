@@ -100,6 +100,9 @@ pub(super) struct Slots {
     idle: List,
     pub(super) timers: Timers,
     pub(super) dialing: usize,
+    /// Something changed since it was looked whether an endpoint has the connections that are to be open
+    /// ahead.
+    pub(super) may_be_cold: bool,
     idle_count: usize,
 }
 
@@ -112,6 +115,7 @@ impl Slots {
             idle: List::EMPTY,
             timers: Timers::new(),
             dialing: 0,
+            may_be_cold: true,
             idle_count: 0,
         }
     }
@@ -318,6 +322,7 @@ impl Slots {
         let dialing = self.table.get(key)?.state == State::Dialing;
         self.leave(key, share, State::Retiring);
         share.connections -= 1;
+        self.may_be_cold = true;
         self.dialing -= usize::from(dialing);
         self.table.remove(key)
     }
@@ -347,7 +352,7 @@ impl Slots {
     /// The places that are free, the one that is used next in front.
     #[cfg(test)]
     pub(super) fn free(&self) -> impl Iterator<Item = u32> {
-        self.table.free()
+        self.table.free_places()
     }
 
     #[cfg(test)]

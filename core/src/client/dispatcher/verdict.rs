@@ -31,20 +31,23 @@ impl Dispatcher {
         let Some(exchange) = self.exchanges.get(key) else { return HeadVerdict::Discard };
         let took = now - exchange.sent_at;
         let Some(call) = exchange.call else { return HeadVerdict::Discard };
-        if self.calls.get(call).is_none_or(|call| call.delivered) {
-            return HeadVerdict::Discard;
-        }
-        let load = Some(Load::of_status(facts.status, took));
-        self.learn(now, key, Outcome::of_status(facts.status), facts.retry_after, load);
-        let Some(lane) = self.calls.get(call).and_then(|call| call.lane_of(key)) else {
+        let waiting = self.calls.get(call).filter(|call| !call.delivered);
+        let Some(lane) = waiting.and_then(|call| call.lane_of(key)) else {
             return HeadVerdict::Discard;
         };
+        let load = Some(Load::of_status(facts.status, took));
+        self.learn(now, key, Outcome::of_status(facts.status), facts.retry_after, load);
         let attempt = Attempt::Answered {
             status: facts.status,
             delivery: facts.delivery,
             retry_after: facts.retry_after,
         };
-        let delivered = match self.decide(now, call, lane, attempt, facts.replay) {
+        let decided = if attempt.is_final() {
+            Decided::GiveUp(NoRetry::Final)
+        } else {
+            self.decide(now, call, lane, attempt, facts.replay)
+        };
+        let delivered = match decided {
             Decided::Retry(until) => {
                 if let Some(call) = self.calls.get_mut(call) {
                     call.delivery = further(call.delivery, facts.delivery);
@@ -53,6 +56,7 @@ impl Dispatcher {
                 self.detach(key);
                 self.set_lane(call, lane, Lane::BackOff(until));
                 self.call_timers.arm(call.index, until);
+                self.handle_timeout(now);
                 false
             }
             Decided::OtherLane => {
@@ -65,7 +69,6 @@ impl Dispatcher {
                 true
             }
         };
-        self.handle_timeout(now);
         self.pump(now);
         if delivered { HeadVerdict::Deliver } else { HeadVerdict::Discard }
     }
@@ -286,9 +289,8 @@ impl Dispatcher {
                 return Decided::GiveUp(why);
             }
         };
-        let other = (0..).zip(&call.lanes).any(|(at, other)| at != lane && *other != Lane::Empty);
         // The other attempt of the call is its next one already.
-        if other && mode.obeys() {
+        if !call.is_alone(lane) && mode.obeys() {
             return Decided::OtherLane;
         }
         let asked = match (budget.asks(), mode) {
@@ -315,6 +317,9 @@ impl Dispatcher {
         let Some(call) = self.calls.get_mut(key) else { return };
         call.delivered = true;
         call.hedge_at = None;
+        if call.is_alone(lane) {
+            return;
+        }
         let lanes = call.lanes;
         for (at, other) in lanes.into_iter().enumerate().filter(|(at, _)| *at != lane) {
             self.vacate_lane(key, at);
@@ -410,17 +415,28 @@ impl Dispatcher {
         match report.outcome {
             Outcome::Success => {
                 instance.latency.observe(now, report.latency);
-                self.hedge.record(now, report.latency);
+                if self.policy.hedge.mode.obeys() {
+                    self.hedge.record(now, report.latency);
+                }
             }
             Outcome::Failure | Outcome::Limited => instance.latency.penalise(now, report.latency),
         }
         let change = permit.and_then(|permit| instance.breaker.settle(now, permit, report));
-        self.breaker_changed(now, endpoint, change);
+        if change.is_some() || !instance.breaker.is_closed() {
+            self.breaker_changed(now, endpoint, change);
+        }
     }
 
     /// A connection has room again: whoever waits for longest takes it, even if another is being
     /// dialled for them.
+    #[inline]
     pub(super) fn hand_on(&mut self, now: Instant, connection: Key) {
+        if !self.queue.is_empty() {
+            self.offer_to_queue(now, connection);
+        }
+    }
+
+    fn offer_to_queue(&mut self, now: Instant, connection: Key) {
         // Whose route is not to be asked leaves; then it is the next one's.
         while let Some(want) = self.next_wants() {
             if !self.slots.fits(connection, want) || self.room() == 0 {

@@ -7,6 +7,7 @@ use crate::error::{Delivery, Error, Kind, Misuse, Phase};
 use crate::head::is_host;
 use crate::http1::body::Encoder;
 use crate::http1::encode;
+use crate::http1::field::{FieldName, FieldValue};
 use crate::http1::framing::Asked;
 use crate::http1::message::{BodySize, Rejected, RequestLine};
 use crate::http1::state::{Half, Transition};
@@ -26,7 +27,7 @@ impl Client {
     /// [`send_data`](Self::send_data) and [`send_end`](Self::send_end) follow.
     ///
     /// Behind requests that are on their way: where [`can_pipeline`](Self::can_pipeline) says so.
-    pub fn send_request<N: AsRef<[u8]>, V: AsRef<[u8]>>(
+    pub fn send_request<N: FieldName, V: FieldValue>(
         &mut self,
         now: Instant,
         line: RequestLine<'_>,
@@ -85,7 +86,7 @@ impl Client {
         self.arm(Timer::ResponseHead, self.config.response_head.map(|wait| now + wait));
     }
 
-    pub(super) fn write_request<N: AsRef<[u8]>, V: AsRef<[u8]>>(
+    pub(super) fn write_request<N: FieldName, V: FieldValue>(
         &mut self,
         line: RequestLine<'_>,
         fields: impl IntoIterator<Item = (N, V)>,

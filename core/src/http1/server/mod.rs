@@ -153,6 +153,22 @@ impl Server {
         }
     }
 
+    /// Replaces limits and timers, between exchanges: they hold from the next head on. Timers that run
+    /// already run on.
+    ///
+    /// # Errors
+    ///
+    /// Usage, in the middle of an exchange; nothing was changed.
+    pub fn reconfigure(&mut self, config: Arc<ServerConfig>) -> Result<(), Error> {
+        if self.state != State::START {
+            return Err(self.misuse(Misuse::OutOfTurn));
+        }
+        self.log.enable(config.observe);
+        self.body_limit = config.limits.body;
+        self.config = config;
+        Ok(())
+    }
+
     /// Replaces the handler's time limit for the current exchange, counted from `now`.
     pub fn set_handler_timeout(&mut self, now: Instant, limit: Option<Duration>) {
         if self.check(now).is_ok() && self.awaits_response() {

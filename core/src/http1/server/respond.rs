@@ -6,6 +6,7 @@ use http::{StatusCode, Version};
 use crate::error::{Error, Misuse};
 use crate::http1::body::Encoder;
 use crate::http1::encode;
+use crate::http1::field::{FieldName, FieldValue};
 use crate::http1::framing::{Asked, has_no_content};
 use crate::http1::message::{BodySize, Rejected, StatusLine};
 use crate::http1::state::{Half, Switch, Transition};
@@ -19,7 +20,7 @@ use super::{End, Server};
 
 impl Server {
     /// Sends an interim response (1xx, not 101). 100 answers `Expect: 100-continue`.
-    pub fn send_informational<N: AsRef<[u8]>, V: AsRef<[u8]>>(
+    pub fn send_informational<N: FieldName, V: FieldValue>(
         &mut self,
         now: Instant,
         status: StatusCode,
@@ -53,15 +54,42 @@ impl Server {
     ///
     /// A 101 with `upgrade` among the fields, or a 2xx to CONNECT, ends HTTP on this connection:
     /// see [`into_upgraded`](Self::into_upgraded).
-    pub fn send_response<'a, N: AsRef<[u8]>, V: AsRef<[u8]>>(
+    pub fn send_response<'a, N: FieldName, V: FieldValue>(
         &mut self,
         now: Instant,
         line: impl Into<StatusLine<'a>>,
         fields: impl IntoIterator<Item = (N, V)>,
         body: BodySize,
     ) -> Result<(), Error> {
+        self.respond(now, line.into(), fields, body, None)
+    }
+
+    /// Sends a final response whose body is here: the same as
+    /// [`send_response`](Self::send_response), [`send_data`](Self::send_data) and
+    /// [`send_end`](Self::send_end), in one go, and all of it or nothing.
+    ///
+    /// It is taken above the high-water mark, too: one response of overshoot.
+    pub fn send_whole<'a, N: FieldName, V: FieldValue>(
+        &mut self,
+        now: Instant,
+        line: impl Into<StatusLine<'a>>,
+        fields: impl IntoIterator<Item = (N, V)>,
+        body: Bytes,
+    ) -> Result<(), Error> {
+        let size = BodySize::Exact(body.len() as u64);
+        self.respond(now, line.into(), fields, size, Some(body))
+    }
+
+    /// With `whole`, nothing follows the head but these bytes.
+    fn respond<N: FieldName, V: FieldValue>(
+        &mut self,
+        now: Instant,
+        line: StatusLine<'_>,
+        fields: impl IntoIterator<Item = (N, V)>,
+        body: BodySize,
+        whole: Option<Bytes>,
+    ) -> Result<(), Error> {
         self.check(now)?;
-        let line = line.into();
         let status = line.status;
         if !self.awaits_response() {
             return Err(self.misuse(Misuse::OutOfTurn));
@@ -88,6 +116,7 @@ impl Server {
         let keep = written.map_err(|misuse| self.misuse(misuse))?;
         self.encoder = match body {
             BodySize::Empty => Encoder::Done,
+            _ if whole.is_some() => Encoder::Done,
             _ if self.asked == Asked::Head => Encoder::Swallow,
             BodySize::Exact(length) => Encoder::Length(length),
             BodySize::Unknown if self.version == Version::HTTP_10 => Encoder::UntilClose,
@@ -95,6 +124,12 @@ impl Server {
         };
         let body = self.encoder != Encoder::Done;
         self.state = self.transition(Transition::ResponseHead { body, switch, keep })?;
+        if let Some(whole) = whole
+            && self.asked != Asked::Head
+        {
+            self.bodies.sent += whole.len() as u64;
+            self.outbox.push(whole);
+        }
         self.handler = None;
         self.answers += 1;
         self.log.record(observe::Event::Responded { exchange: self.exchange, status });
@@ -108,7 +143,7 @@ impl Server {
         Ok(())
     }
 
-    fn write_interim<N: AsRef<[u8]>, V: AsRef<[u8]>>(
+    fn write_interim<N: FieldName, V: FieldValue>(
         outbox: &mut Outbox,
         status: StatusCode,
         fields: impl IntoIterator<Item = (N, V)>,
@@ -124,7 +159,7 @@ impl Server {
     }
 
     /// Writes the head; whether the connection is kept.
-    pub(super) fn write_response<N: AsRef<[u8]>, V: AsRef<[u8]>>(
+    pub(super) fn write_response<N: FieldName, V: FieldValue>(
         &mut self,
         now: Instant,
         line: StatusLine<'_>,

@@ -13,7 +13,9 @@ mod queue;
 mod record;
 
 use super::Event;
-use crate::limit::Verdict;
+use crate::error::{Error, Kind as Failed, Violation};
+use crate::limit::{LeaseVerdict, Verdict};
+use crate::policy::{Refused, Stage};
 use crate::security::{AccessVerdict, CredentialVerdict};
 
 pub use queue::Queue;
@@ -87,7 +89,7 @@ impl Kind {
         }
     }
 
-    /// What a decision of the server's stack is to security, if anything.
+    /// What a decision of a server is to security, if anything.
     pub const fn of(event: &Event) -> Option<Self> {
         Some(match event {
             Event::Credential { verdict: CredentialVerdict::Good, .. } => Self::AuthSuccess,
@@ -96,9 +98,33 @@ impl Kind {
             Event::Access { verdict: AccessVerdict::Allowed(_), .. } => Self::AccessGranted,
             Event::Access { .. } => Self::AccessDenied,
             Event::Quota { verdict: Verdict::Limited { .. }, .. } => Self::RateLimitBreach,
+            Event::Lease { verdict: LeaseVerdict::Refused { .. }, .. } => Self::RateLimitBreach,
+            // Too many credentials that are not good, from one address.
+            Event::Refused { refused: Refused { stage: Stage::Shield, .. }, .. } => {
+                Self::SuspiciousActivity
+            }
+            Event::Failed(Error { kind: Failed::Peer(violation), .. }) if smuggles(*violation) => {
+                Self::SuspiciousActivity
+            }
             _ => return None,
         })
     }
+}
+
+/// Whether two parsers could take such a message for different ones: what request smuggling is made of.
+/// <https://www.rfc-editor.org/rfc/rfc9112#section-11.2>
+const fn smuggles(violation: Violation) -> bool {
+    matches!(
+        violation,
+        Violation::LineEnd
+            | Violation::Fold
+            | Violation::Host
+            | Violation::ContentLength
+            | Violation::TransferEncoding
+            | Violation::LengthAndCoding
+            | Violation::ChunkHeader
+            | Violation::ChunkEnd
+    )
 }
 
 /// How much a record matters; the greater, the more.

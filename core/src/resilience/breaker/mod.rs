@@ -76,6 +76,15 @@ impl Breaker {
     ///
     /// Why not, and until when.
     pub fn acquire(&mut self, now: Instant) -> Result<Permit, OpenFor> {
+        if self.is_closed() {
+            let epoch = self.epoch;
+            return Ok(Permit { epoch, turn: 0, probe: None, half_opened: false });
+        }
+        self.acquire_unless_open(now)
+    }
+
+    #[inline(never)]
+    fn acquire_unless_open(&mut self, now: Instant) -> Result<Permit, OpenFor> {
         let half_opened = self.handle_timeout(now).is_some();
         if let Some(refused) = self.refuses(now) {
             return Err(refused);
@@ -112,7 +121,13 @@ impl Breaker {
                     Outcome::Success => 0,
                 };
                 let in_a_row = *consecutive >= self.config.consecutive;
-                self.window.add(now, [true, failed, slow, false]);
+                self.window.add(now, CALLS);
+                if failed {
+                    self.window.add(now, FAILED);
+                }
+                if slow {
+                    self.window.add(now, SLOW);
+                }
                 // A good answer opens nothing, though it may be the one that makes the rate count.
                 let trip = match (in_a_row, failed || slow) {
                     (true, true) => Some(Trip::Consecutive),
@@ -150,7 +165,7 @@ impl Breaker {
         if epoch != self.epoch || !matches!(self.state, State::Closed { .. }) {
             return change;
         }
-        self.window.add(now, [false, false, false, true]);
+        self.window.add(now, LATE);
         self.rates(now).map(|why| self.open(now, why, None))
     }
 
@@ -224,6 +239,11 @@ impl Breaker {
     /// Whether [`acquire`](Self::acquire) would let a call through at this time.
     pub fn is_ready(&self, now: Instant) -> bool {
         self.refuses(now).is_none()
+    }
+
+    /// Whether it is closed, and by itself.
+    pub const fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed { .. })
     }
 
     /// The epoch that its permits are of now.

@@ -48,7 +48,10 @@ impl Layer for Identify {
         if let Some(id) = &record.request_id
             && !response.contains(&X_REQUEST_ID)
         {
-            response.append_text(X_REQUEST_ID, id.as_bytes());
+            match id.as_given() {
+                Some(given) => response.append(X_REQUEST_ID, given.clone()),
+                None => response.append_text(X_REQUEST_ID, id.as_bytes()),
+            }
         }
     }
 }

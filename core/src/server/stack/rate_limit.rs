@@ -86,10 +86,17 @@ impl Default for RateLimitConfig {
 pub enum BadRateLimit {
     /// The buckets make no sense.
     Limiter(BadLimiter),
-    /// A class has a name that cannot stand in a field, or the same as another one.
-    Name(String),
+    /// A class has a name that cannot stand in a field, or the same as another quota.
+    Name {
+        /// Its place among the classes.
+        class: usize,
+        /// The name.
+        name: String,
+    },
     /// A request to some route costs more than this quota ever holds: it would never get through.
     Cost {
+        /// The place of the route among those that were given.
+        route: usize,
         /// What the request takes.
         cost: Cost,
         /// The name of the quota: `global`, `client`, `route`, or that of a class.
@@ -97,6 +104,45 @@ pub enum BadRateLimit {
         /// What it holds.
         burst: u32,
     },
+}
+
+impl RateLimitConfig {
+    /// Says what makes no sense, all of it; [`RateLimit::new`] refuses it. `routes`: what each
+    /// [`RoutePolicy`](super::RoutePolicy) says of costs and quotas.
+    pub fn problems(
+        &self,
+        routes: impl IntoIterator<Item = (Cost, Option<Quota>)>,
+    ) -> Vec<BadRateLimit> {
+        let mut problems = Vec::new();
+        let own = [("global", self.global), ("client", self.client)];
+        let mut quotas: Vec<(&str, Quota)> =
+            own.into_iter().filter_map(|(name, quota)| Some((name, quota?))).collect();
+        let fits = |b: u8| (b == b' ' || b.is_ascii_graphic()) && b != b'"' && b != b'\\';
+        for (class, ClientClass { name, quota, .. }) in self.classes.iter().enumerate() {
+            let known = quota.is_some() && quotas.iter().any(|(other, _)| other == name);
+            if known || !(1..=NAME).contains(&name.len()) || !name.bytes().all(fits) {
+                problems.push(BadRateLimit::Name { class, name: name.clone() });
+            }
+            quotas.extend(quota.map(|quota| (name.as_str(), quota)));
+        }
+        let mut of_routes: Vec<Quota> = Vec::new();
+        for (route, (cost, own)) in routes.into_iter().enumerate() {
+            let own = own.map(|quota| ("route", quota));
+            let mut met = quotas.iter().copied().chain(own);
+            if let Some((name, quota)) = met.find(|(_, quota)| quota.burst() < cost.0) {
+                let (quota, burst) = (name.to_owned(), quota.burst());
+                problems.push(BadRateLimit::Cost { route, cost, quota, burst });
+            }
+            of_routes.extend(own.map(|(_, quota)| quota));
+        }
+        of_routes.sort_unstable();
+        of_routes.dedup();
+        let keyed = quotas.iter().map(|(name, quota)| (*quota, *name != "global"));
+        let keyed = keyed.chain(of_routes.into_iter().map(|quota| (quota, true)));
+        let limiter = RateLimiterConfig { bytes: self.bytes }.check(keyed);
+        problems.extend(limiter.err().map(BadRateLimit::Limiter));
+        problems
+    }
 }
 
 /// Who keeps the buckets, for all connections: a [`RateLimiter`] and what guards it.
@@ -167,6 +213,10 @@ impl<B: Buckets> RateLimit<B> {
         routes: impl IntoIterator<Item = (Cost, Option<Quota>)>,
         share: impl FnOnce(RateLimiter) -> B,
     ) -> Result<Self, BadRateLimit> {
+        let costs: Vec<(Cost, Option<Quota>)> = routes.into_iter().collect();
+        if let Some(bad) = config.problems(costs.iter().copied()).into_iter().next() {
+            return Err(bad);
+        }
         let RateLimitConfig { client, classes, global, fields, bytes } = config;
         let mut quotas: Vec<(String, Quota)> = Vec::new();
         let mut keyed = Vec::new();
@@ -181,32 +231,14 @@ impl<B: Buckets> RateLimit<B> {
         let client = add("client", client, true);
         let mut means = Vec::new();
         for class in classes {
-            let fits = |b: u8| (b == b' ' || b.is_ascii_graphic()) && b != b'"' && b != b'\\';
-            if !(1..=NAME).contains(&class.name.len()) || !class.name.bytes().all(fits) {
-                return Err(BadRateLimit::Name(class.name));
-            }
             means.push((class.who, class.roles, add(&class.name, class.quota, true)));
         }
-        for (i, (name, _)) in quotas.iter().enumerate() {
-            if quotas[..i].iter().any(|(other, _)| other == name) {
-                return Err(BadRateLimit::Name(name.clone()));
-            }
-        }
-        let for_all = quotas.len();
         let mut by_route: Vec<(Quota, QuotaId)> = Vec::new();
-        for (cost, own) in routes {
-            if let Some(quota) = own
-                && let Err(at) = by_route.binary_search_by_key(&quota, |(known, _)| *known)
-            {
+        for quota in costs.into_iter().filter_map(|(_, own)| own) {
+            if let Err(at) = by_route.binary_search_by_key(&quota, |(known, _)| *known) {
                 by_route.insert(at, (quota, QuotaId(quotas.len())));
                 quotas.push(("route".to_owned(), quota));
                 keyed.push((quota, true));
-            }
-            let route = own.map(|quota| ("route", quota));
-            let mut met = quotas[..for_all].iter().map(|(name, q)| (&**name, *q)).chain(route);
-            if let Some((name, quota)) = met.find(|(_, quota)| quota.burst() < cost.0) {
-                let (quota, burst) = (name.to_owned(), quota.burst());
-                return Err(BadRateLimit::Cost { cost, quota, burst });
             }
         }
         let limiter =
@@ -344,8 +376,8 @@ impl fmt::Display for BadRateLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Limiter(why) => why.fmt(f),
-            Self::Name(name) => write!(f, "{name:?} names no class of clients, or two"),
-            Self::Cost { cost: Cost(cost), quota, burst } => write!(
+            Self::Name { name, .. } => write!(f, "{name:?} names no class of clients, or two"),
+            Self::Cost { cost: Cost(cost), quota, burst, .. } => write!(
                 f,
                 "a request that costs {cost} never gets through: the quota {quota:?} holds {burst}"
             ),

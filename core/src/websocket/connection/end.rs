@@ -1,5 +1,8 @@
 //! How the machine ends: <https://www.rfc-editor.org/rfc/rfc6455#section-7>
 
+use core::time::Duration;
+
+use super::send::check_close;
 use super::{Closed, Connection, Event, Role, Side, fatal};
 use crate::error::{Error, Kind};
 use crate::machine::CloseReason;
@@ -22,6 +25,14 @@ pub(super) enum Stage {
     Over(CloseReason),
 }
 
+/// A close that was announced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Scheduled {
+    pub(super) at: Instant,
+    code: CloseCode,
+    reason: &'static str,
+}
+
 impl Stage {
     #[inline]
     pub(super) const fn deadline(&self) -> Option<Deadline> {
@@ -34,6 +45,57 @@ impl Stage {
 }
 
 impl Connection {
+    /// Closes at this time, as [`close`](Self::close) does, unless it is over by then: of a token that
+    /// expires. The earliest of several times counts.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`close`](Self::close).
+    pub fn close_at(
+        &mut self,
+        now: Instant,
+        at: Instant,
+        code: CloseCode,
+        reason: &'static str,
+    ) -> Result<(), Error> {
+        self.check(now)?;
+        check_close(code, reason)?;
+        if self.scheduled.is_none_or(|earlier| at < earlier.at) {
+            self.scheduled = Some(Scheduled { at, code, reason });
+            self.close_as_scheduled(now);
+            self.queued(now);
+            self.set_wake();
+        }
+        Ok(())
+    }
+
+    /// Closes at some time within this one: of a server that stops. Clients that are told at once come
+    /// back at once.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`close`](Self::close).
+    pub fn close_within(
+        &mut self,
+        now: Instant,
+        within: Duration,
+        code: CloseCode,
+        reason: &'static str,
+    ) -> Result<(), Error> {
+        let at = now + self.spread.between(Duration::ZERO, within);
+        self.close_at(now, at, code, reason)
+    }
+
+    pub(super) fn close_as_scheduled(&mut self, now: Instant) {
+        if let Some(Scheduled { at, code, reason }) = self.scheduled
+            && at <= now
+            && self.is_open()
+        {
+            self.put_close(Some(code), reason);
+            self.stage = Stage::Closing { until: None };
+        }
+    }
+
     /// The timers of the end run from when the last byte was written.
     pub(super) fn start_timer(&mut self, now: Instant) {
         if !self.outbox.is_empty() {

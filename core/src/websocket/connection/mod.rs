@@ -9,12 +9,13 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use core::time::Duration;
 
-use self::end::Stage;
+use self::end::{Scheduled, Stage};
 use self::receive::{Assembly, Open, PingRate};
 use super::close::{Closed, Side};
 use super::config::Config;
 #[cfg(feature = "deflate")]
 use super::deflate::{Codec, Pool};
+use super::frame::Header;
 use super::handshake::Agreed;
 use super::heartbeat::{Due, Heartbeat};
 use super::mask::{Masks, Purpose};
@@ -91,6 +92,10 @@ pub struct Connection {
     #[cfg(feature = "deflate")]
     codec: Option<Codec>,
     stage: Stage,
+    /// When it is closed, whatever happens.
+    scheduled: Option<Scheduled>,
+    /// When among many like it.
+    spread: Jitter,
     /// Nothing is due before.
     wake: Instant,
     /// The end, until it was told.
@@ -121,10 +126,9 @@ impl Connection {
         let (inbox, outbox) = upgraded;
         let mut log = Log::new();
         log.enable(config.observe);
-        let heartbeat = config.heartbeat.map(|beat| {
-            let jitter = Jitter::new(Masks::new(seed, Purpose::Jitter).number());
-            Heartbeat::new(beat, jitter, now)
-        });
+        let mut spread = Jitter::new(Masks::new(seed, Purpose::Jitter).number());
+        let beats = Jitter::new(spread.draw());
+        let heartbeat = config.heartbeat.map(|beat| Heartbeat::new(beat, beats, now));
         #[cfg(not(feature = "deflate"))]
         let _ = agreed;
         let mut connection = Self {
@@ -141,6 +145,8 @@ impl Connection {
             #[cfg(feature = "deflate")]
             codec: agreed.deflate.clone().map(Codec::new),
             stage: Stage::Open,
+            scheduled: None,
+            spread,
             wake: now,
             untold: None,
             eof: false,
@@ -169,6 +175,16 @@ impl Connection {
     /// Whether a message would be taken now: neither side has closed, and the queue is not full.
     pub fn can_send(&self) -> bool {
         self.is_open() && self.outbox.len() < self.config.limits.queued
+    }
+
+    /// Whether nothing comes next, or a ping, a pong or a close frame. What else comes may be left for
+    /// a reader who is busy with a message, so that the answer to that is not too late where the next
+    /// frame breaks the protocol.
+    pub fn next_is_control(&self) -> bool {
+        match &self.frame {
+            Some(frame) => frame.is_control(),
+            None => self.inbox.first().is_none_or(|first| Header::starts_control(*first)),
+        }
     }
 
     /// The fatal error, once there is one. [`CloseCode::of`](super::CloseCode::of) says which code
@@ -274,6 +290,7 @@ impl Connection {
         if self.stage.deadline().is_some_and(|deadline| deadline.at <= now) {
             self.run_out();
         }
+        self.close_as_scheduled(now);
         self.beat(now);
         self.watch(now);
         self.set_wake();
@@ -341,6 +358,9 @@ impl Machine for Connection {
             self.drained = true;
             return Ok(None);
         }
+        if let Some(message) = self.take_plain(now) {
+            return Ok(Some(Event::Message(message)));
+        }
         self.pull(now)
     }
 
@@ -351,7 +371,10 @@ impl Machine for Connection {
     fn deadline(&self) -> Option<Deadline> {
         let heartbeat = self.heartbeat.as_ref().filter(|_| self.is_open());
         let beat = heartbeat.and_then(Heartbeat::deadline);
-        let end = Deadline::earlier(beat, self.stage.deadline());
+        let scheduled = self.scheduled.filter(|_| self.is_open());
+        let scheduled = scheduled.map(|close| Deadline { at: close.at, why: Timer::Close });
+        let end = Deadline::earlier(scheduled, self.stage.deadline());
+        let end = Deadline::earlier(beat, end);
         Deadline::earlier(end, self.stall.deadline(&self.outbox))
     }
 

@@ -31,6 +31,10 @@ impl Open {
     pub(super) const fn wanted(&self) -> usize {
         self.len - self.taken
     }
+
+    pub(super) const fn is_control(&self) -> bool {
+        self.header.opcode.is_control()
+    }
 }
 
 /// A message that is put together.
@@ -86,6 +90,36 @@ impl Connection {
                 return Ok(event);
             }
         }
+    }
+
+    /// Takes a message that is all there, in one frame, out of the inbox: most are. `None`: there is
+    /// none, or there is more to look at.
+    #[inline]
+    pub(super) fn take_plain(&mut self, now: Instant) -> Option<Message> {
+        let begun = self.frame.is_some() || self.message.is_some();
+        if begun || !self.guard.holds(&self.inbox) || !self.is_quiet(now) {
+            return None;
+        }
+        let (text, mask, at) = Header::parse_plain(&self.inbox, self.masks.is_none())?;
+        if at.len() > self.config.limits.frame {
+            return None;
+        }
+        let payload = self.inbox.get_mut(at.clone())?;
+        if let Some(mask) = mask {
+            mask.apply(payload, 0);
+        }
+        if text && !payload.is_ascii() && core::str::from_utf8(payload).is_err() {
+            // Put back, for whoever looks closer.
+            if let Some(mask) = mask {
+                mask.apply(payload, 0);
+            }
+            return None;
+        }
+        let mut payload = self.inbox.split_to(at.end).freeze();
+        payload.advance(at.start);
+        self.guard.remember(&self.inbox);
+        self.drained = false;
+        Some(message(text, payload))
     }
 
     /// Takes a header out of the inbox, if it is all there.

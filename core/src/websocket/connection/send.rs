@@ -8,7 +8,6 @@ use crate::machine::CloseReason;
 use crate::time::Instant;
 use crate::websocket::close::{CloseCode, REASON_MAX, Side};
 use crate::websocket::frame::{CONTROL_MAX, Header, Opcode};
-use crate::websocket::mask::Mask;
 use crate::websocket::message::Message;
 
 /// Payloads up to this many bytes are masked on their way into the outbox; larger ones in place, or
@@ -16,6 +15,12 @@ use crate::websocket::message::Message;
 const COPIED: usize = 1024;
 
 const USAGE: fn(Misuse) -> Error = |misuse| Error::usage(misuse, Phase::WebSocket);
+
+/// Refuses what a close frame cannot say.
+pub(super) fn check_close(code: CloseCode, reason: &str) -> Result<(), Error> {
+    let sound = code.is_sendable() && reason.len() <= REASON_MAX;
+    if sound { Ok(()) } else { Err(USAGE(Misuse::CloseCode)) }
+}
 
 impl Connection {
     /// Sends a message. Ask [`can_send`](Self::can_send) first; one message of overshoot is taken.
@@ -25,7 +30,10 @@ impl Connection {
     /// The message, where the queue is full; `Usage` after [`close`](Self::close); `Closed` once the
     /// connection is over; the fatal error.
     pub fn send_message(&mut self, now: Instant, message: Message) -> Result<(), Rejected> {
-        self.check_open(now)?;
+        // Where there is nothing to look at, the connection is open.
+        if !self.is_quiet(now) {
+            self.check_open(now)?;
+        }
         if self.outbox.len() >= self.config.limits.queued {
             return Err(Rejected::Full(message));
         }
@@ -70,9 +78,7 @@ impl Connection {
     /// the connection is over; the fatal error.
     pub fn close(&mut self, now: Instant, code: CloseCode, reason: &str) -> Result<(), Error> {
         self.check(now)?;
-        if !code.is_sendable() || reason.len() > REASON_MAX {
-            return Err(USAGE(Misuse::CloseCode));
-        }
+        check_close(code, reason)?;
         if self.is_open() {
             self.put_close(Some(code), reason);
             self.stage = Stage::Closing { until: None };
@@ -181,29 +187,22 @@ impl Connection {
     #[inline]
     fn put_small(&mut self, header: Header, payload: &[u8]) {
         let mask = self.masks.as_mut().map(|masks| masks.draw());
-        self.put_header(Header { mask, len: payload.len() as u64, ..header });
-        match mask {
-            None => self.outbox.put(payload),
-            Some(mask) => self.put_masked(mask, payload),
+        let header = Header { mask, len: payload.len() as u64, ..header };
+        let size = header.size();
+        let mut draft = self.outbox.draft();
+        let (head, body) = draft.room(size + payload.len()).split_at_mut(size);
+        header.write(head);
+        body.copy_from_slice(payload);
+        if let Some(mask) = mask {
+            mask.apply(body, 0);
         }
-    }
-
-    fn put_masked(&mut self, mask: Mask, payload: &[u8]) {
-        const STEP: usize = 128;
-        let mut masked = [0; STEP];
-        // The step is a multiple of the mask.
-        for piece in payload.chunks(STEP) {
-            let masked = &mut masked[..piece.len()];
-            masked.copy_from_slice(piece);
-            mask.apply(masked, 0);
-            self.outbox.put(masked);
-        }
+        draft.finish();
     }
 
     #[inline]
     fn put_header(&mut self, header: Header) {
-        let mut bytes = [0; Header::MAX];
-        let size = header.write(&mut bytes);
-        self.outbox.put(&bytes[..size]);
+        let mut draft = self.outbox.draft();
+        header.write(draft.room(header.size()));
+        draft.finish();
     }
 }

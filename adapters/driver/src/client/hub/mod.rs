@@ -29,6 +29,7 @@ use super::bell::Bells;
 use super::conn::Conn;
 use super::dial::Plan;
 use super::keeper;
+use super::rest_client::CloseReport;
 use super::seats::{Letter, Ticket};
 use super::table::{Place, Ride};
 use crate::error::Error;
@@ -38,7 +39,6 @@ use crate::runtime::{Runtime, Task};
 pub(super) struct Hub<R: Runtime> {
     pub(super) runtime: R,
     pub(super) bells: Arc<Bells>,
-    pub(super) spawn: fn(&R, Task),
     pub(super) observer: Option<Observer>,
     state: Mutex<State<R>>,
 }
@@ -57,7 +57,6 @@ pub(super) struct Started<R: Runtime> {
 impl<R: Runtime> Hub<R> {
     pub(super) fn new(
         runtime: R,
-        spawn: fn(&R, Task),
         plan: Plan,
         observer: Option<Observer>,
         mut dispatcher: Dispatcher,
@@ -66,7 +65,7 @@ impl<R: Runtime> Hub<R> {
         dispatcher.observe(observer.is_some());
         let state = Mutex::new(State::new(dispatcher, plan));
         let bells = Arc::default();
-        let hub = Arc::new(Self { runtime, bells, spawn, observer, state });
+        let hub = Arc::new(Self { runtime, bells, observer, state });
         hub.update_sites(sites);
         hub
     }
@@ -88,7 +87,7 @@ impl<R: Runtime> Hub<R> {
             (started, !std::mem::replace(&mut state.keeper.running, true))
         });
         if alone {
-            (self.spawn)(&self.runtime, Box::pin(keeper::run(Arc::downgrade(self))));
+            self.spawn(Box::pin(keeper::run(Arc::downgrade(self))));
         }
         started
     }
@@ -334,7 +333,15 @@ impl<R: Runtime> Hub<R> {
 
     /// Takes no more calls.
     pub(super) fn drain(&self) {
-        self.tell(|state, now| state.dispatcher.drain(now));
+        self.tell(|state, now| {
+            state.draining = true;
+            state.dispatcher.drain(now);
+        });
+    }
+
+    /// Whether it takes no more calls.
+    pub(super) fn is_draining(&self) -> bool {
+        self.lock().draining
     }
 
     /// Ready when no call is on its way, and no answer.
@@ -349,12 +356,21 @@ impl<R: Runtime> Hub<R> {
         Poll::Pending
     }
 
-    /// Gives up every call that waits for the head of its answer. How many.
-    pub(super) fn stop(&self) -> usize {
-        let waiting = self.lock().seats.stop();
+    /// Whether no call is on its way, and no answer.
+    pub(super) fn is_drained(&self) -> bool {
+        self.lock().is_drained()
+    }
+
+    /// Gives up every call that waits for the head of its answer. How many, and how many answers are
+    /// left to whoever reads them.
+    pub(super) fn stop(&self) -> CloseReport {
+        let mut state = self.lock();
+        let waiting = state.seats.stop();
         let stopped = waiting.len();
+        let unread = state.dispatcher.calls().saturating_sub(stopped);
+        drop(state);
         waiting.into_iter().flatten().for_each(Waker::wake);
-        stopped
+        CloseReport { stopped, unread }
     }
 
     /// Looks after what rang and what is due, for the keeper: what is to be opened, and when to come
@@ -395,13 +411,8 @@ impl<R: Runtime> Hub<R> {
         self.observer.clone()
     }
 
-    /// How tasks are started.
-    pub(super) fn spawner(&self) -> fn(&R, Task) {
-        self.spawn
-    }
-
     pub(super) fn spawn(&self, task: Task) {
-        (self.spawn)(&self.runtime, task);
+        self.runtime.spawn(task);
     }
 
     /// Makes an input, hands on what it causes, and does the rest when the lock is released.

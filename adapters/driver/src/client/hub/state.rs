@@ -29,6 +29,8 @@ pub(super) struct State<R: Runtime> {
     pub(super) plan: Arc<Plan>,
     /// Whether calls share connections.
     pub(super) pipelining: bool,
+    /// No calls are taken any more.
+    pub(super) draining: bool,
     /// Those who wait until nothing is left.
     pub(super) closers: Vec<Waker>,
     /// Connections that rang while a call had them: looked at when they are back.
@@ -86,9 +88,9 @@ impl Sites {
 /// What is done after the lock was released.
 pub(super) struct Afterwards<R: Runtime> {
     pub(super) wake: SmallVec<[Waker; 2]>,
-    pub(super) close: SmallVec<[Place<R>; 2]>,
-    pub(super) unread: SmallVec<[Ride<R>; 1]>,
-    pub(super) undelivered: SmallVec<[Letter<R>; 1]>,
+    pub(super) close: Vec<Place<R>>,
+    pub(super) unread: Vec<Ride<R>>,
+    pub(super) undelivered: Vec<Letter<R>>,
     pub(super) call_keeper: bool,
 }
 
@@ -100,6 +102,7 @@ impl<R: Runtime> State<R> {
             plan: Arc::new(plan),
             seats: Seats::new(),
             table: Table::new(),
+            draining: false,
             closers: Vec::new(),
             early: Vec::new(),
             sites: Sites { known: Vec::new(), version: 0 },
@@ -113,9 +116,9 @@ impl<R: Runtime> State<R> {
     pub(super) fn hand_on(&mut self, now: Instant) -> Afterwards<R> {
         let mut after = Afterwards {
             wake: SmallVec::new(),
-            close: SmallVec::new(),
-            unread: SmallVec::new(),
-            undelivered: SmallVec::new(),
+            close: Vec::new(),
+            unread: Vec::new(),
+            undelivered: Vec::new(),
             call_keeper: false,
         };
         while let Ok(Some(action)) = self.dispatcher.poll_event(now) {

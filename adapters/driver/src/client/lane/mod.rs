@@ -64,11 +64,13 @@ struct News<R: Runtime> {
     lost: Option<Box<Conn<R>>>,
     /// There is more or less room than the dispatcher thinks.
     resized: bool,
+    /// For whom something came.
+    wake: SmallVec<[Waker; 2]>,
 }
 
 impl<R: Runtime> News<R> {
     fn none() -> Self {
-        Self { ended: SmallVec::new(), lost: None, resized: false }
+        Self { ended: SmallVec::new(), lost: None, resized: false, wake: SmallVec::new() }
     }
 }
 
@@ -175,7 +177,7 @@ impl<R: Runtime> Lane<R> {
             ClientEvent::Data(_) => false,
         };
         let excess = mail.post(event);
-        self.signal.call(turn);
+        news.wake.extend(self.signal.take(turn));
         if excess {
             return state.fail(no_room(), news);
         }
@@ -189,8 +191,9 @@ impl<R: Runtime> Lane<R> {
         }
     }
 
-    /// Tells the hub what happened, when the lane is unlocked.
+    /// Wakes the others, and tells the hub what happened, when the lane is unlocked.
     fn settle(&self, hub: &Hub<R>, news: News<R>) {
+        news.wake.into_iter().for_each(Waker::wake);
         for ticket in news.ended {
             hub.finished(ticket, None);
         }

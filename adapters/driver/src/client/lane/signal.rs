@@ -39,14 +39,11 @@ impl Signal {
         drop(replaced);
     }
 
+    /// Whom it is to wake no more.
     pub(super) fn take(&self, number: u64) -> Option<Waker> {
         let mut waiting = self.lock();
         let at = waiting.iter().position(|(waits, _)| *waits == number)?;
         Some(waiting.swap_remove(at).1)
-    }
-
-    pub(super) fn call(&self, number: u64) {
-        self.take(number).into_iter().for_each(Waker::wake);
     }
 
     pub(super) fn call_all(&self) {

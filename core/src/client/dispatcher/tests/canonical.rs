@@ -43,7 +43,7 @@ impl Dispatcher {
             self.write_call(now, *key, &mut out);
         }
         out.push(100 + calls.len() as u64);
-        for place in self.calls.free() {
+        for place in self.calls.free_places() {
             out.push(armed(&self.call_timers, now, place));
         }
         let mut queue = self.queue.clone();

@@ -419,43 +419,68 @@ fn explore(setting: Setting, states: usize) -> Size {
     size
 }
 
-/// Complete with `SINEW_SPACE=4000000`: the first four settings, 119,294, 237,762, 413,082 and 285,752
-/// states and 13.8 million inputs in all; of the last two, the first 4 million states each, after 19
-/// inputs, 82.6 million inputs. All keep every promise.
-///
-/// `SINEW_SPACE=N cargo test --release -p sinew-core --lib every_state` looks at up to so many states of
-/// each setting.
-#[test]
-fn every_state_keeps_the_promises() {
+/// What the others differ from.
+const ALL: Setting = Setting {
+    capacity: 1,
+    limit: 4,
+    attempts: 2,
+    hedge: Mode::Enforce,
+    exclusive: false,
+    route: false,
+    deadline: 2,
+    attempt_timeout: None,
+};
+
+/// Every state of a setting that is found first, up to so many: `SINEW_SPACE=N cargo test --release -p
+/// sinew-core --lib every_state`.
+fn keeps_the_promises(setting: Setting) {
     let states = option_env!("SINEW_SPACE").and_then(|n| n.parse().ok()).unwrap_or(40_000);
-    let all = Setting {
-        capacity: 1,
-        limit: 4,
-        attempts: 2,
-        hedge: Mode::Enforce,
-        exclusive: false,
-        route: false,
-        deadline: 2,
-        attempt_timeout: None,
-    };
-    let settings = [
-        Setting { attempts: 1, hedge: Mode::Off, ..all },
-        Setting { hedge: Mode::Off, attempt_timeout: Some(1), ..all },
-        all,
-        Setting { limit: 1, ..all },
-        Setting { capacity: 2, exclusive: true, ..all },
-        Setting { deadline: 3, attempt_timeout: Some(2), ..all },
-        Setting { route: true, attempts: 1, hedge: Mode::Off, ..all },
-        Setting { route: true, ..all },
-    ];
-    for setting in settings {
-        let size = explore(setting, states);
-        println!("{setting:?}: {size:?}");
-        let Size { waiting, backing_off, tripped, tunnels, .. } = size;
-        assert!([waiting, tripped, tunnels].iter().all(|seen| *seen > 0), "they show little");
-        assert_eq!(backing_off > 0, setting.attempts > 1, "they show little");
-        let hedges = setting.hedge == Mode::Enforce && setting.limit > 1;
-        assert_eq!(size.hedged > 0, hedges, "they show little");
-        assert_eq!(size.spared > 0, setting.route, "they show little");
-    }
+    let size = explore(setting, states);
+    println!("{setting:?}: {size:?}");
+    let Size { waiting, backing_off, tripped, tunnels, .. } = size;
+    assert!([waiting, tripped, tunnels].iter().all(|seen| *seen > 0), "they show little");
+    assert_eq!(backing_off > 0, setting.attempts > 1, "they show little");
+    let hedges = setting.hedge == Mode::Enforce && setting.limit > 1;
+    assert_eq!(size.hedged > 0, hedges, "they show little");
+    assert_eq!(size.spared > 0, setting.route, "they show little");
+}
+
+#[test]
+fn every_state_keeps_the_promises_at_one_attempt() {
+    keeps_the_promises(Setting { attempts: 1, hedge: Mode::Off, ..ALL });
+}
+
+#[test]
+fn every_state_keeps_the_promises_at_short_attempts() {
+    keeps_the_promises(Setting { hedge: Mode::Off, attempt_timeout: Some(1), ..ALL });
+}
+
+#[test]
+fn every_state_keeps_the_promises_with_hedges() {
+    keeps_the_promises(ALL);
+}
+
+#[test]
+fn every_state_keeps_the_promises_at_its_limit() {
+    keeps_the_promises(Setting { limit: 1, ..ALL });
+}
+
+#[test]
+fn every_state_keeps_the_promises_on_shared_connections() {
+    keeps_the_promises(Setting { capacity: 2, exclusive: true, ..ALL });
+}
+
+#[test]
+fn every_state_keeps_the_promises_at_long_calls() {
+    keeps_the_promises(Setting { deadline: 3, attempt_timeout: Some(2), ..ALL });
+}
+
+#[test]
+fn every_state_keeps_the_promises_of_a_route() {
+    keeps_the_promises(Setting { route: true, attempts: 1, hedge: Mode::Off, ..ALL });
+}
+
+#[test]
+fn every_state_keeps_the_promises_of_a_route_with_hedges() {
+    keeps_the_promises(Setting { route: true, ..ALL });
 }

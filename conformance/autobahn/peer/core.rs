@@ -1,20 +1,14 @@
-//! Both roles for the Autobahn testsuite on the bare machines: blocking sockets of std, a thread for
-//! each connection, and the sleep rule between them.
-//!
-//!     autobahn-peer serve                  # an echo; prints the address that it listens on
-//!     autobahn-peer visit ws://HOST:PORT   # goes through the cases of a fuzzing server
+//! The bare machines, both roles: blocking sockets of std, a thread for each connection, and the sleep
+//! rule between them.
 
-use core::time::Duration;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Instant as Clock;
+use std::time::{Duration, Instant as Clock};
 
 use bytes::{Buf as _, BytesMut};
-use clap::Parser;
 use sinew_conformance::end::{Application, End, Read, Socket, Turn};
 use sinew_conformance::websocket::door::{Doorkeeper, Visitor};
 use sinew_conformance::websocket::echo::{self, Echo};
@@ -26,40 +20,12 @@ use sinew_core::time::Instant;
 use sinew_core::websocket::handshake::{Agreed, ClientHandshake, Origins, ServerHandshake};
 use sinew_core::websocket::{Connection, Event, Message, Role};
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+use crate::{COUNT, Failure, case, report};
 
 /// The name in the report.
 const AGENT: &str = "core";
 
-#[derive(Parser)]
-enum Arguments {
-    /// Send back what is sent, until killed
-    Serve,
-    /// Go through all cases of the fuzzing server at this address
-    Visit {
-        /// ws://HOST:PORT
-        server: String,
-        /// What speaks
-        #[arg(long, default_value = AGENT, value_parser = [AGENT])]
-        on: String,
-    },
-}
-
-fn main() -> ExitCode {
-    let done = match Arguments::parse() {
-        Arguments::Serve => serve(),
-        Arguments::Visit { server, .. } => visit(server.trim_start_matches("ws://")),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("{failure}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn serve() -> Result<(), Failure> {
+pub(crate) fn serve() -> Result<(), Failure> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     println!("listening on {}", listener.local_addr()?);
     for socket in listener.incoming() {
@@ -91,17 +57,18 @@ fn answer(mut socket: Tcp) -> Result<(), Failure> {
 }
 
 /// Goes through all cases, one after the other, and has the report written.
-fn visit(server: &str) -> Result<(), Failure> {
+pub(crate) fn visit(server: &str) -> Result<(), Failure> {
+    let server = server.trim_start_matches("ws://");
     let mut count = 0;
-    for event in converse(server, "/getCaseCount", Echo::logged())? {
+    for event in converse(server, COUNT, Echo::logged())? {
         if let Event::Message(Message::Text(text)) = event {
             count = text.as_str().parse()?;
         }
     }
-    for case in 1..=count {
-        converse(server, &format!("/runCase?case={case}&agent={AGENT}"), Echo::default())?;
+    for number in 1..=count {
+        converse(server, &case(number, AGENT), Echo::default())?;
     }
-    converse(server, &format!("/updateReports?agent={AGENT}"), Echo::default())?;
+    converse(server, &report(AGENT), Echo::default())?;
     println!("{count} cases");
     Ok(())
 }

@@ -1,0 +1,242 @@
+//! WebSocket through both adapters: messages, the end, and what refuses.
+
+use futures_util::future::join;
+use http::Method;
+use sinew_core::websocket::deflate::DeflateConfig;
+use sinew_driver::websocket::{ClientHandshake, Limits, ServerHandshake, Side, WebSocketConfig};
+use sinew_driver::{CloseCode, Error, ErrorKind, Message, Request, WebSocket, WebSocketOptions};
+
+use super::raw::raw;
+use super::site::{CLIENT, Security, Site, client_of};
+use super::{each, pause, status_of};
+use crate::rt;
+
+async fn echo(_: Request, mut socket: WebSocket) -> Result<(), Error> {
+    while let Some(message) = socket.recv().await? {
+        socket.send(message).await?;
+    }
+    Ok(())
+}
+
+/// Whom the certificate of the other side names, and then nothing.
+async fn name(request: Request, socket: WebSocket) -> Result<(), Error> {
+    let named = request.identity().map(|identity| identity.name().to_string());
+    socket.send(Message::text(named.unwrap_or_default())).await
+}
+
+async fn fails(_: Request, mut socket: WebSocket) -> Result<(), &'static str> {
+    let _ = socket.recv().await;
+    Err("a handler that fails, on purpose")
+}
+
+async fn panics(_: Request, mut socket: WebSocket) {
+    let _ = socket.recv().await;
+    panic!("a handler that panics, on purpose")
+}
+
+fn packed() -> WebSocketOptions {
+    let handshake = ServerHandshake {
+        protocols: vec!["chat.v2".into(), "chat.v1".into()],
+        deflate: Some(DeflateConfig::default()),
+        ..ServerHandshake::default()
+    };
+    WebSocketOptions::new().handshake(handshake)
+}
+
+fn narrow() -> WebSocketOptions {
+    let limits = Limits { frame: 1000, message: 1000, ..Limits::default() };
+    WebSocketOptions::new().config(WebSocketConfig { limits, ..WebSocketConfig::default() })
+}
+
+async fn site_of(security: Security) -> Site {
+    let builder = rt::RestServer::builder()
+        .listen("127.0.0.1:0")
+        .websocket("/echo", echo)
+        .websocket("/name", name)
+        .websocket("/fails", fails)
+        .websocket("/panics", panics)
+        .websocket_with("/packed", packed(), echo)
+        .websocket_with("/narrow", narrow(), echo)
+        .route(Method::GET, "/plain", async |_: Request| "no socket");
+    Site::run(security, builder).await
+}
+
+async fn open(client: &rt::RestClient, path: &str) -> WebSocket {
+    client.websocket(path).connect().await.unwrap()
+}
+
+async fn gone(site: &Site) {
+    while site.handle.connections() > 0 {
+        pause().await;
+    }
+}
+
+#[test]
+fn messages_come_back_as_they_were_sent() {
+    each(async |security| {
+        let site = site_of(security).await;
+        let client = client_of(&site);
+        let mut socket = open(&client, "/echo").await;
+        let large = Message::binary(vec![7; 1 << 20]);
+        for message in [Message::text("hello"), Message::text(""), Message::binary("x"), large] {
+            socket.send(message.clone()).await.unwrap();
+            assert_eq!(socket.recv().await.unwrap(), Some(message));
+        }
+        let closed = socket.close(CloseCode::NORMAL, "enough").await.unwrap();
+        assert_eq!((closed.code, closed.by), (CloseCode::NORMAL, Side::Local));
+        assert_eq!(socket.recv().await.unwrap(), None);
+        let late = socket.send(Message::text("late")).await.unwrap_err();
+        assert_eq!(*late.kind(), ErrorKind::Gone);
+        gone(&site).await;
+    });
+}
+
+#[test]
+fn many_messages_on_their_way_keep_their_order() {
+    each(async |security| {
+        let site = site_of(security).await;
+        let mut socket = open(&client_of(&site), "/echo").await;
+        for round in 0..50_u32 {
+            for n in 0..40 {
+                socket.send(Message::text(format!("{round} {n}"))).await.unwrap();
+            }
+            for n in 0..40 {
+                let expected = Message::text(format!("{round} {n}"));
+                assert_eq!(socket.recv().await.unwrap(), Some(expected));
+            }
+        }
+    });
+}
+
+#[test]
+fn what_was_agreed_on_is_used() {
+    each(async |security| {
+        let site = site_of(security).await;
+        let client = client_of(&site);
+        let handshake = ClientHandshake {
+            protocols: vec!["chat.v1".into(), "chat.v2".into()],
+            deflate: Some(DeflateConfig::default()),
+        };
+        let call = client.websocket("/packed").handshake(handshake.clone());
+        let mut socket = call.connect().await.unwrap();
+        assert_eq!(socket.protocol(), Some("chat.v2"));
+        for length in [0, 100, 10_000, 1 << 20] {
+            let message = Message::text("a word. ".repeat(length / 8));
+            socket.send(message.clone()).await.unwrap();
+            assert_eq!(socket.recv().await.unwrap(), Some(message));
+        }
+        // A place that offers nothing of it is no mistake.
+        let plain = client.websocket("/echo").handshake(handshake).connect().await.unwrap();
+        assert_eq!(plain.protocol(), None);
+    });
+}
+
+#[test]
+fn each_side_knows_the_other() {
+    each(async |security| {
+        let site = site_of(security).await;
+        let mut socket = open(&client_of(&site), "/name").await;
+        let named = if security == Security::Mutual { CLIENT } else { "" };
+        assert_eq!(socket.recv().await.unwrap(), Some(Message::text(named)));
+        assert_eq!(socket.identity().is_some(), security == Security::Mutual);
+        assert_eq!(socket.recv().await.unwrap(), None);
+        let closed = socket.closed().unwrap();
+        assert_eq!((closed.code, closed.by), (CloseCode::NORMAL, Side::Peer));
+    });
+}
+
+#[test]
+fn a_handler_that_fails_says_so() {
+    each(async |security| {
+        let site = site_of(security).await;
+        let client = client_of(&site);
+        for path in ["/fails", "/panics"] {
+            let mut socket = open(&client, path).await;
+            socket.send(Message::text("go on")).await.unwrap();
+            assert_eq!(socket.recv().await.unwrap(), None, "{path}");
+            assert_eq!(socket.closed().unwrap().code, CloseCode::INTERNAL_ERROR, "{path}");
+        }
+        gone(&site).await;
+    });
+}
+
+#[test]
+fn what_is_too_large_is_refused_with_a_code() {
+    each(async |security| {
+        let site = site_of(security).await;
+        let mut socket = open(&client_of(&site), "/narrow").await;
+        socket.send(Message::binary(vec![0; 1001])).await.unwrap();
+        assert_eq!(socket.recv().await.unwrap(), None);
+        assert_eq!(socket.closed().unwrap().code, CloseCode::TOO_BIG);
+        gone(&site).await;
+    });
+}
+
+#[test]
+fn a_socket_that_is_dropped_closes_in_order() {
+    each(async |security| {
+        let site = site_of(security).await;
+        let client = client_of(&site);
+        drop(open(&client, "/echo").await);
+        gone(&site).await;
+        while client.connections() > 0 {
+            pause().await;
+        }
+    });
+}
+
+#[test]
+fn both_sides_may_close_at_once() {
+    each(async |security| {
+        let site = site_of(security).await;
+        let client = client_of(&site);
+        let (mut one, mut other) = (open(&client, "/echo").await, open(&client, "/name").await);
+        let close = join(
+            one.close(CloseCode::GOING_AWAY, ""),
+            other.close(CloseCode::new(4000), "a reason of our own"),
+        );
+        let (one, other) = close.await;
+        assert_eq!(one.unwrap().code, CloseCode::GOING_AWAY);
+        assert!(other.is_ok());
+    });
+}
+
+#[test]
+fn what_is_no_handshake_gets_an_answer_that_helps() {
+    each(async |security| {
+        let site = site_of(security).await;
+        let client = client_of(&site);
+        let answer = client.get("/echo").send().await.unwrap();
+        assert_eq!(answer.status(), 426);
+        assert_eq!(answer.header("upgrade").unwrap(), "websocket");
+        assert_eq!(answer.header("connection").unwrap(), "upgrade");
+        assert_eq!(answer.header("sec-websocket-version").unwrap(), "13");
+        let foreign = client.websocket("/echo").header("origin", "https://elsewhere.test");
+        let refused = foreign.connect().await.unwrap_err();
+        assert_eq!(*refused.kind(), ErrorKind::Status(http::StatusCode::FORBIDDEN));
+        let refused = client.websocket("/plain").connect().await.unwrap_err();
+        assert_eq!(*refused.kind(), ErrorKind::Status(http::StatusCode::OK));
+        assert_eq!(status_of(client.get("/plain")).await, 200);
+    });
+}
+
+#[test]
+fn what_comes_with_the_request_is_read_first() {
+    each(async |security| {
+        let site = site_of(security).await;
+        raw(&site, |mut socket| {
+            let request = "GET /echo HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\n\
+                upgrade: websocket\r\nsec-websocket-version: 13\r\n\
+                sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+            // A masked text, a ping and a close, all at once.
+            let mut bytes = request.as_bytes().to_vec();
+            bytes.extend_from_slice(b"\x81\x82\0\0\0\0hi\x89\x81\0\0\0\0p\x88\x80\0\0\0\0");
+            socket.send(bytes);
+            assert_eq!(socket.answer().unwrap().status(), 101);
+            assert_eq!(socket.exactly(9), b"\x81\x02hi\x8a\x01p\x88\x00");
+            assert!(socket.is_closed());
+        })
+        .await;
+        gone(&site).await;
+    });
+}

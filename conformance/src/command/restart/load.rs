@@ -1,0 +1,152 @@
+//! Clients that never retry.
+
+use core::fmt;
+use std::collections::BTreeMap;
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+const REQUEST: &[u8] = b"GET /plain HTTP/1.1\r\nhost: restart\r\n\r\n";
+
+/// An answer that takes longer has failed.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Clients at work, each on a thread of its own.
+pub(super) struct Load {
+    stop: Arc<AtomicBool>,
+    started: Instant,
+    clients: Vec<JoinHandle<Tally>>,
+}
+
+/// What became of all requests.
+#[derive(Default)]
+pub(super) struct Tally {
+    pub(super) answered: u64,
+    pub(super) connections: u64,
+    /// By what was seen.
+    pub(super) failed: BTreeMap<String, u64>,
+    slowest: Duration,
+    took: Duration,
+}
+
+impl Load {
+    pub(super) fn start(place: SocketAddr, clients: u32, rate: u32) -> Self {
+        let stop = Arc::<AtomicBool>::default();
+        let pace = Duration::from_secs(1) * clients / rate;
+        let client = |_| {
+            let stop = Arc::clone(&stop);
+            thread::spawn(move || client(place, pace, &stop))
+        };
+        let clients = (0..clients).map(client).collect();
+        Self { stop, started: Instant::now(), clients }
+    }
+
+    pub(super) fn stop(self) -> Tally {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut all = Tally { took: self.started.elapsed(), ..Tally::default() };
+        for client in self.clients {
+            let Ok(one) = client.join() else {
+                all.fail("a client panicked");
+                continue;
+            };
+            all.answered += one.answered;
+            all.connections += one.connections;
+            all.slowest = all.slowest.max(one.slowest);
+            for (what, count) in one.failed {
+                *all.failed.entry(what).or_default() += count;
+            }
+        }
+        all
+    }
+}
+
+/// Asks at its pace, on one connection for as long as the server keeps it.
+fn client(place: SocketAddr, pace: Duration, stop: &AtomicBool) -> Tally {
+    let mut tally = Tally::default();
+    let mut kept = None;
+    let mut due = Instant::now();
+    while !stop.load(Ordering::Relaxed) {
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        let asked = Instant::now();
+        // Who fell behind does not hurry.
+        due = (due + pace).max(asked);
+        let mut connection = match kept.take() {
+            Some(connection) => connection,
+            None => match connect(place) {
+                Ok(connection) => {
+                    tally.connections += 1;
+                    connection
+                }
+                Err(error) => {
+                    tally.fail(&format!("connect: {error}"));
+                    continue;
+                }
+            },
+        };
+        match ask(&mut connection) {
+            Ok(keeps) => {
+                tally.answered += 1;
+                tally.slowest = tally.slowest.max(asked.elapsed());
+                kept = keeps.then_some(connection);
+            }
+            Err(error) => tally.fail(&error.to_string()),
+        }
+    }
+    tally
+}
+
+fn connect(place: SocketAddr) -> io::Result<TcpStream> {
+    let connection = TcpStream::connect_timeout(&place, PATIENCE)?;
+    connection.set_read_timeout(Some(PATIENCE))?;
+    connection.set_nodelay(true)?;
+    Ok(connection)
+}
+
+/// Whether the connection is kept.
+fn ask(connection: &mut TcpStream) -> io::Result<bool> {
+    connection.write_all(REQUEST)?;
+    let mut answer = Vec::new();
+    let mut buffer = [0; 1024];
+    loop {
+        let read = connection.read(&mut buffer)?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        answer.extend_from_slice(buffer.get(..read).unwrap_or_default());
+        // The route answers with these words alone.
+        if answer.ends_with(b"\r\n\r\nHello, World!") {
+            break;
+        }
+    }
+    let text = String::from_utf8_lossy(&answer).to_ascii_lowercase();
+    if !text.starts_with("http/1.1 200 ") {
+        return Err(io::Error::other("another status"));
+    }
+    Ok(!text.contains("\r\nconnection: close\r\n"))
+}
+
+impl Tally {
+    fn fail(&mut self, what: &str) {
+        *self.failed.entry(what.to_owned()).or_default() += 1;
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let failed: u64 = self.failed.values().sum();
+        let rate = self.answered as f64 / self.took.as_secs_f64();
+        write!(
+            f,
+            "{} requests answered, {rate:.0} a second, on {} connections, {failed} failed; the slowest \
+             took {:.0?}",
+            self.answered, self.connections, self.slowest
+        )?;
+        for (what, count) in &self.failed {
+            write!(f, "\n  {count} x {what}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,78 @@
+//! Connections that have no end of their own, and what becomes of them.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// Beyond every deadline.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A connection that is read to its end.
+pub(super) struct Witness {
+    what: &'static str,
+    /// What it ends with, if it ends in order.
+    last: &'static [u8],
+    /// Whether it ends in order.
+    listens: bool,
+    reader: JoinHandle<(Vec<u8>, Duration)>,
+}
+
+/// What was seen.
+pub(super) struct End {
+    pub(super) what: &'static str,
+    pub(super) how: String,
+    pub(super) is_as_it_should: bool,
+}
+
+impl Witness {
+    /// An event stream, which its server ends.
+    pub(super) fn of_events(place: SocketAddr) -> io::Result<Self> {
+        let request = "GET /events HTTP/1.1\r\nhost: restart\r\n\r\n";
+        Self::open(place, request, "events", b"\r\n0\r\n\r\n", true)
+    }
+
+    /// An upgraded connection; the stubborn one does not end when it is told.
+    pub(super) fn of_session(place: SocketAddr, path: &str) -> io::Result<Self> {
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nhost: restart\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n"
+        );
+        let listens = !path.ends_with("stubborn");
+        let what = if listens { "session" } else { "stubborn" };
+        Self::open(place, &request, what, b"goodbye", listens)
+    }
+
+    fn open(
+        place: SocketAddr,
+        request: &str,
+        what: &'static str,
+        last: &'static [u8],
+        listens: bool,
+    ) -> io::Result<Self> {
+        let mut connection = TcpStream::connect(place)?;
+        connection.set_read_timeout(Some(PATIENCE))?;
+        connection.write_all(request.as_bytes())?;
+        let mut seen = vec![0; 4096];
+        // The head at least: it is open.
+        let first = connection.read(&mut seen)?;
+        seen.truncate(first);
+        let started = Instant::now();
+        let reader = thread::spawn(move || {
+            // A reset is an end, too.
+            let _ = connection.read_to_end(&mut seen);
+            (seen, started.elapsed())
+        });
+        Ok(Self { what, last, listens, reader })
+    }
+
+    /// Waits for its end.
+    pub(super) fn end(self) -> End {
+        let Self { what, last, listens, reader } = self;
+        let Ok((seen, after)) = reader.join() else {
+            return End { what, how: "panicked".to_owned(), is_as_it_should: false };
+        };
+        let in_order = seen.ends_with(last);
+        let how = if in_order { "told, and ended in order" } else { "cut" };
+        End { what, how: format!("{how} after {after:.1?}"), is_as_it_should: in_order == listens }
+    }
+}
