@@ -99,6 +99,10 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             }
             if self.holdings.make_room(cx, top.outbox().len()).is_err() {
                 self.held_up = true;
+                // Whoever waits for room would be woken by this at once, and again.
+                if let Some((pulse, at)) = &mut outgoing.pulse {
+                    *at = now + pulse.every;
+                }
                 return;
             }
             drive::lend_write_block(top.outbox());
