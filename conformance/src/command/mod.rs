@@ -4,6 +4,8 @@
 mod audit;
 mod check;
 mod corpus;
+#[cfg(feature = "sockets")]
+mod overload;
 #[cfg(all(unix, feature = "sockets"))]
 mod restart;
 #[cfg(feature = "sockets")]
@@ -24,6 +26,9 @@ pub(crate) enum Command {
     Corpus(corpus::Corpus),
     /// Let many clients meet failing servers in virtual time, and print what their policies do
     Storm(storm::Storm),
+    /// Offer real servers more than they can do, and print whom they serve; exit code 1 when a promise is broken
+    #[cfg(feature = "sockets")]
+    Overload(overload::Overload),
     /// Look after audit logs
     #[cfg(feature = "sockets")]
     Audit(audit::Audit),
@@ -41,6 +46,8 @@ impl Command {
             Self::Check(check) => check.run(),
             Self::Corpus(corpus) => corpus.run(),
             Self::Storm(storm) => storm.run(),
+            #[cfg(feature = "sockets")]
+            Self::Overload(overload) => overload.run(),
             #[cfg(feature = "sockets")]
             Self::Audit(audit) => audit.run(),
             #[cfg(feature = "sockets")]

@@ -195,7 +195,6 @@ fn service<R: Runtime, M: Mode>(
         observer,
         stack: Arc::new(stack),
         gate: None,
-        _limiter: None,
         probes,
         is_admin: true,
         elsewhere: RoutePolicy::default(),

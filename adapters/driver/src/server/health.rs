@@ -115,7 +115,8 @@ impl HealthChecks {
         // It spreads moments; nobody who guesses it gains anything.
         let seed = getrandom::u64().unwrap_or_default();
         let bad = |error: &dyn fmt::Display| Error::config(error.to_string());
-        let health = Health::new(config, seed).map_err(|error| bad(&error))?;
+        let mut health = Health::new(config, seed).map_err(|error| bad(&error))?;
+        health.handle_certificate(known.certificate);
         let rate = Quota::new(RATE, Duration::from_secs(1), RATE).map_err(|error| bad(&error))?;
         let config = RateLimiterConfig { bytes: RATE_BYTES };
         let limiter = RateLimiter::new(&config, [(rate, true)]).map_err(|error| bad(&error))?;
@@ -142,6 +143,8 @@ impl fmt::Debug for HealthChecks {
 pub(super) struct Known {
     pub(super) control: Arc<Control>,
     pub(super) gate: Option<Arc<Gate>>,
+    /// When the first certificate that the server shows ends.
+    pub(super) certificate: Option<Instant>,
 }
 
 /// What is known, and answers from it.

@@ -106,17 +106,17 @@ impl ServerWire for Tls<http1::Server> {
         self.shared_peer_identity()
     }
 
+    fn held(&mut self) -> (usize, usize) {
+        let (inbox, outbox) = self.top().held();
+        (inbox + self.inbox().len(), outbox + self.outbox().len())
+    }
+
     fn is_accepted_by(&self, tls: &ServerTls) -> bool {
         self.is_handshaking() || self.is_accepted_by(tls)
     }
 
     fn is_anonymous_yet(&self) -> bool {
         self.is_handshaking()
-    }
-
-    fn held(&mut self) -> (usize, usize) {
-        let (inbox, outbox) = self.top().held();
-        (inbox + self.inbox().len(), outbox + self.outbox().len())
     }
 
     fn into_any(self) -> AnyWire<http1::Server> {
@@ -140,6 +140,8 @@ pub(super) struct Http<W, R: Runtime, M: Mode> {
     pub(super) exchange: Exchange<M>,
     /// What it holds of the memory of the server.
     pub(super) holdings: Holdings,
+    /// The producer of the answer waits for memory: it is asked again whenever some of it has gone out.
+    pub(super) held_up: bool,
     /// There is no room for what it would read.
     starved: bool,
     /// Since when it has done nothing while memory runs short, and the bytes that had gone out by then.
@@ -190,6 +192,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             link: Hold::new(link),
             exchange: Exchange::None,
             holdings: Holdings::new(ticket.control()),
+            held_up: false,
             starved: false,
             quiet: None,
             place: None,
@@ -476,7 +479,10 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                     }
                 }
                 Step::Write => match self.pipe.drain(cx, self.wire.outbox()) {
-                    Poll::Ready(Ok(())) => self.seen.drained = self.is_quiet(),
+                    Poll::Ready(Ok(())) => {
+                        self.seen.drained = self.is_quiet();
+                        self.stirred |= self.held_up;
+                    }
                     Poll::Ready(Err(error)) => return Err(self.lost(&error)),
                     Poll::Pending => self.seen.write_blocked = true,
                 },

@@ -9,6 +9,7 @@ use sinew_core::server::{Cost, RateLimitConfig};
 
 use super::buckets::Guarded;
 use super::gate::Gate;
+use super::memory::Booked;
 use super::numbers;
 
 /// What clients have used up is not forgotten because something else changed.
@@ -22,6 +23,8 @@ pub(super) struct Kept {
     pub(super) quotas: Option<(Quotas, Guarded)>,
     /// The way to the handlers, as long as it is to be the same.
     pub(super) gate: Option<(AdmissionConfig, Arc<Gate>)>,
+    /// Its bytes, for the buckets of clients.
+    pub(super) limiter: Option<Arc<Booked>>,
     pub(super) said: Said,
 }
 
@@ -48,6 +51,7 @@ impl Kept {
             shield: None,
             quotas: None,
             gate: None,
+            limiter: None,
             said: Said::default(),
         }
     }

@@ -241,6 +241,13 @@ impl Booked {
     }
 }
 
+impl Booked {
+    /// So many.
+    pub(super) fn bytes(&self) -> usize {
+        usize::try_from(self.bytes).unwrap_or(usize::MAX)
+    }
+}
+
 impl Drop for Booked {
     fn drop(&mut self) {
         let ((), change) =

@@ -62,7 +62,7 @@ impl Fixed {
             (*is_secure != next.is_secure, "whether it speaks TLS"),
             (*caps != next.caps, "how many connections it has, and who is exempt from that"),
             (*drain != next.drain, "how it leaves"),
-            (*memory != next.memory, "how much memory it may take"),
+            (*memory != next.memory, "how many bytes it holds"),
             (*admin != next.admin, "where operators ask"),
             (*audit != next.audit, "where the audit log is"),
             (*handover != next.handover, "where its listeners are handed over"),
@@ -150,7 +150,12 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         let probes = match health {
             None => None,
             Some(checks) => {
-                let known = Known { control: Arc::clone(&control), gate: gate.clone() };
+                let ends = tls.as_ref().and_then(ServerTls::not_after).map(|not_after| {
+                    let now = runtime.now();
+                    now + not_after.saturating_sub(runtime.epoch().unix(now))
+                });
+                let (control, gate) = (Arc::clone(&control), gate.clone());
+                let known = Known { control, gate, certificate: ends };
                 let (probes, checker) = checks.split(known)?;
                 let runtime = runtime.clone();
                 let start =
@@ -164,9 +169,16 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             policies.believe_callers();
         }
         let limiter = policies.rate_limit.as_ref().map_or(0, |(_, limits)| limits.bytes);
-        let limiter = Booked::new(&control, Owner::Limiter, limiter).map_err(|_| {
-            Error::config("the limiter alone takes more bytes than the memory of the server has")
-        })?;
+        kept.limiter = match kept.limiter.take_if(|known| known.bytes() == limiter) {
+            Some(known) => Some(known),
+            None => {
+                Some(Arc::new(Booked::new(&control, Owner::Limiter, limiter).map_err(|_| {
+                    Error::config(
+                        "the limiter takes more bytes than the memory of the server has left",
+                    )
+                })?))
+            }
+        };
         let stack = policies.build(router.templates(), &mut kept)?;
         let named = names(&places);
         if places.is_empty() {
@@ -205,7 +217,6 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             observer,
             stack: Arc::new(stack),
             gate,
-            _limiter: Some(limiter),
             probes,
             is_admin: false,
             decompression: config.decompression,

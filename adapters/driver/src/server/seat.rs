@@ -70,14 +70,14 @@ impl Seat {
         waker.clone().filter(|_| before & orders.0 != orders.0)
     }
 
-    /// An order was obeyed, and does not stay.
-    pub(super) fn obeyed(&self, orders: Orders) {
-        self.orders.fetch_and(!orders.0, Ordering::AcqRel);
-    }
-
     /// Whom to wake when something else changes.
     pub(super) fn waker(&self) -> Option<Waker> {
         self.waker.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// An order was obeyed, and does not stay.
+    pub(super) fn obeyed(&self, orders: Orders) {
+        self.orders.fetch_and(!orders.0, Ordering::AcqRel);
     }
 
     /// Whom a change wakes.

@@ -24,7 +24,6 @@ use super::gate::Gate;
 use super::health::Probes;
 use super::jwks::KeysError;
 use super::kept::Kept;
-use super::memory::Booked;
 use super::mode::Mode;
 use super::numbers::Numbers;
 use super::problem::Problem;
@@ -212,8 +211,6 @@ pub(super) struct Service<M: Mode> {
     pub(super) observer: Option<Observer>,
     pub(super) stack: Arc<Stack>,
     pub(super) gate: Option<Arc<Gate>>,
-    /// The bytes of the limiter in the stack.
-    pub(super) _limiter: Option<Booked>,
     /// Who answers probes, where they are answered.
     pub(super) probes: Option<Arc<Probes>>,
     /// It is the admin surface of another one.

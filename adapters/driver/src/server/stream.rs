@@ -86,6 +86,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         let Exchange::Streaming(outgoing) = &mut self.exchange else { return };
         let top = self.wire.top();
         self.seen.producer_waits = false;
+        self.held_up = false;
         let mut ended = None;
         for _ in 0..PIECES {
             if !top.can_send() {
@@ -97,6 +98,11 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                 return;
             }
             if self.holdings.make_room(cx, top.outbox().len()).is_err() {
+                self.held_up = true;
+                // Whoever waits for room would be woken by this at once, and again.
+                if let Some((pulse, at)) = &mut outgoing.pulse {
+                    *at = now + pulse.every;
+                }
                 return;
             }
             drive::lend_write_block(top.outbox());
