@@ -90,8 +90,7 @@ pub(super) struct Afterwards<R: Runtime> {
     pub(super) wake: SmallVec<[Waker; 2]>,
     pub(super) close: Vec<Place<R>>,
     pub(super) unread: Vec<Ride<R>>,
-    /// The end of each call whose answer somebody reads is among them.
-    pub(super) undelivered: SmallVec<[Letter<R>; 1]>,
+    pub(super) undelivered: Vec<Letter<R>>,
     pub(super) call_keeper: bool,
 }
 
@@ -119,7 +118,7 @@ impl<R: Runtime> State<R> {
             wake: SmallVec::new(),
             close: Vec::new(),
             unread: Vec::new(),
-            undelivered: SmallVec::new(),
+            undelivered: Vec::new(),
             call_keeper: false,
         };
         while let Ok(Some(action)) = self.dispatcher.poll_event(now) {
