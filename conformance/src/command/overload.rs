@@ -1,6 +1,5 @@
 //! `sinew overload`: a real server that is offered more than it can do, on any runtime.
 
-use std::future::Future;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -154,7 +153,7 @@ impl Work for Show {
             let alone = offer(&runtime, &client, [0, 0, 0, 0, critical], self.time).await;
             let together = offer(&runtime, &client, rates, self.time).await;
             drop(client);
-            handle.shutdown().await;
+            handle.stop(Duration::from_secs(10)).await;
             Figures { alone, together }
         };
         Ok(both(server.serve(), phases).await.1)
