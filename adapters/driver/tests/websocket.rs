@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use sinew_core::policy::Stage;
 use sinew_core::security::{Principal, Subject};
+use sinew_core::server::DrainConfig;
+use sinew_core::server::drain::Ending;
 use sinew_core::server::{Arrival, Decision, Layer, Record};
 use sinew_driver::websocket::{HeartbeatConfig, Limits, Overflow, WebSocketConfig};
 use sinew_driver::{
-    Error, Message, Request, Runtime as _, Sockets, StopReport, WebSocket, WebSocketOptions,
+    DrainReport, Error, Message, Request, Runtime as _, Sockets, WebSocket, WebSocketOptions,
 };
 use support::Client;
 use support::running::{Running, seconds, serve};
@@ -277,19 +279,24 @@ fn nobody_has_more_sockets_than_allowed() {
     assert_eq!(sockets.senders().len(), 2);
 }
 
-/// Stops a server of so many sockets, of which each answers the close frame; when each was told.
-fn stopped(count: usize, window: Duration) -> (Vec<u64>, StopReport) {
-    let running = opened(quiet());
+/// Drains a server of so many sockets, of which each answers the close frame; when each was told.
+fn drained(count: usize) -> (Vec<u64>, DrainReport) {
+    let running = serve(|mut server, _| {
+        let notify = seconds(10);
+        server.config_mut().drain = DrainConfig { notify, ..DrainConfig::default() };
+        server.websocket_with("/ws", quiet(), echo)
+    });
+    switched(&running, &running.client);
     let mut clients: Vec<Client> = (1..count).map(|_| running.sim.connect()).collect();
     for client in &clients {
         switched(&running, client);
     }
     clients.push(running.client);
     let handle = running.handle.clone();
-    let outcome = running.sim.start(async move { handle.stop(window).await });
+    let outcome = running.sim.start(async move { handle.drain().await });
     running.sim.run();
     let mut told = Vec::new();
-    for second in 0..=window.as_secs() {
+    for second in 0..30 {
         clients.retain(|client| {
             let bytes = client.received_bytes();
             if bytes.is_empty() {
@@ -307,13 +314,13 @@ fn stopped(count: usize, window: Duration) -> (Vec<u64>, StopReport) {
 }
 
 #[test]
-fn a_server_that_stops_says_so_to_one_after_the_other() {
-    let (told, report) = stopped(60, seconds(20));
+fn a_server_that_leaves_says_so_to_one_after_the_other() {
+    let (told, report) = drained(60);
     assert_eq!(told.len(), 60);
-    assert!(told.iter().all(|second| *second <= 11), "the first half of the time: {told:?}");
+    assert!(told.iter().all(|second| *second <= 11), "within 10 s: {told:?}");
     let early = told.iter().filter(|second| **second <= 5).count();
-    assert!((15..=45).contains(&early), "{early} of 60 in the first five seconds");
-    assert_eq!((report.drained, report.aborted), (60, 0));
+    assert!((15..=45).contains(&early), "{early} of 60 in the first half");
+    assert_eq!((report.count(Ending::Told), report.lost()), (60, 0));
 }
 
 #[test]
@@ -325,7 +332,7 @@ fn one_that_does_not_answer_the_close_is_cut() {
     assert!(!running.client.is_closed());
     running.sim.advance(seconds(1));
     assert!(running.client.is_closed());
-    assert_eq!(outcome.take().expect("it has stopped").aborted, 1);
+    assert_eq!(outcome.take().expect("it has stopped").count(Ending::CutUpgraded), 1);
 }
 
 #[test]
@@ -339,5 +346,5 @@ fn one_that_broke_the_protocol_has_its_time_to_read_while_the_server_stops() {
     running.sim.advance(seconds(2));
     assert!(running.client.is_closed());
     let report = outcome.take().expect("it has stopped");
-    assert_eq!((report.drained, report.aborted), (1, 0));
+    assert_eq!(report.lost(), 0);
 }

@@ -11,7 +11,8 @@ use std::process::ExitCode;
 
 use futures_util::future::join3;
 use sinew_driver::BoxError;
-use sinew_examples::{chat, signals};
+use sinew_examples::chat;
+use sinew_tokio::Signals;
 
 const ADDRESS: &str = "127.0.0.1:8080";
 
@@ -42,17 +43,9 @@ async fn serve(address: &str) -> Result<(), BoxError> {
     let address = *server.local_addrs().first().ok_or("no address")?;
     println!("open http://{address}/ in a browser, in two windows; SIGINT stops");
     let handle = server.handle();
-    let signal = signals::first()?;
-    let stopping = async {
-        let name = signal.await.unwrap_or("the end of the signal thread");
-        println!("{name}: stopping");
-        handle.shutdown().await
-    };
+    let leaving = handle.drain_on(Signals::listen()?);
     let greeters = chat::greeters(format!("http://{address}"));
-    let ((), report, _) = join3(server.serve(), stopping, greeters).await;
-    println!(
-        "stopped after {:.2?}: {} ended in order, {} cut",
-        report.took, report.drained, report.aborted
-    );
+    let ((), report, _) = join3(server.serve(), leaving, greeters).await;
+    println!("{report}");
     Ok(())
 }

@@ -190,7 +190,7 @@ mod tests {
     fn attempts_are_used_up_and_come_back_with_time() {
         let mut reconnect = new(3);
         let mut tries = |now| {
-            let lost = |_: &u32| reconnect.lost(now, Loss::Broken);
+            let mut lost = |_: &u32| reconnect.lost(now, Loss::Broken);
             (0..100_u32)
                 .map(|n| lost(&n))
                 .take_while(|v| matches!(v, ReconnectVerdict::After(_)))

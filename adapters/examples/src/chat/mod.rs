@@ -125,7 +125,7 @@ pub async fn walk() -> Outcome {
         ensure(closed.code.as_u16() == 1001, "1001")?;
     }
     transcript.saw(format_args!("{report:?}"));
-    ensure(report.aborted == 0, "nobody to be cut")?;
+    ensure(report.lost() == 0, "nobody to be cut")?;
     serving.await?;
     println!("\nAll {} steps went as they should.", transcript.steps());
     Ok(())

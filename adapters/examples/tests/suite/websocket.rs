@@ -7,6 +7,7 @@ use futures_util::future::{join, join_all};
 use http::Method;
 use serde::{Deserialize, Serialize};
 use sinew_core::resilience::Backoff;
+use sinew_core::server::drain::Ending;
 use sinew_core::websocket::deflate::DeflateConfig;
 use sinew_driver::websocket::{
     ClientHandshake, Limits, ReconnectPolicy, ServerHandshake, Side, SocketEvent, WebSocketConfig,
@@ -345,6 +346,6 @@ fn sockets_are_told_that_the_server_stops() {
             assert_eq!(heard.unwrap(), None);
             assert_eq!(socket.closed().unwrap().code, CloseCode::GOING_AWAY);
         }
-        assert_eq!((report.drained, report.aborted), (5, 0));
+        assert_eq!((report.count(Ending::Told), report.lost()), (5, 0));
     });
 }
