@@ -92,7 +92,7 @@ impl<R: Runtime> SocketCall<R> {
                 self.fields.append(name, value);
             }
             Err(error) => {
-                self.refused.get_or_insert(error.to_string());
+                self.refused.get_or_insert_with(|| error.to_string());
             }
         }
         self

@@ -156,7 +156,7 @@ impl<R: Runtime, G> Carrier<R, G> {
         place: G,
     ) -> Option<Self> {
         Some(Self {
-            wire: wire.try_map(|tunnel| Ok(Spoken::Bytes(tunnel)))?,
+            wire: wire.try_map(speaking)?,
             pipe: Some(pipe),
             runtime,
             alarm: Alarm::new(),
@@ -555,6 +555,16 @@ impl<R: Runtime, G: Send> Carry for Carrier<R, G> {
     fn closed(&self) -> Option<&Closed> {
         self.closed.as_ref()
     }
+}
+
+/// Nobody knows yet what is spoken.
+#[expect(
+    clippy::result_large_err,
+    clippy::unnecessary_wraps,
+    reason = "it never fails where others may"
+)]
+fn speaking(tunnel: Tunnel) -> Result<Spoken, Tunnel> {
+    Ok(Spoken::Bytes(Box::new(tunnel)))
 }
 
 /// It has been closed.

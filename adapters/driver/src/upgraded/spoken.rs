@@ -15,7 +15,7 @@ use sinew_core::websocket::{self, CloseCode, Connection, Role};
 #[derive(Debug)]
 pub(crate) enum Spoken {
     /// Nobody knows what: bytes.
-    Bytes(Tunnel),
+    Bytes(Box<Tunnel>),
     /// WebSocket.
     Messages(Box<Connection>),
 }
@@ -52,7 +52,7 @@ impl Spoken {
         let Self::Bytes(tunnel) = self else { return };
         let config = TunnelConfig::default();
         let emptied = Tunnel::new(config, BytesMut::new(), Outbox::new(), now);
-        let upgraded = std::mem::replace(tunnel, emptied).into_parts();
+        let upgraded = std::mem::replace(&mut **tunnel, emptied).into_parts();
         let Speech { role, config, agreed, seed } = speech;
         let connection = Connection::new(role, config, &agreed, seed, upgraded, now);
         *self = Self::Messages(Box::new(connection));

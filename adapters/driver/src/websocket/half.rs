@@ -55,7 +55,7 @@ impl SocketSender {
 
     fn poll_send(
         &self,
-        cx: &mut Context<'_>,
+        cx: &Context<'_>,
         message: &mut Option<Message>,
     ) -> Poll<Result<(), Error>> {
         self.line().poll(cx, |carrier, cx| {
@@ -71,11 +71,11 @@ impl SocketSender {
         })
     }
 
-    pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    pub(super) fn poll_room(&self, cx: &Context<'_>) -> Poll<Result<(), Error>> {
         self.line().poll(cx, |carrier, cx| carrier.poll_room(cx))
     }
 
-    pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    pub(super) fn poll_flush(&self, cx: &Context<'_>) -> Poll<Result<(), Error>> {
         self.line().poll(cx, |carrier, cx| carrier.poll_flush(cx))
     }
 
@@ -147,10 +147,7 @@ impl SocketReceiver {
         self.connection.line()
     }
 
-    pub(super) fn poll_recv(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Option<Message>, Error>> {
+    pub(super) fn poll_recv(&self, cx: &Context<'_>) -> Poll<Result<Option<Message>, Error>> {
         self.line().poll(cx, |carrier, cx| carrier.poll_recv(cx))
     }
 
