@@ -299,7 +299,7 @@ impl Checker {
                     }
                 }
                 Ok(Some(HealthEvent::Cancel(run))) => {
-                    self.running.retain(|(known, _)| *known != run)
+                    self.running.retain(|(known, _)| *known != run);
                 }
                 Ok(Some(HealthEvent::Changed(check, state))) => {
                     if let Some(observer) = observer {

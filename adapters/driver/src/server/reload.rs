@@ -7,6 +7,7 @@ use std::sync::Arc;
 use sinew_core::observe::Event;
 use sinew_core::observe::audit::{Kind, Value};
 use sinew_core::server::ReloadOutcome;
+use sinew_tls::ServerTls;
 
 use super::builder::ServerBuilder;
 use super::control::Control;
@@ -109,7 +110,7 @@ impl<R: Runtime, M: Mode> Reloader<R, M> {
             // Who began a session before could go on with it, whatever is trusted now.
             return Err(Error::config("the new TLS shares sessions with the one before it"));
         }
-        let not_after = tls.map(|tls| tls.not_after());
+        let not_after = tls.map(ServerTls::not_after);
         let is_other = service.kept.said != before.kept.said;
         let (observer, audit) = (service.observer.clone(), service.audit.clone());
         let admin = admin.map(|admin| {

@@ -160,11 +160,8 @@ impl AuditLog {
     /// Ready when all that was recorded is written. No more can be recorded.
     pub(in crate::server) async fn closed(&self) {
         self.lines.close();
-        poll_fn(|cx| match self.lines.is_over(cx.waker()) {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
-        })
-        .await;
+        poll_fn(|cx| if self.lines.is_over(cx.waker()) { Poll::Ready(()) } else { Poll::Pending })
+            .await;
     }
 }
 
