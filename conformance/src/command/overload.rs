@@ -86,6 +86,11 @@ impl Show {
         let (initial, max) = (self.places, self.places);
         let config = AdmissionConfig {
             concurrency: ConcurrencyConfig { initial, max, ..ConcurrencyConfig::default() },
+            // The defaults are for requests of 10 ms: what has a share of some places waits in its line
+            // for as long as they take.
+            target: AdmissionConfig::default().target.max(self.work / 2),
+            interval: AdmissionConfig::default().interval.max(self.work * 10),
+            patience: AdmissionConfig::default().patience.max(self.work * 20),
             ..AdmissionConfig::default()
         };
         let mut builder = RestServer::<R>::builder_on(runtime.clone())
