@@ -621,7 +621,7 @@ fn classes_routes_and_costs_have_their_own() {
     }
     let classes =
         vec![class("a\"", Who::Anyone, None), class("client", Who::Anyone, Some(quota(1, 1)))];
-    let all = RateLimitConfig { classes, bytes: 1, ..config.clone() };
+    let all = RateLimitConfig { classes, bytes: 1, ..config };
     let problems = all.problems([(Cost(9), None)]);
     assert_eq!(problems.len(), 4, "each mistake is told: {problems:?}");
     let nothing = RateLimitConfig { client: None, global: None, classes: Vec::new(), ..config };

@@ -116,9 +116,12 @@ fn pings_are_answered_while_the_handler_is_busy_and_the_end_is_seen() {
     assert!(running.client.is_closed());
 }
 
+/// Taken, dropped, and whether it ended.
+type Flooded = (u32, u64, bool);
+
 /// Sends numbered messages of 1000 bytes to a client that takes nothing; how many were taken, and
 /// how many of those dropped.
-fn flood(overflow: Overflow) -> (Running, Arc<Mutex<(u32, u64, bool)>>) {
+fn flood(overflow: Overflow) -> (Running, Arc<Mutex<Flooded>>) {
     let told = Arc::new(Mutex::new((0, 0, false)));
     let sink = Arc::clone(&told);
     let limits = Limits { queued: 64 * 1024, ..Limits::default() };

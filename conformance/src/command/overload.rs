@@ -50,7 +50,7 @@ const LOST: u64 = 10;
 impl Overload {
     pub(crate) fn run(&self) -> Result<ExitCode, Problem> {
         let all = [Adapter::Tokio, Adapter::Smol, Adapter::AsyncStd];
-        let runtimes = self.runtime.map_or(all.to_vec(), |one| vec![one]);
+        let runtimes = self.runtime.map_or_else(|| all.to_vec(), |one| vec![one]);
         let mut kept = true;
         for runtime in runtimes {
             let show = Show {
@@ -231,10 +231,7 @@ fn ask<R: Runtime>(
     priority: Priority,
     since: Instant,
     tallies: &Arc<Mutex<Tallies>>,
-) -> Task
-where
-    R: Spawn<Task>,
-{
+) -> Task {
     let call = client.get(path(priority));
     let (runtime, tallies) = (runtime.clone(), Arc::clone(tallies));
     Box::pin(async move {

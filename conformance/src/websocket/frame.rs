@@ -119,9 +119,9 @@ impl Frame {
         let mut frame = match (self.length_bytes, len) {
             (None, 0..=125) => vec![first, second | len as u8],
             (Some(2), _) | (None, 126..=0xffff) => {
-                [&[first, second | 126][..], &(len as u16).to_be_bytes()].concat()
+                [&[first, second | 0x7e][..], &(len as u16).to_be_bytes()].concat()
             }
-            _ => [&[first, second | 127][..], &len.to_be_bytes()].concat(),
+            _ => [&[first, second | 0x7f][..], &len.to_be_bytes()].concat(),
         };
         if masked {
             frame.extend(MASK);

@@ -54,8 +54,7 @@ fn server_head(
 fn run_server(ops: Vec<Op>) -> Result<(), TestCaseError> {
     let config = ServerConfig { limits: limits(), observe: true, ..ServerConfig::default() };
     let idle = config.idle / 2;
-    let other =
-        Arc::new(ServerConfig { limits: Limits { body: 20, ..limits() }, idle, ..config.clone() });
+    let other = Arc::new(ServerConfig { limits: Limits { body: 20, ..limits() }, idle, ..config });
     let mut server = Server::new(Arc::new(config), Instant::ZERO);
     let mut watch = Watch::new();
     let mut methods: Vec<String> = Vec::new();

@@ -401,7 +401,7 @@ fn a_close_that_was_announced_comes_at_its_time() {
     connection.close_at(NOW, at(soon), expired, "token expired").unwrap();
     connection.close_at(NOW, at(late), CloseCode::GOING_AWAY, "").unwrap();
     assert_eq!(connection.deadline(), Some(Deadline { at: at(soon), why: Timer::Close }));
-    connection.handle_timeout(at(soon - Duration::from_nanos(1)));
+    connection.handle_timeout(at(soon.saturating_sub(Duration::from_nanos(1))));
     assert!(connection.is_open() && drain(&mut connection).is_empty());
     connection.handle_timeout(at(soon));
     assert!(!connection.is_open());
@@ -426,7 +426,7 @@ fn those_that_close_within_a_time_are_spread_over_it() {
         let mut connection = Connection::new(
             Role::Server,
             std::sync::Arc::new(setup.config),
-            &Default::default(),
+            &Agreed::default(),
             [n; 32],
             Default::default(),
             NOW,

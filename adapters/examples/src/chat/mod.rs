@@ -88,9 +88,9 @@ pub async fn walk() -> Outcome {
     for (who, text) in [("ada", "hello"), ("bob", "hello, ada"), ("ada", "grüße aus 東京")] {
         let said = Said::new(who, text);
         if who == "ada" {
-            ada.send_json(&said).await?
+            ada.send_json(&said).await?;
         } else {
-            bob.send_json(&said).await?
+            bob.send_json(&said).await?;
         }
         for (name, socket) in [("ada", &mut ada), ("bob", &mut bob)] {
             let heard: Option<Said> = socket.recv_json().await?;
