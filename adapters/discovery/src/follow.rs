@@ -67,6 +67,8 @@ pub async fn follow<R: Runtime, S: Source>(
                 // Told with its reason.
                 SourceEvent::Down => {}
                 SourceEvent::Up { after } => report(News::Back(after)),
+                // One that came while it expired is in force already.
+                SourceEvent::Expired if set.members().len() > 0 => {}
                 SourceEvent::Expired => {
                     client.forget_endpoints();
                     report(News::Expired);

@@ -209,6 +209,7 @@ impl<M: PartialEq> EndpointSet<M> {
     }
 
     fn expires_at(&self) -> Option<Instant> {
+        self.listed_at?;
         let since = self.down_since.filter(|_| !self.expired)?;
         Some(since + self.config.keep).filter(|at| *at < Instant::MAX)
     }

@@ -73,15 +73,18 @@ impl<M: Mode> Session<M> {
                 }
             }
         }
+        let mut observed = Vec::new();
         let over = self.line.poll(cx, |carrier, cx| {
             let over = carrier.poll_over(cx);
             if self.service.observer.is_some() {
-                while let Some(event) = carrier.poll_observed() {
-                    self.service.notice(Some(&self.link.peer), &Notice::Decided(event));
-                }
+                observed.extend(std::iter::from_fn(|| carrier.poll_observed()));
             }
             over
         });
+        // Not under the lock of the line: an observer may send on it.
+        for event in observed {
+            self.service.notice(Some(&self.link.peer), &Notice::Decided(event));
+        }
         if over.is_pending() || self.handler.is_some() {
             return Poll::Pending;
         }

@@ -269,6 +269,8 @@ impl<R: Runtime, G> Carrier<R, G> {
             Spoken::Messages(connection) => !self.busy || connection.next_is_control(),
         };
         if (!wanted || self.arrived.is_some()) && self.cause.is_none() {
+            // Nobody takes what comes; timers run all the same.
+            self.wire.handle_timeout(now);
             return;
         }
         drive::lend_write_block(self.wire.top().outbox());
@@ -525,12 +527,14 @@ impl<R: Runtime, G: Send> Carry for Carrier<R, G> {
     }
 
     fn begin_close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error> {
-        self.stirred = true;
-        self.with(|connection, queue, now| {
+        let was_open = self.with(|connection, queue, now| {
+            let was_open = connection.is_open();
             connection.close(now, code, reason)?;
             queue.pump(connection, now);
-            Ok(())
+            Ok(was_open)
         })?;
+        // Said again, it wakes nobody: whoever waits for the end says it in each poll.
+        self.stirred |= was_open;
         // There is no answer any more that could be too late.
         self.busy = false;
         Ok(())
