@@ -126,8 +126,9 @@ pub enum BreakerState {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Epoch(pub(super) u32);
 
-/// The right to make one attempt. Give it back with [`Breaker::settle`] or [`Breaker::release`]; if it
-/// is lost, a probe's place comes back when its lease is over.
+/// The right to make one attempt. Give it back with [`Breaker::settle`](super::Breaker::settle) or
+/// [`Breaker::release`](super::Breaker::release); if it is lost, a probe's place comes back when its lease is
+/// over.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[must_use]
 pub struct Permit {
@@ -150,7 +151,7 @@ impl Permit {
         if self.half_opened { Some(Change::HalfOpened) } else { None }
     }
 
-    /// To be kept for [`Breaker::late_failure`].
+    /// To be kept for [`Breaker::late_failure`](super::Breaker::late_failure).
     pub const fn epoch(&self) -> Epoch {
         self.epoch
     }
