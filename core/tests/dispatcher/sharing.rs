@@ -192,11 +192,9 @@ fn nothing_new_goes_over_connections_from_before() {
 #[test]
 fn what_cannot_be_opened_ahead_is_left_alone_for_a_while() {
     let pool = PoolPolicy { warm: 1, connect: ms(10_000), ..PoolPolicy::default() };
-    for (mode, fault) in [
-        (Mode::Enforce, Fault::Local),
-        (Mode::Off, Fault::Network),
-        (Mode::Shadow, Fault::Network),
-    ] {
+    for (mode, fault) in
+        [(Mode::Enforce, Fault::Local), (Mode::Off, Fault::Network), (Mode::Shadow, Fault::Network)]
+    {
         let breaker = BreakerConfig { mode, ..BreakerConfig::default() };
         let mut bench = Bench::new(Policy { pool, breaker, ..Policy::default() }, 1);
         let failure = Failure { delivery: Delivery::NotSent, phase: Phase::Connect, fault };
