@@ -267,6 +267,44 @@ fn tokens_stay_with_tls_and_with_their_origin() {
     assert!(Token::bearer("a\r\nb").is_err() && Token::bearer("").is_err());
 }
 
+#[test]
+fn what_is_for_a_socket_does_not_leave_it_in_plaintext() {
+    let tcp = ["192.0.2.1:80"];
+    let unix = |plaintext: bool, tokens_in_it: bool, has_tokens: bool| {
+        let mut builder = RestClient::<Sim>::builder("unix:/run/a.sock");
+        if plaintext {
+            builder = builder.allow_plaintext();
+        }
+        if tokens_in_it {
+            builder = builder.allow_plaintext_tokens();
+        }
+        if has_tokens {
+            builder = builder.tokens(Tokens::fixed(Token::bearer("s3cr3t").unwrap()));
+        }
+        builder
+    };
+    // Where the client has no tokens, a call may bring its own.
+    for has_tokens in [false, true] {
+        for (plaintext, tokens_in_it) in
+            [(false, false), (true, false), (false, true), (true, true)]
+        {
+            let allowed = plaintext && tokens_in_it;
+            let builder = || unix(plaintext, tokens_in_it, has_tokens);
+            let case = format!("{plaintext} {tokens_in_it} {has_tokens}");
+            let built = builder().endpoints(tcp).build_on(Sim::new());
+            let built = built.map(drop).map_err(|refused| refused.to_string());
+            let client = builder().build_on(Sim::new()).unwrap();
+            client.update_endpoints(["unix:/run/b.sock"]).unwrap();
+            let updated = client.update_endpoints(["unix:/run/c.sock", tcp[0]]);
+            for outcome in [built, updated.map_err(|refused| refused.to_string())] {
+                assert_eq!(outcome.is_ok(), allowed, "{case}");
+                let says = |why: String| why.contains(".allow_plaintext_tokens()");
+                assert!(outcome.err().is_none_or(says), "{case}");
+            }
+        }
+    }
+}
+
 // Redirects.
 
 fn redirecting(reach: Reach) -> Calling {

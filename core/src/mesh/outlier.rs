@@ -135,6 +135,9 @@ pub enum OutlierEvent {
 ///
 /// Places are numbers that the embedder gives, such as those of a table; what is said about one that
 /// takes no part changes nothing.
+///
+/// What is not polled does not pile up: of an endpoint that was ejected and returned, the last is told,
+/// and that it was spared, once.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Outliers {
     config: OutlierConfig,
@@ -244,7 +247,7 @@ impl Outliers {
         // https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/cluster/v3/outlier_detection.proto
         let most = (self.len * self.config.max_percent / 100).max(1).min(self.len - 1);
         if self.ejected >= most {
-            self.events.push_back(OutlierEvent::Spared { place, why });
+            tell(&mut self.events, OutlierEvent::Spared { place, why });
             return;
         }
         let (base, max) = (self.config.base, self.config.max);
@@ -254,7 +257,7 @@ impl Outliers {
         watched.until = Some(until);
         watched.was_away = true;
         self.ejected += 1;
-        self.events.push_back(OutlierEvent::Ejected { place, why, until });
+        tell(&mut self.events, OutlierEvent::Ejected { place, why, until });
     }
 
     /// Who succeeds less often than the others, by more than chance.
@@ -304,6 +307,14 @@ impl Outliers {
     }
 }
 
+/// In place of an older one that says the same kind of thing of the same endpoint, and nobody polled.
+fn tell(events: &mut VecDeque<OutlierEvent>, event: OutlierEvent) {
+    let is_spared = |event: &OutlierEvent| matches!(event, OutlierEvent::Spared { .. });
+    let (place, spared) = (event.place(), is_spared(&event));
+    events.retain(|old| old.place() != place || is_spared(old) != spared);
+    events.push_back(event);
+}
+
 impl OutlierEvent {
     const fn place(self) -> u32 {
         match self {
@@ -332,7 +343,7 @@ impl Machine for Outliers {
                     watched.until = None;
                     watched.in_a_row = 0;
                     self.ejected -= 1;
-                    self.events.push_back(OutlierEvent::Returned { place });
+                    tell(&mut self.events, OutlierEvent::Returned { place });
                 }
             }
         }

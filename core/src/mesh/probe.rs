@@ -106,6 +106,8 @@ pub enum ProbeEvent {
 ///
 /// Places are numbers that the embedder gives, such as those of a table. A new endpoint counts as up
 /// until its first result, which decides alone.
+///
+/// What is not polled does not pile up: the last that was found stands for what came before it.
 #[derive(Clone, Debug)]
 pub struct Probes {
     config: ProbeConfig,
@@ -237,7 +239,7 @@ impl Probes {
         if changed {
             self.up = if is_well { self.up + 1 } else { self.up - 1 };
             let event = if is_well { ProbeEvent::Up } else { ProbeEvent::Down };
-            self.events.push_back(event(place));
+            self.tell(event(place));
             self.note_panic();
         }
     }
@@ -246,7 +248,24 @@ impl Probes {
         let panics = self.up * 100 < self.len * self.config.panic_percent;
         if panics != self.panics {
             self.panics = panics;
-            self.events.push_back(if panics { ProbeEvent::Panic } else { ProbeEvent::Calm });
+            self.tell(if panics { ProbeEvent::Panic } else { ProbeEvent::Calm });
+        }
+    }
+
+    /// In place of what was found of the same before, and nobody polled.
+    fn tell(&mut self, event: ProbeEvent) {
+        self.events.retain(|old| !event.replaces(*old));
+        self.events.push_back(event);
+    }
+
+    /// A probe that nobody polled was not begun: there is nothing to call off.
+    fn cancel(&mut self, run: ProbeRun) {
+        let probe = ProbeEvent::Probe(run);
+        match self.events.iter().position(|event| *event == probe) {
+            Some(at) => {
+                self.events.remove(at);
+            }
+            None => self.events.push_back(ProbeEvent::Cancel(run)),
         }
     }
 
@@ -258,7 +277,7 @@ impl Probes {
             return;
         }
         if let Some(number) = self.probed(place).and_then(|probed| probed.running) {
-            self.events.push_back(ProbeEvent::Cancel(ProbeRun { place, number }));
+            self.cancel(ProbeRun { place, number });
             self.settle(place, false);
             return;
         }
@@ -284,6 +303,17 @@ impl ProbeEvent {
             Self::Probe(run) | Self::Cancel(run) => Some(run.place),
             Self::Up(place) | Self::Down(place) => Some(place),
             Self::Panic | Self::Calm => None,
+        }
+    }
+
+    /// Whether it says something newer of the same.
+    fn replaces(self, old: Self) -> bool {
+        match (self, old) {
+            (Self::Up(place) | Self::Down(place), Self::Up(other) | Self::Down(other)) => {
+                place == other
+            }
+            (Self::Panic | Self::Calm, Self::Panic | Self::Calm) => true,
+            _ => false,
         }
     }
 }

@@ -229,3 +229,32 @@ fn in_shadow_a_route_goes_on() {
     let opened = |event| matches!(event, Event::RouteBreaker { change: Change::Opened { .. }, .. });
     assert_eq!(told.map(opened).filter(|opened| *opened).count(), 1);
 }
+
+#[test]
+fn a_route_that_is_kept_closed_does_not_hide_what_its_endpoint_does() {
+    let mut bench = bench(Mode::Enforce, 64);
+    bench.dispatcher.force_route(bench.now, BROKEN, Some(Forced::Closed));
+    for _ in 0..2 {
+        assert!(answered(&mut bench, Some(BROKEN), 500));
+    }
+    let (endpoint, routes) = states(&mut bench);
+    assert!(matches!(endpoint, BreakerState::Open { why: Trip::Consecutive, .. }), "{endpoint:?}");
+    assert_eq!(routes, [(BROKEN, BreakerState::Forced(Forced::Closed))]);
+}
+
+#[test]
+fn bodies_of_a_route_that_is_kept_closed_count_for_its_endpoint() {
+    let mut bench = bench(Mode::Enforce, 64);
+    bench.dispatcher.force_route(bench.now, BROKEN, Some(Forced::Closed));
+    let mut ended = 0;
+    while let Ok(exchange) = sent(&mut bench, Some(BROKEN)) {
+        assert_eq!(bench.head(exchange, 200), HeadVerdict::Deliver);
+        let failure = failure(Phase::ResponseBody, Fault::Network);
+        bench.dispatcher.failed(bench.now, exchange, failure, Replay::Possible, Reuse::Close);
+        bench.actions();
+        ended += 1;
+        assert!(ended < 100, "nobody is blamed");
+    }
+    let (endpoint, _) = states(&mut bench);
+    assert!(matches!(endpoint, BreakerState::Open { why: Trip::FailureRate, .. }), "{endpoint:?}");
+}

@@ -1,6 +1,10 @@
 //! Who may be on a connection with whom, and connections that leave HTTP.
 
-use sinew_core::client::dispatcher::Retire;
+use sinew_core::client::dispatcher::{Failure, Retire};
+use sinew_core::error::{Fault, Phase};
+use sinew_core::policy::Mode;
+use sinew_core::resilience::BreakerConfig;
+use sinew_core::time::Timer;
 
 use super::*;
 
@@ -183,4 +187,31 @@ fn nothing_new_goes_over_connections_from_before() {
         panic!("{actions:?}")
     };
     assert_eq!(closed, another);
+}
+
+#[test]
+fn what_cannot_be_opened_ahead_is_left_alone_for_a_while() {
+    let pool = PoolPolicy { warm: 1, connect: ms(10_000), ..PoolPolicy::default() };
+    for (mode, fault) in
+        [(Mode::Enforce, Fault::Local), (Mode::Off, Fault::Network), (Mode::Shadow, Fault::Network)]
+    {
+        let breaker = BreakerConfig { mode, ..BreakerConfig::default() };
+        let mut bench = Bench::new(Policy { pool, breaker, ..Policy::default() }, 1);
+        let failure = Failure { delivery: Delivery::NotSent, phase: Phase::Connect, fault };
+        for _ in 0..3 {
+            let connection = bench.dialled();
+            bench.dispatcher.dial_failed(bench.now, connection, failure);
+            bench.quiet();
+            let next = bench.dispatcher.deadline().unwrap();
+            assert_eq!((next.at, next.why), (bench.now + ms(1_000), Timer::Connect), "{mode:?}");
+            bench.now = bench.now + ms(999);
+            bench.quiet();
+            bench.now = next.at;
+        }
+        let connection = bench.dialled();
+        bench.dispatcher.dial_failed(bench.now, connection, failure);
+        // Whoever calls does not wait for that.
+        bench.start(1, Sharing::Exclusive);
+        bench.dialled();
+    }
 }

@@ -54,16 +54,13 @@ fn five_failures_in_a_row_eject_for_longer_each_time() {
 fn an_ejection_ends_at_the_longest() {
     let config = OutlierConfig { base: secs(200), ..OutlierConfig::default() };
     let mut outliers = of(4, config);
-    for now in [at(0), at(300_000)] {
+    for (now, until) in [(at(0), at(200_000)), (at(300_000), at(600_000))] {
         fail(&mut outliers, now, 1);
-        outliers.handle_timeout(now + secs(300));
+        let ejected = OutlierEvent::Ejected { place: 1, why: Outlier::Consecutive, until };
+        assert_eq!(events(&mut outliers, now), [ejected]);
+        let told = events(&mut outliers, now + secs(300));
+        assert_eq!(told, [OutlierEvent::Returned { place: 1 }]);
     }
-    let until = |event: &OutlierEvent| match event {
-        OutlierEvent::Ejected { until, .. } => Some(*until),
-        _ => None,
-    };
-    let untils: Vec<_> = events(&mut outliers, at(600_000)).iter().filter_map(until).collect();
-    assert_eq!(untils, [at(200_000), at(600_000)]);
 }
 
 #[test]
@@ -80,6 +77,29 @@ fn half_of_them_are_spared_and_the_last_one_always() {
     let mut alone = of(1, OutlierConfig { max_percent: 100, ..OutlierConfig::default() });
     fail(&mut alone, at(0), 0);
     assert!(!alone.is_ejected(0));
+}
+
+#[test]
+fn what_nobody_polls_does_not_pile_up() {
+    let mut outliers = of(3, OutlierConfig::default());
+    let mut now = at(0);
+    for _ in 0..100 {
+        // One may go, which is the first; the others are spared.
+        for place in [0, 1, 2, 1, 2] {
+            fail(&mut outliers, now, place);
+        }
+        now = now + secs(300);
+        outliers.handle_timeout(now);
+    }
+    let spared = |place| OutlierEvent::Spared { place, why: Outlier::Consecutive };
+    let mut told = events(&mut outliers, now);
+    assert_eq!(told.pop(), Some(OutlierEvent::Returned { place: 0 }));
+    assert_eq!(told, [spared(1), spared(2)]);
+    // What was polled is told again.
+    (0..3).for_each(|place| fail(&mut outliers, now, place));
+    let told = events(&mut outliers, now);
+    assert!(matches!(told[0], OutlierEvent::Ejected { place: 0, .. }), "{told:?}");
+    assert_eq!(told[1..], [spared(1), spared(2)]);
 }
 
 #[test]

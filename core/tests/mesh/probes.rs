@@ -80,6 +80,54 @@ fn what_takes_too_long_has_failed_and_its_result_is_stale() {
 }
 
 #[test]
+fn what_nobody_polls_does_not_pile_up() {
+    let mut probes = of(2);
+    let runs: Vec<ProbeRun> = events(&mut probes, at(0))
+        .into_iter()
+        .map(|event| match event {
+            ProbeEvent::Probe(run) => run,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let mut now = at(0);
+    for _ in 0..100 {
+        now = probes.deadline().unwrap().at;
+        probes.handle_timeout(now);
+    }
+    let mut told = events(&mut probes, now);
+    // What was asked is called off; what was not, is not.
+    told.retain(|event| !matches!(event, ProbeEvent::Probe(_)));
+    let [first, second] = runs[..] else { panic!("{runs:?}") };
+    for event in [
+        ProbeEvent::Cancel(first),
+        ProbeEvent::Cancel(second),
+        ProbeEvent::Down(0),
+        ProbeEvent::Down(1),
+        ProbeEvent::Panic,
+    ] {
+        let at = told.iter().position(|one| *one == event);
+        told.remove(at.unwrap_or_else(|| panic!("{event:?} of {told:?}")));
+    }
+    assert_eq!(told, []);
+}
+
+#[test]
+fn of_panics_and_their_ends_the_last_is_told() {
+    let mut probes = of(1);
+    let [ProbeEvent::Probe(run)] = events(&mut probes, at(0))[..] else { panic!() };
+    probes.handle_result(at(0), run, false);
+    assert_eq!(events(&mut probes, at(0)), [ProbeEvent::Down(0), ProbeEvent::Panic]);
+    for _ in 0..100 {
+        // Half of two are up, and none of one.
+        probes.insert(at(0), 1);
+        assert!(!probes.is_panicking());
+        probes.remove(1);
+        assert!(probes.is_panicking());
+    }
+    assert_eq!(events(&mut probes, at(0)), [ProbeEvent::Panic]);
+}
+
+#[test]
 fn when_fewer_than_half_are_up_all_are_asked() {
     let (mut probes, mut now) = (of(4), at(0));
     let told = round(&mut probes, &mut now, |place| place >= 2);

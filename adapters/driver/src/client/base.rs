@@ -9,6 +9,10 @@ use sinew_core::origin::{Origin, Scheme};
 
 use crate::error::Error;
 
+/// Why an address is none of a socket's.
+const LEAVES_SOCKET: &str = "a TCP address for a unix: URL would be spoken to in plaintext: give \
+     .tls(…), or say .allow_plaintext() and .allow_plaintext_tokens()";
+
 /// Where connections go.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Site {
@@ -95,10 +99,12 @@ impl Base {
         })
     }
 
-    /// Several addresses of the service.
+    /// Several addresses of the service. `in_the_clear`: whether a base that is a socket without TLS may
+    /// have some that are none. Any call to it may carry a token, and the network reads along.
     pub(super) fn sites<A: AsRef<str>>(
         &self,
         addresses: impl IntoIterator<Item = A>,
+        in_the_clear: bool,
     ) -> Result<Vec<Site>, Error> {
         let port = match self.site {
             Site::Tcp { port, .. } => port,
@@ -109,6 +115,10 @@ impl Base {
         let sites: Vec<_> = parsed.collect::<Result<_, _>>()?;
         if sites.is_empty() {
             return Err(Error::config("no endpoint: no call could be made"));
+        }
+        let stays = !self.secure && matches!(self.site, Site::Unix(_)) && !in_the_clear;
+        if stays && sites.iter().any(|site| matches!(site, Site::Tcp { .. })) {
+            return Err(Error::config(LEAVES_SOCKET));
         }
         Ok(sites)
     }

@@ -37,7 +37,8 @@ pub struct RestClientConfig {
     /// One attempt, to the head of its answer. Default: as long as the call has.
     pub attempt_timeout: Option<Duration>,
     /// The addresses of the service, where they are not those of the URL: `host[:port]` or
-    /// `unix:/path`. Calls are spread over them. Default: the one of the URL.
+    /// `unix:/path`. Calls are spread over them. Where the URL is a socket without TLS, one of TCP
+    /// needs plaintext and tokens in it to be allowed. Default: the one of the URL.
     pub endpoints: Vec<String>,
     /// Connections in all. Default 100.
     pub max_connections: usize,
@@ -168,6 +169,11 @@ impl RestClientConfig {
             Some((setting, why)) => Err(format!("{setting} {why}")),
             None => Ok(()),
         }
+    }
+
+    /// Whether the network may see whatever a call carries.
+    pub(super) const fn is_open(&self) -> bool {
+        self.allow_plaintext && self.allow_plaintext_tokens
     }
 
     /// What the dispatcher is told.

@@ -76,7 +76,7 @@ impl<R: Runtime> Shared<R> {
         let sites = if config.endpoints.is_empty() {
             vec![base.site.clone()]
         } else {
-            base.sites(&config.endpoints)?
+            base.sites(&config.endpoints, config.is_open())?
         };
         let seed = getrandom::u64()
             .map_err(|why| Error::config(format!("the system gives no seed: {why}")))?;
@@ -228,12 +228,13 @@ impl<R: Runtime> RestClient<R> {
     ///
     /// # Errors
     ///
-    /// No address at all, or one that is none.
+    /// No address at all, or one that is none; one of TCP, where the base URL is a socket without TLS, and
+    /// neither plaintext nor tokens in it are allowed.
     pub fn update_endpoints<A: AsRef<str>>(
         &self,
         addresses: impl IntoIterator<Item = A>,
     ) -> Result<(), Error> {
-        let sites = self.shared.base.sites(addresses)?;
+        let sites = self.shared.base.sites(addresses, self.shared.config.is_open())?;
         self.shared.hub.update_sites(&sites);
         Ok(())
     }

@@ -148,6 +148,8 @@ pub(super) struct Instance {
     pub(super) latency: PeakEwma,
     /// Where it stands in the list of those that may be asked.
     pub(super) ready_at: Option<u32>,
+    /// A connection came to nothing: none is opened ahead before then.
+    pub(super) warm_after: Option<Instant>,
     /// It is no longer part of the destination, and goes with its last connection.
     pub(super) retired: bool,
 }

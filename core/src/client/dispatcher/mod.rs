@@ -323,6 +323,7 @@ impl Dispatcher {
             breaker,
             latency: PeakEwma::new(now),
             ready_at: None,
+            warm_after: None,
             retired: false,
         });
         self.refresh(now, key);
@@ -476,6 +477,22 @@ impl Dispatcher {
         }
     }
 
+    /// What is due for the endpoint at this place.
+    fn instance_due(&mut self, now: Instant, place: u32) {
+        let Some(key) = self.instances.key_at(place) else { return };
+        if let Some(instance) = self.instances.get_mut(key)
+            && let Some(after) = instance.warm_after
+        {
+            if after <= now {
+                instance.warm_after = None;
+                self.slots.may_be_cold = true;
+            } else {
+                self.instance_timers.arm(place, after);
+            }
+        }
+        self.refresh(now, key);
+    }
+
     fn next_action(&mut self) -> Option<Action> {
         while let Some(action) = self.actions.pop_front() {
             // A call may have ended between the decision and now.
@@ -496,9 +513,7 @@ impl Dispatcher {
     fn run_due(&mut self, now: Instant) {
         loop {
             if let Some(place) = self.instance_timers.pop_due(now) {
-                if let Some(key) = self.instances.key_at(place) {
-                    self.refresh(now, key);
-                }
+                self.instance_due(now, place);
             } else if let Some(place) = self.slots.timers.pop_due(now) {
                 self.slot_due(now, place);
             } else if let Some(place) = self.call_timers.pop_due(now) {
@@ -520,8 +535,13 @@ impl Dispatcher {
         }
         let place = self.instance_timers.first_place(at);
         let key = place.and_then(|place| self.instances.key_at(place));
-        let breaker = key.and_then(|key| self.instances.get(key)?.breaker.deadline());
-        breaker.map_or(Timer::BreakerOpen, |deadline| deadline.why)
+        let Some(instance) = key.and_then(|key| self.instances.get(key)) else {
+            return Timer::BreakerOpen;
+        };
+        if instance.warm_after == Some(at) {
+            return Timer::Connect;
+        }
+        instance.breaker.deadline().map_or(Timer::BreakerOpen, |deadline| deadline.why)
     }
 }
 

@@ -4,6 +4,8 @@
 //! carry it. Connections being dialled are counted, not owned: while as many are coming as calls
 //! wait, nothing else is to be done for them.
 
+use core::time::Duration;
+
 use super::Dispatcher;
 use super::action::{
     Action, CallSpec, ConnectionId, Cut, ExchangeId, Failure, Outcome, Refusal, Retire, Reuse,
@@ -16,6 +18,9 @@ use crate::observe::Event;
 use crate::resilience::{Attempt, Change, OpenFor, Permit};
 use crate::table::Key;
 use crate::time::Instant;
+
+/// After a connection came to nothing, none is opened ahead at its endpoint for this long.
+const WARM_AGAIN: Duration = Duration::from_secs(1);
 
 impl Dispatcher {
     /// Makes an attempt of the call, on this lane. Call [`pump`](Self::pump) afterwards.
@@ -115,8 +120,11 @@ impl Dispatcher {
         }
         for at in 0..self.ready.len() {
             let Some(endpoint) = self.ready.get(at).copied() else { return };
+            // Who waits for a time is asked again when it comes.
             let enough = |at: &Self| {
-                at.instances.get(endpoint).is_none_or(|one| one.share.connections >= warm)
+                at.instances
+                    .get(endpoint)
+                    .is_none_or(|one| one.share.connections >= warm || one.warm_after.is_some())
             };
             while !enough(self) && self.has_room() && self.can_dial(endpoint) {
                 let Some(permit) = self.permit(now, endpoint) else { break };
@@ -274,6 +282,7 @@ impl Dispatcher {
         let Some(slot) = self.slots.get_mut(key) else { return };
         let (endpoint, permit) = (slot.endpoint, slot.permit.take());
         let waited = now - slot.dialled_at;
+        self.warm_later(now, endpoint);
         self.report(now, endpoint, permit, failure.fault, waited);
         self.forget_connection(now, key);
         let Some((call, lane)) = self.queue.pop() else { return };
@@ -282,6 +291,18 @@ impl Dispatcher {
             call.avoid = Some(endpoint);
         }
         self.failed_attempt(now, call, lane, Attempt::Failed(failure.delivery), failure);
+    }
+
+    /// Opens nothing ahead at this endpoint for a while: else what fails at once is dialled without end.
+    fn warm_later(&mut self, now: Instant, endpoint: Key) {
+        if self.policy.pool.warm == 0 {
+            return;
+        }
+        if let Some(instance) = self.instances.get_mut(endpoint) {
+            let after = now + WARM_AGAIN;
+            instance.warm_after = Some(after);
+            self.instance_timers.arm(endpoint.index, after);
+        }
     }
 
     /// A connection that is open: for whoever waits, with the permit it was dialled with, or for later.

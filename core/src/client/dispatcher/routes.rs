@@ -9,7 +9,7 @@ use super::Dispatcher;
 use super::action::Refusal;
 use crate::observe::Event;
 use crate::resilience::{
-    Breaker, BreakerConfig, Change, Epoch, Forced, OpenFor, Outcome, Permit, Report,
+    Breaker, BreakerConfig, BreakerState, Change, Epoch, Forced, OpenFor, Outcome, Permit, Report,
 };
 use crate::time::Instant;
 
@@ -148,7 +148,13 @@ impl Dispatcher {
     /// closed, or with this failure is not any more. Else a route that fails would take along the endpoint
     /// that does everything else well.
     fn answers(&self, key: RouteKey) -> bool {
-        self.routes.get(key).is_some_and(|route| !route.breaker.is_closed())
+        let closed = |route: &Route| {
+            matches!(
+                route.breaker.state(),
+                BreakerState::Closed | BreakerState::Forced(Forced::Closed)
+            )
+        };
+        self.routes.get(key).is_some_and(|route| !closed(route))
     }
 
     fn route_changed(&mut self, key: RouteKey, change: Option<Change>) {
