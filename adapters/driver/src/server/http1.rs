@@ -511,7 +511,13 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                     if self.alarm.arm(cx, &self.runtime, now, deadline).is_pending() {
                         drive::return_write_block(self.wire.top().outbox());
                         drive::rest(&mut self.wire);
+                        let was_starved = self.starved;
                         self.settle(cx);
+                        if was_starved && !self.starved {
+                            // The socket was not asked, and knows nobody to wake.
+                            self.seen.read_blocked = false;
+                            continue;
+                        }
                         self.tell();
                         return Ok(Poll::Pending);
                     }
