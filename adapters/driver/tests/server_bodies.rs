@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::{Frame, SizeHint};
+use sinew_core::limit::LedgerConfig;
 use sinew_driver::{Body, BoxError, ErrorKind, Request, Response, RouteOptions, Runtime};
 use support::running::{get, seconds, serve, sleep};
 
@@ -272,4 +273,39 @@ fn a_body_that_comes_slowly_is_a_408_but_where_the_route_bears_with_it() {
         let answer = client.received();
         assert!(answer.contains(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
     }
+}
+
+#[test]
+fn a_stream_that_holds_nothing_goes_on_when_there_is_room() {
+    // No stage is reached, so that nobody is woken but for room.
+    let memory =
+        LedgerConfig { cap: (1 << 20) + 8_192, stages: [100; 6], ..LedgerConfig::default() };
+    let server = serve(|builder, _| {
+        let endless = async |_: Request| {
+            let piece = Bytes::from(vec![b'a'; 16 * 1024]);
+            Body::stream(stream::repeat(Ok::<_, std::convert::Infallible>(piece)))
+        };
+        let finite = async |_: Request| {
+            Body::stream(stream::iter([Ok::<_, std::convert::Infallible>(Bytes::from_static(
+                b"room",
+            ))]))
+        };
+        builder.memory(memory).route(Method::GET, "/endless", endless).route(
+            Method::GET,
+            "/finite",
+            finite,
+        )
+    });
+    let taken: Vec<_> = (0..64).map(|_| server.sim.connect()).collect();
+    for client in &taken {
+        client.window(0);
+        client.send(get("/endless"));
+    }
+    server.sim.run();
+    assert_eq!(server.handle.memory().used, 1 << 20);
+    let answer = server.ask(get("/finite"));
+    assert!(answer.starts_with("HTTP/1.1 200") && !answer.contains("room"), "{answer}");
+    taken.iter().for_each(support::Client::reset);
+    server.sim.run();
+    assert!(server.client.received().contains("room"));
 }

@@ -5,6 +5,8 @@
 mod support;
 
 use std::convert::Infallible;
+use std::future::{Future as _, poll_fn};
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
@@ -232,6 +234,26 @@ fn what_waits_in_the_listener_is_let_in_when_it_closes() {
     server.client.shut();
     server.sim.run();
     assert!(waiting.received().contains("connection: close"));
+}
+
+#[test]
+fn who_waits_for_the_farewell_is_told_that_the_exchange_is_over() {
+    let server = serve(|builder, sim| {
+        builder.route(Method::GET, "/", move |request: Request| {
+            let sim = sim.clone();
+            async move {
+                let mut away = Box::pin(request.going_away());
+                let polled = poll_fn(|cx| Poll::Ready(away.as_mut().poll(cx))).await;
+                drop(sim.start(away));
+                if polled.is_ready() { "ready" } else { "pending" }
+            }
+        })
+    });
+    let tasks = server.sim.tasks();
+    for _ in 0..2 {
+        assert!(server.ask(get("/")).ends_with("pending"));
+        assert_eq!(server.sim.tasks(), tasks);
+    }
 }
 
 #[test]

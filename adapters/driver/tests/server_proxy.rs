@@ -155,3 +155,25 @@ fn behind_a_proxy_clients_are_counted_and_the_proxy_is_not() {
     assert!(visit([203, 0, 113, 1]).is_closed());
     assert!(!visit([203, 0, 113, 9]).is_closed());
 }
+
+#[test]
+fn who_waits_for_room_gets_it_when_a_client_has_its_share() {
+    let server = serve(|mut builder, _| {
+        builder.config_mut().max_connections_per_address = 1;
+        let networks = vec![HERE.parse().unwrap()];
+        whoami(builder)
+            .max_connections(3)
+            .proxy_protocol(ProxyProtocol::new(networks, ProxyProtocol::LIMIT))
+    });
+    let (first, second) = (server.sim.connect(), server.sim.connect());
+    first.send(header(Some([203, 0, 113, 1])));
+    server.sim.run();
+    let waiting = server.sim.connect();
+    waiting.send([header(Some([203, 0, 113, 2])), get("/").into()].concat());
+    server.sim.run();
+    assert_eq!(waiting.received(), "");
+    second.send(header(Some([203, 0, 113, 1])));
+    server.sim.run();
+    assert!(second.is_closed() && refused(&server, ConnectionRefused::Address));
+    assert!(waiting.received().ends_with("203.0.113.2:4660"));
+}

@@ -440,11 +440,19 @@ impl Ticket {
     pub(super) fn speaks_for(&mut self, peer: Peer) -> Result<(), ConnectionRefused> {
         let address = peer.address();
         let mut state = self.control.lock();
+        let had_room = state.connections.has_room(Stage::Calm);
         if let Some(place) = self.place.take() {
             state.connections.leave(place);
         }
         let admitted = state.connections.admit(address, Stage::Calm);
+        // The place is free already: whoever waits for one is not told again when this is dropped.
+        let woken = if admitted.is_err() && !had_room {
+            std::mem::take(&mut state.waiting)
+        } else {
+            vec![]
+        };
         drop(state);
+        wake(woken);
         match admitted {
             Ok(place) => {
                 (self.place, self.peer) = (Some(place), peer);

@@ -427,6 +427,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         self.span.end(self.wire.top_ref().error());
         self.seen.producer_waits = false;
         self.stirred = false;
+        self.held_up = false;
         self.feeding = false;
         self.link.end(self.has_body || self.switchable);
         self.switchable = false;

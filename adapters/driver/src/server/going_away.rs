@@ -7,12 +7,13 @@ use std::task::{Context, Poll, Waker};
 
 use super::link::{Link, remember};
 
-/// Ready when the server leaves and wants this connection to come to its end, or when the connection is
-/// over: [`Request::going_away`](super::Request::going_away).
+/// Ready when the server leaves and wants this connection to come to its end, or when the exchange is over,
+/// or the connection that it became: [`Request::going_away`](super::Request::going_away).
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct GoingAway {
     pub(super) link: Arc<Link>,
+    pub(super) exchange: u64,
 }
 
 /// What a connection knows of it.
@@ -22,6 +23,19 @@ pub(super) struct Farewell {
     /// Somebody wants to be told.
     watched: bool,
     watchers: Vec<Waker>,
+    /// The exchange whose handler took the connection over.
+    pub(super) handed_over: Option<u64>,
+}
+
+impl Farewell {
+    /// The exchange is over: those who are to be woken. Whoever took the connection over waits on.
+    pub(super) fn end(&mut self) -> Vec<Waker> {
+        if self.handed_over.is_some() {
+            return Vec::new();
+        }
+        self.watched = false;
+        std::mem::take(&mut self.watchers)
+    }
 }
 
 impl Link {
@@ -48,7 +62,8 @@ impl Future for GoingAway {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.link.lock();
         let farewell = &mut state.farewell;
-        if farewell.told {
+        let goes_on = farewell.handed_over == Some(self.exchange);
+        if farewell.told || !(goes_on || self.link.watch(self.exchange)) {
             return Poll::Ready(());
         }
         if !farewell.watchers.iter().any(|known| known.will_wake(cx.waker())) {

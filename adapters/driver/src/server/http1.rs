@@ -401,13 +401,10 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
 
     /// Books what the connection holds while it sleeps.
     fn settle(&mut self, cx: &Context<'_>) {
-        let (inbox, outbox) = self.wire.held();
-        let short = self.holdings.settle(inbox, outbox).is_err();
-        if short {
-            self.holdings.wait(cx);
-        }
+        let held = self.wire.held();
+        let short = self.holdings.settle(cx, held, self.held_up).is_err();
         // A little is read in any case: who is let in is heard, and a handshake is finished.
-        self.starved = short && inbox > HEARD;
+        self.starved = short && held.0 > HEARD;
     }
 
     /// While memory runs short, a connection that does nothing does so for a shorter time: one without
@@ -514,7 +511,13 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                     if self.alarm.arm(cx, &self.runtime, now, deadline).is_pending() {
                         drive::return_write_block(self.wire.top().outbox());
                         drive::rest(&mut self.wire);
+                        let was_starved = self.starved;
                         self.settle(cx);
+                        if was_starved && !self.starved {
+                            // The socket was not asked, and knows nobody to wake.
+                            self.seen.read_blocked = false;
+                            continue;
+                        }
                         self.tell();
                         return Ok(Poll::Pending);
                     }

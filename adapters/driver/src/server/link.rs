@@ -147,10 +147,19 @@ impl Link {
         state.slot = Slot::Empty;
         let reader = state.reader.take();
         let watchers = std::mem::take(&mut state.watchers);
+        let told = state.farewell.end();
         let asking = state.switch.take_if(|switch| switch.1.waker().is_some());
         drop(state);
         let asking = asking.as_ref().and_then(|switch| switch.1.waker()).cloned();
-        reader.into_iter().chain(asking).chain(watchers).for_each(Waker::wake);
+        reader.into_iter().chain(asking).chain(watchers).chain(told).for_each(Waker::wake);
+    }
+
+    /// Whether this exchange is running; somebody waits for its end then. Asked under the lock.
+    pub(super) fn watch(&self, exchange: u64) -> bool {
+        let (idle, watched) = (exchange << 1, exchange << 1 | 1);
+        let marked =
+            self.running.compare_exchange(idle, watched, Ordering::AcqRel, Ordering::Acquire);
+        marked.map_or_else(|now| now == watched, |_| true)
     }
 
     /// Nothing more will come from the client.
@@ -319,12 +328,7 @@ impl Future for Gone {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.link.lock();
-        let (idle, watched) = (self.exchange << 1, self.exchange << 1 | 1);
-        let running = &self.link.running;
-        let marked = running
-            .compare_exchange(idle, watched, Ordering::AcqRel, Ordering::Acquire)
-            .unwrap_or_else(|now| now);
-        if state.gone || (marked != idle && marked != watched) {
+        if state.gone || !self.link.watch(self.exchange) {
             return Poll::Ready(());
         }
         if !state.watchers.iter().any(|known| known.will_wake(cx.waker())) {

@@ -130,6 +130,19 @@ impl Memory {
     }
 }
 
+impl State {
+    /// Wakes this when there is room. Who was woken already, and in vain, is the last one.
+    fn wait(&mut self, place: &mut Option<u64>, waker: &Waker) -> Option<Waker> {
+        let known = place.filter(|place| self.starved.contains_key(place));
+        let known = known.unwrap_or_else(|| {
+            self.came += 1;
+            self.came
+        });
+        *place = Some(known);
+        self.starved.insert(known, waker.clone())
+    }
+}
+
 impl Holdings {
     pub(super) fn new(control: &Arc<Control>) -> Self {
         let control = Arc::clone(control);
@@ -147,33 +160,51 @@ impl Holdings {
         self.control.memory.idle(configured)
     }
 
-    /// Settles what is held now. `Err`: some of it is not booked, as there is no room.
-    pub(super) fn settle(&mut self, inbox: usize, outbox: usize) -> Result<(), Short> {
+    /// Settles what is held now. `Err`: some of it is not booked, as there is no room; its task is woken
+    /// when there is. `held_up`: a piece of an answer waits for room, and goes on doing so.
+    pub(super) fn settle(
+        &mut self,
+        cx: &Context<'_>,
+        (inbox, outbox): (usize, usize),
+        held_up: bool,
+    ) -> Result<(), Short> {
         let (inbox, outbox) = (inbox as u64, outbox as u64);
         // Who holds nothing has nothing booked.
         let is_due =
             |account: &Account, held| account.is_due(held) || (held == 0 && account.booked() > 0);
-        if is_due(&self.inbox, inbox) || is_due(&self.outbox, outbox) || self.waits.is_some() {
-            return self.settle_all(inbox, outbox);
+        let waits = self.waits.is_some() && !held_up;
+        if is_due(&self.inbox, inbox) || is_due(&self.outbox, outbox) || waits {
+            return self.settle_all(inbox, outbox, Some(cx.waker()), held_up);
         }
         Ok(())
     }
 
-    fn settle_all(&mut self, inbox: u64, outbox: u64) -> Result<(), Short> {
-        let waits = self.waits.take();
-        let (settled, change) = self.control.memory.change(|state| {
-            if let Some(place) = waits {
-                state.starved.remove(&place);
-            }
+    /// Where that fails, `waker` is woken when there is room. `keeps`: who waits already goes on waiting.
+    fn settle_all(
+        &mut self,
+        inbox: u64,
+        outbox: u64,
+        waker: Option<&Waker>,
+        keeps: bool,
+    ) -> Result<(), Short> {
+        let ((settled, old), change) = self.control.memory.change(|state| {
             let was = state.ledger.stage();
             // What gives something back goes first.
             let out = self.outbox.settle(&mut state.ledger, outbox);
             let into = self.inbox.settle(&mut state.ledger, inbox);
             let settled = if out.is_ok() && into.is_ok() { Ok(()) } else { Err(Short) };
+            // Under the same lock, so that nothing is given back unseen.
+            let old = match waker.filter(|_| settled.is_err()) {
+                Some(waker) => state.wait(&mut self.waits, waker),
+                None if keeps => None,
+                None => self.waits.take().and_then(|place| state.starved.remove(&place)),
+            };
             let is = state.ledger.stage();
-            (settled, (is != was).then_some(is))
+            ((settled, old), (is != was).then_some(is))
         });
         self.control.heed(change);
+        // A waker may own what it wakes: none is dropped under the lock.
+        drop(old);
         settled
     }
 
@@ -189,11 +220,7 @@ impl Holdings {
             return Ok(());
         }
         // Whatever is in the inbox stays booked as it is.
-        let made = self.settle_all(self.inbox.booked(), wanted);
-        if made.is_err() {
-            self.wait(cx);
-        }
-        made
+        self.settle_all(self.inbox.booked(), wanted, Some(cx.waker()), false)
     }
 
     /// A piece of an answer was as large as this.
@@ -203,26 +230,14 @@ impl Holdings {
 
     /// Books a whole answer, beside what is queued.
     pub(super) fn take_answer(&mut self, queued: usize, bytes: usize) -> Result<(), Short> {
-        self.settle_all(self.inbox.booked(), (queued + bytes) as u64)
-    }
-
-    /// Is woken when there is room.
-    pub(super) fn wait(&mut self, cx: &Context<'_>) {
-        let mut state = self.control.memory.lock();
-        let place = *self.waits.get_or_insert_with(|| {
-            state.came += 1;
-            state.came
-        });
-        let old = state.starved.insert(place, cx.waker().clone());
-        drop(state);
-        drop(old);
+        self.settle_all(self.inbox.booked(), (queued + bytes) as u64, None, false)
     }
 }
 
 impl Drop for Holdings {
     fn drop(&mut self) {
         if self.inbox.booked() + self.outbox.booked() > 0 || self.waits.is_some() {
-            let _ = self.settle_all(0, 0);
+            let _ = self.settle_all(0, 0, None, false);
         }
     }
 }

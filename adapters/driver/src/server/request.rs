@@ -167,7 +167,7 @@ impl Request {
     ///
     /// An event stream whose handler does not poll this is ended by the server when it is time.
     pub fn going_away(&self) -> GoingAway {
-        GoingAway { link: Arc::clone(&self.link) }
+        GoingAway { link: Arc::clone(&self.link), exchange: self.exchange }
     }
 
     /// Takes the connection over: answers 101 with the protocol chosen in `upgrade`, or 2xx to

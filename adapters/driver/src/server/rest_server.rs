@@ -198,13 +198,15 @@ struct Accepting<R: Runtime, M: Mode> {
     wait: Wait,
     pause: Duration,
     paused: Option<R::Sleep>,
+    /// Connections accepted since the listeners are to close.
+    swept: usize,
 }
 
 impl<R: Runtime, M: Mode> Accepting<R, M> {
     fn new(server: RestServer<R, M>) -> Self {
         let RestServer { runtime, ports, current, control, .. } = server;
         let wait = control.wait();
-        Self { runtime, ports, current, control, wait, pause: PAUSE, paused: None }
+        Self { runtime, ports, current, control, wait, pause: PAUSE, paused: None, swept: 0 }
     }
 
     /// Ready when the listeners are to close, and what waited in them was accepted.
@@ -213,8 +215,7 @@ impl<R: Runtime, M: Mode> Accepting<R, M> {
         R: Spawn<Conn<http1::Server, R, M>> + Spawn<Conn<Tls<http1::Server>, R, M>>,
     {
         if self.wait.poll_closing(cx).is_ready() {
-            self.sweep(cx);
-            return Poll::Ready(());
+            return self.sweep(cx);
         }
         if let Some(sleep) = &mut self.paused {
             if Pin::new(sleep).poll(cx).is_pending() {
@@ -257,19 +258,31 @@ impl<R: Runtime, M: Mode> Accepting<R, M> {
     }
 
     /// Accepts what waits in the listeners: whoever was let in by the kernel would be reset otherwise.
-    fn sweep(&mut self, cx: &mut Context<'_>)
+    /// Ready when nothing waits there, or when as many were accepted as may have waited.
+    fn sweep(&mut self, cx: &mut Context<'_>) -> Poll<()>
     where
         R: Spawn<Conn<http1::Server, R, M>> + Spawn<Conn<Tls<http1::Server>, R, M>>,
     {
+        let before = self.swept;
         for index in 0..self.ports.len() {
             for _ in 0..BACKLOG {
                 let Some(port) = self.ports.get_mut(index) else { break };
                 match port.listener.poll_accept(cx) {
-                    Poll::Ready(Ok((io, peer))) => self.start(index, io, peer),
+                    Poll::Ready(Ok((io, peer))) => {
+                        self.swept += 1;
+                        self.start(index, io, peer);
+                    }
                     Poll::Ready(Err(_)) | Poll::Pending => break,
                 }
             }
         }
+        // A runtime may say that nothing waits, only because this task had its share.
+        let limit = self.ports.len().saturating_mul(usize::try_from(BACKLOG).unwrap_or(usize::MAX));
+        if self.swept == before || self.swept >= limit {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn start(&self, index: usize, io: R::Io, peer: Peer)

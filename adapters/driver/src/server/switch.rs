@@ -61,6 +61,7 @@ impl Link {
 
     /// The connection goes to the handler; the exchange is over.
     pub(super) fn hand_over(&self, exchange: u64, upgraded: Upgraded) {
+        self.lock().farewell.handed_over = Some(exchange);
         self.settle_switch(exchange, Switch::Taken(upgraded));
         self.end(true);
     }
