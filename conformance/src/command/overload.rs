@@ -15,7 +15,8 @@ use sinew_core::resilience::{BreakerConfig, RetryPolicy};
 use sinew_core::time::Instant;
 use sinew_driver::server::Conn;
 use sinew_driver::{
-    Request, RestClient, RestServer, RouteOptions, Runtime, ServerBuilder, Spawn, Task, Threads,
+    Request, RestClient, RestClientConfig, RestServer, RouteOptions, Runtime, ServerBuilder, Spawn,
+    Task, Threads,
 };
 use sinew_tls::Tls;
 
@@ -67,6 +68,12 @@ impl Overload {
     }
 }
 
+/// At once, both ends in one process: below the usual hard limit of descriptors.
+const CONNECTIONS: usize = 8_192;
+
+/// Percent, by priority: of what is critical more than is offered, on a busy machine too.
+const SHARES: [u8; Priority::ALL.len()] = [5, 10, 25, 20, 40];
+
 /// What is shown.
 #[derive(Clone, Copy)]
 struct Show {
@@ -91,12 +98,15 @@ impl Show {
             target: AdmissionConfig::default().target.max(self.work / 2),
             interval: AdmissionConfig::default().interval.max(self.work * 10),
             patience: AdmissionConfig::default().patience.max(self.work * 20),
+            shares: SHARES,
             ..AdmissionConfig::default()
         };
         let mut builder = RestServer::<R>::builder_on(runtime.clone())
             .listen("127.0.0.1:0")
             .allow_plaintext()
             .overload(config);
+        let config = builder.config_mut();
+        (config.max_connections, config.max_connections_per_address) = (CONNECTIONS, CONNECTIONS);
         let spread = Arc::new(Mutex::new(Jitter::new(7)));
         for priority in Priority::ALL {
             let (runtime, spread, work) = (runtime.clone(), Arc::clone(&spread), self.work);
@@ -141,10 +151,18 @@ impl Work for Show {
         let address = address.ok_or_else(|| Problem::new("the server has no address"))?;
         // It takes what it is answered, and says so: what the server does is what is shown.
         let off = ConcurrencyConfig { mode: Mode::Off, ..ConcurrencyConfig::default() };
-        let client = RestClient::<R>::builder(format!("http://{address}"))
+        let url = format!("http://{address}");
+        // Who waits, waits at the server, and not for a connection.
+        let config = RestClientConfig {
+            max_connections: CONNECTIONS,
+            max_connections_per_host: CONNECTIONS,
+            max_pending: CONNECTIONS,
+            ..RestClientConfig::new(&url)
+        };
+        let client = RestClient::<R>::builder(&url)
+            .config(config)
             .allow_plaintext()
             .connect_timeout(Duration::from_secs(20))
-            .max_connections(8_192)
             .retry(RetryPolicy { attempts: 1, ..RetryPolicy::default() })
             .admission(off)
             .breaker(BreakerConfig { mode: Mode::Off, ..BreakerConfig::default() })
@@ -303,7 +321,6 @@ impl Figures {
         let served: u64 = self.together.iter().map(|tally| tally.served).sum();
         let (p99, before) = (critical.latency(990), alone.latency(990));
         let answered = [bulk, low, normal, high, critical].map(Tally::answered);
-        let shares = AdmissionConfig::default().shares;
         let has_share = |(tally, share): (&Tally, u8)| {
             let sure = (served * u64::from(share) / 100).min(tally.offered);
             tally.served * 100 >= sure * 95
@@ -324,7 +341,7 @@ impl Figures {
             ),
             (
                 "nobody has less than 95 % of a guaranteed share".to_owned(),
-                self.together.iter().zip(shares).all(has_share),
+                self.together.iter().zip(SHARES).all(has_share),
             ),
             (
                 format!("goodput: {goodput} % of the capacity, {} at least", 100 - LOST),
