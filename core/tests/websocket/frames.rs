@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use sinew_core::error::{Kind, Limit, Violation};
 use sinew_core::machine::{Status, Wire};
-use sinew_core::websocket::{Event, Limits};
+use sinew_core::websocket::{CloseCode, Event, Limits};
 
 use crate::told::{MASK, Setup, binary, client, head, masked, plain, sent_frames, server, text};
 
@@ -190,33 +190,38 @@ fn as_many_fragments_as_anyone_sends_are_taken() {
 }
 
 #[test]
-fn what_comes_next_can_be_told_without_taking_it() {
+fn messages_are_held_back_and_what_stands_in_front_of_them_is_not() {
     use sinew_core::{Machine as _, Wire as _};
 
-    let mut connection = server().open();
-    assert!(connection.next_is_control(), "nothing comes");
-    for (first, control) in [
-        (0x81, false),
-        (0x00, false),
-        (0x88, true),
-        (0x89, true),
-        (0x8a, true),
-        (0x8b, false),
-        (0xc9, false),
-        (0x09, false),
-    ] {
+    for bad in [masked(0xc1, "rsv"), masked(0x8b, "opcode"), masked(0x82, "fine")] {
         let mut connection = server().open();
-        connection.inbox().extend_from_slice(&[first]);
-        assert_eq!(connection.next_is_control(), control, "{first:x}");
-    }
-    // Of a frame that began, it is known.
-    for (first, control) in [(0x82, false), (0x89, true)] {
-        connection = server().open();
-        let frame = masked(first, "abc");
-        connection.inbox().extend_from_slice(&frame[..7]);
+        connection.hold_messages(true);
+        let input = [masked(0x89, "ping"), bad.clone()].concat();
+        connection.inbox().extend_from_slice(&input[..5]);
         assert_eq!(connection.poll_event(crate::told::NOW), Ok(None));
-        assert_eq!(connection.next_is_control(), control);
+        connection.inbox().extend_from_slice(&input[5..]);
+        let ping = connection.poll_event(crate::told::NOW);
+        assert_eq!(ping, Ok(Some(Event::Ping("ping".into()))));
+        // Not even the end is told before what is held back.
+        connection.handle_eof(crate::told::NOW);
+        assert_eq!(connection.poll_event(crate::told::NOW), Ok(None));
+        assert_eq!(connection.inbox()[..], bad[..]);
+        connection.hold_messages(false);
+        let told = connection.poll_event(crate::told::NOW);
+        assert_eq!(told.is_ok(), bad[0] == 0x82, "{told:?}");
+        assert_ne!(told, Ok(None));
     }
+    // One that is held back does not keep a connection from closing.
+    let mut connection = server().open();
+    connection.hold_messages(true);
+    connection.inbox().extend_from_slice(&[masked(0x82, "late"), masked(0x88, "")].concat());
+    connection.close(crate::told::NOW, CloseCode::NORMAL, "").unwrap();
+    while let Ok(Some(event)) = connection.poll_event(crate::told::NOW) {
+        if matches!(event, Event::Closed(_)) {
+            return;
+        }
+    }
+    panic!("it was not closed");
 }
 
 #[test]

@@ -115,8 +115,6 @@ pub(crate) struct Carrier<R: Runtime, G> {
     /// A reader waits, or what comes is thrown away: unasked, bytes stay where they are.
     wanted: bool,
     arrived: Option<Arrived>,
-    /// The reader has a message, and has not asked for another one yet.
-    busy: bool,
     /// The peer sends nothing more.
     ended: bool,
     /// What becomes of messages that are sent.
@@ -163,7 +161,6 @@ impl<R: Runtime, G> Carrier<R, G> {
             seen: Seen::default(),
             wanted: false,
             arrived: None,
-            busy: false,
             ended: false,
             queue: SendQueue::new(Overflow::Wait, 0),
             seat: None,
@@ -257,18 +254,12 @@ impl<R: Runtime, G> Carrier<R, G> {
         cx.waker().wake_by_ref();
     }
 
-    /// Pulls one event, if somebody waits for it.
-    ///
-    /// Of messages one is pulled ahead: so pings are answered, and the end is seen, while nobody
-    /// asks for a message. But not while the reader is busy with one: a frame behind it that breaks the
-    /// protocol would end the connection in front of the answer.
+    /// Pulls one event. Bytes if somebody waits for them; of messages one ahead: so pings are answered,
+    /// and the end is seen, while nobody asks.
     fn pull(&mut self, now: Instant) {
         self.seen.drained = true;
-        let wanted = match self.wire.top_ref() {
-            Spoken::Bytes(_) => self.wanted,
-            Spoken::Messages(connection) => !self.busy || connection.next_is_control(),
-        };
-        if (!wanted || self.arrived.is_some()) && self.cause.is_none() {
+        let is_bytes = matches!(self.wire.top_ref(), Spoken::Bytes(_));
+        if is_bytes && (!self.wanted || self.arrived.is_some()) && self.cause.is_none() {
             // Nobody takes what comes; timers run all the same.
             self.wire.handle_timeout(now);
             return;
@@ -286,6 +277,13 @@ impl<R: Runtime, G> Carrier<R, G> {
         }
     }
 
+    /// A message that the reader has, or is to get, is answered before the next one is looked at.
+    fn hold_messages(&mut self, hold: bool) {
+        if let Some(connection) = self.wire.top().connection() {
+            connection.hold_messages(hold);
+        }
+    }
+
     fn hear(&mut self, heard: Heard) {
         // There may be more behind it.
         self.seen.drained = false;
@@ -293,6 +291,7 @@ impl<R: Runtime, G> Carrier<R, G> {
             Heard::Bytes(TunnelEvent::Data(data)) => self.arrived = Some(Arrived::Data(data)),
             Heard::Bytes(TunnelEvent::End) => self.ended = true,
             Heard::Messages(websocket::Event::Message(message)) => {
+                self.hold_messages(!self.deserted);
                 self.arrived = Some(Arrived::Message(message));
             }
             Heard::Messages(websocket::Event::Ping(_) | websocket::Event::Pong(_)) => return,
@@ -421,7 +420,7 @@ impl<R: Runtime, G: Send> Carry for Carrier<R, G> {
         self.arrived = None;
         self.wanted = true;
         self.deserted = true;
-        self.busy = false;
+        self.hold_messages(false);
         self.drive(cx);
     }
 
@@ -460,7 +459,9 @@ impl<R: Runtime, G: Send> Carry for Carrier<R, G> {
     }
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Error>> {
-        self.busy = false;
+        if self.arrived.is_none() {
+            self.hold_messages(false);
+        }
         // What is there already needs no socket: so the answers of one wake-up leave together.
         if self.arrived.is_none() && !self.ended && self.cause.is_none() {
             self.pull(self.runtime.now());
@@ -471,7 +472,6 @@ impl<R: Runtime, G: Send> Carry for Carrier<R, G> {
         match self.arrived.take() {
             Some(Arrived::Message(message)) => {
                 self.stirred = true;
-                self.busy = true;
                 Poll::Ready(Ok(Some(message)))
             }
             Some(Arrived::Data(_)) | None if self.ended => Poll::Ready(Ok(None)),
@@ -535,8 +535,6 @@ impl<R: Runtime, G: Send> Carry for Carrier<R, G> {
         })?;
         // Said again, it wakes nobody: whoever waits for the end says it in each poll.
         self.stirred |= was_open;
-        // There is no answer any more that could be too late.
-        self.busy = false;
         Ok(())
     }
 

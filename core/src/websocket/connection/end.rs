@@ -232,7 +232,9 @@ impl Connection {
         if let (None, Stage::Open | Stage::Closing { .. }) = (self.error, self.stage) {
             match self.receive(now) {
                 Ok(Some(event)) => return Ok(Some(event)),
-                Ok(None) if self.eof && !self.paused => return Ok(Some(self.cut())),
+                Ok(None) if self.eof && !self.paused && !self.is_held_back() => {
+                    return Ok(Some(self.cut()));
+                }
                 Ok(None) => return Ok(None),
                 Err(kind) => self.fail(kind),
             }

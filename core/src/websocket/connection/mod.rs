@@ -104,6 +104,8 @@ pub struct Connection {
     eof: bool,
     /// A ping waits for room in the outbox.
     paused: bool,
+    /// Messages are left where they are.
+    held: bool,
     /// The last poll gave nothing: whoever reads for us has no reason to wait.
     drained: bool,
     error: Option<Error>,
@@ -151,6 +153,7 @@ impl Connection {
             untold: None,
             eof: false,
             paused: false,
+            held: false,
             drained: false,
             error: None,
             log,
@@ -177,14 +180,20 @@ impl Connection {
         self.is_open() && self.outbox.len() < self.config.limits.queued
     }
 
-    /// Whether nothing comes next, or a ping, a pong or a close frame. What else comes may be left for
-    /// a reader who is busy with a message, so that the answer to that is not too late where the next
-    /// frame breaks the protocol.
-    pub fn next_is_control(&self) -> bool {
-        match &self.frame {
+    /// Leaves messages where they are, while the reader is busy with one; pings, pongs and a close frame
+    /// in front of them are read. So the answer to a message is not too late where the next frame breaks
+    /// the protocol. Without effect once the connection closes.
+    pub const fn hold_messages(&mut self, hold: bool) {
+        self.held = hold;
+    }
+
+    /// Whether what comes next is left where it is.
+    fn is_held_back(&self) -> bool {
+        let control = match &self.frame {
             Some(frame) => frame.is_control(),
             None => self.inbox.first().is_none_or(|first| Header::starts_control(*first)),
-        }
+        };
+        self.held && self.is_open() && !control
     }
 
     /// The fatal error, once there is one. [`CloseCode::of`](super::CloseCode::of) says which code

@@ -77,6 +77,9 @@ impl Connection {
     /// The next event; `None` where more bytes are needed, or room in the outbox.
     pub(super) fn receive(&mut self, now: Instant) -> Result<Option<Event>, Kind> {
         loop {
+            if self.is_held_back() {
+                return Ok(None);
+            }
             let frame = if self.frame.is_some() { self.frame.take() } else { self.begin()? };
             let Some(frame) = frame else { return Ok(None) };
             if frame.header.opcode.is_control() {
@@ -97,7 +100,7 @@ impl Connection {
     #[inline]
     pub(super) fn take_plain(&mut self, now: Instant) -> Option<Message> {
         let begun = self.frame.is_some() || self.message.is_some();
-        if begun || !self.guard.holds(&self.inbox) || !self.is_quiet(now) {
+        if begun || self.held || !self.guard.holds(&self.inbox) || !self.is_quiet(now) {
             return None;
         }
         let (text, mask, at) = Header::parse_plain(&self.inbox, self.masks.is_none())?;
