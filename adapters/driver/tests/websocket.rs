@@ -351,3 +351,21 @@ fn one_that_broke_the_protocol_has_its_time_to_read_while_the_server_stops() {
     let report = outcome.take().expect("it has stopped");
     assert_eq!(report.lost(), 0);
 }
+
+#[test]
+fn answers_stand_in_the_order_of_what_they_answer() {
+    let running = opened(quiet());
+    let (sim, client) = (&running.sim, &running.client);
+    let input = [masked(0x01, b"a"), masked(0x89, b"1"), masked(0x80, b"b")].concat();
+    client.send(input);
+    sim.run();
+    assert_eq!(client.received_bytes(), b"\x8a\x011\x81\x02ab");
+    client.send(masked(0x89, b"2"));
+    sim.run();
+    assert_eq!(client.received_bytes(), b"\x8a\x012");
+    client.send(
+        [masked(0x81, b"a"), masked(0x89, b"1"), masked(0x81, b"b"), masked(0x89, b"2")].concat(),
+    );
+    sim.run();
+    assert_eq!(client.received_bytes(), b"\x81\x01a\x8a\x011\x81\x01b\x8a\x012");
+}

@@ -258,8 +258,8 @@ impl<R: Runtime, G> Carrier<R, G> {
     /// and the end is seen, while nobody asks.
     fn pull(&mut self, now: Instant) {
         self.seen.drained = true;
-        let is_bytes = matches!(self.wire.top_ref(), Spoken::Bytes(_));
-        if is_bytes && (!self.wanted || self.arrived.is_some()) && self.cause.is_none() {
+        let unasked = matches!(self.wire.top_ref(), Spoken::Bytes(_)) && !self.wanted;
+        if (unasked || self.arrived.is_some()) && self.cause.is_none() {
             // Nobody takes what comes; timers run all the same.
             self.wire.handle_timeout(now);
             return;
