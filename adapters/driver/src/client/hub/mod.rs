@@ -436,8 +436,8 @@ impl<R: Runtime> Hub<R> {
             events.extend(std::iter::from_fn(|| state.dispatcher.poll_observed()));
         }
         drop(state);
-        let Afterwards { wake, close, unread, undelivered, call_keeper } = afterwards;
-        drop((close, unread, undelivered));
+        let Afterwards { wake, lost, call_keeper } = afterwards;
+        drop(lost);
         wake.into_iter().for_each(Waker::wake);
         if call_keeper {
             self.bells.call();
