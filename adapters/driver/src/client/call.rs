@@ -19,6 +19,7 @@ use super::middleware::pass;
 use super::outgoing::{IDEMPOTENCY_KEY, TRACEPARENT};
 use super::response::ClientResponse;
 use super::rest_client::Shared;
+use super::route::RouteName;
 use crate::body::Body;
 use crate::error::Error;
 use crate::runtime::Runtime;
@@ -215,8 +216,8 @@ impl<R: Runtime> Call<R> {
     /// The route that this call is of, as `GET /orders/{id}`. A route that fails is left alone by a
     /// [breaker](super::RestClientConfig::circuit_breaker) of its own, wherever it is asked, and what else
     /// the service does goes on. Up to [`max_routes`](super::RestClientConfig::max_routes).
-    pub fn route(mut self, name: &'static str) -> Self {
-        self.terms().route = Some(name);
+    pub fn route(mut self, name: impl Into<RouteName>) -> Self {
+        self.terms().route = name.into().name();
         self
     }
 

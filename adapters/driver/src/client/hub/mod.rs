@@ -17,7 +17,7 @@ use sinew_core::client::dispatcher::{
 };
 use sinew_core::error::Phase;
 use sinew_core::observe::Event;
-use sinew_core::resilience::Replay;
+use sinew_core::resilience::{Forced, Replay};
 use sinew_core::time::Instant;
 use sinew_tls::ClientTls;
 use smallvec::SmallVec;
@@ -288,6 +288,20 @@ impl<R: Runtime> Hub<R> {
         self.tell(|state, now| {
             let (version, endpoints) = state.sites.replace(sites);
             state.dispatcher.update_endpoints(now, version, &endpoints);
+        });
+    }
+
+    /// Wants the breaker of a route as somebody says.
+    pub(super) fn force_route(&self, route: &'static str, forced: Option<Forced>) {
+        self.tell(|state, now| state.dispatcher.force_route(now, route, forced));
+    }
+
+    /// Wants the breakers of these endpoints as somebody says.
+    pub(super) fn force_sites(&self, sites: &[Site], forced: Option<Forced>) {
+        self.tell(|state, now| {
+            for endpoint in sites.iter().filter_map(|site| state.sites.find(site)) {
+                state.dispatcher.force_breaker(now, endpoint, forced);
+            }
         });
     }
 

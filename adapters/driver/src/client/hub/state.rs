@@ -73,11 +73,16 @@ impl Sites {
     }
 
     fn endpoint(&mut self, site: &Site) -> Endpoint {
-        let at = self.known.iter().position(|known| known == site).unwrap_or_else(|| {
+        self.find(site).unwrap_or_else(|| {
             self.known.push(site.clone());
-            self.known.len() - 1
-        });
-        Endpoint(at as u64)
+            Endpoint(self.known.len() as u64 - 1)
+        })
+    }
+
+    /// The endpoint that stands for this address, or once did.
+    pub(super) fn find(&self, site: &Site) -> Option<Endpoint> {
+        let at = self.known.iter().position(|known| known == site)?;
+        Some(Endpoint(at as u64))
     }
 
     fn site(&self, endpoint: Endpoint) -> Option<&Site> {
