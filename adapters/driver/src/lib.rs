@@ -18,7 +18,7 @@ pub use body::Body;
 pub use client::{
     ActiveChecks, Answering, AttemptEnd, AttemptOutcome, Call, CheckMethod, ClientBuilder,
     ClientResponse, CloseReport, Events, Health, Middleware, Next, Proxy, RestClient,
-    RestClientConfig, ServiceEndpoint, SocketCall, Token, TokenSource, Tokens,
+    RestClientConfig, RouteName, ServiceEndpoint, SocketCall, Token, TokenSource, Tokens,
 };
 pub use error::{BoxError, Error, ErrorKind};
 pub use io::{Io, Listener, Peer};
