@@ -28,12 +28,8 @@ pub(super) struct Turn {
 impl Serial {
     /// Waits until all who came before are done.
     pub(super) async fn turn(&self) -> Turn {
-        let mut line = self.lock();
-        line.came += 1;
-        let number = line.came;
-        line.waiting.insert(number, None);
-        drop(line);
-        let turn = Turn { serial: self.clone(), number };
+        let turn = self.join();
+        let number = turn.number;
         poll_fn(|cx| {
             let mut line = self.lock();
             if line.waiting.first_key_value().is_none_or(|(first, _)| *first == number) {
@@ -46,6 +42,14 @@ impl Serial {
         })
         .await;
         turn
+    }
+
+    fn join(&self) -> Turn {
+        let mut line = self.lock();
+        line.came += 1;
+        let number = line.came;
+        line.waiting.insert(number, None);
+        Turn { serial: self.clone(), number }
     }
 
     fn lock(&self) -> MutexGuard<'_, Line> {
