@@ -17,8 +17,8 @@ mod wire;
 pub use body::Body;
 pub use client::{
     Answering, AttemptEnd, AttemptOutcome, Call, ClientBuilder, ClientResponse, CloseReport,
-    Events, Health, Middleware, Next, Proxy, RestClient, RestClientConfig, SocketCall, Token,
-    TokenSource, Tokens,
+    ConnectTo, Connection, Events, Health, Middleware, Next, Proxy, RestClient, RestClientConfig,
+    SocketCall, Token, TokenSource, Tokens,
 };
 pub use error::{BoxError, Error, ErrorKind};
 pub use io::{Io, Listener, Peer};
