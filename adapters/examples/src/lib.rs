@@ -9,4 +9,5 @@ pub mod memory;
 pub mod pattern;
 pub mod quickstart;
 pub mod server;
+pub mod shared_limits;
 pub mod transcript;
