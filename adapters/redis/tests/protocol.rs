@@ -165,7 +165,7 @@ fn what_is_no_answer_ends_the_connection_and_another_one_is_opened() {
     type Why = fn(&Fault) -> bool;
     let malformed: Why = |fault| matches!(fault, Fault::Malformed);
     let closed: Why = |fault| matches!(fault, Fault::Closed);
-    let cases: [(&'static [u8], Why); 9] = [
+    let cases: [(&'static [u8], Why); 10] = [
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", malformed),
         (b":10\r\n", malformed),
         (b"+OK\r\n", malformed),
@@ -173,6 +173,7 @@ fn what_is_no_answer_ends_the_connection_and_another_one_is_opened() {
         // More than was asked for, and less than nothing.
         (b"*2\r\n:11\r\n:0\r\n", malformed),
         (b"*2\r\n:-1\r\n:0\r\n", malformed),
+        (b"*2\r\n:10\r\n:-1\r\n", malformed),
         // Half an answer, and none.
         (b"*2\r\n:10\r\n:", closed),
         (b"", closed),
