@@ -6,6 +6,7 @@ pub mod certs;
 pub mod chat;
 pub mod client;
 pub mod memory;
+pub mod mesh;
 pub mod pattern;
 pub mod quickstart;
 pub mod server;
