@@ -471,6 +471,8 @@ fn whoever_watches_is_told_everything_once() {
     assert!(world.client.explain_calls().is_empty());
     let told = told.lock().unwrap();
     let told = told.iter().map(|event| match event {
+        Event::EndpointsUpdated { all, .. } => format!("{all} there"),
+        Event::Picked { pick, .. } => format!("picked {}", pick.chosen.endpoint.0),
         Event::AttemptSent { attempt, .. } => format!("sent {attempt}"),
         Event::RetryScheduled { attempts, after, .. } => {
             format!("again after {attempts}, {after:?}")
@@ -478,7 +480,9 @@ fn whoever_watches_is_told_everything_once() {
         Event::CallEnded { outcome, attempts, .. } => format!("{outcome:?} after {attempts}"),
         other => format!("{other:?}"),
     });
-    assert_eq!(told.collect::<Vec<_>>(), ["sent 1", "again after 1, 2s", "sent 2", "Done after 2"]);
+    let (first, again) = (["1 there", "picked 0", "sent 1"], "again after 1, 2s");
+    let expected = [&first[..], &[again, "picked 0", "sent 2", "Done after 2"]].concat();
+    assert_eq!(told.collect::<Vec<_>>(), expected);
 }
 
 #[test]
