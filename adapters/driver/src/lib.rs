@@ -7,6 +7,7 @@ mod drive;
 pub mod error;
 pub mod io;
 mod progress;
+mod relay;
 pub mod runtime;
 pub mod server;
 mod trace;

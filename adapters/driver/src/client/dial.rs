@@ -58,12 +58,7 @@ pub(super) async fn open<R: Runtime>(
     let client = Client::new(Arc::clone(&plan.machine));
     let secure = plan.tls.as_ref().zip(plan.server_name.as_deref());
     let wire = match secure {
-        Some((tls, name)) => {
-            let tls = tls
-                .connect(name, client, runtime.now())
-                .map_err(|why| Error::config("TLS cannot be started").with_source(why))?;
-            AnyWire::Secure(Box::new(tls))
-        }
+        Some((tls, name)) => AnyWire::start_tls(tls, name, client, runtime.now())?,
         None => AnyWire::Plain(Box::new(client)),
     };
     let mut conn = Box::new(Conn::new(wire, pipe, runtime.clone()));
