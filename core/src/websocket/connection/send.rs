@@ -37,14 +37,7 @@ impl Connection {
         if self.outbox.len() >= self.config.limits.queued {
             return Err(Rejected::Full(message));
         }
-        let (opcode, payload) = match message {
-            Message::Text(text) => (Opcode::Text, text.into_bytes()),
-            Message::Binary(bytes) => (Opcode::Binary, bytes),
-        };
-        match self.deflate(&payload) {
-            Some(packed) => self.put_message(opcode, true, packed),
-            None => self.put_message(opcode, false, payload),
-        }
+        self.put_packed(message);
         self.queued(now);
         Ok(())
     }
@@ -77,9 +70,23 @@ impl Connection {
     /// `Usage` for a code that must not be sent, or a reason of more than 123 bytes; `Closed` once
     /// the connection is over; the fatal error.
     pub fn close(&mut self, now: Instant, code: CloseCode, reason: &str) -> Result<(), Error> {
+        self.close_behind(now, code, reason, [])
+    }
+
+    /// Closes behind these messages, whether or not there is room for them.
+    pub(in crate::websocket) fn close_behind(
+        &mut self,
+        now: Instant,
+        code: CloseCode,
+        reason: &str,
+        messages: impl IntoIterator<Item = Message>,
+    ) -> Result<(), Error> {
         self.check(now)?;
         check_close(code, reason)?;
         if self.is_open() {
+            for message in messages {
+                self.put_packed(message);
+            }
             self.put_close(Some(code), reason);
             self.stage = Stage::Closing { until: None };
             self.queued(now);
@@ -118,6 +125,19 @@ impl Connection {
     #[expect(clippy::unused_self, reason = "with the feature it is used")]
     fn deflate(&self, _: &[u8]) -> Option<Bytes> {
         None
+    }
+
+    /// A message, compressed where that was agreed on.
+    #[inline]
+    fn put_packed(&mut self, message: Message) {
+        let (opcode, payload) = match message {
+            Message::Text(text) => (Opcode::Text, text.into_bytes()),
+            Message::Binary(bytes) => (Opcode::Binary, bytes),
+        };
+        match self.deflate(&payload) {
+            Some(packed) => self.put_message(opcode, true, packed),
+            None => self.put_message(opcode, false, payload),
+        }
     }
 
     /// A message in as many frames as it needs.
