@@ -141,18 +141,22 @@ impl Connection {
     }
 
     /// A message in as many frames as it needs.
-    fn put_message(&mut self, opcode: Opcode, rsv1: bool, mut rest: Bytes) {
-        let frame = self.config.frame;
-        if rest.len() <= frame {
-            self.put_frame(Header { fin: true, rsv1, opcode, mask: None, len: 0 }, rest);
-            return;
+    #[inline]
+    fn put_message(&mut self, opcode: Opcode, rsv1: bool, message: Bytes) {
+        if message.len() <= self.config.frame {
+            self.put_frame(Header { fin: true, rsv1, opcode, mask: None, len: 0 }, message);
+        } else {
+            self.put_frames(opcode, rsv1, message);
         }
-        let mut opcode = opcode;
-        let mut rsv1 = rsv1;
+    }
+
+    #[inline(never)]
+    fn put_frames(&mut self, mut opcode: Opcode, mut rsv1: bool, mut rest: Bytes) {
+        let frame = self.config.frame;
         while !rest.is_empty() {
             let piece = rest.split_to(frame.min(rest.len()));
             let fin = rest.is_empty();
-            self.put_frame(Header { fin, rsv1, opcode, mask: None, len: 0 }, piece);
+            self.put_large(Header { fin, rsv1, opcode, mask: None, len: 0 }, piece);
             opcode = Opcode::Continuation;
             rsv1 = false;
         }
@@ -182,13 +186,18 @@ impl Connection {
         self.put_small(header, payload);
     }
 
-    /// A frame; its length and mask are filled in here.
+    /// A frame; its length and mask are filled in behind this.
     #[inline]
     fn put_frame(&mut self, header: Header, payload: Bytes) {
         if payload.len() <= COPIED {
             self.put_small(header, &payload);
-            return;
+        } else {
+            self.put_large(header, payload);
         }
+    }
+
+    #[inline(never)]
+    fn put_large(&mut self, header: Header, payload: Bytes) {
         let mask = self.masks.as_mut().map(|masks| masks.draw());
         self.put_header(Header { mask, len: payload.len() as u64, ..header });
         let payload = match mask {
@@ -204,7 +213,8 @@ impl Connection {
         self.outbox.push(payload);
     }
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a tenth of what a small message costs")]
+    #[inline(always)]
     fn put_small(&mut self, header: Header, payload: &[u8]) {
         let mask = self.masks.as_mut().map(|masks| masks.draw());
         let header = Header { mask, len: payload.len() as u64, ..header };
