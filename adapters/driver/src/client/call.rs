@@ -46,6 +46,7 @@ pub struct Call<R: Runtime> {
     retry: Option<RetryPolicy>,
     attempt_timeout: Option<Duration>,
     route: Option<&'static str>,
+    hash_key: Option<u64>,
     /// What cannot be sent; told by `send`.
     refused: Option<Error>,
 }
@@ -90,6 +91,7 @@ impl<R: Runtime> Call<R> {
             retry: None,
             attempt_timeout: None,
             route: None,
+            hash_key: None,
             refused,
         }
     }
@@ -222,6 +224,15 @@ impl<R: Runtime> Call<R> {
         self
     }
 
+    /// Calls with the same key go to the same endpoint, as far as its load allows, where the client
+    /// [balances](super::RestClientConfig::balance) by
+    /// [`RingHash`](sinew_core::mesh::Algorithm::RingHash); in every client that knows the same endpoints.
+    /// Anything will do: the name of a user, a session.
+    pub fn hash_key(mut self, key: impl AsRef<[u8]>) -> Self {
+        self.hash_key = Some(sinew_core::mesh::hash_key(key.as_ref()));
+        self
+    }
+
     /// How much this call matters where not all can be served; default: what its
     /// [context](Self::context) says.
     pub fn priority(mut self, priority: Priority) -> Self {
@@ -309,6 +320,7 @@ impl<R: Runtime> Call<R> {
             retry: self.retry,
             attempt: self.attempt_timeout,
             route: self.route,
+            hash_key: self.hash_key,
         };
         let request = self.outgoing()?;
         let mut journey = Journey::new(&shared, request, terms);

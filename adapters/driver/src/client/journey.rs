@@ -32,6 +32,7 @@ pub(super) struct Terms {
     pub(super) retry: Option<RetryPolicy>,
     pub(super) attempt: Option<Duration>,
     pub(super) route: Option<&'static str>,
+    pub(super) hash_key: Option<u64>,
 }
 
 /// A call on its way, request by request.
@@ -122,6 +123,7 @@ impl<R: Runtime> Journey<R> {
             retry: terms.retry,
             attempt_timeout: terms.attempt,
             route: terms.route,
+            hash_key: terms.hash_key,
             ..CallSpec::new(0, terms.deadline, request.safety())
         }
     }
