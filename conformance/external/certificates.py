@@ -60,8 +60,13 @@ class Certificates:
 
         self.good = root / "good"
         ours.leaf(self.good, "client", client)
+        self.proxy = root / "proxy"
+        ours.leaf(self.proxy, "proxy", client)
         self.stranger = root / "stranger"
         theirs.leaf(self.stranger, "client", client)
+        # Whom they trust stands beside what they show.
+        for directory in (self.good, self.stranger):
+            shutil.copy(self.ca, directory / "ca.pem")
         self.self_signed = root / "self-signed"
         write(self.self_signed, theirs.certificate, theirs.key)
         self.expired = root / "expired"
