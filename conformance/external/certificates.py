@@ -96,9 +96,10 @@ def pem(certificate):
 
 
 def write(directory, certificate, key):
+    """Certificate and key apart, and both in one file, as haproxy has them."""
     directory.mkdir()
-    (directory / "cert.pem").write_bytes(pem(certificate))
     encoding = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    (directory / "key.pem").write_bytes(
-        key.private_bytes(*encoding, serialization.NoEncryption())
-    )
+    key = key.private_bytes(*encoding, serialization.NoEncryption())
+    (directory / "cert.pem").write_bytes(pem(certificate))
+    (directory / "key.pem").write_bytes(key)
+    (directory / "both.pem").write_bytes(pem(certificate) + key)

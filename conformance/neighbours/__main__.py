@@ -1,8 +1,10 @@
 """Real neighbours of clients and servers of sinew; started by `run`, which brings them."""
 
 import argparse
+import functools
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import envoy
@@ -38,8 +40,10 @@ def main():
         certificates = Certificates(Path(directory))
         for name in arguments.step or STEPS:
             outcome.begin(name)
-            for runtime in arguments.on or RUNTIMES:
-                STEPS[name](outcome, certificates, runtime)
+            run = functools.partial(STEPS[name], outcome, certificates)
+            # A neighbour for each; they mostly wait.
+            with ThreadPoolExecutor() as together:
+                list(together.map(run, arguments.on or RUNTIMES))
     return outcome.report()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import busy
 import drain
-from neighbour import Client, Neighbour, bundle, free_port
+from neighbour import Client, Neighbour, free_port
 from server import Server
 
 # What haproxy answers by itself, and what the client makes of it; as in envoy.py.
@@ -53,11 +53,7 @@ class Haproxy(Neighbour):
         self.named = free_port()
         self.url = f"https://127.0.0.1:{port}"
         command = ["haproxy", "-db", "-f", "@file@"]
-        places = {
-            "ca": certificates.ca,
-            "own": bundle(certificates.server),
-            "bundle": bundle(certificates.proxy),
-        }
+        places = {"ca": certificates.ca, "server": certificates.server, "client": certificates.proxy}
         ready = lambda: self.healthy() == 2 and self.statistic("named", "BACKEND", "act") == 1
         super().__init__(
             "haproxy", "haproxy.cfg", command, ready,

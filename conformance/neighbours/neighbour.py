@@ -16,6 +16,9 @@ HERE = Path(__file__).parent
 # What is waited for comes within this time, or not at all.
 PATIENCE = 30
 
+# Ports that somebody in this run has.
+GIVEN = set()
+
 
 class Neighbour:
     """A process with a configuration, of which it has @names@ replaced; killed at the end."""
@@ -133,6 +136,9 @@ def free_port():
     """A port that is free now, and that nobody gets by chance: below those that are given out."""
     while True:
         port = random.randrange(20_000, 32_000)
+        if port in GIVEN:
+            continue
+        GIVEN.add(port)
         with socket.socket() as taken:
             try:
                 taken.bind(("127.0.0.1", port))
@@ -145,10 +151,3 @@ def listens(port):
     """Whether somebody listens there."""
     with socket.socket() as connection:
         return connection.connect_ex(("127.0.0.1", port)) == 0
-
-
-def bundle(directory):
-    """Certificate and key of a directory in one file, as haproxy has it."""
-    path = directory / "bundle.pem"
-    path.write_text((directory / "cert.pem").read_text() + (directory / "key.pem").read_text())
-    return path

@@ -41,7 +41,8 @@ impl Production {
                 max: most,
                 ..ConcurrencyConfig::default()
             };
-            builder = builder.overload(AdmissionConfig { concurrency, ..AdmissionConfig::default() });
+            builder =
+                builder.overload(AdmissionConfig { concurrency, ..AdmissionConfig::default() });
         }
         if !self.proxy_protocol.is_empty() {
             let networks = self.proxy_protocol.clone();

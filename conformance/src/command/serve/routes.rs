@@ -48,9 +48,7 @@ pub(super) fn add<R: Runtime>(
         .route_with(Method::POST, "/echo", large(), echo)
         .route(Method::GET, "/stream/{bytes}", stream)
         .route(Method::GET, "/status/{code}", status)
-        .route_any("/delay/{ms}", patient, move |request| {
-            delay(request, runtime.clone())
-        })
+        .route_any("/delay/{ms}", patient, move |request| delay(request, runtime.clone()))
         .route(Method::GET, "/events", move |_: Request| {
             let sleep = ticking.sleep_until(ticking.now() + TICK);
             core::future::ready(Sse::new(Ticks { runtime: ticking.clone(), sleep }))
