@@ -23,9 +23,9 @@ pub use client::{
     Tokens,
 };
 pub use error::{BoxError, Error, ErrorKind};
-pub use io::{Io, Listener, Peer};
+pub use io::{Datagram, Io, Listener, Peer};
 pub use progress::Progress;
-pub use runtime::{Runtime, Spawn, StdListener, Task};
+pub use runtime::{Datagrams, Runtime, Spawn, StdListener, Task, udp_socket};
 pub use server::{
     Admin, Audit, Cancellation, Departed, DrainReport, Explain, GoingAway, Handler, HandlerTimeout,
     HealthChecks, IntoResponse, Json, JwksEndpoint, KeysError, LeaseStore, Local, MemoryReport,
