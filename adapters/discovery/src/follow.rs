@@ -110,11 +110,12 @@ fn take<R: Runtime>(
     // A list that the client does not take must not be thought to be its list.
     let mut next = set.clone();
     let taken = next.handle_list(now, list.into_iter().map(Instance::into_member));
-    let addresses: Vec<_> = next.members().map(|member| &member.metadata.address).collect();
+    let instances: Vec<_> = next.members().map(|member| &member.metadata).collect();
     let told = match taken {
         Ok(diff) if diff.is_empty() => Ok(diff),
         Ok(diff) => {
-            client.update_endpoints(&addresses).map(|()| diff).map_err(SourceError::of_list)
+            let told = client.update_endpoints(instances.iter().copied());
+            told.map(|()| diff).map_err(SourceError::of_list)
         }
         Err(why) => Err(SourceError::of_list(why)),
     };
@@ -135,7 +136,7 @@ fn take<R: Runtime>(
         addresses
     };
     let (added, removed) = (named(&next, &diff.added), named(set, &diff.removed));
-    let total = addresses.len();
+    let total = instances.len();
     *set = next;
     if !diff.is_empty() {
         report(News::Changed { added, removed, total });

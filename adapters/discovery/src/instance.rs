@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use serde::Deserialize;
 use sinew_core::mesh::{Endpoint, Member, Weight, Zone};
+use sinew_driver::ServiceEndpoint;
 
 /// One instance of a service.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Deserialize)]
@@ -42,6 +43,16 @@ impl Instance {
             hash: number_of(&self.address),
             metadata: self,
         }
+    }
+}
+
+/// As a client is told of it.
+impl From<&Instance> for ServiceEndpoint {
+    fn from(instance: &Instance) -> Self {
+        let Instance { address, weight, zone, metadata } = instance;
+        let mut endpoint = Self::new(address).weight(*weight).zone(zone);
+        endpoint.metadata.clone_from(metadata);
+        endpoint
     }
 }
 
