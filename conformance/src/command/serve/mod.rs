@@ -39,6 +39,9 @@ pub(crate) struct Serve {
     /// Seconds from a signal until what still runs is cut
     #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u64).range(2..=3_600))]
     deadline: u64,
+    /// Mebibytes that all connections together may hold
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    memory: u64,
 }
 
 impl Serve {
@@ -56,6 +59,7 @@ impl Serve {
             #[cfg(unix)]
             handover: self.handover.clone(),
             deadline: Duration::from_secs(self.deadline),
+            memory: self.memory << 20,
         };
         self.runtime.run(serving).map_err(Problem::new)?
     }
@@ -70,6 +74,7 @@ struct Serving {
     #[cfg(unix)]
     handover: Option<PathBuf>,
     deadline: Duration,
+    memory: u64,
 }
 
 impl Work for Serving {
@@ -82,7 +87,7 @@ impl Work for Serving {
             + Spawn<Conn<http1::Server, R, Threads>>
             + Spawn<Conn<Tls<http1::Server>, R, Threads>>,
     {
-        let Self { listen, dir, tls, signals, mut hangups, deadline, .. } = self;
+        let Self { listen, dir, tls, signals, mut hangups, deadline, memory, .. } = self;
         #[cfg(unix)]
         let handover = self.handover;
         let build = |tls| {
@@ -91,7 +96,10 @@ impl Work for Serving {
                 Some(tls) => builder.tls(tls),
                 None => builder.allow_plaintext(),
             };
-            builder.config_mut().drain.deadline = deadline;
+            let config = builder.config_mut();
+            (config.drain.deadline, config.memory.cap) = (deadline, memory);
+            // Those that test it are on one machine.
+            config.max_connections_per_address = config.max_connections;
             #[cfg(unix)]
             if let Some(path) = &handover {
                 builder = builder.handover(path);
@@ -120,6 +128,7 @@ impl Work for Serving {
         let ((), report) = until(reloading, both(server.serve(), handle.drain_on(signals))).await;
         // Whoever started it may not listen any more.
         let _ = writeln!(stdout, "drained: {report}");
+        let _ = writeln!(stdout, "held at most: {}", handle.memory().peak);
         Ok(ExitCode::SUCCESS)
     }
 }
