@@ -4,16 +4,22 @@
 mod audit;
 mod check;
 mod corpus;
+#[cfg(all(unix, feature = "sockets"))]
+mod load;
 #[cfg(feature = "sockets")]
 mod mesh;
 #[cfg(feature = "sockets")]
 mod overload;
+#[cfg(all(unix, feature = "sockets"))]
+mod process;
 #[cfg(all(unix, feature = "sockets"))]
 mod restart;
 #[cfg(feature = "sockets")]
 mod serve;
 #[cfg(feature = "sockets")]
 mod sockets;
+#[cfg(all(target_os = "linux", feature = "sockets"))]
+mod stall;
 mod storm;
 
 use core::fmt;
@@ -43,6 +49,9 @@ pub(crate) enum Command {
     /// Replace a server by its successor under steady load, and count what is lost
     #[cfg(all(unix, feature = "sockets"))]
     Restart(restart::Restart),
+    /// Let many clients ask a server for large answers and read nothing, and print what it holds
+    #[cfg(all(target_os = "linux", feature = "sockets"))]
+    Stall(stall::Stall),
 }
 
 impl Command {
@@ -61,6 +70,8 @@ impl Command {
             Self::Serve(serve) => serve.run(),
             #[cfg(all(unix, feature = "sockets"))]
             Self::Restart(restart) => restart.run(),
+            #[cfg(all(target_os = "linux", feature = "sockets"))]
+            Self::Stall(stall) => stall.run(),
         }
     }
 }

@@ -99,7 +99,10 @@ impl Work for Serving {
                 Some(tls) => builder.tls(tls),
                 None => builder.allow_plaintext(),
             };
-            builder.config_mut().drain.deadline = deadline;
+            let config = builder.config_mut();
+            config.drain.deadline = deadline;
+            // Those that test it are on one machine.
+            config.max_connections_per_address = config.max_connections;
             #[cfg(unix)]
             if let Some(path) = &handover {
                 builder = builder.handover(path);
@@ -131,6 +134,7 @@ impl Work for Serving {
         let ((), report) = until(reloading, both(server.serve(), handle.drain_on(signals))).await;
         // Whoever started it may not listen any more.
         let _ = writeln!(stdout, "drained: {report}");
+        let _ = writeln!(stdout, "held at most: {}", handle.memory().peak);
         Ok(ExitCode::SUCCESS)
     }
 }

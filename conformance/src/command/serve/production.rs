@@ -18,6 +18,9 @@ pub(super) struct Production {
     /// Requests at once; who has to wait for a second is refused with 503 and Retry-After
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     at_once: Option<u32>,
+    /// Mebibytes that all connections together may hold
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    memory: u64,
     /// Whose connections start with a PROXY header of version 2; may be given several times
     #[arg(long, value_name = "NETWORK")]
     proxy_protocol: Vec<Network>,
@@ -32,7 +35,9 @@ impl Production {
         mut builder: ServerBuilder<R, Threads>,
         metrics: &Metrics,
     ) -> ServerBuilder<R, Threads> {
-        builder.config_mut().drain.propagation = Duration::from_secs(self.propagation);
+        let config = builder.config_mut();
+        config.drain.propagation = Duration::from_secs(self.propagation);
+        config.memory.cap = self.memory << 20;
         builder = builder.health(HealthChecks::new());
         if let Some(most) = self.at_once {
             let concurrency = ConcurrencyConfig {
