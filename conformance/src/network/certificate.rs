@@ -1,6 +1,7 @@
 //! A certificate for one run, and both ends of TLS that trust it.
 
 use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -8,9 +9,9 @@ use sinew_tls::rustls::crypto::ring;
 use sinew_tls::rustls::pki_types::pem::PemObject as _;
 use sinew_tls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use sinew_tls::rustls::{ClientConfig, RootCertStore, ServerConfig};
-use sinew_tls::{ClientTls, ServerTls};
+use sinew_tls::{ClientTls, Options, ServerTls};
 
-use crate::network::conversation::Transport;
+use crate::network::conversation::{Patience, Transport};
 
 /// Whom the certificate names.
 pub const NAME: &str = "localhost";
@@ -33,6 +34,7 @@ impl Secrets {
     pub fn generate() -> Result<Self, Box<dyn Error>> {
         let Issued { authority, certificate, key } = &Issued::generate()?;
         let provider = Arc::new(ring::default_provider());
+        let patient = Options { handshake_timeout: Patience::default().answer, ..Options::CLIENT };
         let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes())?];
         let suite_server = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
@@ -40,7 +42,7 @@ impl Secrets {
             .with_single_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes())?)?;
         Ok(Self {
             server: ServerTls::builder().certificate_pem(certificate, key)?.build()?,
-            client: ClientTls::builder().ca_pem(authority)?.build()?,
+            client: ClientTls::builder().ca_pem(authority)?.options(patient).build()?,
             suite_server: Arc::new(suite_server),
             transport: Transport::trusting(authority)?,
         })
@@ -68,6 +70,12 @@ impl Issued {
         let key = KeyPair::generate()?;
         let leaf = CertificateParams::new(vec![NAME.to_owned()])?.signed_by(&key, &issuer)?;
         Ok(Self { authority, certificate: leaf.pem(), key: key.serialize_pem() })
+    }
+}
+
+impl fmt::Debug for Issued {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Issued").finish_non_exhaustive()
     }
 }
 

@@ -1,5 +1,6 @@
 //! `sinew serve`: the reference server, through the adapter of any runtime.
 
+mod production;
 mod routes;
 
 use core::future::poll_fn;
@@ -15,9 +16,11 @@ use sinew_conformance::network::adapter::{Adapter, Work, both, until};
 use sinew_core::http1;
 use sinew_driver::server::Conn;
 use sinew_driver::{Hangups, RestServer, Runtime, Signals, Spawn, Threads};
+use sinew_prometheus::Metrics;
 use sinew_tls::{ClientAuth, ServerTls, Tls};
 
 use super::Problem;
+use production::Production;
 
 /// Arguments of `sinew serve`.
 #[derive(clap::Args)]
@@ -39,9 +42,8 @@ pub(crate) struct Serve {
     /// Seconds from a signal until what still runs is cut
     #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u64).range(2..=3_600))]
     deadline: u64,
-    /// Mebibytes that all connections together may hold
-    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
-    memory: u64,
+    #[command(flatten)]
+    production: Production,
 }
 
 impl Serve {
@@ -59,7 +61,7 @@ impl Serve {
             #[cfg(unix)]
             handover: self.handover.clone(),
             deadline: Duration::from_secs(self.deadline),
-            memory: self.memory << 20,
+            production: self.production.clone(),
         };
         self.runtime.run(serving).map_err(Problem::new)?
     }
@@ -74,7 +76,7 @@ struct Serving {
     #[cfg(unix)]
     handover: Option<PathBuf>,
     deadline: Duration,
-    memory: u64,
+    production: Production,
 }
 
 impl Work for Serving {
@@ -87,30 +89,31 @@ impl Work for Serving {
             + Spawn<Conn<http1::Server, R, Threads>>
             + Spawn<Conn<Tls<http1::Server>, R, Threads>>,
     {
-        let Self { listen, dir, tls, signals, mut hangups, deadline, memory, .. } = self;
+        let Self { listen, dir, tls, signals, mut hangups, deadline, production, .. } = self;
         #[cfg(unix)]
         let handover = self.handover;
+        let metrics = Metrics::new();
         let build = |tls| {
             let builder = RestServer::<R>::builder_on(runtime.clone());
             let mut builder = match tls {
                 Some(tls) => builder.tls(tls),
                 None => builder.allow_plaintext(),
             };
-            let config = builder.config_mut();
-            (config.drain.deadline, config.memory.cap) = (deadline, memory);
-            // Those that test it are on one machine.
-            config.max_connections_per_address = config.max_connections;
+            builder.config_mut().drain.deadline = deadline;
             #[cfg(unix)]
             if let Some(path) = &handover {
                 builder = builder.handover(path);
             }
-            routes::add(builder, runtime.clone())
+            production.apply(routes::add(builder, runtime.clone()), &metrics)
         };
         let server = build(tls).listen(listen.to_string()).bind().await;
         let server = server.map_err(|e| Problem::new(format!("cannot listen on {listen}: {e}")))?;
         let mut stdout = std::io::stdout();
         for address in server.local_addrs() {
             writeln!(stdout, "listening on {address}").map_err(Problem::new)?;
+        }
+        for address in server.admin_addrs() {
+            writeln!(stdout, "metrics on http://{address}/metrics").map_err(Problem::new)?;
         }
         stdout.flush().map_err(Problem::new)?;
         let handle = server.handle();
