@@ -39,16 +39,13 @@ fn server(whole: u64, pieces: [u64; 2]) -> Running {
 #[test]
 fn what_is_too_little_for_one_goes_to_the_next() {
     let step = Account::STEP;
-    // Heads have room in the last step.
-    let server = server(CAP - 3 * step - step / 2, [8 * step, step + step / 2]);
+    // The head of an answer has room in the last step, or takes one before the first piece.
+    let server = server(CAP - 5 * step - step / 2, [8 * step, 2 * step + step / 2]);
     let clients: Vec<Client> = (0..4).map(|_| server.sim.connect()).collect();
     let used = || server.handle.memory().used;
-    for (client, (path, held)) in clients.iter().zip([
-        ("/whole", CAP - 3 * step),
-        ("/step", step),
-        ("/large", step),
-        ("/small", step),
-    ]) {
+    let asked =
+        [("/whole", CAP - 5 * step), ("/step", step), ("/large", 2 * step), ("/small", 2 * step)];
+    for (client, (path, held)) in clients.iter().zip(asked) {
         client.window(0);
         let before = used();
         client.send(get(path));

@@ -1,6 +1,7 @@
 //! A certificate for one run, and both ends of TLS that trust it.
 
 use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -33,8 +34,8 @@ impl Secrets {
     pub fn generate() -> Result<Self, Box<dyn Error>> {
         let Issued { authority, certificate, key } = &Issued::generate()?;
         let provider = Arc::new(ring::default_provider());
-        let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes())?];
         let patient = Options { handshake_timeout: Patience::default().answer, ..Options::CLIENT };
+        let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes())?];
         let suite_server = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
@@ -69,6 +70,12 @@ impl Issued {
         let key = KeyPair::generate()?;
         let leaf = CertificateParams::new(vec![NAME.to_owned()])?.signed_by(&key, &issuer)?;
         Ok(Self { authority, certificate: leaf.pem(), key: key.serialize_pem() })
+    }
+}
+
+impl fmt::Debug for Issued {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Issued").finish_non_exhaustive()
     }
 }
 

@@ -99,10 +99,7 @@ impl Work for Serving {
                 Some(tls) => builder.tls(tls),
                 None => builder.allow_plaintext(),
             };
-            let config = builder.config_mut();
-            config.drain.deadline = deadline;
-            // Those that test it are on one machine.
-            config.max_connections_per_address = config.max_connections;
+            builder.config_mut().drain.deadline = deadline;
             #[cfg(unix)]
             if let Some(path) = &handover {
                 builder = builder.handover(path);

@@ -18,12 +18,12 @@ pub(super) struct Production {
     /// Requests at once; who has to wait for a second is refused with 503 and Retry-After
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     at_once: Option<u32>,
-    /// Mebibytes that all connections together may hold
-    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
-    memory: u64,
     /// Whose connections start with a PROXY header of version 2; may be given several times
     #[arg(long, value_name = "NETWORK")]
     proxy_protocol: Vec<Network>,
+    /// Mebibytes that all connections together may hold
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    memory: u64,
     /// Where operators ask for /metrics; port 0 takes a free one
     #[arg(long, value_name = "HOST:PORT")]
     operators: Option<SocketAddr>,
@@ -38,6 +38,8 @@ impl Production {
         let config = builder.config_mut();
         config.drain.propagation = Duration::from_secs(self.propagation);
         config.memory.cap = self.memory << 20;
+        // Those that test it are on one machine.
+        config.max_connections_per_address = config.max_connections;
         builder = builder.health(HealthChecks::new());
         if let Some(most) = self.at_once {
             let concurrency = ConcurrencyConfig {
