@@ -242,6 +242,7 @@ impl From<sinew_tls::Error> for Error {
 fn explain(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::NoEndpoint => "the service has no endpoint",
+        Refusal::NoHealthyEndpoint => "no endpoint of the service is well",
         Refusal::Breaker { .. } => "the breaker lets no call through",
         Refusal::Admission => "as many calls are on their way as the service bears",
         Refusal::PoolFull => "too many calls wait for a connection",

@@ -17,9 +17,9 @@ mod wire;
 
 pub use body::Body;
 pub use client::{
-    Answering, AttemptEnd, AttemptOutcome, Call, ClientBuilder, ClientResponse, CloseReport,
-    Events, Health, Middleware, Next, Proxy, RestClient, RestClientConfig, RouteName, SocketCall,
-    Token, TokenSource, Tokens,
+    ActiveChecks, Answering, AttemptEnd, AttemptOutcome, Call, CheckMethod, ClientBuilder,
+    ClientResponse, CloseReport, Events, Health, Middleware, Next, Proxy, RestClient,
+    RestClientConfig, RouteName, ServiceEndpoint, SocketCall, Token, TokenSource, Tokens,
 };
 pub use error::{BoxError, Error, ErrorKind};
 pub use io::{Io, Listener, Peer};

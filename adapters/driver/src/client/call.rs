@@ -221,6 +221,15 @@ impl<R: Runtime> Call<R> {
         self
     }
 
+    /// Calls with the same key go to the same endpoint, as far as its load allows, where the client
+    /// [balances](super::RestClientConfig::balance) by
+    /// [`RingHash`](sinew_core::mesh::Algorithm::RingHash); in every client that knows the same endpoints.
+    /// Anything will do: the name of a user, a session.
+    pub fn hash_key(mut self, key: impl AsRef<[u8]>) -> Self {
+        self.terms().hash_key = Some(sinew_core::mesh::hash_key(key.as_ref()));
+        self
+    }
+
     /// How much this call matters where not all can be served; default: what its
     /// [context](Self::context) says.
     pub fn priority(mut self, priority: Priority) -> Self {

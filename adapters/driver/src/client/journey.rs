@@ -34,6 +34,7 @@ pub(super) struct Terms {
     pub(super) retry: Option<RetryPolicy>,
     pub(super) attempt: Option<Duration>,
     pub(super) route: Option<&'static str>,
+    pub(super) hash_key: Option<u64>,
 }
 
 impl Default for Terms {
@@ -45,6 +46,7 @@ impl Default for Terms {
             retry: None,
             attempt: None,
             route: None,
+            hash_key: None,
         }
     }
 }
@@ -171,6 +173,7 @@ impl<R: Runtime> Journey<R> {
             retry: terms.retry,
             attempt_timeout: terms.attempt,
             route: terms.route,
+            hash_key: terms.hash_key,
             ..CallSpec::new(0, terms.deadline, request.safety())
         }
     }

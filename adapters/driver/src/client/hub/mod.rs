@@ -4,6 +4,7 @@
 //! the caller, to the seats of other calls, to the [keeper](super::keeper). Whoever is to be woken, and
 //! whatever is to be closed, comes after that.
 
+mod sites;
 mod state;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,8 +13,8 @@ use std::task::{Context, Poll, Waker};
 use sinew_core::Machine as _;
 use sinew_core::client::Dispatcher;
 use sinew_core::client::dispatcher::{
-    CallExplanation, CallId, CallSpec, ConnectionId, Explanation, Failure, HeadFacts, HeadVerdict,
-    Retire, Reuse, Sharing,
+    CallExplanation, CallId, CallSpec, ConnectionId, Endpoint, Explanation, Failure, HeadFacts,
+    HeadVerdict, ProbeRun, Retire, Reuse, Sharing,
 };
 use sinew_core::error::Phase;
 use sinew_core::observe::Event;
@@ -22,15 +23,16 @@ use sinew_core::time::Instant;
 use sinew_tls::ClientTls;
 use smallvec::SmallVec;
 
-pub(super) use self::state::Dial;
 use self::state::{Afterwards, State};
-use super::base::Site;
+pub(super) use self::state::{Dial, Probe};
+use super::base::Upstream;
 use super::bell::Bells;
 use super::conn::Conn;
 use super::dial::Plan;
 use super::keeper;
 use super::rest_client::CloseReport;
 use super::seats::{Letter, Ticket};
+use super::service_endpoint::ServiceEndpoint;
 use super::table::{Place, Ride};
 use crate::error::Error;
 use crate::runtime::{Runtime, Task};
@@ -60,13 +62,13 @@ impl<R: Runtime> Hub<R> {
         plan: Plan,
         observer: Option<Observer>,
         mut dispatcher: Dispatcher,
-        sites: &[Site],
+        upstreams: Vec<Upstream>,
     ) -> Arc<Self> {
         dispatcher.observe(observer.is_some());
         let state = Mutex::new(State::new(dispatcher, plan));
         let bells = Arc::default();
         let hub = Arc::new(Self { runtime, bells, observer, state });
-        hub.update_sites(sites);
+        hub.update(upstreams);
         hub
     }
 
@@ -284,10 +286,10 @@ impl<R: Runtime> Hub<R> {
     }
 
     /// The endpoints of the service, all of them.
-    pub(super) fn update_sites(&self, sites: &[Site]) {
+    pub(super) fn update(&self, upstreams: Vec<Upstream>) {
         self.tell(|state, now| {
-            let (version, endpoints) = state.sites.replace(sites);
-            state.dispatcher.update_endpoints(now, version, &endpoints);
+            let (version, members) = state.sites.replace(upstreams);
+            state.dispatcher.update_endpoints(now, version, &members);
         });
     }
 
@@ -296,13 +298,19 @@ impl<R: Runtime> Hub<R> {
         self.tell(|state, now| state.dispatcher.force_route(now, route, forced));
     }
 
-    /// Wants the breakers of these endpoints as somebody says.
-    pub(super) fn force_sites(&self, sites: &[Site], forced: Option<Forced>) {
-        self.tell(|state, now| {
-            for endpoint in sites.iter().filter_map(|site| state.sites.find(site)) {
-                state.dispatcher.force_breaker(now, endpoint, forced);
-            }
-        });
+    /// Wants the breaker of an endpoint as somebody says.
+    pub(super) fn force_endpoint(&self, endpoint: Endpoint, forced: Option<Forced>) {
+        self.tell(|state, now| state.dispatcher.force_breaker(now, endpoint, forced));
+    }
+
+    /// What was said of them, each with its number.
+    pub(super) fn endpoints(&self) -> Vec<(Endpoint, ServiceEndpoint)> {
+        self.lock().sites.listed()
+    }
+
+    /// How an endpoint is.
+    pub(super) fn probed(&self, run: ProbeRun, is_well: bool) {
+        self.tell(|state, now| state.dispatcher.probed(now, run, is_well));
     }
 
     /// Whom to trust and what to show.
@@ -387,9 +395,9 @@ impl<R: Runtime> Hub<R> {
         CloseReport { stopped, unread }
     }
 
-    /// Looks after what rang and what is due, for the keeper: what is to be opened, and when to come
-    /// back.
-    pub(super) fn keep(&self) -> (Vec<Dial>, Option<Instant>) {
+    /// Looks after what rang and what is due, for the keeper: what is to be opened, who is to be asked,
+    /// and when to come back.
+    pub(super) fn keep(&self) -> (Vec<Dial>, Vec<Probe>, Option<Instant>) {
         let mut rang = self.bells.take();
         let look = |state: &mut State<R>, now| {
             state.dispatcher.handle_timeout(now);
@@ -407,13 +415,14 @@ impl<R: Runtime> Hub<R> {
             }
             lost
         };
-        let (lost, dials, deadline) = self.tell_and_ask(look, |state, lost| {
+        let (lost, dials, probes, deadline) = self.tell_and_ask(look, |state, lost| {
             let deadline = state.dispatcher.deadline().map(|deadline| deadline.at);
             state.keeper.comes_at = deadline.unwrap_or(Instant::MAX);
-            (lost, std::mem::take(&mut state.dials), deadline)
+            let (dials, probes) = (&mut state.dials, &mut state.probes);
+            (lost, std::mem::take(dials), std::mem::take(probes), deadline)
         });
         drop(lost);
-        (dials, deadline)
+        (dials, probes, deadline)
     }
 
     /// The keeper is gone: the next call starts another.

@@ -6,14 +6,15 @@ use std::task::Waker;
 use sinew_core::Machine as _;
 use sinew_core::client::Dispatcher;
 use sinew_core::client::dispatcher::{
-    Action, ConnectionId, Endpoint, Failure, Outcome, Retire, Reuse,
+    Action, ConnectionId, Failure, Outcome, ProbeRun, Retire, Reuse,
 };
 use sinew_core::error::{Delivery, Fault, Phase};
 use sinew_core::resilience::Replay;
 use sinew_core::time::Instant;
 use smallvec::SmallVec;
 
-use crate::client::base::Site;
+use super::sites::Sites;
+use crate::client::base::Instance;
 use crate::client::dial::Plan;
 use crate::client::seats::{Letter, Over, Seats, Ticket};
 use crate::client::table::{Place, Ride, Rider, Table};
@@ -38,6 +39,8 @@ pub(super) struct State<R: Runtime> {
     pub(super) sites: Sites,
     /// What is to be opened, by the keeper.
     pub(super) dials: Vec<Dial>,
+    /// Whom it is to ask.
+    pub(super) probes: Vec<Probe>,
     pub(super) keeper: Keeping,
     /// Why the connection could not be opened of which the dispatcher is being told.
     pub(super) not_connected: Option<Error>,
@@ -54,40 +57,17 @@ pub(super) struct Keeping {
 /// A connection to be opened.
 pub(in crate::client) struct Dial {
     pub(in crate::client) connection: ConnectionId,
-    pub(in crate::client) site: Site,
+    pub(in crate::client) instance: Instance,
     pub(in crate::client) plan: Arc<Plan>,
     pub(in crate::client) by: Instant,
 }
 
-/// The addresses that endpoints stand for; one keeps its number as long as the client lives.
-pub(super) struct Sites {
-    known: Vec<Site>,
-    version: u64,
-}
-
-impl Sites {
-    /// The endpoints from now on, and the number of this change.
-    pub(super) fn replace(&mut self, sites: &[Site]) -> (u64, Vec<Endpoint>) {
-        self.version += 1;
-        (self.version, sites.iter().map(|site| self.endpoint(site)).collect())
-    }
-
-    fn endpoint(&mut self, site: &Site) -> Endpoint {
-        self.find(site).unwrap_or_else(|| {
-            self.known.push(site.clone());
-            Endpoint(self.known.len() as u64 - 1)
-        })
-    }
-
-    /// The endpoint that stands for this address, or once did.
-    pub(super) fn find(&self, site: &Site) -> Option<Endpoint> {
-        let at = self.known.iter().position(|known| known == site)?;
-        Some(Endpoint(at as u64))
-    }
-
-    fn site(&self, endpoint: Endpoint) -> Option<&Site> {
-        self.known.get(usize::try_from(endpoint.0).ok()?)
-    }
+/// An endpoint to be asked how it is.
+pub(in crate::client) struct Probe {
+    pub(in crate::client) run: ProbeRun,
+    pub(in crate::client) instance: Instance,
+    pub(in crate::client) plan: Arc<Plan>,
+    pub(in crate::client) by: Instant,
 }
 
 /// What is done after the lock was released.
@@ -116,8 +96,9 @@ impl<R: Runtime> State<R> {
             draining: false,
             closers: Vec::new(),
             early: Vec::new(),
-            sites: Sites { known: Vec::new(), version: 0 },
+            sites: Sites::default(),
             dials: Vec::new(),
+            probes: Vec::new(),
             keeper: Keeping { running: false, comes_at: Instant::MAX },
             not_connected: None,
         }
@@ -129,10 +110,17 @@ impl<R: Runtime> State<R> {
         while let Ok(Some(action)) = self.dispatcher.poll_event(now) {
             match action {
                 Action::Dial { connection, endpoint, by } => {
-                    let Some(site) = self.sites.site(endpoint).cloned() else { continue };
+                    let Some(instance) = self.sites.instance(endpoint).cloned() else { continue };
                     self.table.insert(connection, Place::Dialing(Phase::Resolve, None));
                     let plan = Arc::clone(&self.plan);
-                    self.dials.push(Dial { connection, site, plan, by });
+                    self.dials.push(Dial { connection, instance, plan, by });
+                    after.call_keeper = true;
+                }
+                Action::Probe { run, endpoint, by } => {
+                    let Some(instance) = self.sites.instance(endpoint).cloned() else { continue };
+                    // Where nobody came for them, they are of no use any more.
+                    self.probes.retain(|probe| probe.by > now);
+                    self.probes.push(Probe { run, instance, plan: Arc::clone(&self.plan), by });
                     after.call_keeper = true;
                 }
                 Action::Send { token, exchange, connection, sharing, attempt, first_use } => {
