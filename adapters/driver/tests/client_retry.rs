@@ -7,7 +7,7 @@ mod support;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sinew_core::client::dispatcher::{Endpoint, Refusal};
+use sinew_core::client::dispatcher::Refusal;
 use sinew_core::error::{Delivery, Phase};
 use sinew_core::observe::Event;
 use sinew_core::policy::Mode;
@@ -471,6 +471,8 @@ fn whoever_watches_is_told_everything_once() {
     assert!(world.client.explain_calls().is_empty());
     let told = told.lock().unwrap();
     let told = told.iter().map(|event| match event {
+        Event::EndpointsUpdated { all, .. } => format!("{all} there"),
+        Event::Picked { pick, .. } => format!("picked {}", pick.chosen.endpoint.0),
         Event::AttemptSent { attempt, .. } => format!("sent {attempt}"),
         Event::RetryScheduled { attempts, after, .. } => {
             format!("again after {attempts}, {after:?}")
@@ -478,7 +480,9 @@ fn whoever_watches_is_told_everything_once() {
         Event::CallEnded { outcome, attempts, .. } => format!("{outcome:?} after {attempts}"),
         other => format!("{other:?}"),
     });
-    assert_eq!(told.collect::<Vec<_>>(), ["sent 1", "again after 1, 2s", "sent 2", "Done after 2"]);
+    let (first, again) = (["1 there", "picked 0", "sent 1"], "again after 1, 2s");
+    let expected = [&first[..], &[again, "picked 0", "sent 2", "Done after 2"]].concat();
+    assert_eq!(told.collect::<Vec<_>>(), expected);
 }
 
 #[test]
@@ -559,11 +563,11 @@ fn a_breaker_is_what_somebody_wants_it_to_be() {
     world.client.force_route(route, Some(Forced::Open));
     assert_eq!(why(world.client.get("/orders/1").route(route)), "route_breaker_forced");
     world.client.force_route(route, None);
-    let [(endpoint, _)] = world.client.endpoints()[..] else { panic!("one endpoint") };
-    world.client.force_endpoint(Endpoint(endpoint.0 + 1), Some(Forced::Open));
+    world.client.force_endpoint("192.0.2.2:80", Some(Forced::Open)).unwrap();
     let outcome = world.start(world.client.get("/orders/1").route(route));
     answered(&world, &world.sim.accepted(), OK);
-    assert_eq!(status(&outcome), 200, "an endpoint that the service does not have");
-    world.client.force_endpoint(endpoint, Some(Forced::Open));
+    assert_eq!(status(&outcome), 200, "an address that the service does not have");
+    world.client.force_endpoint("192.0.2.1:80", Some(Forced::Open)).unwrap();
     assert_eq!(why(world.client.get("/orders/1")), "breaker_forced");
+    assert!(world.client.force_endpoint("no address", None).is_err());
 }

@@ -293,10 +293,16 @@ impl<R: Runtime> RestClient<R> {
         }
     }
 
-    /// Wants the breaker of an endpoint open or closed, whatever it finds; `None` leaves it to itself again. A
-    /// number that none of the [endpoints](Self::endpoints) has changes nothing.
-    pub fn force_endpoint(&self, endpoint: Endpoint, forced: Option<Forced>) {
-        self.shared.hub.force_endpoint(endpoint, forced);
+    /// Wants the breaker of one of the service's addresses open or closed, whatever it finds; `None` leaves
+    /// it to itself again. An address that the service does not have changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// It is no address: see [`update_endpoints`](Self::update_endpoints).
+    pub fn force_endpoint(&self, address: &str, forced: Option<Forced>) -> Result<(), Error> {
+        let site = self.shared.base.endpoint(address)?;
+        self.shared.hub.force_endpoint(&site, forced);
+        Ok(())
     }
 
     /// Asks the service how it is, by a GET of [`health_path`](RestClientConfig::health_path), once and

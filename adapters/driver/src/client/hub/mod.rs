@@ -25,7 +25,7 @@ use smallvec::SmallVec;
 
 use self::state::{Afterwards, State};
 pub(super) use self::state::{Dial, Probe};
-use super::base::Upstream;
+use super::base::{Site, Upstream};
 use super::bell::Bells;
 use super::conn::Conn;
 use super::dial::Plan;
@@ -293,16 +293,6 @@ impl<R: Runtime> Hub<R> {
         });
     }
 
-    /// Wants the breaker of a route as somebody says.
-    pub(super) fn force_route(&self, route: &'static str, forced: Option<Forced>) {
-        self.tell(|state, now| state.dispatcher.force_route(now, route, forced));
-    }
-
-    /// Wants the breaker of an endpoint as somebody says.
-    pub(super) fn force_endpoint(&self, endpoint: Endpoint, forced: Option<Forced>) {
-        self.tell(|state, now| state.dispatcher.force_breaker(now, endpoint, forced));
-    }
-
     /// What was said of them, each with its number.
     pub(super) fn endpoints(&self) -> Vec<(Endpoint, ServiceEndpoint)> {
         self.lock().sites.listed()
@@ -311,6 +301,20 @@ impl<R: Runtime> Hub<R> {
     /// How an endpoint is.
     pub(super) fn probed(&self, run: ProbeRun, is_well: bool) {
         self.tell(|state, now| state.dispatcher.probed(now, run, is_well));
+    }
+
+    /// Wants the breaker of a route as somebody says.
+    pub(super) fn force_route(&self, route: &'static str, forced: Option<Forced>) {
+        self.tell(|state, now| state.dispatcher.force_route(now, route, forced));
+    }
+
+    /// Wants the breaker of an endpoint as somebody says.
+    pub(super) fn force_endpoint(&self, site: &Site, forced: Option<Forced>) {
+        self.tell(|state, now| {
+            if let Some(endpoint) = state.sites.find(site) {
+                state.dispatcher.force_breaker(now, endpoint, forced);
+            }
+        });
     }
 
     /// Whom to trust and what to show.
