@@ -18,6 +18,7 @@ use sinew_driver::{
     Body, Error, HandlerTimeout, IntoResponse, Json, Problem, Request, Response, RouteOptions,
     Runtime, ServerBuilder, SocketHandler, Sse, SseEvent, Threads, WebSocket, WebSocketOptions,
 };
+use sinew_tls::PeerIdentity;
 
 const HELLO: &str = "Hello, World!";
 
@@ -38,7 +39,7 @@ pub(super) fn add<R: Runtime>(
     runtime: R,
 ) -> ServerBuilder<R, Threads> {
     let large = || RouteOptions::new().body_limit(LARGE);
-    let (ticking, feeding) = (runtime.clone(), runtime.clone());
+    let (ticking, feeding, clock) = (runtime.clone(), runtime.clone(), runtime.clone());
     let patient = RouteOptions::new().handler_timeout(HandlerTimeout::Never);
     server
         .route_any("/", RouteOptions::new(), whole)
@@ -47,9 +48,7 @@ pub(super) fn add<R: Runtime>(
         .route_with(Method::POST, "/echo", large(), echo)
         .route(Method::GET, "/stream/{bytes}", stream)
         .route(Method::GET, "/status/{code}", status)
-        .route_with(Method::GET, "/delay/{ms}", patient, move |request| {
-            delay(request, runtime.clone())
-        })
+        .route_any("/delay/{ms}", patient, move |request| delay(request, runtime.clone()))
         .route(Method::GET, "/events", move |_: Request| {
             let sleep = ticking.sleep_until(ticking.now() + TICK);
             core::future::ready(Sse::new(Ticks { runtime: ticking.clone(), sleep }))
@@ -57,6 +56,7 @@ pub(super) fn add<R: Runtime>(
         .route(Method::GET, "/session", session)
         .route(Method::GET, "/session/stubborn", stubborn)
         .route(Method::GET, "/headers", headers)
+        .route(Method::GET, "/who", move |request| who(request, clock.clone()))
         .route_with(Method::POST, "/sink", large(), sink)
         .websocket_with("/ws", roomy(), echo_messages)
         .websocket_with("/ws/wait", overflowing(Overflow::Wait), feed(&feeding))
@@ -189,6 +189,17 @@ async fn headers(request: Request) -> impl IntoResponse {
         .map(|(name, value)| (name.to_lowercase(), String::from_utf8_lossy(value).into_owned()))
         .collect();
     Json(fields)
+}
+
+/// Who asks, as far as the connection and its fields tell, and for how many more milliseconds.
+async fn who<R: Runtime>(request: Request, clock: R) -> impl IntoResponse {
+    let context = request.context();
+    let deadline = context.deadline.map(|at| (at - clock.now()).as_millis());
+    Json(json!({
+        "peer": request.peer().address().map(|address| address.to_string()),
+        "identity": request.identity().map(PeerIdentity::name),
+        "deadline_ms": deadline.and_then(|left| u64::try_from(left).ok()),
+    }))
 }
 
 async fn sink(mut request: Request) -> Result<impl IntoResponse, Problem> {
