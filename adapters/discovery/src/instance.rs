@@ -39,6 +39,7 @@ impl Instance {
             endpoint: Endpoint(number_of(&self.address)),
             weight: Weight::new(self.weight),
             zone: Zone(number_of(&self.zone) as u32),
+            hash: number_of(&self.address),
             metadata: self,
         }
     }

@@ -16,11 +16,14 @@
 //! # }
 //! ```
 
+pub mod dns;
 mod file;
 mod follow;
 mod instance;
 mod source;
+mod together;
 
+pub use dns::DnsSource;
 pub use file::{FileSource, MAX_FILE};
 pub use follow::{News, follow};
 pub use instance::Instance;

@@ -76,10 +76,10 @@ fn a_file_is_followed() {
     });
     assert!(told[0].contains("cannot be read") && told[0].contains("no list yet"), "{told:?}");
     assert_eq!(told[1], "2 endpoints +10.0.0.1:80 +10.0.0.2:80");
-    assert_eq!(told[2], "the source is back after 0 s");
+    assert!(told[2].starts_with("the source is back after "), "{told:?}");
     assert_eq!(told[3], "2 endpoints +10.0.0.3:80 -10.0.0.1:80");
     assert!(told[4].contains("no list") && told[4].contains("is kept"), "{told:?}");
-    assert_eq!(told[5], "the source is back after 0 s");
+    assert!(told[5].starts_with("the source is back after "), "{told:?}");
 }
 
 #[test]
