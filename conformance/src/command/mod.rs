@@ -5,6 +5,8 @@ mod audit;
 mod check;
 mod corpus;
 #[cfg(feature = "sockets")]
+mod follow;
+#[cfg(feature = "sockets")]
 mod overload;
 #[cfg(all(unix, feature = "sockets"))]
 mod restart;
@@ -29,6 +31,9 @@ pub(crate) enum Command {
     /// Offer real servers more than they can do, and print whom they serve; exit code 1 when a promise is broken
     #[cfg(feature = "sockets")]
     Overload(overload::Overload),
+    /// Follow the endpoints of a service, print what changes, and call it meanwhile; exit code 1 when a call failed
+    #[cfg(feature = "sockets")]
+    Follow(follow::Follow),
     /// Look after audit logs
     #[cfg(feature = "sockets")]
     Audit(audit::Audit),
@@ -48,6 +53,8 @@ impl Command {
             Self::Storm(storm) => storm.run(),
             #[cfg(feature = "sockets")]
             Self::Overload(overload) => overload.run(),
+            #[cfg(feature = "sockets")]
+            Self::Follow(follow) => follow.run(),
             #[cfg(feature = "sockets")]
             Self::Audit(audit) => audit.run(),
             #[cfg(feature = "sockets")]
