@@ -178,9 +178,11 @@ fn a_server_that_folds_case_is_asked_over_tcp() {
     let mut bench = Bench::of_a("billing.mesh.test");
     bench.asks();
     let fold = |reply: Reply| {
-        reply
-            .question(|question| question.make_ascii_lowercase())
-            .a("billing.mesh.test", 60, [10, 0, 0, 1])
+        reply.question(|question| question.make_ascii_lowercase()).a(
+            "billing.mesh.test",
+            60,
+            [10, 0, 0, 1],
+        )
     };
     bench.say(fold);
     let asked = bench.asks();
@@ -208,7 +210,10 @@ fn what_is_truncated_is_asked_over_tcp() {
     bench.say(|reply| reply.flags(0x8380).a("a.mesh.test", 60, [10, 0, 0, 1]));
     let asked = bench.asks();
     assert_eq!((asked.transport, last_of(asked.server)), (Transport::Tcp, 1));
-    assert_eq!(usize::from(asked.bytes[0]) << 8 | usize::from(asked.bytes[1]), asked.bytes.len() - 2);
+    assert_eq!(
+        usize::from(asked.bytes[0]) << 8 | usize::from(asked.bytes[1]),
+        asked.bytes.len() - 2
+    );
     bench.say(|reply| (0..100).fold(reply, |reply, n| reply.a("a.mesh.test", 60, [10, 0, 0, n])));
     assert_eq!(bench.answer().addresses.len(), 100);
 }
@@ -233,7 +238,10 @@ fn servers_are_asked_in_turn_until_all_had_their_tries() {
     }
     assert_eq!(asked, [1, 2, 1, 2]);
     let error = bench.error();
-    assert_eq!(error.to_string(), "no answer about a.mesh.test: name server 10.0.0.2:53 does not answer");
+    assert_eq!(
+        error.to_string(),
+        "no answer about a.mesh.test: name server 10.0.0.2:53 does not answer"
+    );
 }
 
 #[test]
@@ -293,10 +301,11 @@ fn aliases_are_followed_and_the_shortest_time_counts() {
     let mut bench = Bench::of_a("a.mesh.test");
     bench.asks();
     bench.say(|reply| {
-        reply
-            .cname("b.mesh.test", 5, "c.mesh.test")
-            .a("c.mesh.test", 60, [10, 0, 0, 1])
-            .cname("a.mesh.test", 600, "b.mesh.test")
+        reply.cname("b.mesh.test", 5, "c.mesh.test").a("c.mesh.test", 60, [10, 0, 0, 1]).cname(
+            "a.mesh.test",
+            600,
+            "b.mesh.test",
+        )
     });
     let answer = bench.answer();
     assert_eq!((answer.addresses.len(), answer.ttl), (1, Some(seconds(5))));
@@ -358,9 +367,12 @@ fn services_have_priority_weight_port_and_target() {
     let asked = bench.asks();
     assert_eq!(Reply::kind(&asked.bytes), SRV);
     bench.say(|reply| {
-        reply
-            .srv("_http._tcp.billing.test", 30, [0, 5, 8080], "one.billing.test")
-            .srv("_http._tcp.billing.test", 60, [1, 0, 8081], ".")
+        reply.srv("_http._tcp.billing.test", 30, [0, 5, 8080], "one.billing.test").srv(
+            "_http._tcp.billing.test",
+            60,
+            [1, 0, 8081],
+            ".",
+        )
     });
     let answer = bench.answer();
     let [one, none] = answer.services.as_slice() else { panic!("{answer:?}") };

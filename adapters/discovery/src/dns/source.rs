@@ -160,9 +160,8 @@ impl<R: Datagrams> DnsSource<R> {
 
     async fn list(&mut self) -> Result<Listed, SourceError> {
         if let Settings::File(path) = &self.settings {
-            let config = ResolverConfig::read(path).map_err(|why| {
-                SourceError::new(path.display().to_string()).with_source(why)
-            })?;
+            let config = ResolverConfig::read(path)
+                .map_err(|why| SourceError::new(path.display().to_string()).with_source(why))?;
             self.resolver.set_config(config);
         }
         let (name, what) = match &self.what {
@@ -171,8 +170,8 @@ impl<R: Datagrams> DnsSource<R> {
         };
         let failed = |why| SourceError::new(format!("DNS, {name}")).with_source(why);
         let candidates = self.resolver.config().candidates(&name);
-        let candidates = candidates
-            .map_err(|why| SourceError::new(name.clone()).with_source(why))?;
+        let candidates =
+            candidates.map_err(|why| SourceError::new(name.clone()).with_source(why))?;
         // A name that exists and has nothing is remembered, but another one may have something.
         // https://man7.org/linux/man-pages/man5/resolv.conf.5.html
         let (mut nothing, mut missing) = (None, None);
