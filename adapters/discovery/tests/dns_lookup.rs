@@ -13,7 +13,7 @@ use sinew_discovery::dns::{
     Answer, Kind, Lookup, LookupError, LookupEvent, MAX_ALIASES, MAX_STRAYS, ResolverConfig,
     Transport, Trouble, Try,
 };
-use support::{AAAA, Reply, SRV};
+use support::wire::{AAAA, Reply, SRV};
 
 /// A lookup, its clock, and what it asked last.
 struct Bench {
