@@ -125,6 +125,8 @@ pub enum Timer {
     Ejection,
     /// A list of endpoints is too old to be kept.
     EndpointsKept,
+    /// A name server has not answered.
+    Resolve,
     /// A phase of a server that leaves ends, or a connection is to be told.
     Drain,
     /// WebSocket: the next ping is due.
@@ -163,6 +165,7 @@ impl Timer {
             Self::EndpointProbe => "endpoint probe",
             Self::Ejection => "ejection",
             Self::EndpointsKept => "endpoints kept",
+            Self::Resolve => "name server",
             Self::Drain => "drain",
             Self::Ping => "next ping",
             Self::Pong => "sign of life",

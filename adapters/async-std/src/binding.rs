@@ -2,11 +2,11 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 
 use sinew_core::time::{Epoch, Instant};
-use sinew_driver::{Runtime, Spawn, StdListener};
+use sinew_driver::{Datagrams, Runtime, Spawn, StdListener};
 use sinew_smol::SmolRuntime;
 
 /// async-std as sinew's runtime: the reactor of `async-io`, tasks on async-std's executor.
@@ -79,5 +79,13 @@ impl Runtime for AsyncStdRuntime {
         port: u16,
     ) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static {
         self.reactor.resolve(host, port)
+    }
+}
+
+impl Datagrams for AsyncStdRuntime {
+    type Datagram = <SmolRuntime as Datagrams>::Datagram;
+
+    fn datagram(&self, socket: UdpSocket) -> io::Result<Self::Datagram> {
+        self.reactor.datagram(socket)
     }
 }

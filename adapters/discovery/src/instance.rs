@@ -45,6 +45,11 @@ impl Instance {
     }
 }
 
+/// Host and port as one address; an IPv6 address gets its brackets.
+pub(crate) fn address_of(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
 fn number_of(name: &str) -> u64 {
     // Without a key: the same in every process, and nobody gains by two names with one number, which
     // is refused as a list that names an endpoint twice.

@@ -16,13 +16,22 @@
 //! # }
 //! ```
 
+pub mod consul;
+pub mod dns;
 mod file;
 mod follow;
 mod instance;
+pub mod kubernetes;
+mod pause;
+mod segment;
 mod source;
+mod together;
 
+pub use consul::ConsulSource;
+pub use dns::DnsSource;
 pub use file::{FileSource, MAX_FILE};
 pub use follow::{News, follow};
 pub use instance::Instance;
+pub use kubernetes::EndpointSliceSource;
 pub use sinew_core::mesh::EndpointSetConfig;
 pub use source::{Source, SourceError};

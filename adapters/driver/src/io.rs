@@ -1,4 +1,4 @@
-//! The two traits that a runtime's sockets implement.
+//! The traits that a runtime's sockets implement.
 
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
@@ -25,6 +25,15 @@ pub trait Io: Unpin + 'static {
 
     /// Shuts the writing side; reading goes on. Dropping the value closes both.
     fn poll_shut(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+/// A UDP socket that speaks to one peer. Datagrams of others never show.
+pub trait Datagram: Unpin + 'static {
+    /// Sends one datagram, whole.
+    fn poll_send(&mut self, cx: &mut Context<'_>, datagram: &[u8]) -> Poll<io::Result<()>>;
+
+    /// Receives one datagram and says how long it is; what of it does not fit is lost.
+    fn poll_receive(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>>;
 }
 
 /// Who is on the other side of an accepted connection.

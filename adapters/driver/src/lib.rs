@@ -7,6 +7,7 @@ mod drive;
 pub mod error;
 pub mod io;
 mod progress;
+mod relay;
 pub mod runtime;
 pub mod server;
 mod trace;
@@ -17,13 +18,14 @@ mod wire;
 pub use body::Body;
 pub use client::{
     ActiveChecks, Answering, AttemptEnd, AttemptOutcome, Call, CheckMethod, ClientBuilder,
-    ClientResponse, CloseReport, Events, Health, Middleware, Next, Proxy, RestClient,
-    RestClientConfig, ServiceEndpoint, SocketCall, Token, TokenSource, Tokens,
+    ClientResponse, CloseReport, ConnectTo, Connection, Events, Health, Middleware, Next, Proxy,
+    RestClient, RestClientConfig, RouteName, ServiceEndpoint, SocketCall, Token, TokenSource,
+    Tokens,
 };
 pub use error::{BoxError, Error, ErrorKind};
-pub use io::{Io, Listener, Peer};
+pub use io::{Datagram, Io, Listener, Peer};
 pub use progress::Progress;
-pub use runtime::{Runtime, Spawn, StdListener, Task};
+pub use runtime::{Datagrams, Runtime, Spawn, StdListener, Task, udp_socket};
 pub use server::{
     Admin, Audit, Cancellation, Departed, DrainReport, Explain, GoingAway, Handler, HandlerTimeout,
     HealthChecks, IntoResponse, Json, JwksEndpoint, KeysError, LeaseStore, Local, MemoryReport,

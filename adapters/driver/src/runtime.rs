@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 #[cfg(unix)]
 use std::os::fd::{AsFd, BorrowedFd};
 #[cfg(unix)]
@@ -12,7 +12,7 @@ use std::pin::Pin;
 
 use sinew_core::time::{Epoch, Instant};
 
-use crate::io::{Io, Listener};
+use crate::io::{Datagram, Io, Listener};
 
 /// A bound, non-blocking listener, to be registered with a runtime.
 #[derive(Debug)]
@@ -91,6 +91,26 @@ pub trait Runtime: Spawn<Task> + Clone + Send + Sync + 'static {
         host: &str,
         port: u16,
     ) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static;
+}
+
+/// A runtime that has UDP too. Servers and clients do not need it.
+pub trait Datagrams: Runtime {
+    /// A UDP socket.
+    type Datagram: Datagram + Send;
+
+    /// Registers a socket that [`udp_socket`] made.
+    fn datagram(&self, socket: UdpSocket) -> io::Result<Self::Datagram>;
+}
+
+/// A non-blocking socket that speaks to `peer` alone, from a port that the system draws at random.
+pub fn udp_socket(peer: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = match peer {
+        SocketAddr::V4(_) => UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?,
+        SocketAddr::V6(_) => UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))?,
+    };
+    socket.connect(peer)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
 }
 
 /// A task of the driver's own.

@@ -2,15 +2,16 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use async_io::Async;
 use sinew_core::time::{Epoch, Instant};
-use sinew_driver::{Runtime, Spawn, StdListener};
+use sinew_driver::{Datagrams, Runtime, Spawn, StdListener};
 
+use crate::datagram::SmolDatagram;
 use crate::listener::SmolListener;
 use crate::stream::SmolStream;
 use crate::timer::{Origin, SmolTimer};
@@ -93,5 +94,13 @@ impl Runtime for SmolRuntime {
         let host = host.to_owned();
         // The system's resolver blocks: it has threads of its own.
         smol::unblock(move || Ok((host.as_str(), port).to_socket_addrs()?.collect()))
+    }
+}
+
+impl Datagrams for SmolRuntime {
+    type Datagram = SmolDatagram;
+
+    fn datagram(&self, socket: UdpSocket) -> io::Result<Self::Datagram> {
+        SmolDatagram::register(socket)
     }
 }

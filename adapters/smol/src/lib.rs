@@ -8,11 +8,13 @@
 //! [`smol::block_on`](https://docs.rs/smol/2/smol/fn.block_on.html) runs on the calling thread.
 
 mod binding;
+mod datagram;
 mod listener;
 mod stream;
 mod timer;
 
 pub use binding::SmolRuntime;
+pub use datagram::SmolDatagram;
 pub use listener::SmolListener;
 pub use sinew_driver::*;
 pub use stream::SmolStream;

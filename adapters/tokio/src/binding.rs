@@ -3,19 +3,20 @@
 use std::future::Future;
 use std::io;
 use std::marker::PhantomData;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sinew_core::time::{Epoch, Instant};
-use sinew_driver::{Runtime, Spawn, StdListener, Task};
+use sinew_driver::{Datagrams, Runtime, Spawn, StdListener, Task};
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 use tokio::time;
 
+use crate::datagram::TokioDatagram;
 use crate::listener::TokioListener;
 use crate::stream::TokioStream;
 
@@ -145,6 +146,17 @@ where
     ) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static {
         let host = host.to_owned();
         async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) }
+    }
+}
+
+impl<Tasks: Send + Sync + 'static> Datagrams for Tokio<Tasks>
+where
+    Self: Spawn<Task>,
+{
+    type Datagram = TokioDatagram;
+
+    fn datagram(&self, socket: UdpSocket) -> io::Result<Self::Datagram> {
+        TokioDatagram::register(socket)
     }
 }
 

@@ -8,10 +8,12 @@
 //! in your own `Cargo.toml`.
 
 mod binding;
+mod datagram;
 mod listener;
 mod stream;
 
 pub use binding::{Here, Tokio, TokioLocal, TokioRuntime, Workers};
+pub use datagram::TokioDatagram;
 pub use listener::TokioListener;
 pub use sinew_driver::*;
 pub use stream::TokioStream;

@@ -145,6 +145,20 @@ impl Base {
         })
     }
 
+    /// An address of the service.
+    pub(super) fn endpoint(&self, address: &str) -> Result<Site, Error> {
+        Site::parse(address, self.port())
+    }
+
+    /// The port of an address that names none.
+    fn port(&self) -> u16 {
+        match self.site {
+            Site::Tcp { port, .. } => port,
+            Site::Unix(_) if self.secure => 443,
+            Site::Unix(_) => 80,
+        }
+    }
+
     /// Several instances of the service. `in_the_clear`: whether a base that is a socket without TLS may
     /// have some that are none. Any call to it may carry a token, and the network reads along.
     pub(super) fn upstreams<E: Into<ServiceEndpoint>>(
@@ -152,11 +166,7 @@ impl Base {
         endpoints: impl IntoIterator<Item = E>,
         in_the_clear: bool,
     ) -> Result<Vec<Upstream>, Error> {
-        let port = match self.site {
-            Site::Tcp { port, .. } => port,
-            Site::Unix(_) if self.secure => 443,
-            Site::Unix(_) => 80,
-        };
+        let port = self.port();
         let parsed = endpoints.into_iter().map(|endpoint| Upstream::parse(endpoint.into(), port));
         let upstreams: Vec<_> = parsed.collect::<Result<_, _>>()?;
         if upstreams.is_empty() {

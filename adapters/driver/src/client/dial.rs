@@ -58,12 +58,7 @@ pub(super) async fn open<R: Runtime>(
     let client = Client::new(Arc::clone(&plan.machine));
     let secure = plan.tls.as_ref().zip(plan.server_name.as_deref());
     let wire = match secure {
-        Some((tls, name)) => {
-            let tls = tls
-                .connect(name, client, runtime.now())
-                .map_err(|why| Error::config("TLS cannot be started").with_source(why))?;
-            AnyWire::Secure(Box::new(tls))
-        }
+        Some((tls, name)) => AnyWire::start_tls(tls, name, client, runtime.now())?,
         None => AnyWire::Plain(Box::new(client)),
     };
     let mut conn = Box::new(Conn::new(wire, pipe, runtime.clone()));
@@ -120,34 +115,45 @@ pub(super) async fn connect<R: Runtime>(
         Some((proxy, tunnelled)) => (proxy, Some(tunnelled)),
         None => (site, None),
     };
-    let addresses = match site {
-        Site::Tcp { host, port } => match host.parse::<IpAddr>() {
-            Ok(address) => vec![SocketAddr::new(address, *port)],
-            Err(_) => {
-                let found = runtime.resolve(host, *port);
-                within(runtime, until(Phase::Resolve), found).await?.map_err(|error| {
-                    Error::new(ErrorKind::Resolve, Phase::Resolve, Delivery::NotSent)
-                        .with_source(error)
-                })?
-            }
-        },
-        Site::Unix(_) => Vec::new(),
-    };
+    let addresses = addresses(runtime, site, || until(Phase::Resolve)).await?;
     within(runtime, until(Phase::Connect), async {
-        let io = match site {
-            Site::Unix(path) => runtime.connect_unix(path).await,
-            Site::Tcp { .. } if addresses.is_empty() => {
-                return Err(Error::new(ErrorKind::Resolve, Phase::Resolve, Delivery::NotSent));
-            }
-            Site::Tcp { .. } => Race::new(runtime.clone(), addresses).await,
-        };
-        let pipe = Pipe::new(io.map_err(not_connected)?);
+        let pipe = Pipe::new(reach(runtime, site, addresses).await?);
         match tunnelled {
             Some(tunnelled) => tunnelled.ask(runtime, &plan.machine, pipe).await,
             None => Ok(pipe),
         }
     })
     .await?
+}
+
+/// Where the site is; none for a socket of this machine. `until` is asked if there is something to
+/// resolve.
+pub(super) async fn addresses<R: Runtime>(
+    runtime: &R,
+    site: &Site,
+    until: impl FnOnce() -> (Phase, Instant),
+) -> Result<Vec<SocketAddr>, Error> {
+    let Site::Tcp { host, port } = site else { return Ok(Vec::new()) };
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, *port)]);
+    }
+    let unresolved = || Error::new(ErrorKind::Resolve, Phase::Resolve, Delivery::NotSent);
+    let found = within(runtime, until(), runtime.resolve(host, *port)).await?;
+    let found = found.map_err(|error| unresolved().with_source(error))?;
+    if found.is_empty() { Err(unresolved()) } else { Ok(found) }
+}
+
+/// A socket that leads to the site, by whichever address answers first.
+pub(super) async fn reach<R: Runtime>(
+    runtime: &R,
+    site: &Site,
+    addresses: Vec<SocketAddr>,
+) -> Result<R::Io, Error> {
+    let io = match site {
+        Site::Unix(path) => runtime.connect_unix(path).await,
+        Site::Tcp { .. } => Race::new(runtime.clone(), addresses).await,
+    };
+    io.map_err(not_connected)
 }
 
 fn not_connected(error: io::Error) -> Error {

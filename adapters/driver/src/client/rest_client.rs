@@ -11,6 +11,7 @@ use sinew_core::client::Dispatcher;
 use sinew_core::client::dispatcher::{CallExplanation, Endpoint, Explanation};
 use sinew_core::origin::Origin;
 use sinew_core::policy::Priority;
+use sinew_core::resilience::Forced;
 use sinew_tls::ClientTls;
 
 use super::base::{Base, Site, shown};
@@ -22,6 +23,7 @@ use super::dial::Plan;
 use super::hub::{Hub, Observer};
 use super::middleware::Layers;
 use super::replay::ReplayMemory;
+use super::route::RouteName;
 use super::service_endpoint::ServiceEndpoint;
 use crate::drive::Alarm;
 use crate::error::Error;
@@ -280,6 +282,27 @@ impl<R: Runtime> RestClient<R> {
     /// Each call whose answer is not complete: where it is, what it reached, what is left of its time.
     pub fn explain_calls(&self) -> Vec<CallExplanation> {
         self.shared.hub.explain_calls()
+    }
+
+    /// Wants the breaker of a route open or closed, whatever it finds; `None` leaves it to itself again.
+    /// A route that no call named yet is known from then on, up to
+    /// [`max_routes`](RestClientConfig::max_routes). Calls to other origins are not meant.
+    pub fn force_route(&self, route: impl Into<RouteName>, forced: Option<Forced>) {
+        if let Some(route) = route.into().name() {
+            self.shared.hub.force_route(route, forced);
+        }
+    }
+
+    /// Wants the breaker of one of the service's addresses open or closed, whatever it finds; `None` leaves
+    /// it to itself again. An address that the service does not have changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// It is no address: see [`update_endpoints`](Self::update_endpoints).
+    pub fn force_endpoint(&self, address: &str, forced: Option<Forced>) -> Result<(), Error> {
+        let site = self.shared.base.endpoint(address)?;
+        self.shared.hub.force_endpoint(&site, forced);
+        Ok(())
     }
 
     /// Asks the service how it is, by a GET of [`health_path`](RestClientConfig::health_path), once and

@@ -19,16 +19,19 @@ use sinew_tls::Tls;
 use super::background::Tasks;
 use super::builder::ServerBuilder;
 use super::conn::Conn;
-use super::control::{Control, Pacer, Role, Wait};
+use super::control::{Control, Wait};
 use super::current::Current;
 use super::handle::ServerHandle;
 use super::handover::Handover;
-use super::http1::{Http, ServerWire};
+use super::http1::Http;
+use super::keeper::Keeper;
 use super::listen::{BACKLOG, Bound, SocketFile};
 use super::mode::{Mode, Threads};
+use super::pacer::{Pacer, Role};
 use super::prepare::Fixed;
 use super::proxied::{Parts, Proxied};
 use super::reload::Reloader;
+use super::server_wire::ServerWire;
 use super::service::Notice;
 use crate::error::{Error, ErrorKind};
 use crate::io::{Listener, Peer};
@@ -132,6 +135,7 @@ impl<R: Runtime, M: Mode> RestServer<R, M> {
         let mut admin = admin.map(|server| Accepting::new(*server));
         let (current, runtime) = (Arc::clone(&self.current), self.runtime.clone());
         let audit = current.get().audit.clone();
+        let mut keeper = Keeper::new(self.runtime.clone());
         let mut beside = move |cx: &mut Context<'_>| {
             if let Some(tasks) = current.poll_tasks(cx) {
                 background = tasks;
@@ -139,6 +143,7 @@ impl<R: Runtime, M: Mode> RestServer<R, M> {
             for _ in 0..background.poll(cx) {
                 current.get().notice(None, &Notice::Panicked);
             }
+            keeper.poll(cx, current.get().gate.as_ref());
         };
         let mut offer = match handover.map(|handover| handover.start(&self.control)).transpose() {
             Ok(offer) => offer,

@@ -18,14 +18,14 @@ use sinew_core::client::dispatcher::{
 };
 use sinew_core::error::Phase;
 use sinew_core::observe::Event;
-use sinew_core::resilience::Replay;
+use sinew_core::resilience::{Forced, Replay};
 use sinew_core::time::Instant;
 use sinew_tls::ClientTls;
 use smallvec::SmallVec;
 
 use self::state::{Afterwards, State};
 pub(super) use self::state::{Dial, Probe};
-use super::base::Upstream;
+use super::base::{Site, Upstream};
 use super::bell::Bells;
 use super::conn::Conn;
 use super::dial::Plan;
@@ -303,6 +303,20 @@ impl<R: Runtime> Hub<R> {
         self.tell(|state, now| state.dispatcher.probed(now, run, is_well));
     }
 
+    /// Wants the breaker of a route as somebody says.
+    pub(super) fn force_route(&self, route: &'static str, forced: Option<Forced>) {
+        self.tell(|state, now| state.dispatcher.force_route(now, route, forced));
+    }
+
+    /// Wants the breaker of an endpoint as somebody says.
+    pub(super) fn force_endpoint(&self, site: &Site, forced: Option<Forced>) {
+        self.tell(|state, now| {
+            if let Some(endpoint) = state.sites.find(site) {
+                state.dispatcher.force_breaker(now, endpoint, forced);
+            }
+        });
+    }
+
     /// Whom to trust and what to show.
     pub(super) fn tls(&self) -> Option<ClientTls> {
         self.lock().plan.tls.clone()
@@ -449,8 +463,8 @@ impl<R: Runtime> Hub<R> {
             events.extend(std::iter::from_fn(|| state.dispatcher.poll_observed()));
         }
         drop(state);
-        let Afterwards { wake, close, unread, undelivered, call_keeper } = afterwards;
-        drop((close, unread, undelivered));
+        let Afterwards { wake, lost, call_keeper } = afterwards;
+        drop(lost);
         wake.into_iter().for_each(Waker::wake);
         if call_keeper {
             self.bells.call();

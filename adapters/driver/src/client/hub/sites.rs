@@ -66,6 +66,11 @@ impl Sites {
         }
     }
 
+    /// The endpoint that stands for this address, or once did.
+    pub(super) fn find(&self, site: &Site) -> Option<Endpoint> {
+        self.numbers.get(site).map(|known| Endpoint(known.number))
+    }
+
     pub(super) fn instance(&self, endpoint: Endpoint) -> Option<&Instance> {
         self.listed.get(&endpoint.0).map(|upstream| &upstream.instance)
     }

@@ -73,10 +73,16 @@ pub(in crate::client) struct Probe {
 /// What is done after the lock was released.
 pub(super) struct Afterwards<R: Runtime> {
     pub(super) wake: SmallVec<[Waker; 2]>,
-    pub(super) close: Vec<Place<R>>,
-    pub(super) unread: Vec<Ride<R>>,
-    pub(super) undelivered: Vec<Letter<R>>,
+    pub(super) lost: Vec<Lost<R>>,
     pub(super) call_keeper: bool,
+}
+
+/// What is dropped then: it may be the last that holds a connection.
+#[expect(dead_code, reason = "it is there to be dropped")]
+pub(super) enum Lost<R: Runtime> {
+    Place(Place<R>),
+    Ride(Ride<R>),
+    Letter(Letter<R>),
 }
 
 impl<R: Runtime> State<R> {
@@ -100,13 +106,7 @@ impl<R: Runtime> State<R> {
 
     /// Does what the dispatcher says, as far as it can be done under the lock.
     pub(super) fn hand_on(&mut self, now: Instant) -> Afterwards<R> {
-        let mut after = Afterwards {
-            wake: SmallVec::new(),
-            close: Vec::new(),
-            unread: Vec::new(),
-            undelivered: Vec::new(),
-            call_keeper: false,
-        };
+        let mut after = Afterwards { wake: SmallVec::new(), lost: Vec::new(), call_keeper: false };
         while let Ok(Some(action)) = self.dispatcher.poll_event(now) {
             match action {
                 Action::Dial { connection, endpoint, by } => {
@@ -139,7 +139,7 @@ impl<R: Runtime> State<R> {
                 Action::Reset { token, exchange, connection, why } => {
                     let recalled = self.seats.recall(token, connection).is_some();
                     let (reuse, lost) = self.table.ride_over(connection, exchange);
-                    after.close.extend(lost);
+                    after.lost.extend(lost.map(Lost::Place));
                     if reuse == Reuse::Close {
                         self.dispatcher.retire(now, connection);
                     }
@@ -149,6 +149,8 @@ impl<R: Runtime> State<R> {
                     }
                 }
                 Action::Close { connection, why } => self.close(connection, why, &mut after),
+                // Who has the answer waits for nothing more.
+                Action::Complete { token, .. } if self.seats.end(token) => {}
                 Action::Complete { token, outcome, delivery, attempts } => {
                     let not_connected = match outcome {
                         Outcome::Failed { .. } => self.not_connected.take(),
@@ -199,7 +201,7 @@ impl<R: Runtime> State<R> {
     fn post(&mut self, token: u64, letter: Letter<R>, after: &mut Afterwards<R>) {
         match self.seats.post(token, letter) {
             Ok(waker) => after.wake.extend(waker),
-            Err(letter) => after.undelivered.push(letter),
+            Err(letter) => after.lost.push(Lost::Letter(letter)),
         }
     }
 
@@ -211,13 +213,14 @@ impl<R: Runtime> State<R> {
                 self.dials.retain(|dial| dial.connection != connection);
                 after.wake.extend(waker);
             }
-            Place::Kept(conn) => after.close.push(Place::Kept(conn)),
+            Place::Kept(_) => after.lost.push(Lost::Place(place)),
             Place::Out(rider) => self.take_away(rider.token, connection, why, after),
             Place::Shared(lane, riders) => {
                 for rider in riders {
                     self.take_away(rider.token, connection, why, after);
                 }
-                after.close.extend(lane.vacate().map_or_else(|lost| lost, Some).map(Place::Kept));
+                let conn = lane.vacate().map_or_else(|lost| lost, Some);
+                after.lost.extend(conn.map(|conn| Lost::Place(Place::Kept(conn))));
             }
         }
     }
@@ -231,7 +234,7 @@ impl<R: Runtime> State<R> {
         after: &mut Afterwards<R>,
     ) {
         match (self.seats.recall(token, connection), why) {
-            (Some(ride), _) => after.unread.push(ride),
+            (Some(ride), _) => after.lost.push(Lost::Ride(ride)),
             (None, Retire::Cut(why)) => self.post(token, Letter::Cut(connection, why), after),
             (None, _) => {}
         }

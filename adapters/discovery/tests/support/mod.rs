@@ -1,0 +1,6 @@
+//! What the other side says, as a test wants it.
+
+#![allow(dead_code, reason = "every test file uses its own part of it")]
+
+pub(crate) mod script;
+pub(crate) mod wire;
