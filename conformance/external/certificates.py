@@ -60,8 +60,13 @@ class Certificates:
 
         self.good = root / "good"
         ours.leaf(self.good, "client", client)
+        self.proxy = root / "proxy"
+        ours.leaf(self.proxy, "proxy", client)
         self.stranger = root / "stranger"
         theirs.leaf(self.stranger, "client", client)
+        # Whom they trust stands beside what they show.
+        for directory in (self.good, self.stranger):
+            shutil.copy(self.ca, directory / "ca.pem")
         self.self_signed = root / "self-signed"
         write(self.self_signed, theirs.certificate, theirs.key)
         self.expired = root / "expired"
@@ -91,9 +96,10 @@ def pem(certificate):
 
 
 def write(directory, certificate, key):
+    """Certificate and key apart, and both in one file, as haproxy has them."""
     directory.mkdir()
-    (directory / "cert.pem").write_bytes(pem(certificate))
     encoding = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    (directory / "key.pem").write_bytes(
-        key.private_bytes(*encoding, serialization.NoEncryption())
-    )
+    key = key.private_bytes(*encoding, serialization.NoEncryption())
+    (directory / "cert.pem").write_bytes(pem(certificate))
+    (directory / "key.pem").write_bytes(key)
+    (directory / "both.pem").write_bytes(pem(certificate) + key)

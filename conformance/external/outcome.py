@@ -1,5 +1,6 @@
 """What held and what did not."""
 
+import threading
 import time
 
 
@@ -11,6 +12,7 @@ class Outcome:
         self.failures = []
         self.step = None
         self.began = None
+        self.lock = threading.Lock()
 
     def begin(self, step):
         self.end()
@@ -24,12 +26,13 @@ class Outcome:
             self.steps[self.step][2] = time.monotonic() - self.began
 
     def check(self, held, what, detail=""):
-        """One thing that must hold; `detail` is what was seen."""
+        """One thing that must hold; `detail` is what was seen. Any thread may tell."""
         line = f"{what}: {detail}" if detail else what
-        self.steps[self.step][0 if held else 1] += 1
-        if not held:
-            self.failures.append(f"{self.step}: {line}")
-        print(f"{'ok    ' if held else 'FAILED'} {line}", flush=True)
+        with self.lock:
+            self.steps[self.step][0 if held else 1] += 1
+            if not held:
+                self.failures.append(f"{self.step}: {line}")
+            print(f"{'ok    ' if held else 'FAILED'} {line}", flush=True)
 
     def report(self):
         """Prints the summary, and gives the exit code."""

@@ -10,19 +10,36 @@ TARGET = Path(os.environ.get("CARGO_TARGET_DIR", "target"))
 
 
 class Server:
-    """On a free port of 127.0.0.1; with `tls`, the directory of its certificate, over TLS."""
+    """On a port of 127.0.0.1, a free one unless said; with `tls`, the directory of its certificate, over TLS; with `more`
+    arguments."""
 
-    def __init__(self, runtime, tls=None):
+    def __init__(self, runtime, tls=None, more=(), port=0):
         self.runtime = runtime
         self.name = f"{runtime} {'TLS' if tls else 'plain'}"
-        command = [TARGET / "debug/sinew", "serve", "--runtime", runtime, "--listen", "127.0.0.1:0"]
-        if tls:
-            command += ["--tls", tls]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        line = self.process.stdout.readline().strip()
-        self.port = int(line.rpartition(":")[2])
+        self.arguments = ["--tls", tls, *more] if tls else more
+        self.port = port
+        self.start()
         scheme = "https" if tls else "http"
         self.url = f"{scheme}://127.0.0.1:{self.port}"
+
+    def start(self):
+        """Where it was, if it was anywhere."""
+        command = [TARGET / "debug/sinew", "serve", "--runtime", self.runtime]
+        command += ["--listen", f"127.0.0.1:{self.port}", *self.arguments]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.port = int(self.line().rpartition(":")[2])
+
+    def line(self):
+        """What it says next."""
+        return self.process.stdout.readline().strip()
+
+    def leave(self):
+        """Asks it to stop in good order, and gives its report."""
+        self.process.terminate()
+        report = self.line()
+        self.process.wait(60)
+        self.process.stdout.close()
+        return report
 
     def __enter__(self):
         return self

@@ -20,7 +20,7 @@ use sinew_core::policy::{self, Stage};
 use sinew_core::security::{PeerName, Subject};
 use sinew_core::server::DrainConfig;
 use sinew_driver::ServerBuilder;
-use sinew_tls::{ClientTls, ServerTls};
+use sinew_tls::{ClientTls, Options, ServerTls};
 use sinew_tokio::{Notice, Request, RestClient, RestServer, RouteOptions, Threads, TokioRuntime};
 
 type Builder = ServerBuilder<TokioRuntime, Threads>;
@@ -443,8 +443,11 @@ identities = [{ dns = \"shop.test\" }]
 ";
     // The program would have gone without.
     let url = serve("https", folder.path(), text, program().allow_plaintext()).await;
-    let tls = || ClientTls::builder().ca_pem(&ca).unwrap();
-    let with = |tls| RestClient::builder(&*url).tls(tls).build().unwrap();
+    // More than a connection takes on a machine that has other things to do.
+    let patience = Duration::from_secs(20);
+    let patient = Options { handshake_timeout: patience, ..Options::CLIENT };
+    let tls = || ClientTls::builder().options(patient).ca_pem(&ca).unwrap();
+    let with = |tls| RestClient::builder(&*url).tls(tls).connect_timeout(patience).build().unwrap();
     let known = with(tls().identity_pem(&shop, &shop_key).unwrap().build().unwrap());
     let stranger = with(tls().build().unwrap());
     let nothing = ("x-nothing", "");

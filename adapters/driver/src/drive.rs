@@ -12,6 +12,7 @@ use sinew_core::outbox::Outbox;
 use sinew_core::time::Instant;
 
 use crate::io::Io;
+use crate::relay::Relay;
 use crate::runtime::Runtime;
 
 /// The size of a read when nothing is known about the connection, and of a worker's block.
@@ -34,6 +35,8 @@ thread_local! {
 #[derive(Debug)]
 pub(crate) struct Pipe<I> {
     io: I,
+    /// What everything goes through on its way to the socket.
+    relay: Option<Box<Relay>>,
     /// Bytes that the next read asks for.
     read_size: usize,
     /// Written bytes may still sit in an inner layer.
@@ -42,7 +45,12 @@ pub(crate) struct Pipe<I> {
 
 impl<I: Io> Pipe<I> {
     pub(crate) fn new(io: I) -> Self {
-        Self { io, read_size: BLOCK, flushing: false }
+        Self { io, relay: None, read_size: BLOCK, flushing: false }
+    }
+
+    /// The same socket, through this.
+    pub(crate) fn through(self, relay: Relay) -> Self {
+        Self { relay: Some(Box::new(relay)), ..self }
     }
 
     /// Reads once into the inbox. `Ok(0)` is the end of the stream.
@@ -63,7 +71,10 @@ impl<I: Io> Pipe<I> {
             inbox.reserve(self.read_size);
         }
         let room = (inbox.capacity() - inbox.len()).min(self.read_size);
-        let polled = self.io.poll_fill(cx, inbox, self.read_size);
+        let polled = match &mut self.relay {
+            None => self.io.poll_fill(cx, inbox, self.read_size),
+            Some(relay) => relay.poll_fill(&mut self.io, cx, inbox, self.read_size),
+        };
         match &polled {
             Poll::Ready(Ok(read)) if *read >= room => {
                 self.read_size = (self.read_size * 2).min(LARGEST_READ);
@@ -84,12 +95,16 @@ impl<I: Io> Pipe<I> {
         outbox: &mut Outbox,
     ) -> Poll<io::Result<()>> {
         let first = outbox.chunk();
+        let mut write = |slices: &[IoSlice<'_>]| match &mut self.relay {
+            None => self.io.poll_drain(cx, slices),
+            Some(relay) => relay.poll_drain(&mut self.io, cx, slices),
+        };
         let written = if first.len() == outbox.remaining() {
-            ready!(self.io.poll_drain(cx, &[IoSlice::new(first)]))?
+            ready!(write(&[IoSlice::new(first)]))?
         } else {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let used = outbox.chunks_vectored(&mut slices);
-            ready!(self.io.poll_drain(cx, slices.get(..used).unwrap_or_default()))?
+            ready!(write(slices.get(..used).unwrap_or_default()))?
         };
         if written == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -102,9 +117,14 @@ impl<I: Io> Pipe<I> {
     /// Goes on with a flush that did not end yet. Bytes held back by it are not a reason to sleep
     /// less: the layer that holds them wakes the task.
     pub(crate) fn flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.flushing
-            && let Poll::Ready(flushed) = self.io.poll_flush(cx)
-        {
+        if !self.flushing {
+            return Poll::Ready(Ok(()));
+        }
+        let flushed = match &mut self.relay {
+            None => self.io.poll_flush(cx),
+            Some(relay) => relay.poll_flush(&mut self.io, cx),
+        };
+        if let Poll::Ready(flushed) = flushed {
             self.flushing = false;
             flushed?;
         }
@@ -113,7 +133,10 @@ impl<I: Io> Pipe<I> {
 
     /// Shuts the writing side.
     pub(crate) fn shut(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.io.poll_shut(cx)
+        match &mut self.relay {
+            None => self.io.poll_shut(cx),
+            Some(relay) => relay.poll_shut(&mut self.io, cx),
+        }
     }
 }
 

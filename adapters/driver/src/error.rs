@@ -5,6 +5,7 @@ use std::io;
 
 use http::StatusCode;
 use sinew_core::client::dispatcher::{Failure, Refusal};
+use sinew_core::client::reconnect::WhyNever;
 use sinew_core::client::redirect::RedirectRefusal;
 use sinew_core::error::{Delivery, Fault, Phase};
 use sinew_core::resilience::NoRetry;
@@ -73,6 +74,9 @@ pub enum ErrorKind {
     Status(StatusCode),
     /// An answer to an opening handshake of WebSocket that is none.
     Handshake(BadAnswer),
+    /// A socket that was meant to [last](crate::websocket::LastingSocket) was lost, and is not opened
+    /// again. The source says how, or [`closed`](crate::websocket::LastingSocket::closed).
+    Lost(WhyNever),
     /// The client let no attempt through, or no further one; the source says how the last one failed.
     Refused(Refusal),
     /// No token could be had; the source says why.
@@ -181,6 +185,8 @@ impl Error {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
         match &self.kind {
+            ErrorKind::Lost(WhyNever::Refused) => Fault::Peer,
+            ErrorKind::Lost(WhyNever::Done | WhyNever::Exhausted) => Fault::Network,
             ErrorKind::Config(_)
             | ErrorKind::Body
             | ErrorKind::Refused(_)
@@ -242,6 +248,7 @@ impl From<sinew_tls::Error> for Error {
 fn explain(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::NoEndpoint => "the service has no endpoint",
+        Refusal::NoHealthyEndpoint => "no endpoint of the service is well",
         Refusal::Breaker { .. } => "the breaker lets no call through",
         Refusal::Admission => "as many calls are on their way as the service bears",
         Refusal::PoolFull => "too many calls wait for a connection",
@@ -271,6 +278,7 @@ impl fmt::Display for Error {
             ErrorKind::Inflated(ratio) => write!(f, "unpacks to more than {ratio} times its size"),
             ErrorKind::Status(status) => write!(f, "answered {status}"),
             ErrorKind::Handshake(why) => write!(f, "{why}"),
+            ErrorKind::Lost(why) => write!(f, "not opened again: {why}"),
             ErrorKind::Refused(refusal) => f.write_str(explain(*refusal)),
             ErrorKind::Token => write!(f, "no token could be had"),
             ErrorKind::Redirect(why) => write!(f, "{why}"),

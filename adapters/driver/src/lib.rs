@@ -7,6 +7,7 @@ mod drive;
 pub mod error;
 pub mod io;
 mod progress;
+mod relay;
 pub mod runtime;
 pub mod server;
 mod trace;
@@ -16,9 +17,10 @@ mod wire;
 
 pub use body::Body;
 pub use client::{
-    Answering, AttemptEnd, AttemptOutcome, Call, ClientBuilder, ClientResponse, CloseReport,
-    Events, Health, Middleware, Next, Proxy, RestClient, RestClientConfig, SocketCall, Token,
-    TokenSource, Tokens,
+    ActiveChecks, Answering, AttemptEnd, AttemptOutcome, Call, CheckMethod, ClientBuilder,
+    ClientResponse, CloseReport, ConnectTo, Connection, Events, Health, Middleware, Next, Proxy,
+    RestClient, RestClientConfig, RouteName, ServiceEndpoint, SocketCall, Token, TokenSource,
+    Tokens,
 };
 pub use error::{BoxError, Error, ErrorKind};
 pub use io::{Datagram, Io, Listener, Peer};

@@ -7,7 +7,9 @@ use sinew_core::machine::{Layered, Machine, Status, Wire};
 use sinew_core::observe;
 use sinew_core::outbox::Outbox;
 use sinew_core::time::{Deadline, Instant};
-use sinew_tls::{PeerIdentity, ServerTls, Tls};
+use sinew_tls::{ClientTls, PeerIdentity, ServerTls, Tls};
+
+use crate::error::Error;
 
 /// One of the two.
 #[derive(Debug)]
@@ -32,6 +34,18 @@ impl<W> AnyWire<W> {
             Self::Plain(_) => None,
             Self::Secure(tls) => tls.shared_peer_identity(),
         }
+    }
+
+    /// The client's side of a session with whom the certificate must name.
+    pub(crate) fn start_tls(
+        tls: &ClientTls,
+        name: &str,
+        wire: W,
+        now: Instant,
+    ) -> Result<Self, Error> {
+        let tls = tls.connect(name, wire, now);
+        let failed = |why| Error::config("TLS cannot be started").with_source(why);
+        Ok(Self::Secure(Box::new(tls.map_err(failed)?)))
     }
 
     /// Whether a server that goes by this would let the peer in.

@@ -11,9 +11,11 @@ use sinew_core::client::dispatcher::Refusal;
 use sinew_core::error::{Delivery, Phase};
 use sinew_core::observe::Event;
 use sinew_core::policy::Mode;
-use sinew_core::resilience::{BreakerConfig, BreakerState, HedgeConfig, NoRetry, RetryPolicy};
-use sinew_driver::client::ClientBuilder;
-use sinew_driver::{Body, CloseReport, ErrorKind, RestClientConfig};
+use sinew_core::resilience::{
+    BreakerConfig, BreakerState, Forced, HedgeConfig, NoRetry, RetryPolicy,
+};
+use sinew_driver::client::{Call, ClientBuilder};
+use sinew_driver::{Body, CloseReport, ErrorKind, RestClientConfig, RouteName};
 use support::calling::{Answer, Calling, OK, calling, failed, millis};
 use support::{Client, Outcome, Sim, Site};
 
@@ -469,6 +471,8 @@ fn whoever_watches_is_told_everything_once() {
     assert!(world.client.explain_calls().is_empty());
     let told = told.lock().unwrap();
     let told = told.iter().map(|event| match event {
+        Event::EndpointsUpdated { all, .. } => format!("{all} there"),
+        Event::Picked { pick, .. } => format!("picked {}", pick.chosen.endpoint.0),
         Event::AttemptSent { attempt, .. } => format!("sent {attempt}"),
         Event::RetryScheduled { attempts, after, .. } => {
             format!("again after {attempts}, {after:?}")
@@ -476,7 +480,9 @@ fn whoever_watches_is_told_everything_once() {
         Event::CallEnded { outcome, attempts, .. } => format!("{outcome:?} after {attempts}"),
         other => format!("{other:?}"),
     });
-    assert_eq!(told.collect::<Vec<_>>(), ["sent 1", "again after 1, 2s", "sent 2", "Done after 2"]);
+    let (first, again) = (["1 there", "picked 0", "sent 1"], "again after 1, 2s");
+    let expected = [&first[..], &[again, "picked 0", "sent 2", "Done after 2"]].concat();
+    assert_eq!(told.collect::<Vec<_>>(), expected);
 }
 
 #[test]
@@ -543,4 +549,25 @@ fn a_route_that_fails_is_left_alone_and_the_service_is_not() {
     assert_eq!(world.client.explain_calls()[0].route, Some("GET /orders/{id}"));
     answered(&world, &server.unwrap(), OK);
     assert_eq!(status(&outcome), 200);
+}
+
+#[test]
+fn a_breaker_is_what_somebody_wants_it_to_be() {
+    let world = retrying();
+    // As from a configuration: nobody wrote it into the program.
+    let route = RouteName::new(&["GET", "/orders/{id}"].join(" "));
+    let why = |call: Call<Sim>| match failed(&world.start(call)).kind() {
+        ErrorKind::Refused(refusal) => refusal.name(),
+        other => panic!("{other:?}"),
+    };
+    world.client.force_route(route, Some(Forced::Open));
+    assert_eq!(why(world.client.get("/orders/1").route(route)), "route_breaker_forced");
+    world.client.force_route(route, None);
+    world.client.force_endpoint("192.0.2.2:80", Some(Forced::Open)).unwrap();
+    let outcome = world.start(world.client.get("/orders/1").route(route));
+    answered(&world, &world.sim.accepted(), OK);
+    assert_eq!(status(&outcome), 200, "an address that the service does not have");
+    world.client.force_endpoint("192.0.2.1:80", Some(Forced::Open)).unwrap();
+    assert_eq!(why(world.client.get("/orders/1")), "breaker_forced");
+    assert!(world.client.force_endpoint("no address", None).is_err());
 }

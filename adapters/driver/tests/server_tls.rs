@@ -4,14 +4,17 @@
 
 mod support;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Buf;
+use bytes::{Buf, BytesMut};
 use http::{Method, StatusCode};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use sinew_core::http1::{self, BodySize, ClientConfig, ClientEvent, NO_FIELDS, RequestLine};
+use sinew_core::http1::{
+    self, BodySize, ClientConfig, ClientEvent, NO_FIELDS, RequestLine, Tunnel, TunnelConfig,
+};
 use sinew_core::machine::{Layered, Machine, Status, Wire};
+use sinew_core::outbox::Outbox;
 use sinew_core::server::drain::Ending;
 use sinew_driver::{Request, Response, RestServer, Runtime, ServerBuilder, Threads};
 use sinew_tls::{ClientAuth, ClientTls, ServerTls, Tls};
@@ -128,6 +131,51 @@ fn mutual_tls_echoes_and_ends_in_order() {
         ),
         (1, 0, 0)
     );
+}
+
+fn take(outbox: &mut Outbox) -> Vec<u8> {
+    outbox.copy_to_bytes(outbox.remaining()).to_vec()
+}
+
+#[test]
+fn an_end_that_comes_before_the_switch_is_read_behind_it() {
+    let (server_tls, client_tls) = authority();
+    let sim = Sim::new();
+    let (clock, read) = (sim.clone(), Arc::new(Mutex::new(Vec::new())));
+    let sink = Arc::clone(&read);
+    let late = move |request: Request| {
+        let (clock, sink) = (clock.clone(), Arc::clone(&sink));
+        async move {
+            clock.sleep_until(clock.now() + Duration::from_secs(1)).await;
+            let answer = Response::new(StatusCode::SWITCHING_PROTOCOLS).header("upgrade", "x");
+            let upgraded = request.upgrade(answer).await.unwrap();
+            let came = upgraded.read().await.unwrap();
+            sink.lock().unwrap().push(came);
+            Response::new(StatusCode::OK)
+        }
+    };
+    let builder: ServerBuilder<Sim, Threads> = RestServer::builder_on(sim.clone());
+    let builder = builder.listen("127.0.0.1:0").tls(server_tls);
+    let server = sim.block_on(builder.route(Method::GET, "/", late).bind()).unwrap();
+    sim.start(server.serve());
+
+    let socket = sim.connect();
+    let machine = http1::Client::new(Arc::default());
+    let mut wire = client_tls.connect("server.test", machine, sim.now()).unwrap();
+    carry(&sim, &mut wire, &socket);
+    let line = RequestLine { method: &Method::GET, target: b"/", authority: b"server.test" };
+    wire.top().send_request(sim.now(), line, [("upgrade", "x")], BodySize::Empty).unwrap();
+    let mut sent = take(wire.outbox());
+    // Its close_notify, and not the end of the socket.
+    let mut wire = wire.map_inner(|_| {
+        Tunnel::new(TunnelConfig::default(), BytesMut::new(), Outbox::new(), sim.now())
+    });
+    wire.top().shut(sim.now());
+    sent.extend(take(wire.outbox()));
+    socket.send(sent);
+    sim.run();
+    sim.advance(Duration::from_secs(2));
+    assert_eq!(*read.lock().unwrap(), [None]);
 }
 
 #[test]

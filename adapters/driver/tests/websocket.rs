@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -282,6 +284,45 @@ fn nobody_has_more_sockets_than_allowed() {
     assert_eq!(sockets.senders().len(), 2);
 }
 
+#[test]
+fn where_none_is_allowed_nothing_is_kept_of_those_who_asked() {
+    let sockets = Sockets::new(0);
+    let options = quiet().sockets(&sockets);
+    let running = serve(|server, _| {
+        server.layer(Known { expires: None }).websocket_with("/ws", options, echo)
+    });
+    let refused = running.ask(OPEN);
+    assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
+    assert!(format!("{sockets:?}").contains("counts: {}"), "{sockets:?}");
+}
+
+#[test]
+fn who_waits_for_the_end_lets_others_have_their_turn() {
+    let turns = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&turns);
+    let running = serve(|server, _| {
+        server.websocket_with("/ws", quiet(), move |_: Request, socket: WebSocket| {
+            let turns = Arc::clone(&count);
+            async move {
+                let (_keep, mut receiver) = socket.split();
+                let mut ended = pin!(receiver.ended());
+                let counted = poll_fn(|cx| {
+                    *turns.lock().unwrap() += 1;
+                    ended.as_mut().poll(cx)
+                });
+                counted.await.unwrap();
+            }
+        })
+    });
+    let flood = masked(0x81, b"x").repeat(10_000);
+    running.client.send([OPEN.as_bytes(), &flood, &masked(0x88, &1000_u16.to_be_bytes())].concat());
+    running.sim.run();
+    let received = running.client.received_bytes();
+    assert!(received.ends_with(&close(1000)), "{received:?}");
+    let turns = *turns.lock().unwrap();
+    assert!(turns >= 50, "10,000 messages in {turns} turns");
+}
+
 /// Drains a server of so many sockets, of which each answers the close frame; when each was told.
 fn drained(count: usize) -> (Vec<u64>, DrainReport) {
     let running = serve(|mut server, _| {
@@ -324,6 +365,31 @@ fn a_server_that_leaves_says_so_to_one_after_the_other() {
     let early = told.iter().filter(|second| **second <= 5).count();
     assert!((15..=45).contains(&early), "{early} of 60 in the first half");
     assert_eq!((report.count(Ending::Told), report.lost()), (60, 0));
+}
+
+#[test]
+fn one_that_opens_while_the_server_leaves_is_told() {
+    let running = serve(|mut server, _| {
+        let notify = seconds(2);
+        server.config_mut().drain = DrainConfig { notify, ..DrainConfig::default() };
+        server.websocket_with("/ws", quiet(), echo)
+    });
+    let (first, rest) = OPEN.split_at(20);
+    running.client.send(first);
+    running.sim.run();
+    let handle = running.handle.clone();
+    let outcome = running.sim.start(async move { handle.drain().await });
+    running.sim.run();
+    running.sim.advance(seconds(3));
+    running.client.send(rest);
+    running.sim.run();
+    let answer = running.client.received_bytes();
+    assert!(answer.starts_with(b"HTTP/1.1 101 "), "{}", answer.escape_ascii());
+    assert!(answer.ends_with(&close(1001)), "{}", answer.escape_ascii());
+    running.client.send(masked(0x88, &1001_u16.to_be_bytes()));
+    running.client.shut();
+    running.sim.advance(seconds(1));
+    assert_eq!(outcome.take().expect("it has stopped").lost(), 0);
 }
 
 #[test]

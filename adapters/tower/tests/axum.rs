@@ -22,10 +22,13 @@ use sinew_smol::{
     Call, Handler, HandlerTimeout, RestClient, RestServer, RouteOptions, SecurityPolicy,
     ServerBuilder, SmolRuntime, Threads,
 };
-use sinew_tls::{ClientTls, PeerIdentity, ServerTls};
+use sinew_tls::{ClientTls, Options, PeerIdentity, ServerTls};
 use tower_service::Service;
 
 type Identity = Extension<Arc<PeerIdentity>>;
+
+/// More than a connection takes on a machine that has other things to do.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 fn app() -> Router {
     Router::new()
@@ -56,7 +59,9 @@ fn tls() -> (ServerTls, ClientTls) {
     let (chain, key) = leaf("server.test");
     let server = ServerTls::builder().certificate_pem(&chain, &key).unwrap();
     let (chain, key) = leaf("client.test");
-    let client = ClientTls::builder().ca_pem(&ca).unwrap().identity_pem(&chain, &key).unwrap();
+    let patient = Options { handshake_timeout: PATIENCE, ..Options::CLIENT };
+    let client = ClientTls::builder().options(patient).ca_pem(&ca).unwrap();
+    let client = client.identity_pem(&chain, &key).unwrap();
     (server.client_ca_pem(&ca).unwrap().build().unwrap(), client.build().unwrap())
 }
 
@@ -86,6 +91,7 @@ fn with_policies<T: Future<Output = ()>>(
         let client = RestClient::builder(format!("https://{address}"))
             .tls(client_tls)
             .server_name("server.test")
+            .connect_timeout(PATIENCE)
             .build()
             .unwrap();
         let test = async {

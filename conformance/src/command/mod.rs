@@ -7,6 +7,8 @@ mod corpus;
 #[cfg(feature = "sockets")]
 mod follow;
 #[cfg(feature = "sockets")]
+mod mesh;
+#[cfg(feature = "sockets")]
 mod overload;
 #[cfg(all(unix, feature = "sockets"))]
 mod restart;
@@ -34,6 +36,9 @@ pub(crate) enum Command {
     /// Follow the endpoints of a service, print what changes, and call it meanwhile; exit code 1 when a call failed
     #[cfg(feature = "sockets")]
     Follow(follow::Follow),
+    /// Let a client meet ten real servers that are not all well, and print what each balancer makes of them; exit code 1 when a promise is broken
+    #[cfg(feature = "sockets")]
+    Mesh(mesh::Mesh),
     /// Look after audit logs
     #[cfg(feature = "sockets")]
     Audit(audit::Audit),
@@ -55,6 +60,8 @@ impl Command {
             Self::Overload(overload) => overload.run(),
             #[cfg(feature = "sockets")]
             Self::Follow(follow) => follow.run(),
+            #[cfg(feature = "sockets")]
+            Self::Mesh(mesh) => mesh.run(),
             #[cfg(feature = "sockets")]
             Self::Audit(audit) => audit.run(),
             #[cfg(feature = "sockets")]

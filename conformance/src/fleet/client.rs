@@ -178,6 +178,8 @@ impl Client {
                     self.connections[place] = Some(opened);
                     outside.dial(now, self.name, connection, endpoint);
                 }
+                // The fleet's policies have no probes.
+                Action::Probe { .. } => {}
                 Action::Send { exchange, connection, .. } => {
                     if let Some(carrier) = self.find(connection) {
                         carrier.exchange = Some(exchange);

@@ -8,9 +8,9 @@ use sinew_tls::rustls::crypto::ring;
 use sinew_tls::rustls::pki_types::pem::PemObject as _;
 use sinew_tls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use sinew_tls::rustls::{ClientConfig, RootCertStore, ServerConfig};
-use sinew_tls::{ClientTls, ServerTls};
+use sinew_tls::{ClientTls, Options, ServerTls};
 
-use crate::network::conversation::Transport;
+use crate::network::conversation::{Patience, Transport};
 
 /// Whom the certificate names.
 pub const NAME: &str = "localhost";
@@ -42,13 +42,14 @@ impl Secrets {
 
         let provider = Arc::new(ring::default_provider());
         let chain = vec![CertificateDer::from_pem_slice(leaf.as_bytes())?];
+        let patient = Options { handshake_timeout: Patience::default().answer, ..Options::CLIENT };
         let suite_server = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_single_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes())?)?;
         Ok(Self {
             server: ServerTls::builder().certificate_pem(&leaf, &key)?.build()?,
-            client: ClientTls::builder().ca_pem(&authority)?.build()?,
+            client: ClientTls::builder().ca_pem(&authority)?.options(patient).build()?,
             suite_server: Arc::new(suite_server),
             transport: Transport::Tls(trusting(authority.as_bytes())?, ServerName::try_from(NAME)?),
         })

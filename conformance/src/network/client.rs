@@ -117,6 +117,7 @@ fn client<R: Runtime + Spawn<Task>>(
     config.mtls_config = tls;
     config.server_name = Some(NAME.to_owned());
     config.timeout = patience.answer;
+    config.connect_timeout = patience.answer;
     config.between_bytes = Some(patience.answer);
     RestClient::<R>::builder(config.base_url.clone())
         .config(config)

@@ -62,13 +62,24 @@ impl RequestLine<'_> {
     ///
     /// `Usage`: a target that cannot stand in a request line, an authority that is no host.
     pub fn check(&self) -> Result<(), Error> {
-        if !self.has_sound_target() {
-            return Err(Error::usage(Misuse::Target, Phase::Idle));
-        }
+        self.check_target()?;
         if !is_host(self.authority) {
             return Err(Error::usage(Misuse::FramingField, Phase::Idle));
         }
         Ok(())
+    }
+
+    /// The same, of the target alone, for those who know that the authority is a host.
+    ///
+    /// # Errors
+    ///
+    /// `Usage`: a target that cannot stand in a request line.
+    pub fn check_target(&self) -> Result<(), Error> {
+        if self.has_sound_target() {
+            Ok(())
+        } else {
+            Err(Error::usage(Misuse::Target, Phase::Idle))
+        }
     }
 
     pub(crate) fn has_sound_target(&self) -> bool {

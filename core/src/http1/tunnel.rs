@@ -161,8 +161,13 @@ impl Tunnel {
         }
     }
 
+    /// Whether the peer shut its writing side.
+    pub fn peer_closed(&self) -> bool {
+        self.eof
+    }
+
     /// What a machine of another protocol takes over: the bytes that were not read yet, and those that
-    /// were not written yet.
+    /// were not written yet. Where the [peer closed](Self::peer_closed), it has to be told, too.
     pub fn into_parts(self) -> (BytesMut, Outbox) {
         (self.inbox, self.outbox)
     }

@@ -14,8 +14,6 @@ const HOUR: u64 = 3_600_000_000;
 pub struct BalanceConfig {
     /// After this time an observation counts about a third (1/e): 1 ms to 1 h. Default 10 s.
     pub decay: Duration,
-    /// A new endpoint gets its full share only after this time; less than an hour. Default 10 s.
-    pub slow_start: Duration,
     /// A failed attempt counts as one that took at least this long. Default 5 s.
     pub penalty: Duration,
     /// What a new endpoint is expected to take; at least 1 us. Default 30 ms.
@@ -26,7 +24,6 @@ impl Default for BalanceConfig {
     fn default() -> Self {
         Self {
             decay: Duration::from_secs(10),
-            slow_start: Duration::from_secs(10),
             penalty: Duration::from_secs(5),
             expected: Duration::from_millis(30),
         }
@@ -39,8 +36,6 @@ impl Default for BalanceConfig {
 pub enum BadBalance {
     /// What decays in less than a millisecond, or more than an hour.
     Decay,
-    /// A start that takes an hour or more.
-    SlowStart,
     /// An endpoint that takes no time.
     ZeroExpected,
 }
@@ -51,9 +46,6 @@ impl BalanceConfig {
         let hour = Duration::from_micros(HOUR);
         if !(Duration::from_millis(1)..=hour).contains(&self.decay) {
             return Err(BadBalance::Decay);
-        }
-        if self.slow_start >= hour {
-            return Err(BadBalance::SlowStart);
         }
         if micros(self.expected) == 0 {
             return Err(BadBalance::ZeroExpected);
@@ -68,14 +60,11 @@ impl BalanceConfig {
 /// <https://linkerd.io/2016/03/16/beyond-round-robin-load-balancing-for-latency/>
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PeakEwma {
-    /// From then on it gets its full share.
-    grown_at: Instant,
     /// Of the last observation.
     at: Instant,
     /// All times are microseconds; the average, as it was then.
     average: u64,
     half_life: u64,
-    slow_start: u64,
     penalty: u64,
 }
 
@@ -97,12 +86,10 @@ impl PeakEwma {
 
     fn checked(now: Instant, config: &BalanceConfig) -> Self {
         Self {
-            grown_at: now + config.slow_start,
             at: now,
             average: micros(config.expected),
             // ln 2
             half_life: (micros(config.decay) * 45_426 / ONE).max(1),
-            slow_start: micros(config.slow_start),
             penalty: micros(config.penalty),
         }
     }
@@ -136,15 +123,7 @@ impl PeakEwma {
     pub fn cost(&self, now: Instant, in_flight: u32) -> u64 {
         let latency = (self.average * self.kept(now) / ONE).max(1);
         // An hour, four billion times, is less than can be counted.
-        let cost = latency * (u64::from(in_flight) + 1);
-        if now >= self.grown_at { cost } else { self.cost_of_new(now, cost) }
-    }
-
-    /// From a tenth of its share to all of it.
-    fn cost_of_new(&self, now: Instant, cost: u64) -> u64 {
-        let start = self.slow_start;
-        let age = start.saturating_sub(micros_between(now, self.grown_at)).max(start / 10);
-        cost.saturating_mul(start) / age.max(1)
+        latency * (u64::from(in_flight) + 1)
     }
 
     /// What is left of the last observation, in parts of [`ONE`].
@@ -185,28 +164,42 @@ fn micros_between(earlier: Instant, later: Instant) -> u64 {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PowerOfTwo;
 
+/// What was compared, by place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Choice {
+    /// The one that is cheaper.
+    pub chosen: usize,
+    /// The one that is not; `None`: there was no other.
+    pub runner_up: Option<usize>,
+}
+
 impl PowerOfTwo {
     /// Picks one of `len` candidates. Asks for two costs at most. `avoid` is picked only if there is no
     /// other: the endpoint of an attempt that failed. `None`: there is no candidate.
-    pub fn pick(
+    #[inline]
+    pub fn pick<C: Ord>(
         len: usize,
         avoid: Option<usize>,
-        cost: impl Fn(usize) -> u64,
+        cost: impl Fn(usize) -> C,
         jitter: &mut Jitter,
-    ) -> Option<usize> {
+    ) -> Option<Choice> {
         // One fewer to choose from; those from the avoided one on move up by one.
         let avoid = avoid.filter(|at| *at < len && len > 1);
         let len = len - usize::from(avoid.is_some());
         let place = |at: usize| at + usize::from(avoid.is_some_and(|avoid| at >= avoid));
         if len <= 1 {
-            return (len == 1).then(|| place(0));
+            return (len == 1).then(|| Choice { chosen: place(0), runner_up: None });
         }
         let draw = |jitter: &mut Jitter, bound: usize| jitter.below(bound as u64) as usize;
         let first = draw(jitter, len);
         let other = draw(jitter, len - 1);
         let second = other + usize::from(other >= first);
         let (first, second) = (place(first), place(second));
-        Some(if cost(second) < cost(first) { second } else { first })
+        Some(if cost(second) < cost(first) {
+            Choice { chosen: second, runner_up: Some(first) }
+        } else {
+            Choice { chosen: first, runner_up: Some(second) }
+        })
     }
 }
 
@@ -214,7 +207,6 @@ impl fmt::Display for BadBalance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Decay => "latencies decay within 1 ms to 1 h",
-            Self::SlowStart => "a slow start takes less than an hour",
             Self::ZeroExpected => "a new endpoint is expected to take at least 1 us",
         })
     }

@@ -45,6 +45,9 @@ pub struct Member<M = ()> {
     pub weight: Weight,
     /// Where it runs.
     pub zone: Zone,
+    /// Where it stands on a [ring](super::Ring): the same in every client that is to send a key to the
+    /// same endpoint. Default: its number.
+    pub hash: u64,
     /// Whatever else is known.
     pub metadata: M,
 }
@@ -52,6 +55,14 @@ pub struct Member<M = ()> {
 impl<M> Member<M> {
     /// One with an even share, in the zone where everyone is.
     pub fn new(endpoint: Endpoint, metadata: M) -> Self {
-        Self { endpoint, weight: Weight::ONE, zone: Zone::default(), metadata }
+        let hash = endpoint.0;
+        Self { endpoint, weight: Weight::ONE, zone: Zone::default(), hash, metadata }
+    }
+}
+
+/// One of which nothing else is known.
+impl From<Endpoint> for Member {
+    fn from(endpoint: Endpoint) -> Self {
+        Self::new(endpoint, ())
     }
 }

@@ -145,6 +145,10 @@ pub struct Outliers {
     len: u32,
     ejected: u32,
     compared_at: Instant,
+    /// Something was counted since.
+    counted: bool,
+    /// When the first of the ejected ones returns; [`Instant::MAX`]: there is none.
+    first_return: Instant,
     events: VecDeque<OutlierEvent>,
 }
 
@@ -154,10 +158,10 @@ struct Watched {
     /// Of this interval.
     calls: u32,
     successes: u32,
-    /// How often it was ejected, less one for every whole interval in which it took part.
+    /// How often it was ejected, less one for every whole interval without an ejection.
     ejections: u32,
-    /// It did not take part in all of this interval.
-    was_away: bool,
+    /// The end of its last ejection.
+    away_until: Instant,
     until: Option<Instant>,
 }
 
@@ -175,6 +179,8 @@ impl Outliers {
             len: 0,
             ejected: 0,
             compared_at: now,
+            counted: false,
+            first_return: Instant::MAX,
             events: VecDeque::new(),
         })
     }
@@ -208,6 +214,7 @@ impl Outliers {
             watched.calls = watched.calls.saturating_add(1);
             watched.successes = watched.successes.saturating_add(1);
             watched.in_a_row = 0;
+            self.counted = true;
         }
     }
 
@@ -218,8 +225,12 @@ impl Outliers {
         let Some(watched) = self.watched(place) else { return };
         watched.calls = watched.calls.saturating_add(1);
         watched.in_a_row = watched.in_a_row.saturating_add(1);
-        if watched.in_a_row >= consecutive && watched.until.is_none() {
+        let ejects = watched.in_a_row >= consecutive && watched.until.is_none();
+        if ejects {
             watched.in_a_row = 0;
+        }
+        self.counted = true;
+        if ejects {
             self.eject(now, place, Outlier::Consecutive);
         }
     }
@@ -233,6 +244,11 @@ impl Outliers {
     /// Endpoints that are ejected, or would be.
     pub const fn ejected(&self) -> u32 {
         self.ejected
+    }
+
+    /// Whether there is something to be [polled](Machine::poll_event).
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
     }
 
     fn watched(&mut self, place: u32) -> Option<&mut Watched> {
@@ -255,12 +271,14 @@ impl Outliers {
         watched.ejections = watched.ejections.saturating_add(1);
         let until = now + base.saturating_mul(watched.ejections).min(max);
         watched.until = Some(until);
-        watched.was_away = true;
+        watched.away_until = until;
         self.ejected += 1;
+        self.first_return = self.first_return.min(until);
         tell(&mut self.events, OutlierEvent::Ejected { place, why, until });
     }
 
-    /// Who succeeds less often than the others, by more than chance.
+    /// Who succeeds less often than the others, by more than chance. The worst come first, as not all may
+    /// go.
     fn compare(&mut self, now: Instant) {
         let OutlierConfig { minimum_calls, minimum_endpoints, deviation_thousandths, .. } =
             self.config;
@@ -268,7 +286,7 @@ impl Outliers {
         let rate = |watched: &Watched| {
             i64::from(watched.successes) * 1_000_000 / i64::from(watched.calls.max(1))
         };
-        let compared: Vec<(u32, i64)> = (0..)
+        let mut compared: Vec<(u32, i64)> = (0..)
             .zip(&self.places)
             .filter_map(|(place, watched)| Some((place, watched.as_ref()?)))
             .filter(|(_, watched)| watched.calls >= minimum_calls && watched.until.is_none())
@@ -281,6 +299,7 @@ impl Outliers {
             let variance =
                 compared.iter().map(|(_, rate)| square(*rate)).sum::<i128>() / i128::from(count);
             let factor = i128::from(deviation_thousandths).pow(2);
+            compared.sort_unstable_by_key(|(place, rate)| (*rate, *place));
             for (place, rate) in compared {
                 // Both sides squared: no root is needed.
                 if rate < mean && square(rate) * 1_000_000 > variance * factor {
@@ -288,22 +307,42 @@ impl Outliers {
                 }
             }
         }
+        let interval = self.config.interval.as_nanos().max(1);
+        let intervals =
+            |time: Duration| u32::try_from(time.as_nanos() / interval).unwrap_or(u32::MAX);
         for watched in self.places.iter_mut().flatten() {
             (watched.calls, watched.successes) = (0, 0);
-            if !watched.was_away {
-                watched.ejections = watched.ejections.saturating_sub(1);
+            if watched.until.is_none() {
+                let forgiven = intervals(now - self.compared_at.max(watched.away_until));
+                watched.ejections = watched.ejections.saturating_sub(forgiven);
             }
-            watched.was_away = watched.until.is_some();
+        }
+        self.counted = false;
+    }
+
+    /// Nobody comes for what was not counted: it is made up for when somebody does.
+    fn next_comparison(&self) -> Instant {
+        if self.counted && self.len > 0 {
+            self.compared_at + self.config.interval
+        } else {
+            Instant::MAX
         }
     }
 
-    fn next_comparison(&self) -> Instant {
-        if self.len == 0 { Instant::MAX } else { self.compared_at + self.config.interval }
-    }
-
-    fn first_return(&self) -> Instant {
-        let until = self.places.iter().flatten().filter_map(|watched| watched.until);
-        until.min().unwrap_or(Instant::MAX)
+    fn return_those_due(&mut self, now: Instant) {
+        self.first_return = Instant::MAX;
+        for (place, watched) in (0..).zip(&mut self.places) {
+            let Some(watched) = watched else { continue };
+            let Some(until) = watched.until else { continue };
+            if until <= now {
+                watched.until = None;
+                watched.in_a_row = 0;
+                self.ejected -= 1;
+                tell(&mut self.events, OutlierEvent::Returned { place });
+            } else {
+                self.first_return = self.first_return.min(until);
+            }
+        }
     }
 }
 
@@ -335,26 +374,17 @@ impl Machine for Outliers {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
-        if self.ejected > 0 {
-            for (place, watched) in (0..).zip(&mut self.places) {
-                if let Some(watched) = watched
-                    && watched.until.is_some_and(|until| until <= now)
-                {
-                    watched.until = None;
-                    watched.in_a_row = 0;
-                    self.ejected -= 1;
-                    tell(&mut self.events, OutlierEvent::Returned { place });
-                }
-            }
+        if self.first_return <= now {
+            self.return_those_due(now);
         }
-        if self.next_comparison() <= now {
+        if now - self.compared_at >= self.config.interval {
             self.compare(now);
             self.compared_at = now;
         }
     }
 
     fn deadline(&self) -> Option<Deadline> {
-        let at = self.next_comparison().min(self.first_return());
+        let at = self.next_comparison().min(self.first_return);
         (at < Instant::MAX).then_some(Deadline { at, why: Timer::Ejection })
     }
 }

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use crate::Machine;
 use crate::jitter::Jitter;
+use crate::policy::Mode;
 use crate::table::Timers;
 use crate::time::{Deadline, Instant, Timer};
 
@@ -14,30 +15,26 @@ use crate::time::{Deadline, Instant, Timer};
 /// embedder's business.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ProbeConfig {
+    /// What becomes of what is found. Default: who is down is left alone.
+    pub mode: Mode,
     /// From one probe of an endpoint to the next, 10 % more or less; not zero. Default 10 s.
     pub interval: Duration,
-    /// A probe that takes longer has failed; not zero, and below 90 % of the interval. Default 1 s.
+    /// A probe that takes longer has failed; not zero, and below 90 % of the interval. Default 5 s.
     pub timeout: Duration,
     /// Failures in a row after which an endpoint is down; at least 1. Default 3.
     pub down_after: u32,
     /// Successes in a row after which it is up again; at least 1. Default 2.
     pub up_after: u32,
-    /// While less than this part of the endpoints is up, in percent, all of them are asked: then more
-    /// is wrong than the endpoints, or they are drowned by what the others cannot carry. At most 100;
-    /// 0: never. Default 50.
-    ///
-    /// <https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/panic_threshold>
-    pub panic_percent: u32,
 }
 
 impl Default for ProbeConfig {
     fn default() -> Self {
         Self {
+            mode: Mode::Enforce,
             interval: Duration::from_secs(10),
-            timeout: Duration::from_secs(1),
+            timeout: Duration::from_secs(5),
             down_after: 3,
             up_after: 2,
-            panic_percent: 50,
         }
     }
 }
@@ -50,8 +47,6 @@ pub enum BadProbe {
     Time,
     /// No result would say anything.
     ZeroResults,
-    /// A share above all.
-    Percent,
 }
 
 impl ProbeConfig {
@@ -63,9 +58,6 @@ impl ProbeConfig {
         }
         if self.down_after == 0 || self.up_after == 0 {
             return Err(BadProbe::ZeroResults);
-        }
-        if self.panic_percent > 100 {
-            return Err(BadProbe::Percent);
         }
         Ok(())
     }
@@ -96,10 +88,6 @@ pub enum ProbeEvent {
     Up(u32),
     /// The endpoint at this place is not.
     Down(u32),
-    /// So few endpoints are up that all of them are asked.
-    Panic,
-    /// Enough of them are up again.
-    Calm,
 }
 
 /// Which endpoints of a destination are well, by asking them.
@@ -115,7 +103,6 @@ pub struct Probes {
     timers: Timers,
     len: u32,
     up: u32,
-    panics: bool,
     events: VecDeque<ProbeEvent>,
     runs: u64,
     jitter: Jitter,
@@ -148,7 +135,6 @@ impl Probes {
             timers: Timers::new(),
             len: 0,
             up: 0,
-            panics: false,
             events: VecDeque::new(),
             runs: 0,
             jitter: Jitter::new(seed),
@@ -173,7 +159,6 @@ impl Probes {
             self.len += 1;
             self.up += 1;
             self.timers.arm(place, now);
-            self.note_panic();
         }
     }
 
@@ -184,8 +169,7 @@ impl Probes {
         };
         self.len -= 1;
         self.up -= u32::from(probed.up);
-        self.events.retain(|event| event.place() != Some(place));
-        self.note_panic();
+        self.events.retain(|event| event.place() != place);
     }
 
     /// What a probe found. Does nothing for one that is stale.
@@ -197,15 +181,10 @@ impl Probes {
         }
     }
 
-    /// Whether the endpoint at this place is worth asking: it is up, or [too few](ProbeConfig) are.
-    pub fn is_usable(&self, place: u32) -> bool {
+    /// Whether the endpoint at this place is up, as far as is known.
+    pub fn is_up(&self, place: u32) -> bool {
         let probed = self.places.get(place as usize).and_then(Option::as_ref);
-        probed.is_some_and(|probed| probed.up || self.panics)
-    }
-
-    /// Whether so few endpoints are up that all of them are asked.
-    pub const fn is_panicking(&self) -> bool {
-        self.panics
+        probed.is_some_and(|probed| probed.up)
     }
 
     /// Endpoints that are up.
@@ -240,15 +219,6 @@ impl Probes {
             self.up = if is_well { self.up + 1 } else { self.up - 1 };
             let event = if is_well { ProbeEvent::Up } else { ProbeEvent::Down };
             self.tell(event(place));
-            self.note_panic();
-        }
-    }
-
-    fn note_panic(&mut self) {
-        let panics = self.up * 100 < self.len * self.config.panic_percent;
-        if panics != self.panics {
-            self.panics = panics;
-            self.tell(if panics { ProbeEvent::Panic } else { ProbeEvent::Calm });
         }
     }
 
@@ -298,23 +268,17 @@ impl Probes {
 }
 
 impl ProbeEvent {
-    const fn place(self) -> Option<u32> {
+    const fn place(self) -> u32 {
         match self {
-            Self::Probe(run) | Self::Cancel(run) => Some(run.place),
-            Self::Up(place) | Self::Down(place) => Some(place),
-            Self::Panic | Self::Calm => None,
+            Self::Probe(run) | Self::Cancel(run) => run.place,
+            Self::Up(place) | Self::Down(place) => place,
         }
     }
 
     /// Whether it says something newer of the same.
     fn replaces(self, old: Self) -> bool {
-        match (self, old) {
-            (Self::Up(place) | Self::Down(place), Self::Up(other) | Self::Down(other)) => {
-                place == other
-            }
-            (Self::Panic | Self::Calm, Self::Panic | Self::Calm) => true,
-            _ => false,
-        }
+        let finds = |event: Self| matches!(event, Self::Up(_) | Self::Down(_));
+        finds(self) && finds(old) && self.place() == old.place()
     }
 }
 
@@ -344,7 +308,6 @@ impl fmt::Display for BadProbe {
         f.write_str(match self {
             Self::Time => "a probe takes some time, and is over before the next one",
             Self::ZeroResults => "at least one result makes an endpoint up or down",
-            Self::Percent => "the share below which all endpoints are asked is at most 100 percent",
         })
     }
 }

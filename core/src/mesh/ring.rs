@@ -75,6 +75,19 @@ impl Ring {
     }
 }
 
+/// A key for a [ring](Ring) from what it is to stand for, such as the name of a user: the same in every
+/// process and on every platform. Anyone can find others with the same key.
+///
+/// FNV-1a: <https://datatracker.ietf.org/doc/html/draft-eastlake-fnv>
+pub const fn hash_key(mut bytes: &[u8]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    while let [first, rest @ ..] = bytes {
+        hash = (hash ^ *first as u64).wrapping_mul(0x0100_0000_01b3);
+        bytes = rest;
+    }
+    hash
+}
+
 /// Spreads numbers that are close together over all there are.
 ///
 /// The finalizer of `SplitMix64`: <https://doi.org/10.1145/2714064.2660195>

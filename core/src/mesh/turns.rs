@@ -17,10 +17,10 @@ const TURN: u64 = 1 << 40;
 pub struct Turns {
     /// Virtual deadline, then the order in which they were set, then the place.
     heap: BinaryHeap<Reverse<(u64, u64, u32)>>,
-    /// By place, the order of the entry that counts; the other entries of the place are stale.
-    current: Vec<Option<u64>>,
+    /// By place, the entry that counts, its virtual deadline and its order; the others are stale.
+    current: Vec<Option<(u64, u64)>>,
     len: usize,
-    /// The deadline of the last turn.
+    /// The latest deadline of a turn that was taken.
     virtual_now: u64,
     order: u64,
 }
@@ -65,22 +65,33 @@ impl Turns {
         self.current.get(place as usize).is_some_and(Option::is_some)
     }
 
-    /// Whose turn it is. `avoid` is passed over if there is anyone else, and keeps its turn. `share`
-    /// says how much a place gets from now on beside the others: parts of 65,536, at least 1. `None`:
-    /// nobody takes part.
-    pub fn pick(&mut self, avoid: Option<u32>, share: impl Fn(u32) -> u64) -> Option<u32> {
-        let first = self.pop()?;
-        let (at, place) = match avoid {
-            Some(avoid) if first.2 == avoid && self.len > 1 => {
-                let second = self.pop();
-                self.heap.push(Reverse(first));
-                let (at, _, place) = second?;
-                (at, place)
-            }
-            _ => (first.0, first.2),
-        };
+    /// Whose turn it is. `avoid` is passed over if there is anyone else, and keeps its turn. `None`:
+    /// nobody takes part. A turn that is [taken](Self::take) is over, and not before.
+    pub fn first(&mut self, avoid: Option<u32>) -> Option<u32> {
+        let first = self.peek()?;
+        if avoid != Some(first) || self.len < 2 {
+            return Some(first);
+        }
+        let kept = self.heap.pop()?;
+        let second = self.peek();
+        self.heap.push(kept);
+        second
+    }
+
+    /// This place has its turn now, whoever's it is, and comes again as its share says beside the
+    /// others: parts of 65,536, at least 1.
+    pub fn take(&mut self, place: u32, share: u64) {
+        let due = self.current.get(place as usize).copied().flatten();
+        let Some((at, _)) = due else { return };
         self.virtual_now = self.virtual_now.max(at);
-        self.set(place, at.saturating_add(stride(share(place))));
+        self.set(place, at.saturating_add(stride(share)));
+        self.shed();
+    }
+
+    /// Whose turn it is, which it has with that. `share` says how much a place gets from now on.
+    pub fn pick(&mut self, avoid: Option<u32>, share: impl Fn(u32) -> u64) -> Option<u32> {
+        let place = self.first(avoid)?;
+        self.take(place, share(place));
         Some(place)
     }
 
@@ -90,23 +101,24 @@ impl Turns {
         }
         self.order += 1;
         if let Some(current) = self.current.get_mut(place as usize) {
-            *current = Some(self.order);
+            *current = Some((at, self.order));
         }
         self.heap.push(Reverse((at, self.order, place)));
     }
 
-    /// The earliest entry that is not stale.
-    fn pop(&mut self) -> Option<(u64, u64, u32)> {
+    /// The place of the earliest entry; those before it that are stale are thrown away.
+    fn peek(&mut self) -> Option<u32> {
         loop {
-            let Reverse(entry) = self.heap.pop()?;
+            let Reverse(entry) = *self.heap.peek()?;
             if self.is_current(entry) {
-                return Some(entry);
+                return Some(entry.2);
             }
+            self.heap.pop();
         }
     }
 
-    fn is_current(&self, (_, order, place): (u64, u64, u32)) -> bool {
-        self.current.get(place as usize).copied().flatten() == Some(order)
+    fn is_current(&self, (at, order, place): (u64, u64, u32)) -> bool {
+        self.current.get(place as usize).copied().flatten() == Some((at, order))
     }
 
     /// Stale entries are thrown away before they are more than those that count.

@@ -4,16 +4,18 @@ use core::time::Duration;
 
 use http::StatusCode;
 
-use crate::client::dispatcher::{Endpoint, Outcome};
+use crate::client::dispatcher::{Endpoint, Outcome, Pick};
 use crate::error::Error;
 use crate::limit::{AskOutcome, LeaseVerdict, QuotaId, Shed, Stage, Verdict};
 use crate::machine::CloseReason;
+use crate::mesh::Outlier;
 use crate::policy::{Mode, Priority, Refused};
 use crate::resilience::{Change, NoRetry};
 use crate::security::{AccessVerdict, CorsKind, CorsReason, CredentialVerdict, Expiry};
 use crate::server::drain::{Ending, Phase};
 use crate::server::health::{CheckId, CheckState};
 use crate::server::{ConnectionRefused, ReloadOutcome};
+use crate::time::Instant;
 #[cfg(feature = "websocket")]
 use crate::websocket::{CloseCode, Side};
 
@@ -140,6 +142,70 @@ pub enum Event {
         why: Shed,
         /// Whether it was.
         mode: Mode,
+    },
+    /// The endpoints of the destination are others than before (client).
+    EndpointsUpdated {
+        /// Those that were not there before.
+        added: u32,
+        /// Those that are there no more.
+        removed: u32,
+        /// Those that have another weight, or another zone.
+        changed: u32,
+        /// All that are there now.
+        all: u32,
+    },
+    /// An endpoint was chosen for an attempt (client). Where no connection of it has room, the attempt
+    /// takes the first that has, whosever that is.
+    Picked {
+        /// The call, by the embedder's name.
+        token: u64,
+        /// What was chosen, and what was not.
+        pick: Pick,
+    },
+    /// An endpoint is worse than the others, and left alone, or would be (client).
+    Ejected {
+        /// Which.
+        endpoint: Endpoint,
+        /// Why.
+        why: Outlier,
+        /// Until then.
+        until: Instant,
+        /// Whether it is.
+        mode: Mode,
+    },
+    /// An endpoint would be ejected, but too few would be left (client).
+    EjectionSpared {
+        /// Which.
+        endpoint: Endpoint,
+        /// Why.
+        why: Outlier,
+        /// Whether it would be.
+        mode: Mode,
+    },
+    /// An endpoint that was ejected takes part again (client).
+    EjectionEnded {
+        /// Which.
+        endpoint: Endpoint,
+        /// Whether it did not.
+        mode: Mode,
+    },
+    /// Probes found that an endpoint is up, or down (client).
+    Probed {
+        /// Which.
+        endpoint: Endpoint,
+        /// Whether it is up.
+        up: bool,
+        /// Whether that is heeded.
+        mode: Mode,
+    },
+    /// So few endpoints are well that all of them are asked, or enough of them are again (client).
+    Panic {
+        /// Whether all of them are asked.
+        panics: bool,
+        /// Those that are well.
+        well: u32,
+        /// All that there are.
+        all: u32,
     },
     /// An attempt of a call was sent to an endpoint (client).
     AttemptSent {

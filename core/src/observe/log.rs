@@ -28,6 +28,12 @@ impl Log {
         self.enabled = enabled;
     }
 
+    /// Whether it keeps events.
+    #[inline]
+    pub const fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
     /// Writes one event down.
     #[inline]
     pub fn record(&mut self, event: Event) {

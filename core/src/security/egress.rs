@@ -117,7 +117,7 @@ impl EgressPolicy {
         if answerer.tls < self.tls {
             return Err(EgressRefusal::TlsVersion);
         }
-        let means = |wanted: &ServerPattern| wanted.0.means(&answerer);
+        let means = |wanted: &ServerPattern| wanted.is_shown_by(&answerer);
         if self.servers.is_empty() || self.servers.iter().any(means) {
             return Ok(());
         }
@@ -136,6 +136,13 @@ impl Destination {
             }
         };
         here && self.port.is_none_or(|wanted| wanted == port)
+    }
+}
+
+impl ServerPattern {
+    /// Whether the one who answers is meant.
+    pub fn is_shown_by(&self, answerer: &Answerer<'_>) -> bool {
+        self.0.means(answerer)
     }
 }
 

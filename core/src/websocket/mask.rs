@@ -10,28 +10,60 @@ pub(super) struct Mask(pub(super) [u8; 4]);
 impl Mask {
     /// Applies it to the bytes that stand at `offset` of the payload; once more undoes it.
     pub(super) fn apply(self, bytes: &mut [u8], offset: usize) {
-        let four = u32::from_le_bytes(self.0).rotate_right(8 * (offset % 4) as u32);
-        let eight = u64::from(four) << 32 | u64::from(four);
-        // Without a way out between its words, a block becomes vectors.
-        let (blocks, rest) = bytes.as_chunks_mut::<32>();
-        for block in blocks {
-            for word in block.as_chunks_mut::<8>().0 {
-                xor(word, eight);
+        let mut offset = offset;
+        let mut bytes = bytes;
+        if bytes.len() >= LARGE {
+            let head = bytes.as_ptr().align_offset(ALIGNED).min(bytes.len());
+            let (head, rest) = bytes.split_at_mut(head);
+            apply(head, self.eight(offset));
+            offset += head.len();
+            let (blocks, rest) = rest.as_chunks_mut::<BLOCK>();
+            let mask = self.eight(offset);
+            for block in blocks {
+                apply(block, mask);
             }
+            bytes = rest;
         }
-        let (words, rest) = rest.as_chunks_mut::<8>();
-        for word in words {
-            xor(word, eight);
-        }
-        for (byte, mask) in rest.iter_mut().zip(eight.to_le_bytes()) {
-            *byte ^= mask;
-        }
+        apply(bytes, self.eight(offset));
+    }
+
+    /// Applies it to a whole payload. Whether all of that is ASCII then, which is seen on the way.
+    #[inline]
+    pub(super) fn apply_to_text(self, bytes: &mut [u8]) -> bool {
+        apply(bytes, self.eight(0)) & 0x8080_8080_8080_8080 == 0
+    }
+
+    /// Twice, from this offset on.
+    #[inline]
+    fn eight(self, offset: usize) -> u64 {
+        let four = u32::from_le_bytes(self.0).rotate_right(8 * (offset % 4) as u32);
+        u64::from(four) << 32 | u64::from(four)
     }
 }
 
+/// From so many bytes on it is worth to begin where vectors are read and written fastest.
+const LARGE: usize = 1024;
+/// Bytes of a vector, at least.
+const ALIGNED: usize = 16;
+/// Bytes between two looks at whether that was all; a multiple of the mask.
+const BLOCK: usize = 128;
+
+/// Applies eight bytes of a mask, over and over; the bytes that come out, or-ed.
 #[inline]
-fn xor(word: &mut [u8; 8], mask: u64) {
-    *word = (u64::from_le_bytes(*word) ^ mask).to_le_bytes();
+fn apply(bytes: &mut [u8], mask: u64) -> u64 {
+    let mut seen = 0;
+    let (words, rest) = bytes.as_chunks_mut::<8>();
+    // As simple as this, it becomes vectors.
+    for word in words {
+        let plain = u64::from_le_bytes(*word) ^ mask;
+        *word = plain.to_le_bytes();
+        seen |= plain;
+    }
+    for (byte, mask) in rest.iter_mut().zip(mask.to_le_bytes()) {
+        *byte ^= mask;
+        seen |= u64::from(*byte);
+    }
+    seen
 }
 
 /// Draws what no third party may guess: <https://www.rfc-editor.org/rfc/rfc6455#section-10.3>
@@ -83,14 +115,23 @@ mod tests {
         #[test]
         fn a_mask_is_applied_byte_by_byte_from_any_offset(
             mask: [u8; 4],
-            bytes in vec(any::<u8>(), 0..100),
+            bytes in prop_oneof![vec(any::<u8>(), 0..100), vec(any::<u8>(), 1000..1400)],
+            from in 0usize..9,
             offset in 0usize..9,
         ) {
-            let mut masked = bytes.clone();
-            Mask(mask).apply(&mut masked, offset);
-            for (at, (masked, plain)) in masked.iter().zip(&bytes).enumerate() {
+            // Wherever it lies in memory.
+            let from = from.min(bytes.len());
+            let mut copy = bytes.clone();
+            let (bytes, masked) = (&bytes[from..], &mut copy[from..]);
+            Mask(mask).apply(masked, offset);
+            for (at, (masked, plain)) in masked.iter().zip(bytes).enumerate() {
                 prop_assert_eq!(*masked, plain ^ mask[(offset + at) % 4]);
             }
+            Mask(mask).apply(masked, offset);
+            prop_assert_eq!(&*masked, bytes);
+            Mask(mask).apply(masked, 0);
+            prop_assert_eq!(Mask(mask).apply_to_text(masked), bytes.is_ascii());
+            prop_assert_eq!(&*masked, bytes);
         }
     }
 

@@ -81,6 +81,22 @@ impl SendQueue {
         }
     }
 
+    /// Closes the connection, behind what waits: that goes along, whether or not there is room.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Connection::close`].
+    pub fn close(
+        &mut self,
+        connection: &mut Connection,
+        now: Instant,
+        code: CloseCode,
+        reason: &str,
+    ) -> Result<(), Error> {
+        let waiting = core::iter::from_fn(|| self.pop());
+        connection.close_behind(now, code, reason, waiting)
+    }
+
     /// Whether a message would be taken without waiting.
     pub fn has_room(&self, connection: &Connection) -> bool {
         self.overflow != Overflow::Wait || connection.can_send()
@@ -91,7 +107,7 @@ impl SendQueue {
         self.bytes
     }
 
-    /// Messages that were dropped: for newer ones, and at the end.
+    /// Messages that were dropped: for newer ones, and where nothing is sent any more.
     pub const fn dropped(&self) -> u64 {
         self.dropped
     }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "outside of `#[test]` too, a test stops where it is wrong")]
 
 mod admission;
+mod balancing;
 mod draining;
 mod hedging;
 mod limits;

@@ -110,6 +110,20 @@ fn a_server_switches_to_what_was_offered() {
 }
 
 #[test]
+fn an_end_in_front_of_the_switch_is_told_behind_it() {
+    let mut server = asked(&offer("1.1", "upgrade: x\r\nconnection: upgrade\r\n"));
+    server.inbox().extend_from_slice(b"early");
+    server.handle_eof(NOW);
+    let fields = [("upgrade", "x")];
+    server.send_response(NOW, StatusCode::SWITCHING_PROTOCOLS, fields, BodySize::Empty).unwrap();
+    let mut tunnel = server.into_tunnel(NOW).unwrap();
+    assert!(tunnel.peer_closed() && !tunnel.wants_read());
+    let early = TunnelEvent::Data(Bytes::from_static(b"early"));
+    assert_eq!(tunnel.poll_event(NOW), Ok(Some(early)));
+    assert_eq!(tunnel.poll_event(NOW), Ok(Some(TunnelEvent::End)));
+}
+
+#[test]
 fn a_client_switches_to_what_it_offered() {
     let switched = |answer: &str| {
         let mut client = Client::new(Arc::default());

@@ -5,6 +5,7 @@
 mod balance;
 mod endpoint_set;
 mod outlier;
+mod panic;
 mod probes;
 mod ring;
 mod turns;

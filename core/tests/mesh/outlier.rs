@@ -54,11 +54,11 @@ fn five_failures_in_a_row_eject_for_longer_each_time() {
 fn an_ejection_ends_at_the_longest() {
     let config = OutlierConfig { base: secs(200), ..OutlierConfig::default() };
     let mut outliers = of(4, config);
-    for (now, until) in [(at(0), at(200_000)), (at(300_000), at(600_000))] {
+    for (now, until) in [(at(0), at(200_000)), (at(200_000), at(500_000))] {
         fail(&mut outliers, now, 1);
         let ejected = OutlierEvent::Ejected { place: 1, why: Outlier::Consecutive, until };
         assert_eq!(events(&mut outliers, now), [ejected]);
-        let told = events(&mut outliers, now + secs(300));
+        let told = events(&mut outliers, until);
         assert_eq!(told, [OutlierEvent::Returned { place: 1 }]);
     }
 }
@@ -123,6 +123,48 @@ fn who_succeeds_less_often_than_the_others_is_found() {
 }
 
 #[test]
+fn of_two_that_are_too_bad_the_worse_one_goes() {
+    // One of twelve may go: not the first one that is looked at.
+    let config =
+        OutlierConfig { max_percent: 10, deviation_thousandths: 1_000, ..OutlierConfig::default() };
+    let mut outliers = of(12, config);
+    for place in 0..12 {
+        let every = [3, 2].get(place as usize).copied().unwrap_or(u32::MAX);
+        for call in 0..100 {
+            if call % every == every - 1 {
+                outliers.handle_failure(at(1), place);
+            } else {
+                outliers.handle_success(at(1), place);
+            }
+        }
+    }
+    outliers.handle_timeout(at(10_000));
+    let (why, until) = (Outlier::SuccessRate, at(40_000));
+    let told = events(&mut outliers, at(10_000));
+    let expected =
+        [OutlierEvent::Ejected { place: 1, why, until }, OutlierEvent::Spared { place: 0, why }];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn nobody_comes_for_what_was_not_counted() {
+    let mut outliers = of(4, OutlierConfig::default());
+    assert_eq!(outliers.deadline(), None);
+    outliers.handle_success(at(1), 1);
+    assert_eq!(outliers.deadline().unwrap().at, at(10_000));
+    outliers.handle_timeout(at(10_000));
+    assert_eq!(outliers.deadline(), None);
+    fail(&mut outliers, at(10_000), 1);
+    fail(&mut outliers, at(40_000), 1);
+    assert_eq!(outliers.deadline().unwrap().at, at(50_000));
+    // After a long silence, what was done is forgiven.
+    fail(&mut outliers, at(1_000_000), 1);
+    let told = events(&mut outliers, at(1_000_000));
+    let until = at(1_030_000);
+    assert!(told.contains(&OutlierEvent::Ejected { place: 1, why: Outlier::Consecutive, until }));
+}
+
+#[test]
 fn the_few_are_not_compared() {
     for (endpoints, calls) in [(4, 100), (6, 99)] {
         let mut outliers = of(endpoints, OutlierConfig::default());
@@ -184,7 +226,7 @@ proptest! {
             prop_assert_eq!(gone, outliers.ejected() as usize);
             prop_assert!(gone <= 3);
             events(&mut outliers, now);
-            prop_assert!(outliers.deadline().unwrap().at > now);
+            prop_assert!(outliers.deadline().is_none_or(|deadline| deadline.at > now));
         }
     }
 }

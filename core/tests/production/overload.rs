@@ -185,6 +185,96 @@ fn a_burst_is_no_overload() {
 }
 
 /// What is left of idle shares goes to whoever matters most.
+/// One place, and its line: who is served leaves for the next one.
+struct OneLine {
+    admission: Admission<u64>,
+    now: Instant,
+    served: Option<Permit>,
+    came: u64,
+}
+
+impl OneLine {
+    /// One is served, and two wait.
+    fn new() -> Self {
+        let admission = Admission::new(config(1)).unwrap();
+        let mut line = Self { admission, now: Instant::ZERO, served: None, came: 0 };
+        for _ in 0..3 {
+            line.arrive();
+        }
+        line
+    }
+
+    fn arrive(&mut self) -> u64 {
+        self.came += 1;
+        match self.admission.arrive(self.now, Priority::Normal, self.came) {
+            Entry::Admitted(_, permit) => self.served = Some(permit),
+            Entry::Waiting { .. } => {}
+            Entry::Shed(..) => panic!("there is room"),
+        }
+        self.came
+    }
+
+    /// Who is served next, and those that were turned away before that.
+    fn finish(&mut self) -> (u64, Vec<u64>) {
+        self.admission.finish(self.now, self.served.take().unwrap(), Load::Borne(Duration::ZERO));
+        let mut shed = Vec::new();
+        loop {
+            match self.admission.poll_event(self.now) {
+                Ok(Some(AdmissionEvent::Shed(who, _))) => shed.push(who),
+                Ok(Some(AdmissionEvent::Admitted(who, permit))) => {
+                    self.served = Some(permit);
+                    return (who, shed);
+                }
+                Ok(None) => panic!("somebody waits"),
+            }
+        }
+    }
+
+    fn pass(&mut self, millis: u64) {
+        self.now = self.now + Duration::from_millis(millis);
+    }
+
+    /// So many come, each when one is served, so that two wait at any time, each for three turns.
+    fn steady(&mut self, requests: u32, millis: u64) {
+        for _ in 0..requests {
+            self.arrive();
+            self.pass(millis);
+            let (who, shed) = self.finish();
+            assert!(shed.is_empty() && who + 2 == self.came, "{who} of {}, {shed:?}", self.came);
+        }
+    }
+}
+
+/// <https://www.rfc-editor.org/rfc/rfc8289#section-3.1>: a queue that drains is a good queue.
+#[test]
+fn a_line_that_serves_in_time_is_no_standing_queue() {
+    let mut line = OneLine::new();
+    line.steady(300, 1);
+    // All wait for longer than the target, for less than an interval.
+    line.pass(90);
+    assert_eq!(
+        line.finish(),
+        (line.came - 1, vec![]),
+        "the oldest is served, and nobody turned away"
+    );
+}
+
+#[test]
+fn a_line_that_serves_late_for_an_interval_is_a_standing_queue() {
+    let mut line = OneLine::new();
+    line.steady(13, 8);
+    let old = [line.came - 1, line.came];
+    line.pass(6);
+    let young = [line.arrive(), line.arrive()];
+    assert_eq!(line.finish(), (young[1], old.to_vec()), "the youngest is served first");
+    line.pass(4);
+    assert_eq!(line.finish(), (young[0], vec![]), "in time");
+    // Nobody was late for an interval.
+    line.pass(100);
+    let after = [line.arrive(), line.arrive(), line.arrive()];
+    assert_eq!(line.finish(), (after[0], vec![]), "the oldest is served first");
+}
+
 #[test]
 fn nothing_is_held_back() {
     let [bulk, _, normal, high, critical] = run(config(16), [3_000, 0, 0, 0, 0], 5);

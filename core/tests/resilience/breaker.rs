@@ -53,27 +53,57 @@ fn statuses_say_what_they_say() {
 }
 
 #[test]
-fn five_in_a_row_open_it_for_five_to_ten_seconds() {
+fn five_in_a_row_open_it_for_one_to_two_seconds() {
     let mut times = Vec::new();
     for seed in 0..200 {
         let mut breaker = Breaker::new(BreakerConfig::default(), seed).unwrap();
         let until = trip(&mut breaker, at(0));
         times.push(until - Instant::ZERO);
         let why = OpenReason::Tripped(Trip::Consecutive);
-        assert_eq!(breaker.acquire(at(4_999)), Err(OpenFor { why, until: Some(until) }));
+        assert_eq!(breaker.acquire(at(999)), Err(OpenFor { why, until: Some(until) }));
         assert_eq!(
             breaker.deadline().map(|due| (due.at, due.why)),
             Some((until, Timer::BreakerOpen))
         );
-        assert!(!breaker.is_ready(at(4_999)) && breaker.is_ready(until));
+        assert!(!breaker.is_ready(at(999)) && breaker.is_ready(until));
         let probe = breaker.acquire(until).unwrap();
         assert!(probe.is_probe());
         assert_eq!(probe.change(), Some(Change::HalfOpened));
     }
-    assert!(times.iter().all(|time| (ms(5_000)..=ms(10_000)).contains(time)));
-    assert!(
-        times.iter().any(|time| *time < ms(5_500)) && times.iter().any(|time| *time > ms(9_500))
-    );
+    assert!(spreads(&times, 1_000, 2_000), "{times:?}");
+}
+
+/// Whether all times lie between these, and some near either.
+fn spreads(times: &[Duration], low: u64, high: u64) -> bool {
+    let tenth = (high - low) / 10;
+    times.iter().all(|time| (ms(low)..=ms(high)).contains(time))
+        && times.iter().any(|time| *time < ms(low + tenth))
+        && times.iter().any(|time| *time > ms(high - tenth))
+}
+
+#[test]
+fn each_probe_that_fails_makes_it_stay_open_for_twice_as_long_up_to_ten_seconds() {
+    let mut times: [Vec<Duration>; 6] = Default::default();
+    for seed in 0..200 {
+        let mut breaker = Breaker::new(BreakerConfig::default(), seed).unwrap();
+        let mut until = trip(&mut breaker, at(0));
+        for times in &mut times {
+            let probed = until;
+            until = match call(&mut breaker, probed, Outcome::Failure) {
+                Some(Change::Opened { why: Trip::Probe, until }) => until,
+                other => panic!("{other:?}"),
+            };
+            times.push(until - probed);
+        }
+        // Once it was closed, it is as if nothing had been.
+        for _ in 0..3 {
+            let _ = call(&mut breaker, until, Outcome::Success);
+        }
+        assert!(trip(&mut breaker, until) - until <= ms(2_000));
+    }
+    let [second, third, rest @ ..] = &times;
+    assert!(spreads(second, 2_000, 4_000) && spreads(third, 4_000, 8_000), "{times:?}");
+    assert!(rest.iter().all(|times| spreads(times, 5_000, 10_000)), "{times:?}");
 }
 
 #[test]

@@ -82,6 +82,24 @@ fn one_that_is_larger_than_the_queue_waits_alone_and_empty_ones_have_a_bound() {
 }
 
 #[test]
+fn what_waits_goes_along_with_a_close() {
+    let (mut connection, mut queue) = (slow(), SendQueue::new(Overflow::DropOldest, LIMIT));
+    for n in 0..1000 {
+        queue.send(&mut connection, NOW, number(n)).unwrap();
+    }
+    let refused = queue.close(&mut connection, NOW, CloseCode::ABNORMAL, "");
+    assert!(refused.is_err() && queue.bytes() > 0, "a code that is never sent changes nothing");
+    let dropped = queue.dropped();
+    queue.close(&mut connection, NOW, CloseCode::NORMAL, "").unwrap();
+    assert_eq!((queue.bytes(), queue.dropped()), (0, dropped));
+    assert!(connection.outbox().len() <= 2 * (LIMIT + 104), "no more than was held before");
+    let mut frames = sent_frames(&drain(&mut connection));
+    assert_eq!(frames.pop().unwrap().0, 8);
+    assert_eq!(frames.pop().unwrap().1[..4], 999_u32.to_be_bytes());
+    assert_eq!(frames.len() as u64 + 1 + dropped, 1000);
+}
+
+#[test]
 fn a_peer_that_is_too_slow_is_told_so() {
     let (mut connection, mut queue) = (slow(), SendQueue::new(Overflow::Close, LIMIT));
     let refused = (0..1000).find_map(|n| queue.send(&mut connection, NOW, number(n)).err());

@@ -4,9 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::Method;
+use sinew_core::client::dispatcher::Endpoint;
 use sinew_core::http1::RequestLine;
+use sinew_core::mesh::{Member, Weight, Zone, hash_key};
 use sinew_core::origin::{Origin, Scheme};
+use sinew_core::security::ServerPattern;
 
+use super::service_endpoint::ServiceEndpoint;
 use crate::error::Error;
 
 /// Why an address is none of a socket's.
@@ -14,7 +18,7 @@ const LEAVES_SOCKET: &str = "a TCP address for a unix: URL would be spoken to in
      .tls(…), or say .allow_plaintext() and .allow_plaintext_tokens()";
 
 /// Where connections go.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Site {
     Tcp { host: String, port: u16 },
     Unix(PathBuf),
@@ -36,6 +40,48 @@ impl Site {
         let (host, port) = split_port(address, port).ok_or_else(refused)?;
         Ok(Self::Tcp { host: host.to_owned(), port })
     }
+}
+
+/// Where connections go, and who has to be there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Instance {
+    pub(super) site: Site,
+    pub(super) identity: Option<ServerPattern>,
+}
+
+/// One of several instances of a service.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Upstream {
+    pub(super) instance: Instance,
+    /// What was said of it.
+    pub(super) told: ServiceEndpoint,
+}
+
+impl Upstream {
+    /// `port`: that of an address without one.
+    pub(super) fn parse(told: ServiceEndpoint, port: u16) -> Result<Self, Error> {
+        let site = Site::parse(&told.address, port)?;
+        let identity = told.identity.as_deref().map(str::parse).transpose().map_err(|_| {
+            Error::config(format!("{}: an identity that is none", shown(&told.address)))
+        })?;
+        Ok(Self { instance: Instance { site, identity }, told })
+    }
+
+    /// As the dispatcher knows it.
+    pub(super) fn member(&self, endpoint: Endpoint) -> Member {
+        Member {
+            weight: Weight::new(self.told.weight),
+            zone: zone(&self.told.zone),
+            // Not its number, which another client gives to another address.
+            hash: hash_key(self.told.address.as_bytes()),
+            ..Member::from(endpoint)
+        }
+    }
+}
+
+/// The number of a zone, in every client the same.
+pub(super) const fn zone(name: &str) -> Zone {
+    Zone(hash_key(name.as_bytes()) as u32)
 }
 
 /// A base URL, taken apart.
@@ -99,28 +145,53 @@ impl Base {
         })
     }
 
-    /// Several addresses of the service. `in_the_clear`: whether a base that is a socket without TLS may
-    /// have some that are none. Any call to it may carry a token, and the network reads along.
-    pub(super) fn sites<A: AsRef<str>>(
-        &self,
-        addresses: impl IntoIterator<Item = A>,
-        in_the_clear: bool,
-    ) -> Result<Vec<Site>, Error> {
-        let port = match self.site {
+    /// An address of the service.
+    pub(super) fn endpoint(&self, address: &str) -> Result<Site, Error> {
+        Site::parse(address, self.port())
+    }
+
+    /// The port of an address that names none.
+    fn port(&self) -> u16 {
+        match self.site {
             Site::Tcp { port, .. } => port,
             Site::Unix(_) if self.secure => 443,
             Site::Unix(_) => 80,
-        };
-        let parsed = addresses.into_iter().map(|address| Site::parse(address.as_ref(), port));
-        let sites: Vec<_> = parsed.collect::<Result<_, _>>()?;
-        if sites.is_empty() {
+        }
+    }
+
+    /// Several instances of the service. `in_the_clear`: whether a base that is a socket without TLS may
+    /// have some that are none. Any call to it may carry a token, and the network reads along.
+    pub(super) fn upstreams<E: Into<ServiceEndpoint>>(
+        &self,
+        endpoints: impl IntoIterator<Item = E>,
+        in_the_clear: bool,
+    ) -> Result<Vec<Upstream>, Error> {
+        let port = self.port();
+        let parsed = endpoints.into_iter().map(|endpoint| Upstream::parse(endpoint.into(), port));
+        let upstreams: Vec<_> = parsed.collect::<Result<_, _>>()?;
+        if upstreams.is_empty() {
             return Err(Error::config("no endpoint: no call could be made"));
         }
         let stays = !self.secure && matches!(self.site, Site::Unix(_)) && !in_the_clear;
-        if stays && sites.iter().any(|site| matches!(site, Site::Tcp { .. })) {
+        let leaves = |one: &Upstream| matches!(one.instance.site, Site::Tcp { .. });
+        if stays && upstreams.iter().any(leaves) {
             return Err(Error::config(LEAVES_SOCKET));
         }
-        Ok(sites)
+        if !self.secure && upstreams.iter().any(|one| one.instance.identity.is_some()) {
+            return Err(Error::config("in the clear nobody shows who they are: give an https URL"));
+        }
+        Ok(upstreams)
+    }
+
+    /// The one instance that the URL names.
+    pub(super) fn upstream(&self) -> Upstream {
+        let address = match &self.site {
+            Site::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
+            Site::Tcp { host, port } => format!("{host}:{port}"),
+            Site::Unix(path) => format!("unix:{}", path.display()),
+        };
+        let instance = Instance { site: self.site.clone(), identity: None };
+        Upstream { instance, told: ServiceEndpoint::new(address) }
     }
 
     /// Whom the URL names. A socket of this machine goes by the name that `Host` has.

@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue};
 use sinew_core::client::redirect::RedirectPolicy;
 use sinew_core::content_coding::Decompression;
 use sinew_core::limit::ConcurrencyConfig;
+use sinew_core::mesh::{BalancePolicy, OutlierConfig};
 use sinew_core::observe::Event;
 use sinew_core::resilience::{
     BreakerConfig, BudgetConfig, DeadlineConfig, HedgeConfig, RetryPolicy,
@@ -15,11 +16,13 @@ use sinew_core::resilience::{
 use sinew_core::security::EgressPolicy;
 use sinew_tls::ClientTls;
 
+use super::check::ActiveChecks;
 use super::config::RestClientConfig;
 use super::hub::Observer;
 use super::middleware::Middleware;
 use super::proxy::Proxy;
 use super::rest_client::{RestClient, Shared};
+use super::service_endpoint::ServiceEndpoint;
 use super::tokens::Tokens;
 use crate::error::Error;
 use crate::runtime::Runtime;
@@ -79,10 +82,41 @@ impl<R: Runtime> ClientBuilder<R> {
         self
     }
 
-    /// The addresses of the service: see [`RestClientConfig::endpoints`].
+    /// The instances of the service, or their addresses: see [`RestClientConfig::endpoints`].
     #[must_use]
-    pub fn endpoints<A: Into<String>>(mut self, addresses: impl IntoIterator<Item = A>) -> Self {
-        self.config.endpoints = addresses.into_iter().map(Into::into).collect();
+    pub fn endpoints<E: Into<ServiceEndpoint>>(
+        mut self,
+        endpoints: impl IntoIterator<Item = E>,
+    ) -> Self {
+        self.config.endpoints = endpoints.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// How calls are spread over the endpoints: see [`RestClientConfig::balance`].
+    #[must_use]
+    pub fn balance(mut self, policy: BalancePolicy) -> Self {
+        self.config.balance = policy;
+        self
+    }
+
+    /// Where the client runs: see [`RestClientConfig::zone`].
+    #[must_use]
+    pub fn zone(mut self, zone: impl Into<String>) -> Self {
+        self.config.zone = Some(zone.into());
+        self
+    }
+
+    /// Which endpoints are left alone for a while, as they are worse than the others.
+    #[must_use]
+    pub fn outlier_detection(mut self, outliers: OutlierConfig) -> Self {
+        self.config.outlier_detection = outliers;
+        self
+    }
+
+    /// How endpoints are asked whether they are well.
+    #[must_use]
+    pub fn health_checks(mut self, checks: ActiveChecks) -> Self {
+        self.config.health_checks = Some(checks);
         self
     }
 

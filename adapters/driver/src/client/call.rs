@@ -1,5 +1,6 @@
 //! A call: what is asked, and the way to its answer.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,9 +16,10 @@ use super::base::shown;
 use super::builder::field;
 use super::journey::{Journey, Terms};
 use super::middleware::pass;
-use super::outgoing::{IDEMPOTENCY_KEY, Outgoing, Payload, TRACEPARENT};
+use super::outgoing::{IDEMPOTENCY_KEY, TRACEPARENT};
 use super::response::ClientResponse;
 use super::rest_client::Shared;
+use super::route::RouteName;
 use crate::body::Body;
 use crate::error::Error;
 use crate::runtime::Runtime;
@@ -30,22 +32,17 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static(request_id::FIELD);
 /// A call that is being put together. Nothing happens before [`send`](Self::send).
 #[must_use = "a call is not made before it is sent"]
 pub struct Call<R: Runtime> {
-    shared: Arc<Shared<R>>,
-    method: Method,
-    /// As it stands in the request line.
-    target: String,
-    fields: HeaderMap,
+    /// Boxed: it moves with every word that is said about it.
+    draft: Box<Draft<R>>,
+}
+
+/// What was said about a call.
+struct Draft<R: Runtime> {
+    journey: Journey<R>,
     body: Body,
     timeout: Duration,
     context: CallContext,
-    /// Its own place in its trace.
-    trace: Option<TraceContext>,
-    between_bytes: Option<Duration>,
     priority: Option<Priority>,
-    hedge: bool,
-    retry: Option<RetryPolicy>,
-    attempt_timeout: Option<Duration>,
-    route: Option<&'static str>,
     /// What cannot be sent; told by `send`.
     refused: Option<Error>,
 }
@@ -53,13 +50,14 @@ pub struct Call<R: Runtime> {
 impl<R: Runtime> std::fmt::Debug for Call<R> {
     /// Path without query, names of fields without values: both may hold secrets.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Draft { journey: Journey { home, request, .. }, timeout, refused, .. } = &*self.draft;
         f.debug_struct("Call")
-            .field("base_url", &shown(&self.shared.config.base_url))
-            .field("method", &self.method)
-            .field("path", &shown(&self.target))
-            .field("fields", &self.fields.keys().collect::<Vec<_>>())
-            .field("timeout", &self.timeout)
-            .field("refused", &self.refused)
+            .field("base_url", &shown(&home.config.base_url))
+            .field("method", &request.method)
+            .field("path", &shown(&request.target))
+            .field("fields", &request.fields.keys().collect::<Vec<_>>())
+            .field("timeout", timeout)
+            .field("refused", refused)
             .finish_non_exhaustive()
     }
 }
@@ -75,23 +73,23 @@ impl<R: Runtime> Call<R> {
                 Err(why) => (String::new(), Some(why)),
             },
         };
-        Self {
-            shared: Arc::clone(shared),
-            method,
-            target,
-            fields: HeaderMap::new(),
+        let draft = Draft {
+            journey: Journey::new(shared, method, target),
             body: Body::empty(),
             timeout: config.timeout,
             context: CallContext::default(),
-            trace: None,
-            between_bytes: config.between_bytes,
             priority: None,
-            hedge: true,
-            retry: None,
-            attempt_timeout: None,
-            route: None,
             refused,
-        }
+        };
+        Self { draft: Box::new(draft) }
+    }
+
+    fn fields(&mut self) -> &mut HeaderMap {
+        &mut self.draft.journey.request.fields
+    }
+
+    fn terms(&mut self) -> &mut Terms {
+        &mut self.draft.journey.terms
     }
 
     /// Adds a field. The machine writes `host`, `content-length` and `transfer-encoding` itself.
@@ -102,7 +100,7 @@ impl<R: Runtime> Call<R> {
     {
         match field(name, value) {
             Ok((name, value)) => {
-                self.fields.append(name, value);
+                self.fields().append(name, value);
             }
             Err(error) => self.refuse(error),
         }
@@ -115,7 +113,7 @@ impl<R: Runtime> Call<R> {
         match HeaderValue::try_from(format!("Bearer {token}")) {
             Ok(mut value) => {
                 value.set_sensitive(true);
-                self.fields.insert(AUTHORIZATION, value);
+                self.fields().insert(AUTHORIZATION, value);
             }
             Err(_) => self.refuse(Error::config("a token that cannot be sent")),
         }
@@ -127,8 +125,9 @@ impl<R: Runtime> Call<R> {
         match serde_urlencoded::to_string(pairs) {
             Ok(text) if text.is_empty() => {}
             Ok(text) => {
-                self.target.push(if self.target.contains('?') { '&' } else { '?' });
-                self.target.push_str(&text);
+                let target = &mut self.draft.journey.request.target;
+                target.push(if target.contains('?') { '&' } else { '?' });
+                target.push_str(&text);
             }
             Err(why) => {
                 self.refuse(Error::config("a query that is no list of pairs").with_source(why));
@@ -155,7 +154,7 @@ impl<R: Runtime> Call<R> {
 
     /// The body: bytes, text, or [`Body::stream`] and [`Body::wrap`] for one that comes in pieces.
     pub fn body(mut self, body: impl Into<Body>) -> Self {
-        self.body = body.into();
+        self.draft.body = body.into();
         self
     }
 
@@ -164,14 +163,14 @@ impl<R: Runtime> Call<R> {
     /// than its deadline. A field that is given as well stands.
     /// [`Propagation`](sinew_core::propagation::Propagation) leaves parts out.
     pub fn context(mut self, context: &CallContext) -> Self {
-        self.context.clone_from(context);
+        self.draft.context.clone_from(context);
         self
     }
 
     /// Sends the head alone, and the body when the server asks for it or after a second.
     /// <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>
     pub fn expect_continue(mut self) -> Self {
-        self.fields.insert(EXPECT, HeaderValue::from_static("100-continue"));
+        self.fields().insert(EXPECT, HeaderValue::from_static("100-continue"));
         self
     }
 
@@ -184,48 +183,57 @@ impl<R: Runtime> Call<R> {
 
     /// The time of this call: see [`RestClientConfig::timeout`](super::RestClientConfig::timeout).
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.draft.timeout = timeout;
         self
     }
 
     /// Whether this call is tried again, instead of what the client says. The budget is the client's
     /// always.
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
-        self.retry = Some(policy);
+        self.terms().retry = Some(policy);
         self
     }
 
     /// This call is made once.
     pub fn no_retry(self) -> Self {
-        let policy = self.retry.unwrap_or(self.shared.config.retry_policy);
+        let policy = self.draft.journey.retry_policy();
         self.retry(RetryPolicy { attempts: 1, ..policy })
     }
 
     /// Whether this call may be sent a second time while its first attempt is on its way, where the
     /// client does that. Default: yes.
     pub fn hedge(mut self, allowed: bool) -> Self {
-        self.hedge = allowed;
+        self.terms().hedge = allowed;
         self
     }
 
     /// The time of one attempt of this call: see [`RestClientConfig::attempt_timeout`](super::RestClientConfig::attempt_timeout).
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
-        self.attempt_timeout = Some(timeout);
+        self.terms().attempt = Some(timeout);
         self
     }
 
     /// The route that this call is of, as `GET /orders/{id}`. A route that fails is left alone by a
     /// [breaker](super::RestClientConfig::circuit_breaker) of its own, wherever it is asked, and what else
     /// the service does goes on. Up to [`max_routes`](super::RestClientConfig::max_routes).
-    pub fn route(mut self, name: &'static str) -> Self {
-        self.route = Some(name);
+    pub fn route(mut self, name: impl Into<RouteName>) -> Self {
+        self.terms().route = name.into().name();
+        self
+    }
+
+    /// Calls with the same key go to the same endpoint, as far as its load allows, where the client
+    /// [balances](super::RestClientConfig::balance) by
+    /// [`RingHash`](sinew_core::mesh::Algorithm::RingHash); in every client that knows the same endpoints.
+    /// Anything will do: the name of a user, a session.
+    pub fn hash_key(mut self, key: impl AsRef<[u8]>) -> Self {
+        self.terms().hash_key = Some(sinew_core::mesh::hash_key(key.as_ref()));
         self
     }
 
     /// How much this call matters where not all can be served; default: what its
     /// [context](Self::context) says.
     pub fn priority(mut self, priority: Priority) -> Self {
-        self.priority = Some(priority);
+        self.draft.priority = Some(priority);
         self
     }
 
@@ -255,7 +263,7 @@ impl<R: Runtime> Call<R> {
 
     /// The time between two pieces of the answer; `None` suits event streams.
     pub fn between_bytes(mut self, limit: Option<Duration>) -> Self {
-        self.between_bytes = limit;
+        self.draft.journey.request.between_bytes = limit;
         self
     }
 
@@ -267,95 +275,24 @@ impl<R: Runtime> Call<R> {
     ///
     /// What cannot be sent, and whatever keeps the head of an answer from coming. An answer with an
     /// error status is an answer. The error says how far the request got.
-    pub async fn send(mut self) -> Result<ClientResponse, Error> {
-        if let Some(error) = self.refused.take() {
+    pub async fn send(self) -> Result<ClientResponse, Error> {
+        let mut draft = self.draft;
+        if let Some(error) = draft.refused.take() {
             return Err(error);
         }
-        let base = &self.shared.base;
+        let Journey { home, request, .. } = &draft.journey;
         let (span, trace) =
-            CallSpan::start(&self.method, &base.authority, self.context.trace.take());
-        self.place(trace);
-        span.follow(self.answered(), ClientResponse::status).await
-    }
-
-    /// Says to what the call belongs, unless fields that were given say it.
-    fn place(&mut self, trace: Option<TraceContext>) {
-        let id = self.context.request_id.take();
-        if let Some(id) = id.filter(|_| !self.fields.contains_key(X_REQUEST_ID))
-            && let Ok(id) = HeaderValue::try_from(id.as_str())
-        {
-            self.fields.insert(X_REQUEST_ID, id);
-        }
-        // Where nothing is said, the next hop knows best.
-        let priority = self.priority.unwrap_or(self.context.priority);
-        if priority != Priority::default() && !self.fields.contains_key(Priority::FIELD) {
-            let value = HeaderValue::from_static(priority.field_value());
-            self.fields.insert(PRIORITY, value);
-        }
-        self.trace = trace.filter(|_| !self.fields.contains_key(TRACEPARENT));
-        let state = self.trace.as_ref().and_then(TraceContext::tracestate);
-        if let Some(Ok(state)) = state.map(HeaderValue::from_bytes) {
-            self.fields.insert(TRACESTATE, state);
-        }
-    }
-
-    async fn answered(&mut self) -> Result<ClientResponse, Error> {
-        let shared = Arc::clone(&self.shared);
-        let deadline = shared.hub.runtime.now() + self.timeout;
-        let terms = Terms {
-            deadline: self.context.deadline.map_or(deadline, |by| deadline.min(by)),
-            priority: self.priority.unwrap_or(self.context.priority),
-            hedge: self.hedge,
-            retry: self.retry,
-            attempt: self.attempt_timeout,
-            route: self.route,
-        };
-        let request = self.outgoing()?;
-        let mut journey = Journey::new(&shared, request, terms);
-        let answer = match &*shared.layers {
-            [] => journey.run().await?,
-            layers => pass(&shared.hub.runtime, layers, &mut journey, terms.deadline).await?,
-        };
-        Ok(answer.at_most(shared.config.max_response_size))
-    }
-
-    /// The request, as it was put together; it is taken out.
-    fn outgoing(&mut self) -> Result<Outgoing, Error> {
-        let Shared { config, base, memory, layers, .. } = &*self.shared;
-        if self.attempt_timeout.is_some_and(|timeout| timeout.is_zero()) {
-            return Err(Error::config("an attempt of no time"));
-        }
-        if let Some(policy) = &self.retry {
-            policy.check().map_err(|why| Error::config(why.to_string()).with_source(why))?;
-        }
-        for (name, value) in &config.default_headers {
-            if !self.fields.contains_key(name) {
-                self.fields.append(name, value.clone());
-            }
-        }
-        // What is not sent once more need not be remembered.
-        let policy = self.retry.unwrap_or(config.retry_policy);
-        let memory = (policy.attempts > 1 && policy.mode.obeys()).then_some(memory);
-        Ok(Outgoing {
-            method: std::mem::take(&mut self.method),
-            target: std::mem::take(&mut self.target),
-            authority: Arc::clone(&base.authority),
-            fields: std::mem::take(&mut self.fields),
-            trace: self.trace.take(),
-            payload: Payload::new(std::mem::replace(&mut self.body, Body::empty()), memory),
-            between_bytes: self.between_bytes,
-            departing: None,
-            told: None,
-            unpacks: None,
-            layers: Arc::clone(layers),
-        })
+            CallSpan::start(&request.method, &home.base.authority, draft.context.trace.take());
+        draft.place(trace);
+        let answered = pin!(draft.answered());
+        span.follow(answered, ClientResponse::status).await
     }
 
     fn typed(mut self, media_type: &'static str, body: Vec<u8>) -> Self {
-        if !self.fields.contains_key(CONTENT_TYPE) {
-            self.fields.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+        if !self.fields().contains_key(CONTENT_TYPE) {
+            self.fields().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
         }
-        self.body = Body::full(body);
+        self.draft.body = Body::full(body);
         self
     }
 
@@ -365,6 +302,59 @@ impl<R: Runtime> Call<R> {
     }
 
     fn refuse(&mut self, error: Error) {
-        self.refused.get_or_insert(error);
+        self.draft.refused.get_or_insert(error);
+    }
+}
+
+impl<R: Runtime> Draft<R> {
+    /// Says to what the call belongs, unless fields that were given say it.
+    fn place(&mut self, trace: Option<TraceContext>) {
+        let Self { journey: Journey { request, terms, .. }, context, .. } = self;
+        let fields = &mut request.fields;
+        if let Some(id) = context.request_id.take()
+            && !fields.contains_key(X_REQUEST_ID)
+            && let Ok(id) = HeaderValue::try_from(id.as_str())
+        {
+            fields.insert(X_REQUEST_ID, id);
+        }
+        // Where nothing is said, the next hop knows best.
+        terms.priority = self.priority.unwrap_or(context.priority);
+        if terms.priority != Priority::default() && !fields.contains_key(PRIORITY) {
+            fields.insert(PRIORITY, HeaderValue::from_static(terms.priority.field_value()));
+        }
+        request.trace = trace.filter(|_| !fields.contains_key(TRACEPARENT));
+        let state = request.trace.as_ref().and_then(TraceContext::tracestate);
+        if let Some(Ok(state)) = state.map(HeaderValue::from_bytes) {
+            fields.insert(TRACESTATE, state);
+        }
+    }
+
+    async fn answered(&mut self) -> Result<ClientResponse, Error> {
+        self.check()?;
+        let Self { journey, body, timeout, context, .. } = self;
+        let home = Arc::clone(&journey.home);
+        let deadline = home.hub.runtime.now() + *timeout;
+        let deadline = context.deadline.map_or(deadline, |by| deadline.min(by));
+        journey.terms.deadline = deadline;
+        journey.load(std::mem::take(body));
+        let answer = match &*home.layers {
+            [] => pin!(journey.run()).await?,
+            layers => pass(&home.hub.runtime, layers, journey, deadline).await?,
+        };
+        Ok(answer.at_most(home.config.max_response_size))
+    }
+
+    /// Refuses rules that make no sense.
+    fn check(&self) -> Result<(), Error> {
+        let Terms { attempt, retry, .. } = &self.journey.terms;
+        if attempt.is_some_and(|timeout| timeout.is_zero()) {
+            return Err(Error::config("an attempt of no time"));
+        }
+        match retry {
+            Some(policy) => {
+                policy.check().map_err(|why| Error::config(why.to_string()).with_source(why))
+            }
+            None => Ok(()),
+        }
     }
 }

@@ -22,7 +22,7 @@ use crate::runtime::Runtime;
 /// What carries an attempt.
 pub(super) enum Carrier<R: Runtime> {
     Conn(Box<Conn<R>>),
-    Seat(Seat<R>),
+    Seat(Box<Seat<R>>),
 }
 
 impl<R: Runtime> Carrier<R> {
@@ -49,7 +49,7 @@ impl<R: Runtime> Carrier<R> {
         request: &mut Outgoing,
     ) -> Result<Self, Error> {
         request.depart(hub.runtime.now())?;
-        Seat::board(hub, lane, ticket, request).map(Self::Seat)
+        Seat::board(hub, lane, ticket, request).map(Box::new).map(Self::Seat)
     }
 
     /// The next event of the answer.

@@ -10,15 +10,19 @@ use sinew_core::client::redirect::RedirectPolicy;
 use sinew_core::content_coding::Decompression;
 use sinew_core::http1::ClientConfig;
 use sinew_core::limit::ConcurrencyConfig;
+use sinew_core::mesh::{BalancePolicy, OutlierConfig, ProbeConfig};
+use sinew_core::policy::Mode;
 use sinew_core::resilience::{
     BreakerConfig, BudgetConfig, DeadlineConfig, HedgeConfig, RetryPolicy, Timeouts,
 };
 use sinew_core::security::EgressPolicy;
 use sinew_tls::ClientTls;
 
-use super::base::shown;
+use super::base::{shown, zone};
+use super::check::ActiveChecks;
 use super::middleware::Middleware;
 use super::proxy::Proxy;
+use super::service_endpoint::ServiceEndpoint;
 use super::tokens::Tokens;
 use crate::coding;
 
@@ -36,10 +40,21 @@ pub struct RestClientConfig {
     pub between_bytes: Option<Duration>,
     /// One attempt, to the head of its answer. Default: as long as the call has.
     pub attempt_timeout: Option<Duration>,
-    /// The addresses of the service, where they are not those of the URL: `host[:port]` or
-    /// `unix:/path`. Calls are spread over them. Where the URL is a socket without TLS, one of TCP
-    /// needs plaintext and tokens in it to be allowed. Default: the one of the URL.
-    pub endpoints: Vec<String>,
+    /// The instances of the service, where they are not at the address of the URL. Calls are spread over
+    /// them. Where the URL is a socket without TLS, one of TCP needs plaintext and tokens in it to be
+    /// allowed. Default: the one of the URL.
+    pub endpoints: Vec<ServiceEndpoint>,
+    /// How calls are spread over the endpoints. Its zone is that of [`zone`](Self::zone), if that is
+    /// given. Default: to the one of two that costs less, by its latency and what is on its way.
+    pub balance: BalancePolicy,
+    /// Where the client runs: endpoints in the same zone come first, as far as they are well. Default:
+    /// nobody knows, zones do not count.
+    pub zone: Option<String>,
+    /// Which endpoints are left alone for a while, as they are worse than the others. Default: off; what
+    /// [`OutlierConfig::default`] says is enforced where it is asked for.
+    pub outlier_detection: OutlierConfig,
+    /// How endpoints are asked whether they are well. Default: they are not.
+    pub health_checks: Option<ActiveChecks>,
     /// Connections in all. Default 100.
     pub max_connections: usize,
     /// Connections to one endpoint. Default 100.
@@ -112,6 +127,7 @@ impl RestClientConfig {
     pub fn new(base_url: impl Into<String>) -> Self {
         let policy = Policy::default();
         let Policy { pool, retry, budget, admission, breaker, hedge, attempt_timeout, .. } = policy;
+        let Policy { balance, outlier, .. } = policy;
         let Timeouts { call, connect, .. } = Timeouts::default();
         Self {
             base_url: base_url.into(),
@@ -120,6 +136,10 @@ impl RestClientConfig {
             between_bytes: ClientConfig::default().between_bytes,
             attempt_timeout,
             endpoints: Vec::new(),
+            balance,
+            zone: None,
+            outlier_detection: outlier,
+            health_checks: None,
             max_connections: pool.max_connections as usize,
             max_connections_per_host: pool.max_per_endpoint as usize,
             max_pending: pool.max_pending as usize,
@@ -206,6 +226,15 @@ impl RestClientConfig {
             max_routes: count(self.max_routes),
             hedge: self.hedge,
             attempt_timeout: self.attempt_timeout,
+            balance: BalancePolicy {
+                zone: self.zone.as_deref().map_or(self.balance.zone, |name| Some(zone(name))),
+                ..self.balance
+            },
+            outlier: self.outlier_detection,
+            health: self.health_checks.as_ref().map_or_else(
+                || ProbeConfig { mode: Mode::Off, ..ProbeConfig::default() },
+                |checks| checks.timing,
+            ),
         }
     }
 
@@ -227,7 +256,14 @@ impl fmt::Debug for RestClientConfig {
             .field("connect_timeout", &self.connect_timeout)
             .field("between_bytes", &self.between_bytes)
             .field("attempt_timeout", &self.attempt_timeout)
-            .field("endpoints", &self.endpoints.iter().map(|one| shown(one)).collect::<Vec<_>>())
+            .field(
+                "endpoints",
+                &self.endpoints.iter().map(|one| shown(&one.address)).collect::<Vec<_>>(),
+            )
+            .field("balance", &self.balance)
+            .field("zone", &self.zone)
+            .field("outlier_detection", &self.outlier_detection)
+            .field("health_checks", &self.health_checks)
             .field("max_connections", &self.max_connections)
             .field("max_connections_per_host", &self.max_connections_per_host)
             .field("max_pending", &self.max_pending)

@@ -16,6 +16,7 @@ use super::replay::Streamed;
 use crate::body::Body;
 use crate::drive::{self, Alarm, Pipe};
 use crate::error::{Error, ErrorKind};
+use crate::relay::Relay;
 use crate::runtime::Runtime;
 use crate::upgraded::{Carrier, Line};
 use crate::wire::AnyWire;
@@ -74,11 +75,19 @@ impl<R: Runtime> Conn<R> {
         Some(Arc::new(Line::new(Carrier::new(wire, pipe, runtime, place)?)))
     }
 
-    /// The socket, where a tunnel was asked for in the clear and nothing came out of it yet.
+    /// The socket, where a tunnel was asked for and nothing came out of it yet; through the session in
+    /// which it was asked for, if that was one of TLS.
+    #[expect(clippy::result_large_err, reason = "the connection itself comes back")]
     pub(super) fn into_socket(self) -> Option<Pipe<R::Io>> {
-        let Self { wire: AnyWire::Plain(client), pipe, .. } = self else { return None };
-        let (inbox, outbox) = client.into_upgraded().ok()?;
-        (inbox.is_empty() && outbox.is_empty()).then_some(pipe)
+        let Self { wire, pipe, runtime, .. } = self;
+        let now = runtime.now();
+        match wire.try_map(|client| client.into_tunnel(now))? {
+            AnyWire::Plain(tunnel) => {
+                let (inbox, outbox) = tunnel.into_parts();
+                (inbox.is_empty() && outbox.is_empty()).then_some(pipe)
+            }
+            AnyWire::Secure(tls) => Some(pipe.through(Relay::new(*tls, now)?)),
+        }
     }
 
     /// Looks whether a connection that nobody uses is still good. From then on its bell rings when it

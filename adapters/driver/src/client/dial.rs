@@ -15,7 +15,8 @@ use sinew_core::security::{Answerer, EgressPolicy, EgressRefusal, TlsVersion};
 use sinew_core::time::Instant;
 use sinew_tls::{ClientTls, PeerIdentity, Version};
 
-use super::base::Site;
+use super::base::{Instance, Site};
+use super::check::Check;
 use super::conn::Conn;
 use super::proxy::Proxy;
 use crate::drive::{Alarm, Pipe};
@@ -41,29 +42,23 @@ pub(super) struct Plan {
     pub(super) proxy: Option<Proxy>,
     /// Where connections may go, and who may answer.
     pub(super) egress: Arc<EgressPolicy>,
+    /// How an endpoint is asked whether it is well, if it is.
+    pub(super) check: Option<Check>,
 }
 
 /// Opens a connection by this time: resolved, connected, secured. `reached` is told of each phase.
 pub(super) async fn open<R: Runtime>(
     runtime: &R,
     plan: &Plan,
-    site: &Site,
+    instance: &Instance,
     by: Instant,
     reached: impl Fn(Phase),
 ) -> Result<Box<Conn<R>>, Error> {
-    if let Site::Tcp { host, port } = site {
-        plan.egress.check_destination(host, *port).map_err(|why| forbidden(why, Phase::Connect))?;
-    }
-    let pipe = connect(runtime, plan, site, by, &reached).await?;
+    let pipe = connect(runtime, plan, &instance.site, by, &reached).await?;
     let client = Client::new(Arc::clone(&plan.machine));
     let secure = plan.tls.as_ref().zip(plan.server_name.as_deref());
     let wire = match secure {
-        Some((tls, name)) => {
-            let tls = tls
-                .connect(name, client, runtime.now())
-                .map_err(|why| Error::config("TLS cannot be started").with_source(why))?;
-            AnyWire::Secure(Box::new(tls))
-        }
+        Some((tls, name)) => AnyWire::start_tls(tls, name, client, runtime.now())?,
         None => AnyWire::Plain(Box::new(client)),
     };
     let mut conn = Box::new(Conn::new(wire, pipe, runtime.clone()));
@@ -73,12 +68,13 @@ pub(super) async fn open<R: Runtime>(
         poll_fn(|cx| conn.poll_secured(cx)).await?;
         conn.deadline = None;
     }
-    admit(&plan.egress, &conn.wire).map_err(|why| forbidden(why, Phase::Tls))?;
+    admit(plan, instance, &conn.wire).map_err(|why| forbidden(why, Phase::Tls))?;
     Ok(conn)
 }
 
 /// Whether who is there may answer. Nothing was sent yet but the handshake.
-fn admit(egress: &EgressPolicy, wire: &AnyWire<Client>) -> Result<(), EgressRefusal> {
+fn admit(plan: &Plan, instance: &Instance, wire: &AnyWire<Client>) -> Result<(), EgressRefusal> {
+    let egress = &plan.egress;
     let AnyWire::Secure(tls) = wire else { return egress.check_server(None) };
     let identity = tls.peer_identity();
     let dns: Vec<_> = identity.into_iter().flat_map(PeerIdentity::dns_names).collect();
@@ -87,7 +83,12 @@ fn admit(egress: &EgressPolicy, wire: &AnyWire<Client>) -> Result<(), EgressRefu
         _ => TlsVersion::Tls12,
     };
     let spiffe = identity.and_then(PeerIdentity::spiffe_id);
-    egress.check_server(Some(Answerer { tls, spiffe, dns: &dns }))
+    let answerer = Answerer { tls, spiffe, dns: &dns };
+    egress.check_server(Some(answerer))?;
+    match &instance.identity {
+        Some(expected) if !expected.is_shown_by(&answerer) => Err(EgressRefusal::Server),
+        _ => Ok(()),
+    }
 }
 
 fn forbidden(why: EgressRefusal, phase: Phase) -> Error {
@@ -96,13 +97,16 @@ fn forbidden(why: EgressRefusal, phase: Phase) -> Error {
 
 /// A socket that leads to the site. Resolving and connecting have their limit each, and end at `by`; to
 /// be let through by a proxy is part of connecting.
-async fn connect<R: Runtime>(
+pub(super) async fn connect<R: Runtime>(
     runtime: &R,
     plan: &Plan,
     site: &Site,
     by: Instant,
     reached: &impl Fn(Phase),
 ) -> Result<Pipe<R::Io>, Error> {
+    if let Site::Tcp { host, port } = site {
+        plan.egress.check_destination(host, *port).map_err(|why| forbidden(why, Phase::Connect))?;
+    }
     let until = |phase| {
         reached(phase);
         (phase, (runtime.now() + plan.limit).min(by))
@@ -111,34 +115,45 @@ async fn connect<R: Runtime>(
         Some((proxy, tunnelled)) => (proxy, Some(tunnelled)),
         None => (site, None),
     };
-    let addresses = match site {
-        Site::Tcp { host, port } => match host.parse::<IpAddr>() {
-            Ok(address) => vec![SocketAddr::new(address, *port)],
-            Err(_) => {
-                let found = runtime.resolve(host, *port);
-                within(runtime, until(Phase::Resolve), found).await?.map_err(|error| {
-                    Error::new(ErrorKind::Resolve, Phase::Resolve, Delivery::NotSent)
-                        .with_source(error)
-                })?
-            }
-        },
-        Site::Unix(_) => Vec::new(),
-    };
+    let addresses = addresses(runtime, site, || until(Phase::Resolve)).await?;
     within(runtime, until(Phase::Connect), async {
-        let io = match site {
-            Site::Unix(path) => runtime.connect_unix(path).await,
-            Site::Tcp { .. } if addresses.is_empty() => {
-                return Err(Error::new(ErrorKind::Resolve, Phase::Resolve, Delivery::NotSent));
-            }
-            Site::Tcp { .. } => Race::new(runtime.clone(), addresses).await,
-        };
-        let pipe = Pipe::new(io.map_err(not_connected)?);
+        let pipe = Pipe::new(reach(runtime, site, addresses).await?);
         match tunnelled {
             Some(tunnelled) => tunnelled.ask(runtime, &plan.machine, pipe).await,
             None => Ok(pipe),
         }
     })
     .await?
+}
+
+/// Where the site is; none for a socket of this machine. `until` is asked if there is something to
+/// resolve.
+pub(super) async fn addresses<R: Runtime>(
+    runtime: &R,
+    site: &Site,
+    until: impl FnOnce() -> (Phase, Instant),
+) -> Result<Vec<SocketAddr>, Error> {
+    let Site::Tcp { host, port } = site else { return Ok(Vec::new()) };
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, *port)]);
+    }
+    let unresolved = || Error::new(ErrorKind::Resolve, Phase::Resolve, Delivery::NotSent);
+    let found = within(runtime, until(), runtime.resolve(host, *port)).await?;
+    let found = found.map_err(|error| unresolved().with_source(error))?;
+    if found.is_empty() { Err(unresolved()) } else { Ok(found) }
+}
+
+/// A socket that leads to the site, by whichever address answers first.
+pub(super) async fn reach<R: Runtime>(
+    runtime: &R,
+    site: &Site,
+    addresses: Vec<SocketAddr>,
+) -> Result<R::Io, Error> {
+    let io = match site {
+        Site::Unix(path) => runtime.connect_unix(path).await,
+        Site::Tcp { .. } => Race::new(runtime.clone(), addresses).await,
+    };
+    io.map_err(not_connected)
 }
 
 fn not_connected(error: io::Error) -> Error {

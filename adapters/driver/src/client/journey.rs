@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, RANGE, UPGRADE};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use sinew_core::client::dispatcher::CallSpec;
 use sinew_core::client::redirect::{Content, Credentials, Hop, RedirectVerdict, Redirects};
 use sinew_core::client::refresh::{Edition, Rejected};
@@ -20,28 +20,45 @@ use super::middleware::{Answering, Proceed};
 use super::outgoing::{ATTEMPT, Departing, Outgoing, Payload};
 use super::response::{ClientResponse, Incoming};
 use super::rest_client::{NO_TOKENS, Shared};
+use crate::body::Body;
 use crate::error::{Error, ErrorKind};
 use crate::runtime::Runtime;
 
 /// What every request of a call has in common.
 #[derive(Clone, Copy)]
 pub(super) struct Terms {
+    /// Known when it begins.
     pub(super) deadline: Instant,
     pub(super) priority: Priority,
     pub(super) hedge: bool,
     pub(super) retry: Option<RetryPolicy>,
     pub(super) attempt: Option<Duration>,
     pub(super) route: Option<&'static str>,
+    pub(super) hash_key: Option<u64>,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self {
+            deadline: Instant::MAX,
+            priority: Priority::default(),
+            hedge: true,
+            retry: None,
+            attempt: None,
+            route: None,
+            hash_key: None,
+        }
+    }
 }
 
 /// A call on its way, request by request.
 pub(super) struct Journey<R: Runtime> {
     /// Whose call it is.
-    home: Arc<Shared<R>>,
+    pub(super) home: Arc<Shared<R>>,
     /// Whose connections the next request uses.
     shared: Arc<Shared<R>>,
-    request: Outgoing,
-    terms: Terms,
+    pub(super) request: Outgoing,
+    pub(super) terms: Terms,
     redirects: Option<Redirects>,
     /// Whether the client adds a token: not where the call has its own, nor once it was sent elsewhere.
     adds_token: bool,
@@ -50,16 +67,48 @@ pub(super) struct Journey<R: Runtime> {
 }
 
 impl<R: Runtime> Journey<R> {
-    pub(super) fn new(shared: &Arc<Shared<R>>, request: Outgoing, terms: Terms) -> Self {
+    pub(super) fn new(shared: &Arc<Shared<R>>, method: Method, target: String) -> Self {
+        let Shared { config, base, layers, .. } = &**shared;
         Self {
             home: Arc::clone(shared),
             shared: Arc::clone(shared),
-            request,
-            terms,
+            request: Outgoing {
+                method,
+                target,
+                authority: Arc::clone(&base.authority),
+                fields: HeaderMap::new(),
+                trace: None,
+                payload: Payload::Full(Bytes::new()),
+                between_bytes: config.between_bytes,
+                departing: None,
+                told: None,
+                unpacks: None,
+                layers: Arc::clone(layers),
+            },
+            terms: Terms::default(),
             redirects: None,
             adds_token: true,
             was_rejected: false,
         }
+    }
+
+    /// Whether the call is tried again.
+    pub(super) fn retry_policy(&self) -> RetryPolicy {
+        self.terms.retry.unwrap_or(self.home.config.retry_policy)
+    }
+
+    /// Takes the body along, and what all calls of the client say.
+    pub(super) fn load(&mut self, body: Body) {
+        let policy = self.retry_policy();
+        let Self { home, request, .. } = self;
+        for (name, value) in &home.config.default_headers {
+            if !request.fields.contains_key(name) {
+                request.fields.append(name, value.clone());
+            }
+        }
+        // What is not sent once more need not be remembered.
+        let memory = (policy.attempts > 1 && policy.mode.obeys()).then_some(&home.memory);
+        request.payload = Payload::new(body, memory);
     }
 
     /// Makes requests until there is an answer.
@@ -107,7 +156,9 @@ impl<R: Runtime> Journey<R> {
             fields.insert(ACCEPT_ENCODING, KNOWN);
         }
         let deadlines = config.deadlines;
-        let told = deadlines.emit.is_some_and(|field| fields.contains_key(field.name()));
+        // They are few: a look at each costs less than a parsed name.
+        let told =
+            deadlines.emit.is_some_and(|told| fields.keys().any(|name| *name == told.name()));
         let (deadline, attempt) = (terms.deadline, terms.attempt.or(config.attempt_timeout));
         request.departing = (!told).then_some(Departing { config: deadlines, deadline, attempt });
         request.check()
@@ -122,6 +173,7 @@ impl<R: Runtime> Journey<R> {
             retry: terms.retry,
             attempt_timeout: terms.attempt,
             route: terms.route,
+            hash_key: terms.hash_key,
             ..CallSpec::new(0, terms.deadline, request.safety())
         }
     }

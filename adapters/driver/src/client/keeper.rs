@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use sinew_core::client::dispatcher::ConnectionId;
 
 use super::dial::open;
-use super::hub::{Dial, Hub};
+use super::hub::{Dial, Hub, Probe};
 use crate::drive::Alarm;
 use crate::runtime::Runtime;
 
@@ -32,9 +32,12 @@ impl<R: Runtime> Keeper<R> {
             let Some(hub) = self.hub.upgrade() else { return Poll::Ready(()) };
             // First the waker, then the look: what comes between the two is not missed.
             hub.bells.wait(cx.waker());
-            let (dials, deadline) = hub.keep();
+            let (dials, probes, deadline) = hub.keep();
             for dial in dials {
                 hub.spawn(Box::pin(connect(Arc::downgrade(&hub), dial)));
+            }
+            for probe in probes {
+                hub.spawn(Box::pin(ask(Arc::downgrade(&hub), hub.runtime.clone(), probe)));
             }
             if self.alarm.arm(cx, &hub.runtime, hub.runtime.now(), deadline).is_pending() {
                 return Poll::Pending;
@@ -63,12 +66,22 @@ async fn connect<R: Runtime>(hub: Weak<Hub<R>>, dial: Dial) {
             hub.dial_reached(connection, phase);
         }
     };
-    let opening = pin!(open(&runtime, &dial.plan, &dial.site, dial.by, reached));
+    let opening = pin!(open(&runtime, &dial.plan, &dial.instance, dial.by, reached));
     let opened = while_wanted(&hub, connection, opening).await;
     if let Some(opened) = opened
         && let Some(hub) = hub.upgrade()
     {
         hub.dialled(connection, opened);
+    }
+}
+
+/// Asks an endpoint how it is. That ends by its time, whatever becomes of the client.
+async fn ask<R: Runtime>(hub: Weak<Hub<R>>, runtime: R, probe: Probe) {
+    let Probe { run, instance, plan, by } = probe;
+    let Some(check) = &plan.check else { return };
+    let is_well = check.run(&runtime, &plan, &instance, by).await.unwrap_or(false);
+    if let Some(hub) = hub.upgrade() {
+        hub.probed(run, is_well);
     }
 }
 

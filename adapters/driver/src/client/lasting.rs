@@ -3,8 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use sinew_core::client::reconnect::{Loss, Reconnect, ReconnectPolicy, ReconnectVerdict};
-use sinew_core::websocket::{CloseCode, Closed, Message, Side};
+use sinew_core::client::reconnect::{Loss, Reconnect, ReconnectPolicy, ReconnectVerdict, WhyNever};
+use sinew_core::error::{Delivery, Phase};
+use sinew_core::websocket::{Closed, Message, Side};
 
 use super::websocket::SocketCall;
 use crate::error::{Error, ErrorKind};
@@ -76,13 +77,15 @@ impl<R: Runtime> LastingSocket<R> {
         Ok(Self { call, runtime, reconnect, stage: Stage::Opening, closed: None })
     }
 
-    /// What happens next; `None` once the socket was closed for good: [`closed`](Self::closed) says how.
-    /// Dropping the future loses no message; an attempt to open is made again.
+    /// What happens next; `None` once the socket has served its purpose: the server closed it with 1000,
+    /// or a [sender](SocketEvent::Opened) did, with whatever code. Dropping the future loses no message;
+    /// an attempt to open is made again.
     ///
     /// # Errors
     ///
-    /// Why the socket cannot be had, or not any more: the server or a policy refuses it, or it was tried
-    /// too often. Nothing follows.
+    /// Why the socket cannot be had; [`ErrorKind::Lost`], where it was closed for a reason that would be
+    /// one again, or was tried too often; what it broke with after a sender had closed it. Nothing
+    /// follows.
     pub async fn next(&mut self) -> Result<Option<SocketEvent>, Error> {
         loop {
             match &mut self.stage {
@@ -100,34 +103,50 @@ impl<R: Runtime> LastingSocket<R> {
                     }
                     Err(error) => return self.lost(loss(&error), Some(error)),
                 },
-                Stage::Open(socket) => match socket.recv().await {
-                    Ok(Some(message)) => return Ok(Some(SocketEvent::Message(message))),
-                    Ok(None) => {
-                        self.closed = socket.closed();
-                        let code = self.closed.as_ref().map_or(CloseCode::ABNORMAL, |how| how.code);
-                        return self.lost(Loss::Closed(code.as_u16()), None);
+                Stage::Open(socket) => {
+                    let (closed, error) = match socket.recv().await {
+                        Ok(Some(message)) => return Ok(Some(SocketEvent::Message(message))),
+                        Ok(None) => (socket.closed(), None),
+                        Err(error) => (None, Some(error)),
+                    };
+                    let left = socket.was_left();
+                    self.closed = closed;
+                    if left {
+                        self.stage = Stage::Over;
+                        return error.map_or(Ok(None), Err);
                     }
-                    Err(error) => return self.lost(loss(&error), Some(error)),
-                },
+                    let loss = error.as_ref().map_or_else(|| self.how(), loss);
+                    return self.lost(loss, error);
+                }
             }
         }
     }
 
     fn lost(&mut self, loss: Loss, error: Option<Error>) -> Result<Option<SocketEvent>, Error> {
         let now = self.runtime.now();
-        let by_us = self
-            .closed
-            .as_ref()
-            .is_some_and(|closed| closed.by == Side::Local && matches!(loss, Loss::Closed(_)));
-        match self.reconnect.lost(now, loss) {
-            ReconnectVerdict::After(again) if !by_us => {
+        let why = match self.reconnect.lost(now, loss) {
+            ReconnectVerdict::After(again) => {
                 self.stage = Stage::Waiting(self.runtime.sleep_until(now + again));
-                Ok(Some(SocketEvent::Lost { again }))
+                return Ok(Some(SocketEvent::Lost { again }));
             }
-            _ => {
-                self.stage = Stage::Over;
-                error.map_or(Ok(None), Err)
-            }
+            ReconnectVerdict::Never(why) => why,
+        };
+        self.stage = Stage::Over;
+        let never = Error::new(ErrorKind::Lost(why), Phase::WebSocket, Delivery::MaybeProcessed);
+        match (why, error) {
+            (WhyNever::Done, None) => Ok(None),
+            (WhyNever::Exhausted, Some(error)) => Err(never.with_source(error)),
+            (_, Some(error)) => Err(error),
+            (_, None) => Err(never),
+        }
+    }
+
+    /// What a close without an error says.
+    fn how(&self) -> Loss {
+        match &self.closed {
+            // Nobody asked for it: the server was too slow for what was sent.
+            Some(Closed { by: Side::Local, .. }) | None => Loss::Broken,
+            Some(Closed { code, .. }) => Loss::Closed(code.as_u16()),
         }
     }
 

@@ -142,7 +142,7 @@ impl Outgoing {
         };
         let size = exact.map_or(BodySize::Unknown, BodySize::Exact);
         drive::lend_write_block(conn.wire.top().outbox());
-        self.send_head(conn, size)?;
+        self.send_head(conn, now, size)?;
         let top = conn.wire.top();
         top.set_between_bytes(now, self.between_bytes);
         match body {
@@ -163,9 +163,9 @@ impl Outgoing {
     pub(super) fn send_head<R: Runtime>(
         &self,
         conn: &mut Conn<R>,
+        now: Instant,
         size: BodySize,
     ) -> Result<(), Error> {
-        let now = conn.runtime.now();
         let given = self.fields.iter().map(|(name, value)| (name.as_ref(), value.as_bytes()));
         let told = self.told.as_ref();
         let told = told.map(|(field, value)| (field.name().as_bytes(), value.as_str().as_bytes()));
@@ -216,9 +216,9 @@ impl Outgoing {
         Ok(())
     }
 
-    /// Refuses what cannot stand in a request line.
+    /// Refuses what cannot stand in a request line. The authority is that of an origin, or the target.
     pub(super) fn check(&self) -> Result<(), Error> {
-        self.line().check().map_err(refused)
+        self.line().check_target().map_err(refused)
     }
 }
 

@@ -10,6 +10,7 @@ use sinew_core::error::{Delivery, Phase};
 use sinew_core::http1::{BodySize, Client, ClientConfig, ClientEvent, RequestLine};
 use sinew_core::machine::Layered as _;
 use sinew_core::security::Destination;
+use sinew_tls::ClientTls;
 
 use super::base::{Base, Site, shown};
 use super::conn::{Conn, refused};
@@ -22,7 +23,8 @@ use crate::wire::AnyWire;
 /// services in plaintext, too. Names of services are resolved by the proxy. TLS runs to the service
 /// itself; whom its certificate must name does not change.
 ///
-/// The proxy itself is spoken to in the clear. It is not among the destinations of an
+/// The proxy itself is spoken to in the clear, or over TLS of its own: then that to a service goes through
+/// it. It is not among the destinations of an
 /// [`EgressPolicy`](sinew_core::security::EgressPolicy): whoever writes it down means it. Sockets of this
 /// machine are reached without it.
 ///
@@ -30,6 +32,8 @@ use crate::wire::AnyWire;
 #[derive(Clone, Debug)]
 pub struct Proxy {
     site: Site,
+    /// Whom to trust, what to show, and whom its certificate must name.
+    secure: Option<(ClientTls, String)>,
     authorization: Option<HeaderValue>,
     bypass: Vec<Destination>,
 }
@@ -45,14 +49,30 @@ impl Proxy {
         if base.secure || !base.prefix.is_empty() {
             let shown = shown(url);
             return Err(Error::config(format!(
-                "{shown}: a proxy is http://host:port or unix:/path"
+                "{shown}: a proxy is http://host:port or unix:/path, or secured and https://host:port"
             )));
         }
-        Ok(Self { site: base.site, authorization: None, bypass: Vec::new() })
+        Ok(Self { site: base.site, secure: None, authorization: None, bypass: Vec::new() })
+    }
+
+    /// A proxy at `https://host[:port]`. `tls` says whom to trust as the proxy, and what it is shown; what
+    /// services are shown is the client's, and the proxy does not see it.
+    ///
+    /// # Errors
+    ///
+    /// Another scheme, a path, or no URL at all.
+    pub fn secured(url: &str, tls: &ClientTls) -> Result<Self, Error> {
+        let base = Base::parse(url, false)?;
+        if !base.secure || !base.prefix.is_empty() {
+            let shown = shown(url);
+            return Err(Error::config(format!("{shown}: a secured proxy is https://host:port")));
+        }
+        let secure = Some((tls.clone(), base.server_name));
+        Ok(Self { site: base.site, secure, authorization: None, bypass: Vec::new() })
     }
 
     /// What it is shown as `proxy-authorization`, such as `Basic dXNlcjpwdw==`. It is kept out of debug
-    /// output; whoever reads along on the way to the proxy sees it.
+    /// output; whoever reads along on the way to a proxy that is not secured sees it.
     ///
     /// # Errors
     ///
@@ -81,15 +101,14 @@ impl Proxy {
         // An address of IPv6 stands in brackets: https://www.rfc-editor.org/rfc/rfc3986#section-3.2.2
         let authority =
             if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-        let authorization = self.authorization.as_ref();
-        Some((&self.site, Tunnelled { authority, authorization }))
+        Some((&self.site, Tunnelled { proxy: self, authority }))
     }
 }
 
 /// What a proxy is asked for.
 pub(super) struct Tunnelled<'a> {
+    proxy: &'a Proxy,
     authority: String,
-    authorization: Option<&'a HeaderValue>,
 }
 
 impl Tunnelled<'_> {
@@ -100,10 +119,15 @@ impl Tunnelled<'_> {
         machine: &Arc<ClientConfig>,
         pipe: Pipe<R::Io>,
     ) -> Result<Pipe<R::Io>, Error> {
-        let wire = AnyWire::Plain(Box::new(Client::new(Arc::clone(machine))));
+        let client = Client::new(Arc::clone(machine));
+        let wire = match &self.proxy.secure {
+            None => AnyWire::Plain(Box::new(client)),
+            Some((tls, name)) => AnyWire::start_tls(tls, name, client, runtime.now())?,
+        };
         let mut conn = Conn::new(wire, pipe, runtime.clone());
+        poll_fn(|cx| conn.poll_secured(cx)).await.map_err(Error::while_connecting)?;
         let mut fields = HeaderMap::new();
-        if let Some(value) = self.authorization {
+        if let Some(value) = &self.proxy.authorization {
             fields.insert(PROXY_AUTHORIZATION, value.clone());
         }
         let authority = self.authority.as_bytes();

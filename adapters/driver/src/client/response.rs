@@ -23,6 +23,11 @@ use crate::upgraded::{Line, Upgraded};
 
 /// An answer whose head is here. Its body comes as it is read.
 pub struct ClientResponse {
+    /// Boxed: it moves from hand to hand.
+    answer: Box<Answer>,
+}
+
+struct Answer {
     head: ResponseHead,
     fields: OnceLock<HeaderMap>,
     identity: Option<Arc<PeerIdentity>>,
@@ -51,13 +56,16 @@ impl ClientResponse {
         identity: Option<Arc<PeerIdentity>>,
         body: Option<impl Arriving + 'static>,
     ) -> Self {
-        let fresh = body.map(|body| -> Pin<Box<dyn Arriving>> { Box::pin(body) });
-        Self { identity, fresh, attempts: 1, ..Self::bare(head) }
+        let mut response = Self::bare(head);
+        let answer = &mut *response.answer;
+        answer.identity = identity;
+        answer.fresh = body.map(|body| -> Pin<Box<dyn Arriving>> { Box::pin(body) });
+        response
     }
 
     /// A head, and nothing else.
     fn bare(head: ResponseHead) -> Self {
-        Self {
+        let answer = Answer {
             head,
             fields: OnceLock::new(),
             identity: None,
@@ -67,19 +75,21 @@ impl ClientResponse {
             unpacking: None,
             upgraded: None,
             attempts: 0,
-        }
+        };
+        Self { answer: Box::new(answer) }
     }
 
     /// The answer, to be unpacked as it is read. What has no body stays as it is.
     pub(super) fn unpacked(mut self, policy: Decompression) -> Result<Self, Error> {
-        if self.fresh.is_none() {
+        let answer = &mut *self.answer;
+        if answer.fresh.is_none() {
             return Ok(self);
         }
         let failed = |_| Error::new(ErrorKind::Coding, Phase::ResponseHead, Delivery::Processed);
-        self.unpacking = Unpacking::of(policy, self.head.fields()).map_err(failed)?;
-        if self.unpacking.is_some() {
-            self.head.remove_field("content-encoding");
-            self.head.remove_field("content-length");
+        answer.unpacking = Unpacking::of(policy, answer.head.fields()).map_err(failed)?;
+        if answer.unpacking.is_some() {
+            answer.head.remove_field("content-encoding");
+            answer.head.remove_field("content-length");
         }
         Ok(self)
     }
@@ -90,48 +100,51 @@ impl ClientResponse {
         identity: Option<Arc<PeerIdentity>>,
         line: Option<Arc<Line>>,
     ) -> Self {
-        let upgraded = line.map(|line| Upgraded::new(line, identity.clone()));
-        Self { identity, upgraded, attempts: 1, ..Self::bare(head) }
+        let mut response = Self::bare(head);
+        let answer = &mut *response.answer;
+        answer.upgraded = line.map(|line| Upgraded::new(line, identity.clone()));
+        answer.identity = identity;
+        response
     }
 
     /// The same answer, to this attempt.
     pub(super) fn after(mut self, attempts: u8) -> Self {
-        self.attempts = attempts;
+        self.answer.attempts = attempts;
         self
     }
 
     /// How many attempts it took, this one included; 0 where nobody was asked.
     pub fn attempts(&self) -> u8 {
-        self.attempts
+        self.answer.attempts
     }
 
     pub(super) fn head(&self) -> &ResponseHead {
-        &self.head
+        &self.answer.head
     }
 
     /// The status.
     pub fn status(&self) -> StatusCode {
-        self.head.status()
+        self.answer.head.status()
     }
 
     /// HTTP/1.0 or HTTP/1.1.
     pub fn version(&self) -> Version {
-        self.head.version()
+        self.answer.head.version()
     }
 
     /// The first value of a field.
     pub fn header(&self, name: &str) -> Option<HeaderValue> {
-        HeaderValue::from_bytes(self.head.header(name)?).ok()
+        HeaderValue::from_bytes(self.answer.head.header(name)?).ok()
     }
 
     /// All fields; the map is built at the first call.
     pub fn headers(&self) -> &HeaderMap {
-        self.fields.get_or_init(|| self.head.to_header_map())
+        self.answer.fields.get_or_init(|| self.answer.head.to_header_map())
     }
 
     /// Whom the server's certificate names.
     pub fn peer_identity(&self) -> Option<&PeerIdentity> {
-        self.identity.as_deref()
+        self.answer.identity.as_deref()
     }
 
     /// An error for a status of 400 and above, else the answer itself.
@@ -143,7 +156,7 @@ impl ClientResponse {
         let status = self.status();
         if status.is_client_error() || status.is_server_error() {
             let kind = ErrorKind::Status(status);
-            return Err(Error::new(kind, Phase::ResponseHead, self.head.delivery()));
+            return Err(Error::new(kind, Phase::ResponseHead, self.answer.head.delivery()));
         }
         Ok(self)
     }
@@ -156,9 +169,9 @@ impl ClientResponse {
     ///
     /// [`ErrorKind::Status`], where the server answered something else.
     pub fn upgrade(self) -> Result<Upgraded, Error> {
-        let kind = ErrorKind::Status(self.status());
-        let refused = Error::new(kind, Phase::ResponseHead, self.head.delivery());
-        self.upgraded.ok_or(refused)
+        let Answer { head, upgraded, .. } = *self.answer;
+        let kind = ErrorKind::Status(head.status());
+        upgraded.ok_or_else(|| Error::new(kind, Phase::ResponseHead, head.delivery()))
     }
 
     /// The next piece of the body; `None` at its end. From the first piece on, the call's time is
@@ -179,7 +192,7 @@ impl ClientResponse {
     /// An [`http::Response`].
     pub fn into_http(mut self) -> http::Response<Body> {
         let body = std::mem::take(self.streamed());
-        self.head.into_http(body)
+        self.answer.head.into_http(body)
     }
 
     /// All of the body, within the call's time, up to
@@ -189,21 +202,22 @@ impl ClientResponse {
     ///
     /// Whatever cuts the body short; a body that is too large.
     pub async fn bytes(mut self) -> Result<Bytes, Error> {
-        let limit = self.limit;
-        let (bytes, _) = match (self.fresh.take(), self.unpacking.take()) {
+        let Answer { fresh, body, unpacking, limit, .. } = &mut *self.answer;
+        let limit = *limit;
+        let (bytes, _) = match (fresh.take(), unpacking.take()) {
             (Some(fresh), None) => collect(fresh, limit).await?,
             (Some(fresh), Some(unpacking)) => {
                 let body = unpacking.apply(Body::own(fresh, Origin::Call), limit, Origin::Call);
                 body.collect_with_trailers(limit).await?
             }
-            (None, _) => self.body.collect_with_trailers(limit).await?,
+            (None, _) => std::mem::take(body).collect_with_trailers(limit).await?,
         };
         Ok(bytes)
     }
 
     /// Collects no more than this, nor more than was said before.
     pub(crate) fn at_most(mut self, bytes: u64) -> Self {
-        self.limit = self.limit.min(bytes);
+        self.answer.limit = self.answer.limit.min(bytes);
         self
     }
 
@@ -244,22 +258,23 @@ impl ClientResponse {
     ///
     /// As with [`events`](Self::events).
     pub fn events_within(mut self, limits: EventStreamLimits) -> Result<Events, Error> {
-        if let Some(fresh) = &mut self.fresh {
+        if let Some(fresh) = &mut self.answer.fresh {
             fresh.as_mut().lift_silence();
         }
         Events::of(self, limits)
     }
 
     fn streamed(&mut self) -> &mut Body {
-        if let Some(mut fresh) = self.fresh.take() {
+        let answer = &mut *self.answer;
+        if let Some(mut fresh) = answer.fresh.take() {
             fresh.as_mut().lift_deadline();
             let body = Body::own(fresh, Origin::Call);
-            self.body = match self.unpacking.take() {
+            answer.body = match answer.unpacking.take() {
                 Some(unpacking) => unpacking.apply(body, u64::MAX, Origin::Call),
                 None => body,
             };
         }
-        &mut self.body
+        &mut answer.body
     }
 }
 
@@ -272,7 +287,9 @@ impl<B: Into<Body>> TryFrom<http::Response<B>> for ClientResponse {
         let (parts, body) = answer.into_parts();
         let head = ResponseHead::new(parts.status, &parts.headers)
             .ok_or_else(|| Error::config("an answer whose fields are too many"))?;
-        Ok(Self { body: body.into(), ..Self::bare(head) })
+        let mut response = Self::bare(head);
+        response.answer.body = body.into();
+        Ok(response)
     }
 }
 
@@ -282,7 +299,7 @@ fn undecodable(why: impl Into<crate::error::BoxError>) -> Error {
 
 impl std::fmt::Debug for ClientResponse {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ClientResponse").field("head", &self.head).finish_non_exhaustive()
+        f.debug_struct("ClientResponse").field("head", &self.answer.head).finish_non_exhaustive()
     }
 }
 

@@ -8,19 +8,23 @@ use std::time::Duration;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method, StatusCode};
 use sinew_core::client::Dispatcher;
-use sinew_core::client::dispatcher::{CallExplanation, Explanation};
+use sinew_core::client::dispatcher::{CallExplanation, Endpoint, Explanation};
 use sinew_core::origin::Origin;
 use sinew_core::policy::Priority;
+use sinew_core::resilience::Forced;
 use sinew_tls::ClientTls;
 
 use super::base::{Base, Site, shown};
 use super::builder::ClientBuilder;
 use super::call::Call;
+use super::check::Check;
 use super::config::RestClientConfig;
 use super::dial::Plan;
 use super::hub::{Hub, Observer};
 use super::middleware::Layers;
 use super::replay::ReplayMemory;
+use super::route::RouteName;
+use super::service_endpoint::ServiceEndpoint;
 use crate::drive::Alarm;
 use crate::error::Error;
 use crate::runtime::Runtime;
@@ -73,11 +77,12 @@ impl<R: Runtime> Shared<R> {
         if let Some(tokens) = &config.tokens {
             tokens.check(&origin)?;
         }
-        let sites = if config.endpoints.is_empty() {
-            vec![base.site.clone()]
+        let upstreams = if config.endpoints.is_empty() {
+            vec![base.upstream()]
         } else {
-            base.sites(&config.endpoints, config.is_open())?
+            base.upstreams(config.endpoints.iter().cloned(), config.is_open())?
         };
+        let check = config.health_checks.as_ref().map(|checks| Check::new(&checks.method, &base));
         let seed = getrandom::u64()
             .map_err(|why| Error::config(format!("the system gives no seed: {why}")))?;
         let dispatcher = Dispatcher::new(config.policy(), seed)
@@ -91,8 +96,9 @@ impl<R: Runtime> Shared<R> {
             machine: Arc::new(config.machine()),
             proxy: config.proxy.clone(),
             egress: Arc::new(config.security_policy.clone()),
+            check: check.transpose()?,
         };
-        let hub = Hub::new(runtime, plan, observer, dispatcher, &sites);
+        let hub = Hub::new(runtime, plan, observer, dispatcher, upstreams);
         let memory = ReplayMemory::new(config.replay_limit, config.replay_memory);
         let elsewhere = Mutex::default();
         let layers = config.middleware.as_slice().into();
@@ -123,6 +129,8 @@ impl<R: Runtime> Shared<R> {
                     base_url: origin.to_string(),
                     mtls_config: self.hub.tls(),
                     endpoints: Vec::new(),
+                    zone: None,
+                    health_checks: None,
                     server_name: None,
                     tokens: None,
                     default_headers: HeaderMap::new(),
@@ -223,26 +231,34 @@ impl<R: Runtime> RestClient<R> {
         self.shared.hub.counts().1
     }
 
-    /// The addresses of the service from now on, in place of those before: `host[:port]` or
-    /// `unix:/path`. Connections to others finish what they carry.
+    /// The instances of the service from now on, or their addresses, in place of those before:
+    /// `host[:port]` or `unix:/path`. Connections to others finish what they carry; what was learnt of
+    /// those that stay is kept.
     ///
     /// # Errors
     ///
-    /// No address at all, or one that is none; one of TCP, where the base URL is a socket without TLS, and
-    /// neither plaintext nor tokens in it are allowed.
-    pub fn update_endpoints<A: AsRef<str>>(
+    /// No address at all, or one that is none, and an identity that is none; one of TCP, where the base
+    /// URL is a socket without TLS, and neither plaintext nor tokens in it are allowed; an identity,
+    /// where TLS is not spoken.
+    pub fn update_endpoints<E: Into<ServiceEndpoint>>(
         &self,
-        addresses: impl IntoIterator<Item = A>,
+        endpoints: impl IntoIterator<Item = E>,
     ) -> Result<(), Error> {
-        let sites = self.shared.base.sites(addresses, self.shared.config.is_open())?;
-        self.shared.hub.update_sites(&sites);
+        let upstreams = self.shared.base.upstreams(endpoints, self.shared.config.is_open())?;
+        self.shared.hub.update(upstreams);
         Ok(())
+    }
+
+    /// The instances of the service, each with the number that it has in [`explain`](Self::explain) and
+    /// in what is observed.
+    pub fn endpoints(&self) -> Vec<(Endpoint, ServiceEndpoint)> {
+        self.shared.hub.endpoints()
     }
 
     /// There are no endpoints until [`update_endpoints`](Self::update_endpoints) names some: what is on
     /// its way goes on, and calls are refused.
     pub fn forget_endpoints(&self) {
-        self.shared.hub.update_sites(&[]);
+        self.shared.hub.update(Vec::new());
     }
 
     /// Whom to trust and what to show from now on, in place of what was given before. Nothing more is sent
@@ -257,7 +273,8 @@ impl<R: Runtime> RestClient<R> {
     }
 
     /// What there is, and what has been learnt: calls, connections, budget, the breaker of each
-    /// endpoint. An endpoint's number is its place in the order in which addresses came.
+    /// endpoint. An endpoint's number is its place in the order in which addresses came; see
+    /// [`endpoints`](Self::endpoints).
     pub fn explain(&self) -> Explanation {
         self.shared.hub.explain()
     }
@@ -265,6 +282,27 @@ impl<R: Runtime> RestClient<R> {
     /// Each call whose answer is not complete: where it is, what it reached, what is left of its time.
     pub fn explain_calls(&self) -> Vec<CallExplanation> {
         self.shared.hub.explain_calls()
+    }
+
+    /// Wants the breaker of a route open or closed, whatever it finds; `None` leaves it to itself again.
+    /// A route that no call named yet is known from then on, up to
+    /// [`max_routes`](RestClientConfig::max_routes). Calls to other origins are not meant.
+    pub fn force_route(&self, route: impl Into<RouteName>, forced: Option<Forced>) {
+        if let Some(route) = route.into().name() {
+            self.shared.hub.force_route(route, forced);
+        }
+    }
+
+    /// Wants the breaker of one of the service's addresses open or closed, whatever it finds; `None` leaves
+    /// it to itself again. An address that the service does not have changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// It is no address: see [`update_endpoints`](Self::update_endpoints).
+    pub fn force_endpoint(&self, address: &str, forced: Option<Forced>) -> Result<(), Error> {
+        let site = self.shared.base.endpoint(address)?;
+        self.shared.hub.force_endpoint(&site, forced);
+        Ok(())
     }
 
     /// Asks the service how it is, by a GET of [`health_path`](RestClientConfig::health_path), once and

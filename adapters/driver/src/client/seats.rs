@@ -122,13 +122,18 @@ impl<R: Runtime> Seats<R> {
                 seat.letters.push_back(letter);
                 Ok(seat.waker.take())
             }
-            // Who left took its letters along: nothing is on the seat.
-            Some(_) if matches!(letter, Letter::Over(_)) => {
-                self.free(token);
-                Err(letter)
-            }
             _ => Err(letter),
         }
+    }
+
+    /// A call is over. Whether nobody reads that: then the seat is free.
+    pub(super) fn end(&mut self, token: u64) -> bool {
+        let is_left = self.get(token).is_some_and(|seat| !seat.attended);
+        if is_left {
+            // Who left took its letters along: nothing is on the seat.
+            self.free(token);
+        }
+        is_left
     }
 
     pub(super) fn next(&mut self, token: u64) -> Option<Letter<R>> {
@@ -176,17 +181,13 @@ impl<R: Runtime> Seats<R> {
 /// last end of a task, and that of a call.
 pub(super) struct Leavings<R: Runtime> {
     _waker: Option<Waker>,
-    _letters: VecDeque<Letter<R>>,
+    _letters: Option<VecDeque<Letter<R>>>,
 }
 
 impl<R: Runtime> Seat<R> {
     fn clear(&mut self) -> Leavings<R> {
         // What is empty keeps its room for the next call.
-        let letters = if self.letters.is_empty() {
-            VecDeque::new()
-        } else {
-            std::mem::take(&mut self.letters)
-        };
+        let letters = (!self.letters.is_empty()).then(|| std::mem::take(&mut self.letters));
         Leavings { _waker: self.waker.take(), _letters: letters }
     }
 }

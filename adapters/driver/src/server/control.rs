@@ -16,6 +16,7 @@ use sinew_core::time::Instant;
 
 use super::config::RestServerConfig;
 use super::memory::{Change, Memory};
+use super::observed::Observed;
 use super::report::{Departed, DrainReport};
 use super::seat::{Orders, Seat};
 use super::service::{Notice, Observer};
@@ -27,15 +28,15 @@ use crate::runtime::Runtime;
 /// Shared by the server, its handles and its connections.
 pub(super) struct Control {
     clock: Box<dyn Fn() -> Instant + Send + Sync>,
-    observer: Option<Observer>,
+    observed: Observed,
     pub(super) memory: Memory,
     state: Mutex<State>,
 }
 
 struct State {
     drain: Drain,
-    /// The phase that was entered last.
-    phase: Phase,
+    /// The phase that connections and listeners heed: the machine's, once the server saw it.
+    entered: Phase,
     connections: Connections,
     seats: BTreeMap<ConnectionId, Arc<Seat>>,
     /// Somebody serves, who heeds phases and timers.
@@ -61,7 +62,7 @@ impl Control {
         let connections = Connections::new(caps);
         let state = State {
             drain: drain.map_err(|bad| Error::config(bad.to_string()))?,
-            phase: Phase::Serving,
+            entered: Phase::Serving,
             connections: connections.map_err(|bad| Error::config(bad.to_string()))?,
             seats: BTreeMap::new(),
             served: false,
@@ -72,7 +73,8 @@ impl Control {
         };
         let clock = Box::new(move || runtime.now());
         let memory = Memory::new(config.memory).map_err(|bad| Error::config(bad.to_string()))?;
-        Ok(Self { clock, observer, memory, state: Mutex::new(state) })
+        let observed = Observed::by(observer);
+        Ok(Self { clock, observed, memory, state: Mutex::new(state) })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -84,9 +86,9 @@ impl Control {
         (self.clock)()
     }
 
-    /// The phase that was entered last.
+    /// How far the machine has gone.
     pub(super) fn phase(&self) -> Phase {
-        self.lock().phase
+        self.lock().drain.phase()
     }
 
     /// Whether there are as many connections as there may be.
@@ -114,9 +116,12 @@ impl Control {
     pub(super) fn renew(&self, urgent: bool) {
         let state = self.lock();
         let woken = state.seats.values().filter_map(|seat| seat.order(Orders::RENEW));
-        let woken: Vec<Waker> = woken.filter(|_| urgent).collect();
+        // A waker may own what it wakes: none is dropped under the lock.
+        let woken: Vec<Waker> = woken.collect();
         drop(state);
-        woken.into_iter().for_each(Waker::wake);
+        if urgent {
+            woken.into_iter().for_each(Waker::wake);
+        }
     }
 
     /// Takes it back.
@@ -138,7 +143,7 @@ impl Control {
                     if phase == Phase::Serving {
                         state.departed.clear();
                     }
-                    state.phase = phase;
+                    state.entered = phase;
                     entered = Some(phase);
                     for seat in state.seats.values() {
                         woken.extend(seat.enter(phase));
@@ -173,7 +178,7 @@ impl Control {
         let output = input(state, self.now());
         let is = state.drain.deadline();
         let is_sooner = is.is_some_and(|is| was.is_none_or(|was| is.at < was.at));
-        let is_empty = state.phase > Phase::Serving && state.drain.connections() == 0;
+        let is_empty = state.entered > Phase::Serving && state.drain.connections() == 0;
         (output, is_sooner || is_empty)
     }
 
@@ -193,9 +198,12 @@ impl Control {
     }
 
     fn tell(&self, peer: Option<&Peer>, event: Event) {
-        if let Some(observer) = &self.observer {
-            observer(peer, &Notice::Decided(event));
-        }
+        self.observed.tell(peer, &Notice::Decided(event));
+    }
+
+    /// Whom connections, phases and memory are told to from now on.
+    pub(super) fn observe(&self, observer: Option<Observer>) {
+        self.observed.replace(observer);
     }
 
     /// Somebody who waits for this server.
@@ -223,7 +231,7 @@ impl Control {
             state.connections.leave(place);
             return None;
         };
-        let seat = Arc::new(Seat::new(state.phase));
+        let seat = Arc::new(Seat::new(state.entered));
         state.seats.insert(id, Arc::clone(&seat));
         drop(state);
         Some(Ticket {
@@ -268,17 +276,17 @@ impl Wait {
 
     /// Ready when the listeners are to close.
     pub(super) fn poll_closing(&self, cx: &Context<'_>) -> Poll<()> {
-        self.poll(cx, |state| (!state.phase.accepts()).then_some(()))
+        self.poll(cx, |state| (!state.entered.accepts()).then_some(()))
     }
 
     /// Ready when the server was told to leave.
     pub(super) fn poll_told(&self, cx: &Context<'_>) -> Poll<()> {
-        self.poll(cx, |state| (state.phase != Phase::Serving).then_some(()))
+        self.poll(cx, |state| (state.entered != Phase::Serving).then_some(()))
     }
 
     /// Ready when clients are told that the server leaves.
     pub(super) fn poll_leaving(&self, cx: &Context<'_>) -> Poll<()> {
-        self.poll(cx, |state| state.phase.closes().then_some(()))
+        self.poll(cx, |state| state.entered.closes().then_some(()))
     }
 
     /// Ready when nothing is left.
@@ -503,7 +511,7 @@ impl fmt::Debug for Control {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.lock();
         f.debug_struct("Control")
-            .field("phase", &state.phase)
+            .field("phase", &state.drain.phase())
             .field("connections", &state.connections.total())
             .finish_non_exhaustive()
     }

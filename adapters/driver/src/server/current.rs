@@ -7,10 +7,13 @@ use std::task::{Context, Waker};
 use super::background::Tasks;
 use super::link::remember;
 use super::mode::Mode;
+use super::serial::Serial;
 use super::service::Service;
 
 /// What is in force, and who runs beside it.
 pub(super) struct Current<M: Mode> {
+    /// Those who replace it.
+    pub(super) reloads: Serial,
     service: Mutex<Arc<Service<M>>>,
     beside: Mutex<Beside>,
 }
@@ -24,7 +27,8 @@ struct Beside {
 
 impl<M: Mode> Current<M> {
     pub(super) fn new(service: Service<M>) -> Self {
-        Self { service: Mutex::new(Arc::new(service)), beside: Mutex::default() }
+        let service = Mutex::new(Arc::new(service));
+        Self { reloads: Serial::default(), service, beside: Mutex::default() }
     }
 
     /// What is in force.
@@ -57,8 +61,11 @@ impl<M: Mode> Current<M> {
     /// What is to run from now on, if that changed; if not, the task is woken when it does.
     pub(super) fn poll_tasks(&self, cx: &Context<'_>) -> Option<Tasks> {
         let mut beside = self.beside();
-        remember(&mut beside.server, cx.waker());
-        beside.next.take()
+        let old = remember(&mut beside.server, cx.waker());
+        let next = beside.next.take();
+        drop(beside);
+        drop(old);
+        next
     }
 
     fn lock(&self) -> MutexGuard<'_, Arc<Service<M>>> {

@@ -1,7 +1,5 @@
 //! Who is served when not all can be: the admission that all connections share.
 
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -15,7 +13,6 @@ use sinew_core::server::health::Saturation;
 use sinew_core::time::Instant;
 
 use super::link::remember;
-use crate::runtime::Runtime;
 
 /// The way to the handlers. Whoever waits in front of it is no task, but a seat in its list.
 #[derive(Debug)]
@@ -171,37 +168,20 @@ impl Gate {
         changed.then_some(limit)
     }
 
-    /// Looks after those that wait for too long. Never ready.
-    pub(super) async fn keep_time<R: Runtime>(self: Arc<Self>, runtime: R) {
-        let mut sleep: Option<R::Sleep> = None;
-        poll_fn(|cx: &mut Context<'_>| {
-            loop {
-                let mut woken = Vec::new();
-                let now = runtime.now();
-                let mut state = self.lock();
-                state.now = state.now.max(now);
-                state.pump(now, &mut woken);
-                let due = state.admission.deadline().map_or(Instant::MAX, |due| due.at);
-                state.awake = due;
-                remember(&mut state.keeper, cx.waker());
-                drop(state);
-                woken.into_iter().for_each(Waker::wake);
-                if due == Instant::MAX {
-                    return Poll::<()>::Pending;
-                }
-                let sleep = match &mut sleep {
-                    Some(sleep) => {
-                        runtime.reset(sleep, due);
-                        sleep
-                    }
-                    none => none.insert(runtime.sleep_until(due)),
-                };
-                if Pin::new(sleep).poll(cx).is_pending() {
-                    return Poll::Pending;
-                }
-            }
-        })
-        .await;
+    /// Looks after those that wait for too long. When somebody else will have; `keeper` is woken where
+    /// that turns out to be sooner.
+    pub(super) fn keep_time(&self, now: Instant, keeper: &Waker) -> Option<Instant> {
+        let mut woken = Vec::new();
+        let mut state = self.lock();
+        state.now = state.now.max(now);
+        state.pump(now, &mut woken);
+        let due = state.admission.deadline().map(|due| due.at);
+        state.awake = due.unwrap_or(Instant::MAX);
+        let old = remember(&mut state.keeper, keeper);
+        drop(state);
+        drop(old);
+        woken.into_iter().for_each(Waker::wake);
+        due
     }
 }
 
@@ -278,7 +258,9 @@ impl Turn {
         let Some(seat) = self.seat else { return Poll::Ready(Err(Shed::Gone)) };
         let mut state = self.gate.lock();
         if let Some(Some(Seat::Waiting { waker, .. })) = state.seats.get_mut(seat) {
-            remember(waker, cx.waker());
+            let old = remember(waker, cx.waker());
+            drop(state);
+            drop(old);
             return Poll::Pending;
         }
         let left = state.leave(seat);

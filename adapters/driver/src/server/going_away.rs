@@ -51,8 +51,11 @@ impl Link {
     /// Whether somebody wants to be told.
     pub(super) fn is_farewell_watched(&self, driver: &Waker) -> bool {
         let mut state = self.lock();
-        remember(&mut state.driver, driver);
-        state.farewell.watched
+        let old = remember(&mut state.driver, driver);
+        let is_watched = state.farewell.watched;
+        drop(state);
+        drop(old);
+        is_watched
     }
 }
 

@@ -56,7 +56,9 @@ impl<R: Runtime> ServerHandle<R> {
         self.control.memory.report()
     }
 
-    /// How far the server has gone on its way out.
+    /// How far the server has gone on its way out: what it was told last, by [`advance`](Self::advance),
+    /// [`undrain`](Self::undrain) or a signal, holds at once, whether or not its task has run since. A
+    /// phase that time brings is seen when that task, or whoever waits in [`drained`](Self::drained), runs.
     pub fn phase(&self) -> Phase {
         self.control.phase()
     }

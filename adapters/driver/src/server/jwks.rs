@@ -126,9 +126,10 @@ impl<R: Runtime> Keys<R> {
             if let Ok(Some(Fetch)) = state.jwks.poll_event(now) {
                 return Poll::Ready(());
             }
-            remember(&mut state.fetcher, cx.waker());
+            let old = remember(&mut state.fetcher, cx.waker());
             let deadline = state.jwks.deadline().map(|deadline| deadline.at);
             drop(state);
+            drop(old);
             if alarm.arm(cx, &self.runtime, now, deadline).is_pending() {
                 return Poll::Pending;
             }

@@ -178,7 +178,9 @@ impl Link {
         state.slot = Slot::Empty;
         state.demand = false;
         state.dropped = false;
-        state.reader = None;
+        let reader = state.reader.take();
+        drop(state);
+        drop(reader);
         let left = match size {
             BodySize::Empty => Some(0),
             BodySize::Exact(length) => Some(length),
@@ -190,12 +192,15 @@ impl Link {
     /// What the reader waits for; it will wake `waker` when that changes.
     pub(super) fn demand(&self, waker: &Waker) -> Demand {
         let mut state = self.lock();
-        remember(&mut state.driver, waker);
-        match (state.dropped, state.demand, &state.slot) {
+        let old = remember(&mut state.driver, waker);
+        let demand = match (state.dropped, state.demand, &state.slot) {
             (true, ..) => Demand::Dropped,
             (_, true, Slot::Empty) => Demand::Next,
             _ => Demand::None,
-        }
+        };
+        drop(state);
+        drop(old);
+        demand
     }
 
     /// Whether the reader's handle is gone.
@@ -222,9 +227,13 @@ impl Link {
     }
 }
 
-pub(super) fn remember(slot: &mut Option<Waker>, waker: &Waker) {
-    if !slot.as_ref().is_some_and(|known| known.will_wake(waker)) {
-        *slot = Some(waker.clone());
+/// Remembers whom to wake. The waker that it replaces may own what it wakes, and locks of that: it is to
+/// be dropped when nothing is locked.
+#[must_use]
+pub(super) fn remember(slot: &mut Option<Waker>, waker: &Waker) -> Option<Waker> {
+    match slot {
+        Some(known) if known.will_wake(waker) => None,
+        _ => slot.replace(waker.clone()),
     }
 }
 
@@ -258,10 +267,11 @@ impl http_body::Body for Incoming {
         }
         let slot = std::mem::take(&mut state.slot);
         if let Slot::Empty = slot {
-            remember(&mut state.reader, cx.waker());
+            let old = remember(&mut state.reader, cx.waker());
             state.demand = true;
             let driver = state.driver.take_if(|driver| !driver.will_wake(cx.waker()));
             drop(state);
+            drop(old);
             if let Some(driver) = driver {
                 driver.wake();
             }
@@ -303,9 +313,10 @@ impl Drop for Incoming {
         let mut state = self.link.lock();
         if state.turn == self.turn {
             state.dropped = true;
-            state.reader = None;
+            let reader = state.reader.take();
             let driver = state.driver.take();
             drop(state);
+            drop(reader);
             if let Some(driver) = driver {
                 driver.wake();
             }

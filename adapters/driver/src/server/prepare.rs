@@ -37,6 +37,8 @@ pub(super) struct Prepared<R, M: Mode> {
     pub(super) background: Background,
     pub(super) fixed: Fixed,
     pub(super) service: Service<M>,
+    /// The observer, for the audit log itself.
+    pub(super) unaudited: Option<Observer>,
 }
 
 /// What stays as long as the server runs.
@@ -123,9 +125,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             }
         };
         let gate = kept.gate.as_ref().map(|(_, gate)| Arc::clone(gate));
-        if let Some(gate) = &gate {
-            let keeper = Arc::clone(gate).keep_time(runtime.clone());
-            policies.background.push(Box::new(|_| Box::pin(keeper)));
+        if gate.is_some() {
             policies.classes.get_or_insert_default();
         }
         let mut caps = config.connections();
@@ -139,6 +139,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
                 audit.transpose()?.map(Arc::new)
             }
         };
+        let unaudited = observer.clone();
         let observer = audited(observer, audit.as_ref());
         let control = match before {
             Some((control, _)) => Arc::clone(control),
@@ -239,6 +240,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             background,
             fixed,
             service,
+            unaudited,
         })
     }
 }

@@ -30,6 +30,9 @@ use crate::runtime::Runtime;
 ///   revoked, is told to close: connections that are idle are closed, running requests are answered with
 ///   `connection: close`, upgraded connections are cut.
 /// - Sessions of TLS that began before are not resumed.
+/// - Of several reloads at once, each begins when those that came before it are done.
+/// - The observer is replaced as well: from then on it hears of what connections, phases of a drain,
+///   memory and the audit log have to tell.
 /// - What clients have used up of their quotas is kept as long as the quotas stay the same.
 ///
 /// ```
@@ -81,6 +84,7 @@ impl<R: Runtime, M: Mode> Reloader<R, M> {
         &self,
         next: impl FnOnce() -> Result<ServerBuilder<R, M>, E>,
     ) -> Result<u64, Error> {
+        let _turn = self.current.reloads.turn().await;
         let before = self.current.get();
         let failed = |error: E| {
             let error = error.into();
@@ -100,7 +104,7 @@ impl<R: Runtime, M: Mode> Reloader<R, M> {
     }
 
     async fn change(&self, before: &Service<M>, next: Prepared<R, M>) -> Result<u64, Error> {
-        let Prepared { runtime, config, admin, background, fixed, service, .. } = next;
+        let Prepared { runtime, config, admin, background, fixed, service, unaudited, .. } = next;
         if let Some(what) = self.fixed.differs(&fixed) {
             return Err(Error::config(format!("{what} can only be changed by a new process")));
         }
@@ -121,6 +125,10 @@ impl<R: Runtime, M: Mode> Reloader<R, M> {
         poll_fn(|cx| tasks.poll_ready(cx)).await?;
         let epoch = self.current.replace(service);
         self.current.run(tasks);
+        self.control.observe(observer.clone());
+        if let Some(audit) = &audit {
+            audit.observe(unaudited);
+        }
         self.control.renew(not_after.is_some());
         if let Some(((current, control), next)) = self.admin.as_ref().zip(admin) {
             current.replace(next);

@@ -24,6 +24,7 @@ use super::current::Current;
 use super::handle::ServerHandle;
 use super::handover::Handover;
 use super::http1::{Http, ServerWire};
+use super::keeper::Keeper;
 use super::listen::{BACKLOG, Bound, SocketFile};
 use super::mode::{Mode, Threads};
 use super::prepare::Fixed;
@@ -132,6 +133,7 @@ impl<R: Runtime, M: Mode> RestServer<R, M> {
         let mut admin = admin.map(|server| Accepting::new(*server));
         let (current, runtime) = (Arc::clone(&self.current), self.runtime.clone());
         let audit = current.get().audit.clone();
+        let mut keeper = Keeper::new(self.runtime.clone());
         let mut beside = move |cx: &mut Context<'_>| {
             if let Some(tasks) = current.poll_tasks(cx) {
                 background = tasks;
@@ -139,6 +141,7 @@ impl<R: Runtime, M: Mode> RestServer<R, M> {
             for _ in 0..background.poll(cx) {
                 current.get().notice(None, &Notice::Panicked);
             }
+            keeper.poll(cx, current.get().gate.as_ref());
         };
         let mut offer = match handover.map(|handover| handover.start(&self.control)).transpose() {
             Ok(offer) => offer,

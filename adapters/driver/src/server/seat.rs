@@ -66,8 +66,7 @@ impl Seat {
     /// Gives orders. Whoever is returned has to be woken.
     pub(super) fn order(&self, orders: Orders) -> Option<Waker> {
         let before = self.orders.fetch_or(orders.0, Ordering::AcqRel);
-        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
-        waker.clone().filter(|_| before & orders.0 != orders.0)
+        (before & orders.0 != orders.0).then(|| self.waker()).flatten()
     }
 
     /// Whom to wake when something else changes.

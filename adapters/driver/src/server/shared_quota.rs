@@ -177,10 +177,11 @@ impl<R: Runtime, S: LeaseStore> Carrier<R, S> {
                 self.asked.push(Asked { id, until: now + self.patience, answer });
             }
             let told: Vec<Event> = std::iter::from_fn(|| ledger.leases.poll_observed()).collect();
-            remember(&mut ledger.carrier, cx.waker());
+            let old = remember(&mut ledger.carrier, cx.waker());
             let deadline = ledger.leases.deadline().map(|deadline| deadline.at);
             ledger.sleeps_until = deadline.unwrap_or(Instant::MAX);
             drop(ledger);
+            drop(old);
             told.into_iter().for_each(tell);
             if self.asked.len() > before {
                 // They have not been polled yet.

@@ -45,12 +45,17 @@ impl Link {
     /// The answer with which the handler wants to take the connection over, once.
     pub(super) fn asked_switch(&self, exchange: u64, waker: &Waker) -> Option<Response> {
         let mut state = self.lock();
-        remember(&mut state.driver, waker);
-        let (asked, next) = match state.switch_of(exchange)? {
-            Switch::Asked(response, waker) => (Some(response), Switch::Granted(waker)),
-            other => (None, other),
-        };
-        state.switch = Some(Box::new((exchange, next)));
+        let old = remember(&mut state.driver, waker);
+        let asked = state.switch_of(exchange).and_then(|asked| {
+            let (asked, next) = match asked {
+                Switch::Asked(response, waker) => (Some(response), Switch::Granted(waker)),
+                other => (None, other),
+            };
+            state.switch = Some(Box::new((exchange, next)));
+            asked
+        });
+        drop(state);
+        drop(old);
         asked
     }
 
@@ -103,20 +108,25 @@ impl Future for Switching {
                 return Poll::Ready(Err(gone));
             }
             let asked = Switch::Asked(response, cx.waker().clone());
-            state.switch = Some(Box::new((this.exchange, asked)));
+            let old = state.switch.replace(Box::new((this.exchange, asked)));
             let driver = state.driver.take_if(|driver| !driver.will_wake(cx.waker()));
             drop(state);
+            drop(old);
             driver.into_iter().for_each(Waker::wake);
             return Poll::Pending;
         }
-        let waiting = match state.switch_of(this.exchange) {
+        let (waiting, old) = match state.switch_of(this.exchange) {
             Some(Switch::Taken(upgraded)) => return Poll::Ready(Ok(upgraded)),
             Some(Switch::Refused(error)) => return Poll::Ready(Err(error)),
             None => return Poll::Ready(Err(gone)),
-            Some(Switch::Asked(response, _)) => Switch::Asked(response, cx.waker().clone()),
-            Some(Switch::Granted(_)) => Switch::Granted(cx.waker().clone()),
+            Some(Switch::Asked(response, old)) => {
+                (Switch::Asked(response, cx.waker().clone()), old)
+            }
+            Some(Switch::Granted(old)) => (Switch::Granted(cx.waker().clone()), old),
         };
         state.switch = Some(Box::new((this.exchange, waiting)));
+        drop(state);
+        drop(old);
         Poll::Pending
     }
 }

@@ -14,6 +14,7 @@ use sinew_core::websocket::{self, CloseCode, Closed, Connection, Message, Overfl
 
 use sinew_tls::ServerTls;
 
+use super::compressors;
 use super::spoken::{Heard, Speech, Spoken};
 use crate::drive::{self, Alarm, Pipe};
 use crate::error::{Error, ErrorKind};
@@ -60,6 +61,9 @@ pub(crate) trait Carry: Send {
     /// The next message; `None` once both sides have closed.
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Error>>;
 
+    /// Throws messages away until the connection is over; how it ended.
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Result<Closed, Error>>;
+
     /// Queues a message, if it is taken now.
     fn send(&mut self, message: Message) -> Result<(), Unsent>;
 
@@ -83,6 +87,9 @@ pub(crate) trait Carry: Send {
 
     /// How it ended, once it has.
     fn closed(&self) -> Option<&Closed>;
+
+    /// Whether the application closed it, or began to, before the peer did.
+    fn was_left(&self) -> bool;
 }
 
 /// How a connection goes on in WebSocket.
@@ -114,7 +121,9 @@ pub(crate) struct Carrier<R: Runtime, G> {
     seen: Seen,
     /// A reader waits, or what comes is thrown away: unasked, bytes stay where they are.
     wanted: bool,
-    arrived: Option<Arrived>,
+    /// What waits for its reader.
+    bytes: Option<Bytes>,
+    message: Option<Message>,
     /// The peer sends nothing more.
     ended: bool,
     /// What becomes of messages that are sent.
@@ -123,19 +132,17 @@ pub(crate) struct Carrier<R: Runtime, G> {
     seat: Option<Seat>,
     /// How WebSocket ended, once it has.
     closed: Option<Closed>,
-    /// Nobody is there for what comes.
-    deserted: bool,
+    /// Nobody wants what comes: it is thrown away.
+    discards: bool,
+    /// The server leaves.
+    leaving: bool,
+    /// The application closed first.
+    left: bool,
     over: bool,
     cause: Option<Cause>,
     stirred: bool,
     /// A place that is taken for as long as the connection lives.
     _place: G,
-}
-
-/// What waits for its reader.
-enum Arrived {
-    Data(Bytes),
-    Message(Message),
 }
 
 /// Why the connection can go no further.
@@ -160,12 +167,15 @@ impl<R: Runtime, G> Carrier<R, G> {
             alarm: Alarm::new(),
             seen: Seen::default(),
             wanted: false,
-            arrived: None,
+            bytes: None,
+            message: None,
             ended: false,
             queue: SendQueue::new(Overflow::Wait, 0),
             seat: None,
             closed: None,
-            deserted: false,
+            discards: false,
+            leaving: false,
+            left: false,
             over: false,
             cause: None,
             stirred: false,
@@ -259,13 +269,21 @@ impl<R: Runtime, G> Carrier<R, G> {
     fn pull(&mut self, now: Instant) {
         self.seen.drained = true;
         let unasked = matches!(self.wire.top_ref(), Spoken::Bytes(_)) && !self.wanted;
-        if (unasked || self.arrived.is_some()) && self.cause.is_none() {
+        let waits = self.bytes.is_some() || self.message.is_some();
+        if (unasked || waits) && self.cause.is_none() {
             // Nobody takes what comes; timers run all the same.
             self.wire.handle_timeout(now);
             return;
         }
         drive::lend_write_block(self.wire.top().outbox());
-        match self.wire.poll_event(now) {
+        if let Some(connection) = self.wire.top().connection() {
+            compressors::lend(connection);
+        }
+        let polled = self.wire.poll_event(now);
+        if let Some(connection) = self.wire.top().connection() {
+            compressors::take_back(connection);
+        }
+        match polled {
             Ok(None) => {}
             Ok(Some(heard)) => self.hear(heard),
             // A wire that failed goes on until its alert is out, and throws away what comes.
@@ -288,11 +306,13 @@ impl<R: Runtime, G> Carrier<R, G> {
         // There may be more behind it.
         self.seen.drained = false;
         match heard {
-            Heard::Bytes(TunnelEvent::Data(data)) => self.arrived = Some(Arrived::Data(data)),
+            Heard::Bytes(TunnelEvent::Data(_)) if self.discards => return,
+            Heard::Bytes(TunnelEvent::Data(data)) => self.bytes = Some(data),
             Heard::Bytes(TunnelEvent::End) => self.ended = true,
+            Heard::Messages(websocket::Event::Message(_)) if self.discards => return,
             Heard::Messages(websocket::Event::Message(message)) => {
-                self.hold_messages(!self.deserted);
-                self.arrived = Some(Arrived::Message(message));
+                self.hold_messages(true);
+                self.message = Some(message);
             }
             Heard::Messages(websocket::Event::Ping(_) | websocket::Event::Pong(_)) => return,
             Heard::Messages(websocket::Event::Closed(closed)) => {
@@ -300,13 +320,17 @@ impl<R: Runtime, G> Carrier<R, G> {
                 self.closed = Some(closed);
             }
         }
-        if self.deserted {
-            self.arrived = None;
-        } else {
-            self.stirred = true;
-            // The reader gets its turn first.
-            self.seen.drained = true;
-        }
+        self.stirred = true;
+        // The reader gets its turn first.
+        self.seen.drained = !self.discards;
+    }
+
+    /// Throws away what comes, and what waits for a reader.
+    fn discard(&mut self) {
+        self.discards = true;
+        self.bytes = None;
+        self.message = None;
+        self.hold_messages(false);
     }
 
     fn lost(&mut self, error: &io::Error) {
@@ -324,8 +348,22 @@ impl<R: Runtime, G> Carrier<R, G> {
     /// Passes on messages that waited for room.
     fn refill(&mut self, now: Instant) {
         if let Some(connection) = self.wire.top().connection() {
+            compressors::lend(connection);
             self.queue.pump(connection, now);
+            compressors::take_back(connection);
         }
+    }
+
+    /// Begins to close, behind what is queued and what waits; whether nobody had.
+    fn close_with(&mut self, code: CloseCode, reason: &str) -> Result<bool, Error> {
+        let was_open = self.with(|connection, queue, now| {
+            let was_open = connection.is_open();
+            queue.close(connection, now, code, reason)?;
+            Ok(was_open)
+        })?;
+        // Said again, it wakes nobody: whoever waits for the end says it in each poll.
+        self.stirred |= was_open;
+        Ok(was_open)
     }
 
     /// Does something with the machine, where WebSocket is spoken.
@@ -338,7 +376,10 @@ impl<R: Runtime, G> Carrier<R, G> {
         }
         let now = self.runtime.now();
         let connection = self.wire.top().connection().ok_or_else(gone)?;
-        act(connection, &mut self.queue, now)
+        compressors::lend(connection);
+        let done = act(connection, &mut self.queue, now);
+        compressors::take_back(connection);
+        done
     }
 
     fn failed(&self) -> Option<Error> {
@@ -353,14 +394,13 @@ impl<R: Runtime, G> Carrier<R, G> {
 
 impl<R: Runtime, G: Send> Carry for Carrier<R, G> {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
-        if self.arrived.is_none() && !self.ended {
+        if self.bytes.is_none() && !self.ended {
             self.wanted = true;
             self.drive(cx);
             self.wanted = false;
         }
-        match self.arrived.take() {
-            Some(Arrived::Data(data)) => Poll::Ready(Ok(Some(data))),
-            Some(Arrived::Message(message)) => Poll::Ready(Ok(Some(message.into_bytes()))),
+        match self.bytes.take() {
+            Some(bytes) => Poll::Ready(Ok(Some(bytes))),
             None if self.ended => Poll::Ready(Ok(None)),
             None => self.failed().map_or(Poll::Pending, |error| Poll::Ready(Err(error))),
         }
@@ -379,9 +419,11 @@ impl<R: Runtime, G: Send> Carry for Carrier<R, G> {
                 && let Some(piece) = bytes.take()
             {
                 let now = self.runtime.now();
-                let top = self.wire.top();
-                drive::lend_write_block(top.outbox());
-                match top.send(now, piece) {
+                let Some(tunnel) = self.wire.top().tunnel() else {
+                    return Poll::Ready(Err(gone()));
+                };
+                drive::lend_write_block(tunnel.outbox());
+                match tunnel.send(now, piece) {
                     Ok(()) => {}
                     Err(http1::Rejected::Full(piece)) => *bytes = Some(piece),
                     Err(http1::Rejected::Error(error)) => return Poll::Ready(Err(error.into())),
@@ -401,7 +443,10 @@ impl<R: Runtime, G: Send> Carry for Carrier<R, G> {
     }
 
     fn poll_shut(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.wire.top().shut(self.runtime.now());
+        let now = self.runtime.now();
+        if let Some(tunnel) = self.wire.top().tunnel() {
+            tunnel.shut(now);
+        }
         self.drive(cx);
         match self.failed() {
             Some(error) => Poll::Ready(Err(error)),
@@ -416,11 +461,17 @@ impl<R: Runtime, G: Send> Carry for Carrier<R, G> {
     }
 
     fn close(&mut self, cx: &mut Context<'_>) {
-        self.wire.top().close(self.runtime.now());
-        self.arrived = None;
+        let now = self.runtime.now();
+        if let Some(tunnel) = self.wire.top().tunnel() {
+            tunnel.close(now);
+        } else {
+            let failed = std::thread::panicking();
+            let code = if failed { CloseCode::INTERNAL_ERROR } else { CloseCode::NORMAL };
+            // One that failed, or is over, has said all there is to say.
+            let _ = self.close_with(code, "");
+        }
+        self.discard();
         self.wanted = true;
-        self.deserted = true;
-        self.hold_messages(false);
         self.drive(cx);
     }
 
@@ -445,7 +496,8 @@ impl<R: Runtime, G: Send> Carry for Carrier<R, G> {
         let now = self.runtime.now();
         let Setup { speech, overflow, expires, seat } = setup;
         self.queue = SendQueue::new(overflow, speech.config.limits.queued);
-        self.seat = seat;
+        // Of one that is over already, nobody would give it back.
+        self.seat = seat.filter(|_| !self.over);
         self.wire.top().speak(speech, now);
         self.stirred = true;
         if let Some(expires) = expires {
@@ -456,28 +508,41 @@ impl<R: Runtime, G: Send> Carry for Carrier<R, G> {
                 Ok(connection.close_at(now, now + left, code, reason)?)
             });
         }
+        if self.leaving {
+            self.leave();
+        }
     }
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Error>> {
-        if self.arrived.is_none() {
+        self.discards = false;
+        if self.message.is_none() {
             self.hold_messages(false);
         }
         // What is there already needs no socket: so the answers of one wake-up leave together.
-        if self.arrived.is_none() && !self.ended && self.cause.is_none() {
+        if self.message.is_none() && !self.ended && self.cause.is_none() {
             self.pull(self.runtime.now());
         }
-        if self.arrived.is_none() && !self.ended && self.cause.is_none() {
+        if self.message.is_none() && !self.ended && self.cause.is_none() {
             self.drive(cx);
         }
-        match self.arrived.take() {
-            Some(Arrived::Message(message)) => {
+        match self.message.take() {
+            Some(message) => {
                 self.stirred = true;
                 Poll::Ready(Ok(Some(message)))
             }
-            Some(Arrived::Data(_)) | None if self.ended => Poll::Ready(Ok(None)),
-            Some(Arrived::Data(_)) | None => {
-                self.failed().map_or(Poll::Pending, |error| Poll::Ready(Err(error)))
-            }
+            None if self.ended => Poll::Ready(Ok(None)),
+            None => self.failed().map_or(Poll::Pending, |error| Poll::Ready(Err(error))),
+        }
+    }
+
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Result<Closed, Error>> {
+        self.discard();
+        self.drive(cx);
+        match (&self.closed, self.failed()) {
+            (Some(closed), _) => Poll::Ready(Ok(closed.clone())),
+            (None, Some(error)) => Poll::Ready(Err(error)),
+            (None, None) if self.over => Poll::Ready(Err(gone())),
+            (None, None) => Poll::Pending,
         }
     }
 
@@ -527,20 +592,14 @@ impl<R: Runtime, G: Send> Carry for Carrier<R, G> {
     }
 
     fn begin_close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error> {
-        let was_open = self.with(|connection, queue, now| {
-            let was_open = connection.is_open();
-            connection.close(now, code, reason)?;
-            queue.pump(connection, now);
-            Ok(was_open)
-        })?;
-        // Said again, it wakes nobody: whoever waits for the end says it in each poll.
-        self.stirred |= was_open;
+        self.left |= self.close_with(code, reason)?;
         Ok(())
     }
 
     fn leave(&mut self) {
-        // One that carries bytes, or is over, needs no telling.
-        let _ = self.begin_close(CloseCode::GOING_AWAY, "");
+        self.leaving = true;
+        // One that carries bytes is told once it speaks WebSocket; one that is over needs no telling.
+        let _ = self.close_with(CloseCode::GOING_AWAY, "");
     }
 
     fn dropped(&self) -> u64 {
@@ -556,6 +615,10 @@ impl<R: Runtime, G: Send> Carry for Carrier<R, G> {
 
     fn closed(&self) -> Option<&Closed> {
         self.closed.as_ref()
+    }
+
+    fn was_left(&self) -> bool {
+        self.left
     }
 }
 

@@ -1,6 +1,7 @@
 //! A connection that left HTTP, as the application holds it.
 
 mod carrier;
+mod compressors;
 mod line;
 mod spoken;
 

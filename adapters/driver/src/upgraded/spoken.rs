@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-use sinew_core::http1::{self, Tunnel, TunnelConfig, TunnelEvent};
+use bytes::BytesMut;
+use sinew_core::http1::{Tunnel, TunnelConfig, TunnelEvent};
 use sinew_core::machine::{Layered, Machine, Status, Wire};
 use sinew_core::observe;
 use sinew_core::outbox::Outbox;
 use sinew_core::time::{Deadline, Instant};
 use sinew_core::websocket::handshake::Agreed;
-use sinew_core::websocket::{self, CloseCode, Connection, Role};
+use sinew_core::websocket::{self, Connection, Role};
 
 /// One of the two.
 #[derive(Debug)]
@@ -52,10 +52,23 @@ impl Spoken {
         let Self::Bytes(tunnel) = self else { return };
         let config = TunnelConfig::default();
         let emptied = Tunnel::new(config, BytesMut::new(), Outbox::new(), now);
-        let upgraded = std::mem::replace(&mut **tunnel, emptied).into_parts();
+        let tunnel = std::mem::replace(&mut **tunnel, emptied);
+        let ended = tunnel.peer_closed();
         let Speech { role, config, agreed, seed } = speech;
-        let connection = Connection::new(role, config, &agreed, seed, upgraded, now);
+        let upgraded = tunnel.into_parts();
+        let mut connection = Connection::new(role, config, &agreed, seed, upgraded, now);
+        if ended {
+            connection.handle_eof(now);
+        }
         *self = Self::Messages(Box::new(connection));
+    }
+
+    /// The machine, where bytes are spoken.
+    pub(super) fn tunnel(&mut self) -> Option<&mut Tunnel> {
+        match self {
+            Self::Bytes(tunnel) => Some(tunnel),
+            Self::Messages(_) => None,
+        }
     }
 
     /// The machine, where WebSocket is spoken.
@@ -63,42 +76,6 @@ impl Spoken {
         match self {
             Self::Bytes(_) => None,
             Self::Messages(connection) => Some(connection),
-        }
-    }
-
-    /// Bytes; where messages are spoken, they are one.
-    pub(super) fn send(&mut self, now: Instant, bytes: Bytes) -> Result<(), http1::Rejected> {
-        match self {
-            Self::Bytes(tunnel) => tunnel.send(now, bytes),
-            Self::Messages(connection) => connection
-                .send_message(now, websocket::Message::Binary(bytes))
-                .map_err(|rejected| match rejected {
-                    websocket::Rejected::Full(message) => {
-                        http1::Rejected::Full(message.into_bytes())
-                    }
-                    websocket::Rejected::Error(error) => http1::Rejected::Error(error),
-                }),
-        }
-    }
-
-    /// Sends nothing more.
-    pub(super) fn shut(&mut self, now: Instant) {
-        match self {
-            Self::Bytes(tunnel) => tunnel.shut(now),
-            Self::Messages(_) => self.close(now),
-        }
-    }
-
-    /// Nobody is interested any more.
-    pub(super) fn close(&mut self, now: Instant) {
-        match self {
-            Self::Bytes(tunnel) => tunnel.close(now),
-            Self::Messages(connection) => {
-                let failed = std::thread::panicking();
-                let code = if failed { CloseCode::INTERNAL_ERROR } else { CloseCode::NORMAL };
-                // One that failed, or is over, has said all there is to say.
-                let _ = connection.close(now, code, "");
-            }
         }
     }
 }

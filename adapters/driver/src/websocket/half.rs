@@ -179,17 +179,12 @@ impl SocketReceiver {
     ///
     /// Those of [`recv`](Self::recv).
     pub async fn ended(&mut self) -> Result<Closed, Error> {
-        poll_fn(|cx| {
-            self.line().poll(cx, |carrier, cx| {
-                while ready!(carrier.poll_recv(cx))?.is_some() {}
-                let never = || {
-                    let (phase, delivery) = (Phase::WebSocket, Delivery::MaybeProcessed);
-                    Error::new(ErrorKind::Gone, phase, delivery)
-                };
-                Poll::Ready(carrier.closed().cloned().ok_or_else(never))
-            })
-        })
-        .await
+        poll_fn(|cx| self.line().poll(cx, |carrier, cx| carrier.poll_ended(cx))).await
+    }
+
+    /// Whether it was closed from here, before the peer did.
+    pub(crate) fn was_left(&self) -> bool {
+        self.line().act(|carrier| carrier.was_left())
     }
 
     /// How the connection ended, once it has: [`CloseCode::ABNORMAL`] where there was no close frame.

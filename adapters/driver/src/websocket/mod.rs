@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-pub use sinew_core::client::reconnect::ReconnectPolicy;
+pub use sinew_core::client::reconnect::{ReconnectPolicy, WhyNever};
 #[cfg(feature = "deflate")]
 pub use sinew_core::websocket::deflate;
 pub use sinew_core::websocket::handshake::{ClientHandshake, Origins, ServerHandshake};
@@ -152,6 +152,11 @@ impl WebSocket {
     /// Whom the peer's certificate names; `None` without TLS or without a certificate.
     pub fn identity(&self) -> Option<&PeerIdentity> {
         self.receiver.identity()
+    }
+
+    /// Whether it was closed from here, before the peer did.
+    pub(crate) fn was_left(&self) -> bool {
+        self.receiver.was_left()
     }
 
     /// The connection, to be held for longer than by its owner.

@@ -63,9 +63,9 @@ impl Sockets {
     /// Sockets of one identity, unless something else is said.
     pub const PER_IDENTITY: usize = 1000;
 
-    /// No sockets yet, and so many of one identity, at most: whom a certificate names, else of whom a
-    /// token is. Those without either are bounded by the connections of the server alone, as many may
-    /// share an address.
+    /// No sockets yet, and so many of one identity, at most; 0: none. An identity is whom a certificate
+    /// names, else of whom a token is. Those without either are bounded by the connections of the
+    /// server alone, as many may share an address.
     pub fn new(per_identity: usize) -> Self {
         Self { shared: Arc::new(Shared { per_identity, state: Mutex::default() }) }
     }
@@ -124,11 +124,11 @@ impl Sockets {
         let owner = Owner::of(whose);
         let mut state = self.shared.lock();
         if let Some(owner) = &owner {
-            let count = state.counts.entry(owner.clone()).or_default();
-            if *count >= self.shared.per_identity {
+            let count = state.counts.get(owner).copied().unwrap_or_default();
+            if count >= self.shared.per_identity {
                 return None;
             }
-            *count += 1;
+            state.counts.insert(owner.clone(), count + 1);
         }
         let id = state.next;
         state.next += 1;

@@ -12,7 +12,7 @@ use crate::transcript::Outcome;
 
 /// How a backend is.
 #[derive(Clone, Copy, Default, Debug)]
-pub(super) enum Mood {
+pub(crate) enum Mood {
     /// It answers at once.
     #[default]
     Well,
@@ -22,13 +22,15 @@ pub(super) enum Mood {
     Fails,
     /// One answer of twenty takes this long.
     Stutters(Duration),
+    /// Every answer takes this long.
+    Slow(Duration),
     /// It never answers.
     Hangs,
 }
 
 /// A server on a port of its own.
-pub(super) struct Backend {
-    pub(super) address: SocketAddr,
+pub(crate) struct Backend {
+    pub(crate) address: SocketAddr,
     handle: ServerHandle<TokioRuntime>,
     shared: Arc<Shared>,
 }
@@ -41,7 +43,7 @@ struct Shared {
 }
 
 impl Backend {
-    pub(super) async fn start(mood: Mood) -> Outcome<Self> {
+    pub(crate) async fn start(mood: Mood) -> Outcome<Self> {
         let shared = Arc::new(Shared::default());
         let state = Arc::clone(&shared);
         let handler = move |_: Request| answer(Arc::clone(&state));
@@ -60,17 +62,17 @@ impl Backend {
         Ok(backend)
     }
 
-    pub(super) fn becomes(&self, mood: Mood) {
+    pub(crate) fn becomes(&self, mood: Mood) {
         *self.shared.mood.lock().unwrap_or_else(PoisonError::into_inner) = mood;
     }
 
     /// Requests since the last time.
-    pub(super) fn asked(&self) -> u32 {
+    pub(crate) fn asked(&self) -> u32 {
         self.shared.asked.swap(0, Ordering::SeqCst)
     }
 
     /// Closes its port.
-    pub(super) async fn dies(self) {
+    pub(crate) async fn dies(self) {
         self.handle.stop(Duration::ZERO).await;
     }
 }
@@ -86,6 +88,10 @@ async fn answer(shared: Arc<Shared>) -> Response {
         Mood::Stutters(time) if asked % 20 == 19 => {
             tokio::time::sleep(time).await;
             "at last\n".into_response()
+        }
+        Mood::Slow(time) => {
+            tokio::time::sleep(time).await;
+            "there you are\n".into_response()
         }
         Mood::Hangs => std::future::pending().await,
         Mood::Well | Mood::Refuses(_) | Mood::Stutters(_) => "there you are\n".into_response(),

@@ -1,7 +1,7 @@
 //! What a client does when things go wrong, as a transcript: retries, budget, breaker, endpoints,
 //! hedges, deadlines, and how it explains itself.
 
-mod backend;
+pub(crate) mod backend;
 mod narrator;
 mod steps;
 

@@ -79,7 +79,7 @@ settings! { ClientBuilder:
     allow_plaintext_tokens()
     breaker(config: BreakerConfig)
     connect_timeout(timeout: Duration)
-    endpoints(addresses: impl IntoIterator<Item = impl Into<String>>)
+    endpoints(endpoints: impl IntoIterator<Item = impl Into<sinew_driver::ServiceEndpoint>>)
     hedge(config: HedgeConfig)
     max_connections(connections: usize)
     middleware(middleware: impl Middleware)

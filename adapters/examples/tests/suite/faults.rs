@@ -123,10 +123,15 @@ fn a_call_over_its_time_is_a_timeout() {
             async |request: Request| request.gone().await,
         );
         let site = Site::run(security, builder).await;
-        let call = client_of(&site).get("/waits").timeout(Duration::from_millis(50));
-        let error = call.send().await.unwrap_err();
-        assert!(error.is_timeout(), "{error:?}");
-        assert_eq!(error.delivery(), Delivery::MaybeProcessed);
+        // The time of a call that comes no further than the handshake on a busy machine is over, too.
+        loop {
+            let call = client_of(&site).get("/waits").timeout(Duration::from_millis(50));
+            let error = call.send().await.unwrap_err();
+            assert!(error.is_timeout(), "{error:?}");
+            if error.delivery() == Delivery::MaybeProcessed {
+                break;
+            }
+        }
     });
 }
 

@@ -9,8 +9,10 @@ use std::time::Duration;
 use http::StatusCode;
 use sinew_core::error::{Delivery, Phase};
 use sinew_driver::{Error, ErrorKind, Proxy};
+use sinew_tls::ClientTls;
+use sinew_tls::rustls::ServerConnection;
 
-use super::site::{PATIENCE, Security, Site, client_tls};
+use super::site::{PATIENCE, Security, Site, client_tls, pki, server_tls};
 use super::{each, run, status_of};
 use crate::rt;
 
@@ -51,6 +53,20 @@ impl Relay {
         Proxy::new(&format!("http://{}", self.address)).unwrap()
     }
 
+    /// The same, behind one that ends TLS for it.
+    fn secured(&self, tls: &ClientTls) -> Proxy {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let plain = self.address;
+        spawn(move || {
+            for socket in listener.incoming() {
+                let service = TcpStream::connect(plain).unwrap();
+                unwrap_tls(socket.unwrap(), service);
+            }
+        });
+        Proxy::secured(&format!("https://localhost:{port}"), tls).unwrap()
+    }
+
     fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
     }
@@ -79,6 +95,47 @@ fn serve(mut socket: TcpStream, manner: Manner, heard: &Mutex<Vec<String>>) {
         // Until the client gives up.
         Manner::Wait => drop(socket.read(&mut [0])),
     }
+}
+
+/// Passes on what is in the session that a socket carries. How it ends is not asked.
+fn unwrap_tls(mut secure: TcpStream, mut plain: TcpStream) {
+    let config = Arc::clone(server_tls(&pki().server).config());
+    let session = Arc::new(Mutex::new(ServerConnection::new(config).unwrap()));
+    let (ours, mut out, mut back) =
+        (Arc::clone(&session), secure.try_clone().unwrap(), plain.try_clone().unwrap());
+    spawn(move || {
+        let mut block = [0; 16 * 1024];
+        while let Ok(read @ 1..) = secure.read(&mut block) {
+            let mut session = ours.lock().unwrap();
+            let mut left = &block[..read];
+            while !left.is_empty() {
+                session.read_tls(&mut left).unwrap();
+                let Ok(state) = session.process_new_packets() else { return };
+                let mut text = vec![0; state.plaintext_bytes_to_read()];
+                session.reader().read_exact(&mut text).unwrap();
+                plain.write_all(&text).unwrap();
+            }
+            while session.wants_write() {
+                session.write_tls(&mut secure).unwrap();
+            }
+        }
+        let _ = plain.shutdown(Shutdown::Write);
+    });
+    spawn(move || {
+        let mut block = [0; 16 * 1024];
+        loop {
+            let read = back.read(&mut block).unwrap_or(0);
+            let mut session = session.lock().unwrap();
+            match read {
+                0 => session.send_close_notify(),
+                read => session.writer().write_all(&block[..read]).unwrap(),
+            }
+            while session.wants_write() && session.write_tls(&mut out).is_ok() {}
+            if read == 0 {
+                return;
+            }
+        }
+    });
 }
 
 /// Passes bytes on until one side is gone.
@@ -129,6 +186,42 @@ fn calls_go_through_a_tunnel_to_a_name_that_only_the_proxy_knows() {
         let host = format!("host: inner.test:{port}");
         assert_eq!(lines, [&*host, "proxy-authorization: Basic c2ludzpldw=="]);
         assert!(!format!("{client:?} {:?}", relay.proxy()).contains("Basic"));
+    });
+}
+
+#[test]
+fn to_a_secured_proxy_tls_goes_around_all_of_it() {
+    each(async |security| {
+        let site = Site::start(security).await;
+        let relay = Relay::start(Manner::Open);
+        let proxy = relay.secured(&client_tls()).authorization("Basic c2ludzpldw==").unwrap();
+        let url = site.url().replace("127.0.0.1", "inner.test");
+        let client = builder_for(security, &url, proxy).build().unwrap();
+        for size in [1, 300_000, 2] {
+            let body: Vec<u8> = (0..=250).cycle().take(size).collect();
+            let response = client.post("/echo").body(body.clone()).send().await.unwrap();
+            // That of the service, never that of the proxy.
+            assert_eq!(response.peer_identity().is_some(), security == Security::Mutual);
+            assert!(response.bytes().await.unwrap() == body, "{size} bytes");
+        }
+        let asked = relay.asked();
+        let [head] = &asked[..] else { panic!("one tunnel: {asked:?}") };
+        assert!(head.contains("proxy-authorization: Basic c2ludzpldw==\r\n"), "{head}");
+    });
+}
+
+#[test]
+fn a_secured_proxy_that_is_not_trusted_hears_nothing() {
+    run(async {
+        let relay = Relay::start(Manner::Open);
+        let stranger = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let tls = ClientTls::builder().ca_pem(stranger.cert.pem()).unwrap().build().unwrap();
+        let proxy = relay.secured(&tls);
+        let client = builder_for(Security::Plain, "http://inner.test", proxy).build().unwrap();
+        let error = client.get("/text").send().await.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Tls(_)), "{error:?}");
+        assert_eq!((error.phase(), error.delivery()), (Phase::Connect, Delivery::NotSent));
+        assert_eq!(relay.asked().len(), 0);
     });
 }
 
@@ -194,6 +287,10 @@ fn some_destinations_are_reached_without_it() {
 fn what_is_no_url_of_a_proxy_is_refused() {
     for url in ["https://proxy.test", "proxy.test:3128", "http://proxy.test/path", "socks5://a"] {
         assert!(matches!(Proxy::new(url).unwrap_err().kind(), ErrorKind::Config(_)), "{url}");
+    }
+    for url in ["http://proxy.test", "https://proxy.test/path", "unix:/run/proxy"] {
+        let refused = Proxy::secured(url, &client_tls()).unwrap_err();
+        assert!(matches!(refused.kind(), ErrorKind::Config(_)), "{url}");
     }
     assert!(Proxy::new("http://proxy.test:3128").unwrap().authorization("a\nb").is_err());
 }

@@ -3,11 +3,13 @@
 use sinew_core::error::{Delivery, Phase};
 use sinew_driver::{Error, ErrorKind};
 use sinew_examples::certs::{Authority, Identity, Validity};
-use sinew_tls::{ClientTls, Reason, ServerTls, Side};
+use sinew_tls::{ClientTls, Options, Reason, ServerTls, Side};
 
 use super::raw::{Raw, blocking};
 use super::run;
-use super::site::{CLIENT, Pki, Security, Site, client_tls, client_with, pki, server_tls};
+use super::site::{
+    CLIENT, PATIENCE, Pki, Security, Site, client_tls, client_with, pki, server_tls,
+};
 use crate::rt;
 
 async fn site_with(tls: ServerTls) -> Site {
@@ -16,7 +18,8 @@ async fn site_with(tls: ServerTls) -> Site {
 }
 
 fn tls_of(authority: &Authority, identity: Option<&Identity>) -> ClientTls {
-    let mut builder = ClientTls::builder().ca_pem(authority.pem()).unwrap();
+    let patient = Options { handshake_timeout: PATIENCE, ..Options::CLIENT };
+    let mut builder = ClientTls::builder().ca_pem(authority.pem()).unwrap().options(patient);
     if let Some(identity) = identity {
         builder = builder.identity_pem(&identity.chain, &identity.key).unwrap();
     }

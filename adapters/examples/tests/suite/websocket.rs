@@ -10,7 +10,8 @@ use sinew_core::resilience::Backoff;
 use sinew_core::server::drain::Ending;
 use sinew_core::websocket::deflate::DeflateConfig;
 use sinew_driver::websocket::{
-    ClientHandshake, Limits, ReconnectPolicy, ServerHandshake, Side, SocketEvent, WebSocketConfig,
+    ClientHandshake, Limits, Overflow, ReconnectPolicy, ServerHandshake, Side, SocketEvent,
+    WebSocketConfig, WhyNever,
 };
 use sinew_driver::{
     CloseCode, Error, ErrorKind, Message, Request, Spawn as _, WebSocket, WebSocketOptions,
@@ -309,24 +310,65 @@ fn a_lasting_socket_is_opened_again_and_not_where_it_is_refused() {
             attempts: 3,
             refill: Duration::from_secs(3600),
         };
-        for (code, opened) in [(1001, 4), (1012, 4), (4401, 4), (1008, 1), (1000, 1)] {
+        let (exhausted, refused) = (Some(WhyNever::Exhausted), Some(WhyNever::Refused));
+        for (code, opened, why) in [
+            (1001, 4, exhausted),
+            (1012, 4, exhausted),
+            (4401, 4, exhausted),
+            (1008, 1, refused),
+            (1000, 1, None),
+        ] {
             let path = format!("/closes/{code}");
             let mut socket = client.websocket(&path).lasting(policy).unwrap();
             let mut counts = (0, 0, 0);
-            while let Some(event) = socket.next().await.unwrap() {
-                match event {
-                    SocketEvent::Opened(_) => counts.0 += 1,
-                    SocketEvent::Message(_) => counts.1 += 1,
-                    SocketEvent::Lost { .. } => counts.2 += 1,
+            let over = loop {
+                match socket.next().await {
+                    Ok(Some(SocketEvent::Opened(_))) => counts.0 += 1,
+                    Ok(Some(SocketEvent::Message(_))) => counts.1 += 1,
+                    Ok(Some(SocketEvent::Lost { .. })) => counts.2 += 1,
+                    Ok(None) => break None,
+                    Err(error) => break Some(error.kind().clone()),
                 }
-            }
+            };
             assert_eq!(counts, (opened, opened, opened - 1), "{code}");
+            assert_eq!(over, why.map(ErrorKind::Lost), "{code}");
+            assert!(socket.next().await.unwrap().is_none());
             assert_eq!(socket.closed().unwrap().code, CloseCode::new(code));
         }
         let mut nowhere = client.websocket("/nowhere").lasting(policy).unwrap();
         let refused = nowhere.next().await.unwrap_err();
         assert_eq!(*refused.kind(), ErrorKind::Status(http::StatusCode::NOT_FOUND));
         assert!(nowhere.next().await.unwrap().is_none());
+    });
+}
+
+#[test]
+fn a_lasting_socket_goes_on_where_its_server_is_too_slow_and_not_where_it_was_left() {
+    each(async |security| {
+        let site = site_of(security).await;
+        let limits = Limits { queued: 65_536, ..Limits::default() };
+        let config = WebSocketConfig { limits, ..WebSocketConfig::default() };
+        let call = client_of(&site).websocket("/echo").config(config).overflow(Overflow::Close);
+        let mut socket = call.lasting(ReconnectPolicy::default()).unwrap();
+        let Some(SocketEvent::Opened(sender)) = socket.next().await.unwrap() else { panic!() };
+        // What comes back is not read, so that the server takes nothing more at some point.
+        while sender.try_send(Message::binary(vec![0; 65_536])).is_ok() {
+            pause().await;
+        }
+        drop(sender);
+        let mut lost = 0;
+        let sender = loop {
+            match socket.next().await.unwrap() {
+                Some(SocketEvent::Opened(sender)) => break sender,
+                Some(SocketEvent::Lost { .. }) => lost += 1,
+                Some(SocketEvent::Message(_)) => {}
+                None => panic!("it was not left"),
+            }
+        };
+        assert_eq!(lost, 1);
+        sender.close(CloseCode::new(4000), "").unwrap();
+        assert!(socket.next().await.unwrap().is_none());
+        assert_eq!(socket.closed().unwrap().by, Side::Local);
     });
 }
 

@@ -1,5 +1,6 @@
 //! `sinew serve`: the reference server, through the adapter of any runtime.
 
+mod production;
 mod routes;
 
 use core::future::poll_fn;
@@ -15,9 +16,11 @@ use sinew_conformance::network::adapter::{Adapter, Work, both, until};
 use sinew_core::http1;
 use sinew_driver::server::Conn;
 use sinew_driver::{Hangups, RestServer, Runtime, Signals, Spawn, Threads};
+use sinew_prometheus::Metrics;
 use sinew_tls::{ClientAuth, ServerTls, Tls};
 
 use super::Problem;
+use production::Production;
 
 /// Arguments of `sinew serve`.
 #[derive(clap::Args)]
@@ -39,6 +42,8 @@ pub(crate) struct Serve {
     /// Seconds from a signal until what still runs is cut
     #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u64).range(2..=3_600))]
     deadline: u64,
+    #[command(flatten)]
+    production: Production,
 }
 
 impl Serve {
@@ -56,6 +61,7 @@ impl Serve {
             #[cfg(unix)]
             handover: self.handover.clone(),
             deadline: Duration::from_secs(self.deadline),
+            production: self.production.clone(),
         };
         self.runtime.run(serving).map_err(Problem::new)?
     }
@@ -70,6 +76,7 @@ struct Serving {
     #[cfg(unix)]
     handover: Option<PathBuf>,
     deadline: Duration,
+    production: Production,
 }
 
 impl Work for Serving {
@@ -82,9 +89,10 @@ impl Work for Serving {
             + Spawn<Conn<http1::Server, R, Threads>>
             + Spawn<Conn<Tls<http1::Server>, R, Threads>>,
     {
-        let Self { listen, dir, tls, signals, mut hangups, deadline, .. } = self;
+        let Self { listen, dir, tls, signals, mut hangups, deadline, production, .. } = self;
         #[cfg(unix)]
         let handover = self.handover;
+        let metrics = Metrics::new();
         let build = |tls| {
             let builder = RestServer::<R>::builder_on(runtime.clone());
             let mut builder = match tls {
@@ -96,13 +104,16 @@ impl Work for Serving {
             if let Some(path) = &handover {
                 builder = builder.handover(path);
             }
-            routes::add(builder, runtime.clone())
+            production.apply(routes::add(builder, runtime.clone()), &metrics)
         };
         let server = build(tls).listen(listen.to_string()).bind().await;
         let server = server.map_err(|e| Problem::new(format!("cannot listen on {listen}: {e}")))?;
         let mut stdout = std::io::stdout();
         for address in server.local_addrs() {
             writeln!(stdout, "listening on {address}").map_err(Problem::new)?;
+        }
+        for address in server.admin_addrs() {
+            writeln!(stdout, "metrics on http://{address}/metrics").map_err(Problem::new)?;
         }
         stdout.flush().map_err(Problem::new)?;
         let handle = server.handle();

@@ -13,11 +13,12 @@ use http::{Method, StatusCode};
 use serde_json::json;
 use sinew_core::websocket::deflate::DeflateConfig;
 use sinew_core::websocket::handshake::{Origins, ServerHandshake};
-use sinew_core::websocket::{Config as WebSocketConfig, Limits};
+use sinew_core::websocket::{Config as WebSocketConfig, Limits, Message, Overflow};
 use sinew_driver::{
     Body, Error, HandlerTimeout, IntoResponse, Json, Problem, Request, Response, RouteOptions,
-    Runtime, ServerBuilder, Sse, SseEvent, Threads, WebSocket, WebSocketOptions,
+    Runtime, ServerBuilder, SocketHandler, Sse, SseEvent, Threads, WebSocket, WebSocketOptions,
 };
+use sinew_tls::PeerIdentity;
 
 const HELLO: &str = "Hello, World!";
 
@@ -38,7 +39,7 @@ pub(super) fn add<R: Runtime>(
     runtime: R,
 ) -> ServerBuilder<R, Threads> {
     let large = || RouteOptions::new().body_limit(LARGE);
-    let ticking = runtime.clone();
+    let (ticking, feeding, clock) = (runtime.clone(), runtime.clone(), runtime.clone());
     let patient = RouteOptions::new().handler_timeout(HandlerTimeout::Never);
     server
         .route_any("/", RouteOptions::new(), whole)
@@ -47,9 +48,7 @@ pub(super) fn add<R: Runtime>(
         .route_with(Method::POST, "/echo", large(), echo)
         .route(Method::GET, "/stream/{bytes}", stream)
         .route(Method::GET, "/status/{code}", status)
-        .route_with(Method::GET, "/delay/{ms}", patient, move |request| {
-            delay(request, runtime.clone())
-        })
+        .route_any("/delay/{ms}", patient, move |request| delay(request, runtime.clone()))
         .route(Method::GET, "/events", move |_: Request| {
             let sleep = ticking.sleep_until(ticking.now() + TICK);
             core::future::ready(Sse::new(Ticks { runtime: ticking.clone(), sleep }))
@@ -57,8 +56,33 @@ pub(super) fn add<R: Runtime>(
         .route(Method::GET, "/session", session)
         .route(Method::GET, "/session/stubborn", stubborn)
         .route(Method::GET, "/headers", headers)
+        .route(Method::GET, "/who", move |request| who(request, clock.clone()))
         .route_with(Method::POST, "/sink", large(), sink)
         .websocket_with("/ws", roomy(), echo_messages)
+        .websocket_with("/ws/wait", overflowing(Overflow::Wait), feed(&feeding))
+        .websocket_with("/ws/drop-oldest", overflowing(Overflow::DropOldest), feed(&feeding))
+        .websocket_with("/ws/close", overflowing(Overflow::Close), feed(&feeding))
+}
+
+/// More than most take.
+fn overflowing(overflow: Overflow) -> WebSocketOptions {
+    let handshake = ServerHandshake { origins: Origins::Any, ..ServerHandshake::default() };
+    WebSocketOptions::new().handshake(handshake).overflow(overflow)
+}
+
+fn feed<R: Runtime>(runtime: &R) -> impl SocketHandler<Threads> + use<R> {
+    let runtime = runtime.clone();
+    move |_: Request, socket: WebSocket| flood(runtime.clone(), socket)
+}
+
+/// Messages without end, 64 of 1000 bytes every millisecond.
+async fn flood<R: Runtime>(runtime: R, socket: WebSocket) -> Result<(), Error> {
+    loop {
+        for _ in 0..64 {
+            socket.send(Message::binary(vec![b'a'; 1000])).await?;
+        }
+        runtime.sleep_until(runtime.now() + Duration::from_millis(1)).await;
+    }
 }
 
 /// Frames and messages of up to 16 MiB, from any page, packed where the client can do that.
@@ -165,6 +189,17 @@ async fn headers(request: Request) -> impl IntoResponse {
         .map(|(name, value)| (name.to_lowercase(), String::from_utf8_lossy(value).into_owned()))
         .collect();
     Json(fields)
+}
+
+/// Who asks, as far as the connection and its fields tell, and for how many more milliseconds.
+async fn who<R: Runtime>(request: Request, clock: R) -> impl IntoResponse {
+    let context = request.context();
+    let deadline = context.deadline.map(|at| (at - clock.now()).as_millis());
+    Json(json!({
+        "peer": request.peer().address().map(|address| address.to_string()),
+        "identity": request.identity().map(PeerIdentity::name),
+        "deadline_ms": deadline.and_then(|left| u64::try_from(left).ok()),
+    }))
 }
 
 async fn sink(mut request: Request) -> Result<impl IntoResponse, Problem> {

@@ -6,7 +6,7 @@ use core::time::Duration;
 use http::StatusCode;
 
 use crate::error::{Delivery, Fault, Phase};
-use crate::mesh::Endpoint;
+use crate::mesh::{Endpoint, ProbeRun};
 use crate::policy::Priority;
 use crate::resilience::{NoRetry, OpenReason, Replay, RetryPolicy, Safety};
 use crate::table::Key;
@@ -61,6 +61,9 @@ pub struct CallSpec {
     /// and its endpoint is not blamed for it. The first names that come have one, up to
     /// [`max_routes`](super::Policy::max_routes).
     pub route: Option<&'static str>,
+    /// What decides which endpoint it goes to, where that is decided by
+    /// [key](crate::mesh::Algorithm::RingHash). Default: none, any endpoint will do.
+    pub hash_key: Option<u64>,
 }
 
 impl CallSpec {
@@ -77,6 +80,7 @@ impl CallSpec {
             retry: None,
             attempt_timeout: None,
             route: None,
+            hash_key: None,
         }
     }
 }
@@ -154,6 +158,8 @@ pub struct Failure {
 pub enum Refusal {
     /// There is no endpoint.
     NoEndpoint,
+    /// No endpoint is well, and they are not asked in spite of that.
+    NoHealthyEndpoint,
     /// No breaker lets a call through.
     Breaker {
         /// Why.
@@ -183,6 +189,7 @@ impl Refusal {
     pub const fn name(self) -> &'static str {
         match self {
             Self::NoEndpoint => "no_endpoint",
+            Self::NoHealthyEndpoint => "no_healthy_endpoint",
             Self::Breaker { why, .. } => why.name(),
             Self::Route { why, .. } => why.route_name(),
             Self::Admission => "admission",
@@ -279,6 +286,16 @@ pub enum Action {
         /// To whom.
         endpoint: Endpoint,
         /// After that it is of no use.
+        by: Instant,
+    },
+    /// Ask an endpoint how it is, over a connection of its own, and say
+    /// [`probed`](super::Dispatcher::probed).
+    Probe {
+        /// The name of this probe.
+        run: ProbeRun,
+        /// Whom.
+        endpoint: Endpoint,
+        /// After that nobody wants to know: it has failed.
         by: Instant,
     },
     /// Send the request of a call.

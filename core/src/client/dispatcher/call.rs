@@ -1,11 +1,12 @@
 //! What is known of a call, of one attempt of it, and of an endpoint.
 
 use super::action::{CallSpec, Covers, Failure, Sharing};
+use super::explain::Pick;
 use super::routes::{OnRoute, RouteKey};
 use super::slots::Share;
 use crate::error::{Delivery, Phase};
 use crate::limit::{Place, Ticket};
-use crate::mesh::{Endpoint, PeakEwma};
+use crate::mesh::{Member, PeakEwma, SlowStart, Weight};
 use crate::resilience::{Breaker, Epoch, Permit};
 use crate::table::Key;
 use crate::time::Instant;
@@ -43,6 +44,8 @@ pub(super) struct Call {
     pub(super) avoid: Option<Key>,
     /// Its route, if that has a breaker.
     pub(super) route: Option<RouteKey>,
+    /// What was chosen for its last attempt, if anybody looks.
+    pub(super) pick: Option<Pick>,
 }
 
 impl Call {
@@ -57,6 +60,7 @@ impl Call {
             delivery: Delivery::NotSent,
             avoid: None,
             route,
+            pick: None,
         }
     }
 
@@ -141,7 +145,14 @@ pub(super) struct Exchange {
 
 #[derive(Clone, Debug)]
 pub(super) struct Instance {
-    pub(super) endpoint: Endpoint,
+    pub(super) member: Member,
+    /// What counts of its weight.
+    pub(super) weight: Weight,
+    /// It is in one's own zone, or zones do not count.
+    pub(super) near: bool,
+    /// Since when it starts slowly, and when it has its whole share.
+    pub(super) born: Instant,
+    pub(super) grown_at: Instant,
     pub(super) share: Share,
     pub(super) in_flight: u32,
     pub(super) breaker: Breaker,
@@ -150,6 +161,22 @@ pub(super) struct Instance {
     pub(super) ready_at: Option<u32>,
     /// A connection came to nothing: none is opened ahead before then.
     pub(super) warm_after: Option<Instant>,
+    /// It is worse than the others, and left alone for a while.
+    pub(super) ejected: bool,
+    /// Probes found it down.
+    pub(super) down: bool,
     /// It is no longer part of the destination, and goes with its last connection.
     pub(super) retired: bool,
+}
+
+impl Instance {
+    pub(super) const fn is_well(&self) -> bool {
+        !self.ejected && !self.down
+    }
+
+    /// It starts slowly from now on.
+    pub(super) fn grows(&mut self, now: Instant, slow_start: SlowStart) {
+        self.born = now;
+        self.grown_at = now + slow_start.window;
+    }
 }

@@ -6,7 +6,7 @@ use super::action::CallId;
 use super::routes::Route;
 use super::{Call, Dispatcher};
 use crate::error::{Delivery, Phase};
-use crate::mesh::Endpoint;
+use crate::mesh::{Algorithm, Endpoint, Reach, Weight, Zone};
 use crate::resilience::BreakerState;
 use crate::time::Instant;
 
@@ -29,6 +29,10 @@ pub struct Explanation {
     pub retries_left: u32,
     /// Tokens of the budget's throttle, in thousandths: there are retries above half of all.
     pub millitokens: u32,
+    /// How an endpoint is chosen.
+    pub algorithm: Algorithm,
+    /// So few endpoints are well that all of them are asked.
+    pub panicking: bool,
     /// Each endpoint.
     pub endpoints: Vec<EndpointExplanation>,
     /// Each route that has a breaker.
@@ -55,10 +59,42 @@ pub struct EndpointExplanation {
     pub connections: u32,
     /// Exchanges with it.
     pub in_flight: u32,
-    /// What the balancer compares: a latency, weighed by what is in flight.
+    /// Its share beside that of the others.
+    pub weight: Weight,
+    /// Where it runs.
+    pub zone: Zone,
+    /// What the balancer compares: see [`Scored::score`].
     pub cost: u64,
+    /// It is worse than the others, and left alone for a while.
+    pub ejected: bool,
+    /// Probes found it down.
+    pub down: bool,
+    /// Whether calls may be sent there now.
+    pub ready: bool,
     /// Whether it is still part of the destination.
     pub retired: bool,
+}
+
+/// What was chosen for an attempt, and what was not.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Pick {
+    /// The endpoint.
+    pub chosen: Scored,
+    /// The one that it was compared with, or that would have come next; `None`: there was no other.
+    pub runner_up: Option<Scored>,
+    /// Whether it is in one's own zone; it is, where zones do not count.
+    pub reach: Reach,
+}
+
+/// An endpoint, and what it was worth.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Scored {
+    /// Which.
+    pub endpoint: Endpoint,
+    /// Its cost for the share that it has now; the lower one is the better. With peak-EWMA, microseconds
+    /// times the requests that it would have on their way; else a thousand times those requests. Those
+    /// that have turns, or a place on a ring, are not chosen by it.
+    pub score: u64,
 }
 
 /// A call that is not over.
@@ -78,17 +114,25 @@ pub struct CallExplanation {
     pub avoids: Option<Endpoint>,
     /// The route that it said it is of.
     pub route: Option<&'static str>,
+    /// What was chosen for its last attempt; `None`: nothing yet, or nobody
+    /// [observes](Dispatcher::observe).
+    pub pick: Option<Pick>,
 }
 
 impl Dispatcher {
     /// What there is, and what has been learnt.
     pub fn explain(&mut self, now: Instant) -> Explanation {
         let endpoints = self.instances.iter().map(|(_, instance)| EndpointExplanation {
-            endpoint: instance.endpoint,
+            endpoint: instance.member.endpoint,
             breaker: instance.breaker.state(),
             connections: instance.share.connections,
             in_flight: instance.in_flight,
-            cost: instance.latency.cost(now, instance.in_flight),
+            weight: instance.member.weight,
+            zone: instance.member.zone,
+            cost: self.balancer.score(now, instance),
+            ejected: instance.ejected,
+            down: instance.down,
+            ready: instance.ready_at.is_some(),
             retired: instance.retired,
         });
         let routes = self.routes.iter();
@@ -101,6 +145,8 @@ impl Dispatcher {
             pending: self.pending(),
             connections: self.connections(),
             idle: self.idle_connections(),
+            algorithm: self.policy.balance.algorithm,
+            panicking: self.health.is_panicking(),
             endpoints: endpoints.collect(),
             routes: routes.collect(),
             limit: self.admission.limit(),
@@ -120,8 +166,9 @@ impl Dispatcher {
             phase: call.phase(),
             delivery: call.delivery,
             remaining: call.spec.deadline - now,
-            avoids: avoids.map(|instance| instance.endpoint),
+            avoids: avoids.map(|instance| instance.member.endpoint),
             route: call.spec.route,
+            pick: call.pick,
         })
     }
 }

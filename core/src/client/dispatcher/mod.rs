@@ -12,8 +12,10 @@
 
 mod action;
 mod admission;
+mod balancer;
 mod call;
 mod explain;
+mod health;
 mod place;
 mod policy;
 mod routes;
@@ -24,29 +26,41 @@ mod verdict;
 mod tests;
 
 use core::convert::Infallible;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::error::{Delivery, Fault, Phase};
 use crate::jitter::Jitter;
 use crate::limit::{Concurrency, PriorityQueue};
 use crate::machine::Machine;
-use crate::mesh::PeakEwma;
+use crate::mesh::{Algorithm, BalanceConfig, Member, PeakEwma};
 use crate::observe::{Event, Log};
 use crate::resilience::{Breaker, Budget, Forced, Hedge};
 use crate::table::{Key, Slab, Timers};
 use crate::time::{Deadline, Instant, Timer};
 
+use balancer::Balancer;
 use call::{Call, Exchange, Instance, Lane};
+use health::Health;
 use routes::Routes;
 use slots::{Slots, State};
 
-pub use crate::mesh::Endpoint;
+pub use crate::mesh::{Endpoint, ProbeRun};
 pub use action::{
     Action, CallId, CallSpec, ConnectionId, Covers, Cut, ExchangeId, Failure, HeadFacts,
     HeadVerdict, Outcome, Refusal, Retire, Reuse, Sharing,
 };
-pub use explain::{CallExplanation, EndpointExplanation, Explanation, RouteExplanation};
+pub use explain::{
+    CallExplanation, EndpointExplanation, Explanation, Pick, RouteExplanation, Scored,
+};
 pub use policy::{BadPolicy, Policy, PoolPolicy};
+
+/// The place of the timer of what is found about endpoints; those of the endpoints come after it.
+const MESH: u32 = 0;
+
+/// The place of the timer of an endpoint.
+const fn timer_of(key: Key) -> u32 {
+    key.index + 1
+}
 
 /// All calls to one destination.
 ///
@@ -61,8 +75,8 @@ pub struct Dispatcher {
     instances: Slab<Instance>,
     instance_timers: Timers,
     routes: Routes,
-    /// Those that a call may be sent to.
-    ready: Vec<Key>,
+    balancer: Balancer,
+    health: Health,
     /// Calls that wait for a connection, with the lane that does.
     queue: PriorityQueue<(Key, usize)>,
     admission: Concurrency,
@@ -87,6 +101,9 @@ impl Dispatcher {
         let admission = Concurrency::new(policy.admission).map_err(BadPolicy::Admission)?;
         let budget = Budget::new(policy.budget).map_err(BadPolicy::Budget)?;
         let hedge = Hedge::new(policy.hedge).map_err(BadPolicy::Hedge)?;
+        let mut jitter = Jitter::new(seed);
+        let health =
+            Health::new(&policy, if policy.health.mode.asks() { jitter.draw() } else { 0 })?;
         Ok(Self {
             policy,
             calls: Slab::new(),
@@ -96,7 +113,8 @@ impl Dispatcher {
             instances: Slab::new(),
             instance_timers: Timers::new(),
             routes: Routes::new(policy.max_routes),
-            ready: Vec::new(),
+            balancer: Balancer::new(policy.balance),
+            health,
             queue: PriorityQueue::new(policy.pool.max_pending as usize),
             admission,
             budget,
@@ -105,7 +123,7 @@ impl Dispatcher {
             draining: false,
             actions: VecDeque::new(),
             log: Log::new(),
-            jitter: Jitter::new(seed),
+            jitter,
         })
     }
 
@@ -117,6 +135,9 @@ impl Dispatcher {
     /// Makes a call. It never fails: what is refused is told as [`Action::Complete`].
     pub fn start(&mut self, now: Instant, spec: CallSpec) -> CallId {
         self.handle_timeout(now);
+        if self.health.asleep {
+            self.start_probes(now);
+        }
         self.budget.call(now);
         if self.policy.hedge.mode.obeys() {
             self.hedge.call(now);
@@ -229,39 +250,55 @@ impl Dispatcher {
         self.pump(now);
     }
 
-    /// The endpoints of the destination, all of them. Connections to those that are not among them
-    /// any more finish what they carry. A `version` that is not above the last one changes nothing.
-    pub fn update_endpoints(&mut self, now: Instant, version: u64, endpoints: &[Endpoint]) {
+    /// The endpoints of the destination, all of them; of those that are named twice the first counts.
+    /// Connections to those that are not among them any more finish what they carry. A `version` that is
+    /// not above the last one changes nothing.
+    pub fn update_endpoints<E: Copy + Into<Member>>(
+        &mut self,
+        now: Instant,
+        version: u64,
+        endpoints: &[E],
+    ) {
         self.handle_timeout(now);
         if version <= self.version {
             return;
         }
         self.version = version;
-        let known: Vec<(Key, Endpoint)> = self
-            .instances
-            .iter()
-            .filter(|(_, instance)| !instance.retired)
-            .map(|(key, instance)| (key, instance.endpoint))
-            .collect();
-        for (key, endpoint) in &known {
-            if !endpoints.contains(endpoint) {
+        let members = endpoints.iter().map(|member| -> Member { (*member).into() });
+        let listed: BTreeSet<Endpoint> = members.clone().map(|member| member.endpoint).collect();
+        let current = self.instances.iter().filter(|(_, instance)| !instance.retired);
+        let known: BTreeMap<Endpoint, Key> =
+            current.map(|(key, instance)| (instance.member.endpoint, key)).collect();
+        let (mut added, mut removed, mut changed) = (0, 0, 0);
+        for (endpoint, key) in &known {
+            if !listed.contains(endpoint) {
                 self.retire_endpoint(now, *key);
+                removed += 1;
             }
         }
-        for (at, endpoint) in endpoints.iter().enumerate() {
-            let is_known = known.iter().any(|(_, known)| known == endpoint)
-                || endpoints.iter().take(at).any(|earlier| earlier == endpoint);
-            if !is_known {
-                self.add_endpoint(now, *endpoint);
+        let mut seen = BTreeSet::new();
+        for member in members.filter(|member| seen.insert(member.endpoint)) {
+            match known.get(&member.endpoint) {
+                Some(key) => changed += u32::from(self.change_endpoint(now, *key, member)),
+                None => {
+                    self.add_endpoint(now, member);
+                    added += 1;
+                }
             }
         }
+        if added + removed + changed > 0 {
+            self.balancer.draw_ring(&self.instances);
+            let all = u32::try_from(listed.len()).unwrap_or(u32::MAX);
+            self.log.record(Event::EndpointsUpdated { added, removed, changed, all });
+        }
+        self.health_due(now);
         self.pump(now);
     }
 
     /// Wants the breaker of an endpoint open or closed, whatever it finds; `None` leaves it to itself.
     pub fn force_breaker(&mut self, now: Instant, endpoint: Endpoint, forced: Option<Forced>) {
         self.handle_timeout(now);
-        let meant = |instance: &Instance| !instance.retired && instance.endpoint == endpoint;
+        let meant = |instance: &Instance| !instance.retired && instance.member.endpoint == endpoint;
         let found = self.instances.iter().find(|(_, instance)| meant(instance));
         let Some(key) = found.map(|(key, _)| key) else { return };
         if let Some(instance) = self.instances.get_mut(key) {
@@ -279,6 +316,7 @@ impl Dispatcher {
     pub fn drain(&mut self, now: Instant) {
         self.handle_timeout(now);
         self.draining = true;
+        self.stop_probes();
         self.pump(now);
     }
 
@@ -312,26 +350,62 @@ impl Dispatcher {
         &self.policy
     }
 
-    fn add_endpoint(&mut self, now: Instant, endpoint: Endpoint) {
+    fn add_endpoint(&mut self, now: Instant, member: Member) {
         let seed = self.jitter.draw();
         // The configuration was checked when the dispatcher was built.
         let Ok(breaker) = Breaker::new(self.policy.breaker, seed) else { return };
-        let key = self.instances.insert(Instance {
-            endpoint,
+        let costs = match self.policy.balance.algorithm {
+            Algorithm::PeakEwma(config) => config,
+            _ => BalanceConfig::default(),
+        };
+        let Ok(latency) = PeakEwma::with_config(now, costs) else { return };
+        let near = self.balancer.is_near(member);
+        let mut instance = Instance {
+            member,
+            weight: self.balancer.weight(member.weight),
+            near,
+            born: now,
+            grown_at: now,
             share: slots::Share::EMPTY,
             in_flight: 0,
             breaker,
-            latency: PeakEwma::new(now),
+            latency,
             ready_at: None,
             warm_after: None,
+            ejected: false,
+            down: false,
             retired: false,
-        });
+        };
+        instance.grows(now, self.policy.balance.slow_start);
+        let key = self.instances.insert(instance);
+        self.balancer.nears += usize::from(near);
+        self.watch(now, key);
         self.refresh(now, key);
     }
 
+    /// Something else is said of an endpoint that is here. Whether it is.
+    fn change_endpoint(&mut self, now: Instant, key: Key, member: Member) -> bool {
+        let Self { instances, balancer, .. } = self;
+        if instances.get(key).is_none_or(|instance| instance.member == member) {
+            return false;
+        }
+        balancer.unlist(key, instances);
+        if let Some(instance) = instances.get_mut(key) {
+            let near = balancer.is_near(member);
+            balancer.nears -= usize::from(instance.near);
+            balancer.nears += usize::from(near);
+            instance.weight = balancer.weight(member.weight);
+            (instance.member, instance.near) = (member, near);
+        }
+        self.list_anew(now, key);
+        true
+    }
+
     fn retire_endpoint(&mut self, now: Instant, key: Key) {
+        self.unwatch(key);
         if let Some(instance) = self.instances.get_mut(key) {
             instance.retired = true;
+            self.balancer.nears -= usize::from(instance.near);
         }
         self.refresh(now, key);
         let theirs: Vec<Key> = self
@@ -477,9 +551,12 @@ impl Dispatcher {
         }
     }
 
-    /// What is due for the endpoint at this place.
+    /// What is due for the endpoint that has this timer.
     fn instance_due(&mut self, now: Instant, place: u32) {
-        let Some(key) = self.instances.key_at(place) else { return };
+        let Some(at) = place.checked_sub(timer_of(Key { index: 0, generation: 0 })) else {
+            return self.health_due(now);
+        };
+        let Some(key) = self.instances.key_at(at) else { return };
         if let Some(instance) = self.instances.get_mut(key)
             && let Some(after) = instance.warm_after
         {
@@ -534,7 +611,10 @@ impl Dispatcher {
             return if self.slots.is_dialing(place) { Timer::Connect } else { Timer::Idle };
         }
         let place = self.instance_timers.first_place(at);
-        let key = place.and_then(|place| self.instances.key_at(place));
+        if place == Some(MESH) {
+            return self.health.deadline().map_or(Timer::Ejection, |deadline| deadline.why);
+        }
+        let key = place.and_then(|place| self.instances.key_at(place - 1));
         let Some(instance) = key.and_then(|key| self.instances.get(key)) else {
             return Timer::BreakerOpen;
         };

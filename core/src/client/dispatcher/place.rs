@@ -6,14 +6,13 @@
 
 use core::time::Duration;
 
-use super::Dispatcher;
 use super::action::{
     Action, CallSpec, ConnectionId, Cut, ExchangeId, Failure, Outcome, Refusal, Retire, Reuse,
 };
 use super::call::{Call, Exchange, Instance, Lane, Want};
 use super::routes::OnRoute;
 use super::slots::State;
-use crate::mesh::PowerOfTwo;
+use super::{Dispatcher, timer_of};
 use crate::observe::Event;
 use crate::resilience::{Attempt, Change, OpenFor, Permit};
 use crate::table::Key;
@@ -28,11 +27,12 @@ impl Dispatcher {
         let Some(call) = self.calls.get(key) else { return };
         let (avoid, priority, token, route) =
             (call.avoid, call.spec.priority, call.spec.token, call.route);
+        let hash = call.spec.hash_key;
         if let Some(refusal) = self.route_refuses(now, route) {
             self.unplaced(key, lane, refusal);
             return;
         }
-        if self.ready.is_empty() {
+        if self.balancer.ready.is_empty() {
             let refusal = self.nobody_ready(now);
             self.unplaced(key, lane, refusal);
             return;
@@ -40,11 +40,13 @@ impl Dispatcher {
         // Nobody overtakes those who wait.
         if self.queue.is_empty()
             && self.room() > 0
-            && let Some(endpoint) = self.pick(now, avoid)
+            && let Some(picked) = self.pick(now, avoid, hash)
             && let Some(want) = self.want(key)
-            && let Some(connection) = self.available_at(endpoint, want)
-            && let Some(permit) = self.permit(now, endpoint)
+            && let Some(connection) = self.available_at(picked.endpoint, want)
+            && let Some(permit) = self.permit(now, picked.endpoint)
         {
+            self.took(now, picked.endpoint);
+            self.tell_pick(now, key, picked);
             self.send(now, key, lane, connection, permit);
             return;
         }
@@ -71,14 +73,15 @@ impl Dispatcher {
         while self.queue.len().min(self.room()) > self.slots.dialing {
             let Some((next, lane)) = self.queue.peek().copied() else { break };
             let Some(want) = self.want(next) else { break };
-            let avoid = self.calls.get(next).and_then(|call| call.avoid);
-            let Some(picked) = self.pick(now, avoid) else { break };
-            let endpoint = if self.serves(picked, want) {
+            let call = self.calls.get(next);
+            let (avoid, hash) = call.map_or((None, None), |call| (call.avoid, call.spec.hash_key));
+            let Some(picked) = self.pick(now, avoid, hash) else { break };
+            let picked = if self.serves(picked.endpoint, want) {
                 picked
             } else {
                 // Rare: the caps are reached. Any endpoint that can take the call is fine then.
-                match self.ready.iter().copied().find(|key| self.serves(*key, want)) {
-                    Some(other) => other,
+                match self.balancer.ready.iter().copied().find(|key| self.serves(*key, want)) {
+                    Some(other) => Self::only(other),
                     None if want.shun.is_some() => {
                         // Nobody waits for a second attempt while the first is on its way.
                         self.queue.pop();
@@ -88,8 +91,11 @@ impl Dispatcher {
                     None => return,
                 }
             };
+            let endpoint = picked.endpoint;
             // The list of the ready ones is right: whoever is on it lets calls through.
             let Some(permit) = self.permit(now, endpoint) else { continue };
+            self.took(now, endpoint);
+            self.tell_pick(now, next, picked);
             match self.available_at(endpoint, want) {
                 Some(connection) => {
                     self.serve(now, connection, permit);
@@ -99,7 +105,7 @@ impl Dispatcher {
         }
         self.warm(now);
         // Nobody will come for them: no breaker lets anyone through.
-        while self.ready.is_empty() && self.queue.len() > self.slots.dialing {
+        while self.balancer.ready.is_empty() && self.queue.len() > self.slots.dialing {
             let Some((key, lane)) = self.queue.pop_last() else { break };
             let refusal = self.nobody_ready(now);
             self.unplaced(key, lane, refusal);
@@ -118,8 +124,8 @@ impl Dispatcher {
         if warm == 0 || self.draining || !due {
             return;
         }
-        for at in 0..self.ready.len() {
-            let Some(endpoint) = self.ready.get(at).copied() else { return };
+        for at in 0..self.balancer.ready.len() {
+            let Some(endpoint) = self.balancer.ready.get(at).copied() else { return };
             // Who waits for a time is asked again when it comes.
             let enough = |at: &Self| {
                 at.instances
@@ -131,18 +137,6 @@ impl Dispatcher {
                 self.dial(now, endpoint, permit);
             }
         }
-    }
-
-    /// The endpoint for the next attempt.
-    fn pick(&mut self, now: Instant, avoid: Option<Key>) -> Option<Key> {
-        let Self { ready, instances, jitter, .. } = self;
-        let cost = |at: usize| {
-            let instance = ready.get(at).and_then(|key| instances.get(*key));
-            instance.map_or(u64::MAX, |one| one.latency.cost(now, one.in_flight))
-        };
-        let avoid = avoid.and_then(|key| instances.get(key)?.ready_at);
-        let at = PowerOfTwo::pick(ready.len(), avoid.map(|at| at as usize), cost, jitter)?;
-        ready.get(at).copied()
     }
 
     /// The connection of this endpoint that was used last, of those that have room.
@@ -193,7 +187,7 @@ impl Dispatcher {
             return Some(instance.breaker.acquire(now).ok());
         }
         let asked = instance.breaker.acquire(now);
-        let name = instance.endpoint;
+        let name = instance.member.endpoint;
         if let Ok(permit) = &asked
             && let Some(change) = permit.change()
         {
@@ -219,35 +213,27 @@ impl Dispatcher {
     }
 
     #[inline(never)]
-    fn list_anew(&mut self, now: Instant, key: Key) {
+    pub(super) fn list_anew(&mut self, now: Instant, key: Key) {
         let Some(instance) = self.instances.get_mut(key) else { return };
         let mode = self.policy.breaker.mode;
         if mode.asks() {
             if let Some(change) = instance.breaker.handle_timeout(now) {
-                let endpoint = instance.endpoint;
+                let endpoint = instance.member.endpoint;
                 self.log.record(Event::Breaker { endpoint, change });
             }
             if let Some(deadline) = instance.breaker.deadline() {
-                self.instance_timers.arm(key.index, deadline.at);
+                self.instance_timers.arm(timer_of(key), deadline.at);
             }
         }
         let lets_through = !mode.obeys() || instance.breaker.is_ready(now);
-        let ready = lets_through && !instance.retired;
+        let heeded = instance.is_well() || self.health.is_panicking();
+        let ready = lets_through && heeded && !instance.retired;
         match (ready, instance.ready_at) {
             (true, None) => {
-                instance.ready_at = Some(self.ready.len() as u32);
-                self.ready.push(key);
+                self.balancer.list(now, key, &mut self.instances);
                 self.slots.may_be_cold = true;
             }
-            (false, Some(at)) => {
-                instance.ready_at = None;
-                self.ready.swap_remove(at as usize);
-                if let Some(moved) = self.ready.get(at as usize)
-                    && let Some(moved) = self.instances.get_mut(*moved)
-                {
-                    moved.ready_at = Some(at);
-                }
-            }
+            (false, Some(_)) => self.balancer.unlist(key, &mut self.instances),
             (true, Some(_)) | (false, None) => {}
         }
     }
@@ -258,6 +244,9 @@ impl Dispatcher {
         let refused = current.filter_map(|(_, instance)| instance.breaker.refuses(now));
         match refused.min_by_key(|refused| refused.until.unwrap_or(Instant::MAX)) {
             Some(OpenFor { why, until }) => Refusal::Breaker { why, until },
+            None if self.instances.iter().any(|(_, instance)| !instance.retired) => {
+                Refusal::NoHealthyEndpoint
+            }
             None => Refusal::NoEndpoint,
         }
     }
@@ -273,7 +262,7 @@ impl Dispatcher {
         let by = now + self.policy.pool.connect;
         let connection = self.slots.dial(key, &mut instance.share, permit, now, by);
         let connection = ConnectionId(connection);
-        self.actions.push_back(Action::Dial { connection, endpoint: instance.endpoint, by });
+        self.actions.push_back(Action::Dial { connection, endpoint: instance.member.endpoint, by });
     }
 
     /// A connection came to nothing. It is charged to whoever waits for longest, who leaves the queue:
@@ -301,7 +290,7 @@ impl Dispatcher {
         if let Some(instance) = self.instances.get_mut(endpoint) {
             let after = now + WARM_AGAIN;
             instance.warm_after = Some(after);
-            self.instance_timers.arm(endpoint.index, after);
+            self.instance_timers.arm(timer_of(endpoint), after);
         }
     }
 
@@ -381,7 +370,7 @@ impl Dispatcher {
         let Some(slot) = slots.occupy(connection, &mut instance.share, sharing) else { return };
         let first_use = slot.uses == 1;
         instance.in_flight += 1;
-        let name = instance.endpoint;
+        let name = instance.member.endpoint;
         call.attempts = call.attempts.saturating_add(1);
         let attempt = call.attempts;
         let timeout = call.spec.attempt_timeout.or(policy.attempt_timeout);
@@ -444,7 +433,7 @@ impl Dispatcher {
         let Some(want) = self.want(key) else { return };
         let placed = self.queue.is_empty()
             && self.room() > 0
-            && self.ready.iter().any(|endpoint| self.serves(*endpoint, want));
+            && self.balancer.ready.iter().any(|endpoint| self.serves(*endpoint, want));
         if !placed || self.hedge.withdraw(now).is_err() {
             return;
         }
@@ -563,7 +552,7 @@ impl Dispatcher {
     pub(super) fn breaker_changed(&mut self, now: Instant, key: Key, change: Option<Change>) {
         self.refresh(now, key);
         let (Some(change), Some(instance)) = (change, self.instances.get(key)) else { return };
-        self.log.record(Event::Breaker { endpoint: instance.endpoint, change });
+        self.log.record(Event::Breaker { endpoint: instance.member.endpoint, change });
         if matches!(change, Change::Opened { .. }) && self.policy.breaker.mode.obeys() {
             self.close_idle(now, key, Retire::BreakerOpened);
         }

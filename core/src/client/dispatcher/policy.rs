@@ -4,6 +4,10 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::limit::{BadConcurrency, ConcurrencyConfig};
+use crate::mesh::{
+    BadBalancePolicy, BadOutlier, BadProbe, BalancePolicy, OutlierConfig, ProbeConfig,
+};
+use crate::policy::Mode;
 use crate::resilience::{
     BadBreaker, BadBudget, BadHedge, BadRetry, BreakerConfig, BudgetConfig, HedgeConfig,
     RetryPolicy,
@@ -25,6 +29,12 @@ pub struct Policy {
     pub breaker: BreakerConfig,
     /// Routes with a breaker of their own; any more have that of the endpoint alone. Default 64.
     pub max_routes: u32,
+    /// How calls are spread over the endpoints.
+    pub balance: BalancePolicy,
+    /// Which endpoints are left alone as they are worse than the others. Default: off.
+    pub outlier: OutlierConfig,
+    /// How endpoints are asked whether they are well. Default: off.
+    pub health: ProbeConfig,
     /// Whether a call that waits for its head is sent a second time. Default: off.
     pub hedge: HedgeConfig,
     /// How long one attempt has for its head. Default: as long as the call has.
@@ -40,6 +50,9 @@ impl Default for Policy {
             admission: ConcurrencyConfig::default(),
             breaker: BreakerConfig::default(),
             max_routes: 64,
+            balance: BalancePolicy::default(),
+            outlier: OutlierConfig { mode: Mode::Off, ..OutlierConfig::default() },
+            health: ProbeConfig { mode: Mode::Off, ..ProbeConfig::default() },
             hedge: HedgeConfig::default(),
             attempt_timeout: None,
         }
@@ -109,6 +122,12 @@ pub enum BadPolicy {
     Breaker(BadBreaker),
     /// The hedges.
     Hedge(BadHedge),
+    /// How calls are spread.
+    Balance(BadBalancePolicy),
+    /// The ejections.
+    Outlier(BadOutlier),
+    /// The probes of endpoints.
+    Health(BadProbe),
 }
 
 impl Policy {
@@ -135,7 +154,10 @@ impl Policy {
         self.budget.check().map_err(BadPolicy::Budget)?;
         self.admission.check().map_err(BadPolicy::Admission)?;
         self.breaker.check().map_err(BadPolicy::Breaker)?;
-        self.hedge.check().map_err(BadPolicy::Hedge)
+        self.hedge.check().map_err(BadPolicy::Hedge)?;
+        self.balance.check().map_err(BadPolicy::Balance)?;
+        self.outlier.check().map_err(BadPolicy::Outlier)?;
+        self.health.check().map_err(BadPolicy::Health)
     }
 }
 
@@ -154,6 +176,9 @@ impl fmt::Display for BadPolicy {
             Self::Admission(why) => return why.fmt(f),
             Self::Breaker(why) => return why.fmt(f),
             Self::Hedge(why) => return why.fmt(f),
+            Self::Balance(why) => return why.fmt(f),
+            Self::Outlier(why) => return why.fmt(f),
+            Self::Health(why) => return why.fmt(f),
         })
     }
 }

@@ -22,6 +22,9 @@ use crate::time::Instant;
 /// Kept connections that may prove dead for one call before that counts as a failure.
 const MAX_STALE: u8 = 3;
 
+/// An endpoint that asks to be left alone counts as one that took as long as that, up to this.
+const LONGEST_BIAS: Duration = Duration::from_secs(300);
+
 impl Dispatcher {
     /// The head of an answer is here.
     pub fn head(&mut self, now: Instant, exchange: ExchangeId, facts: HeadFacts) -> HeadVerdict {
@@ -151,6 +154,7 @@ impl Dispatcher {
                 {
                     let change = instance.breaker.late_failure(now, epoch);
                     self.breaker_changed(now, endpoint, change);
+                    self.judge(now, endpoint, Outcome::Failure);
                 }
             }
             self.end_exchange(now, key, reuse);
@@ -386,6 +390,9 @@ impl Dispatcher {
         // An endpoint that is being probed wants to know whatever it can.
         let spared = permit.as_ref().is_some_and(|permit| answers && !permit.is_probe());
         self.tell(now, endpoint, if spared { None } else { permit }, report);
+        if !answers {
+            self.judge(now, endpoint, outcome);
+        }
     }
 
     /// A connection could not be opened.
@@ -400,6 +407,7 @@ impl Dispatcher {
         match Outcome::of_fault(fault) {
             Some(outcome) => {
                 self.tell(now, endpoint, permit, Report { outcome, latency, retry_after: None });
+                self.judge(now, endpoint, outcome);
             }
             None => {
                 if let (Some(permit), Some(instance)) = (permit, self.instances.get_mut(endpoint)) {
@@ -419,7 +427,10 @@ impl Dispatcher {
                     self.hedge.record(now, report.latency);
                 }
             }
-            Outcome::Failure | Outcome::Limited => instance.latency.penalise(now, report.latency),
+            Outcome::Failure | Outcome::Limited => {
+                let asked = report.retry_after.unwrap_or_default().min(LONGEST_BIAS);
+                instance.latency.penalise(now, report.latency.max(asked));
+            }
         }
         let change = permit.and_then(|permit| instance.breaker.settle(now, permit, report));
         if change.is_some() || !instance.breaker.is_closed() {
@@ -450,6 +461,7 @@ impl Dispatcher {
                 return;
             }
             let Some(permit) = self.permit(now, endpoint) else { return };
+            self.took(now, endpoint);
             if self.serve(now, connection, permit) {
                 return;
             }

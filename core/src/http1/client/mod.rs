@@ -232,7 +232,8 @@ impl Client {
         self.state.outcome() == Outcome::Switched && self.error.is_none()
     }
 
-    /// Hands over the bytes left over and the outbox, once [`is_upgraded`](Self::is_upgraded).
+    /// Hands over the bytes left over and the outbox, once [`is_upgraded`](Self::is_upgraded). Where
+    /// the [peer closed](Self::peer_closed), what follows has to be told, too.
     #[expect(clippy::result_large_err, reason = "the connection itself comes back")]
     pub fn into_upgraded(self) -> Result<(BytesMut, Outbox), Self> {
         if self.is_upgraded() { Ok((self.inbox, self.outbox)) } else { Err(self) }
@@ -242,8 +243,14 @@ impl Client {
     #[expect(clippy::result_large_err, reason = "the connection itself comes back")]
     pub fn into_tunnel(self, now: Instant) -> Result<Tunnel, Self> {
         let config = TunnelConfig::from(&*self.config);
+        let ended = self.peer_closed();
         let (inbox, outbox) = self.into_upgraded()?;
-        Ok(Tunnel::new(config, inbox, outbox, now))
+        let mut tunnel = Tunnel::new(config, inbox, outbox, now);
+        // Nobody says it twice: a TLS session has no end behind its close_notify.
+        if ended {
+            tunnel.handle_eof(now);
+        }
+        Ok(tunnel)
     }
 
     /// Runs what is due, then lets a verb through or repeats the fatal error.

@@ -258,7 +258,8 @@ impl Server {
     }
 
     /// Hands over the bytes left over and the outbox (which may still hold the 101), once
-    /// [`is_upgraded`](Self::is_upgraded).
+    /// [`is_upgraded`](Self::is_upgraded). Where the [peer closed](Self::peer_closed), what follows
+    /// has to be told, too.
     #[expect(clippy::result_large_err, reason = "the connection itself comes back")]
     pub fn into_upgraded(self) -> Result<(BytesMut, Outbox), Self> {
         if self.is_upgraded() { Ok((self.inbox, self.outbox)) } else { Err(self) }
@@ -268,8 +269,14 @@ impl Server {
     #[expect(clippy::result_large_err, reason = "the connection itself comes back")]
     pub fn into_tunnel(self, now: Instant) -> Result<Tunnel, Self> {
         let config = TunnelConfig::from(&*self.config);
+        let ended = self.peer_closed();
         let (inbox, outbox) = self.into_upgraded()?;
-        Ok(Tunnel::new(config, inbox, outbox, now))
+        let mut tunnel = Tunnel::new(config, inbox, outbox, now);
+        // Nobody says it twice: a TLS session has no end behind its close_notify.
+        if ended {
+            tunnel.handle_eof(now);
+        }
+        Ok(tunnel)
     }
 
     /// Runs what is due, then lets a verb through or repeats the fatal error.

@@ -16,10 +16,12 @@ pub struct AdmissionConfig {
     pub shares: [u8; Priority::ALL.len()],
     /// Requests that wait, at most. Default 1,000.
     pub queue: usize,
-    /// Who waits for longer is turned away, if its line was crowded for the `interval`. Below the time that
-    /// a request takes, divided by how many are served at once, nobody is ever in time. Default 5 ms.
+    /// Who waits for longer is turned away, once nobody left its line sooner for the `interval`. Below the
+    /// time that a request takes, divided by how many are served at once, nobody is ever in time. Default
+    /// 5 ms.
     pub target: Duration,
-    /// For so long a line may be crowded: a burst is no overload. Default 100 ms.
+    /// For so long everybody in a line may wait for longer than the `target`: a burst is no overload.
+    /// Default 100 ms.
     pub interval: Duration,
     /// Nobody waits for longer, crowded or not. Default 1 s.
     pub patience: Duration,

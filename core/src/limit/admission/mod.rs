@@ -91,10 +91,12 @@ pub enum AdmissionEvent<T> {
 ///    of a single place;
 /// 2. whatever matters most.
 ///
-/// The queue is bounded by time as well. A line that was crowded for an interval is a standing queue: who
-/// waited in it for longer than the target is turned away, and the youngest is served first, as the oldest
-/// has the least time left. Who is alone in its line waits on: a server is not to idle.
-/// <https://queue.acm.org/detail.cfm?id=2839461>
+/// The queue is bounded by time as well. A line is a standing queue once nobody left it in time for an
+/// interval: the shortest wait in it was above the target (CoDel,
+/// <https://www.rfc-editor.org/rfc/rfc8289#section-3>). From then on who waited for longer than the target
+/// is turned away, and the youngest is served first, as the oldest has the least time left
+/// (<https://queue.acm.org/detail.cfm?id=2839461>), until nobody was late for an interval. Who is alone in
+/// its line waits on: a server is not to idle.
 ///
 /// Where there is no room left, the least important that has more of the queue than it is sure of goes.
 ///
@@ -139,10 +141,23 @@ struct Waiting<T> {
 struct Line {
     waiting: usize,
     running: usize,
-    /// Since when two or more waited, if nobody has not waited since.
-    crowded: Option<Instant>,
+    delay: Delay,
     /// Its next turn among those that hold less than they are sure of; the lowest goes first.
     turn: u64,
+}
+
+/// How long a line makes others wait.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+enum Delay {
+    /// One waits at most, which is no queue.
+    #[default]
+    None,
+    /// Since then two or more wait. Whoever left it last was in time.
+    Short(Instant),
+    /// Since then two or more wait, and whoever left it was late.
+    Long(Instant),
+    /// It is a standing queue, in which somebody was late at that time.
+    Standing(Instant),
 }
 
 impl<T> Admission<T> {
@@ -181,10 +196,11 @@ impl<T> Admission<T> {
         }
         match self.queue.push(priority, Waiting { since: now, priority, owner }) {
             Ok(ticket) => {
+                self.calm_down(now, priority);
                 let line = self.line(priority);
                 line.waiting += 1;
-                if line.waiting > 1 {
-                    line.crowded = line.crowded.or(Some(now));
+                if line.waiting > 1 && line.delay == Delay::None {
+                    line.delay = Delay::Short(now);
                 }
                 Entry::Waiting { ticket, evicted: evicted.map(|waiting| waiting.owner) }
             }
@@ -247,10 +263,35 @@ impl<T> Admission<T> {
         let waiting = self.queue.remove(ticket)?;
         let line = self.line(waiting.priority);
         line.waiting = line.waiting.saturating_sub(1);
-        if line.waiting == 0 {
-            line.crowded = None;
+        if line.waiting <= 1 && !matches!(line.delay, Delay::Standing(_)) {
+            line.delay = Delay::None;
         }
         Some(waiting)
+    }
+
+    /// Nobody was late in a standing queue for an interval: it is none any more.
+    fn calm_down(&mut self, now: Instant, priority: Priority) {
+        let interval = self.config.interval;
+        let line = self.line(priority);
+        if let Delay::Standing(last) = line.delay
+            && last + interval <= now
+        {
+            line.delay = if line.waiting > 1 { Delay::Short(last + interval) } else { Delay::None };
+        }
+    }
+
+    /// Who came at `since` is about to leave its line, served or turned away.
+    fn judge(&mut self, now: Instant, priority: Priority, since: Instant) {
+        let late = since + self.config.target;
+        let line = self.line(priority);
+        line.delay = match line.delay {
+            Delay::None => Delay::None,
+            Delay::Standing(_) if late <= now => Delay::Standing(now),
+            Delay::Standing(last) => Delay::Standing(last),
+            Delay::Short(_) | Delay::Long(_) if late > now => Delay::Short(now),
+            Delay::Short(crowded) => Delay::Long(late.max(crowded)),
+            Delay::Long(since) => Delay::Long(since),
+        };
     }
 
     /// Who gives way to a newcomer: the least important of those that have more of the queue than they
@@ -278,37 +319,51 @@ impl<T> Admission<T> {
         self.lines[priority as usize].turn.max(self.turn)
     }
 
-    /// When a line is a standing queue, unless nobody waits in it before.
-    fn standing(&self, priority: Priority) -> Option<Instant> {
-        self.lines[priority as usize].crowded.map(|since| since + self.config.interval)
-    }
-
     /// When the first of a line has waited too long.
     fn due(&self, priority: Priority) -> Option<Instant> {
         let (_, first) = self.queue.first(priority)?;
-        let patience = first.since + self.config.patience;
-        let standing = self.standing(priority).filter(|_| self.waiting(priority) > 1);
-        Some(standing.map_or(patience, |at| patience.min(at.max(first.since + self.config.target))))
+        let (patience, late) =
+            (first.since + self.config.patience, first.since + self.config.target);
+        let interval = self.config.interval;
+        let line = self.lines[priority as usize];
+        let due = match line.delay {
+            _ if line.waiting <= 1 => patience,
+            Delay::Standing(last) if late < last + interval => late,
+            Delay::None | Delay::Standing(_) => late + interval,
+            Delay::Short(since) => late.max(since) + interval,
+            Delay::Long(since) => late.max(since + interval),
+        };
+        Some(due.min(patience))
     }
 
     fn shed_late(&mut self, now: Instant) -> Option<T> {
         let late = Priority::ALL
             .into_iter()
             .find(|priority| self.due(*priority).is_some_and(|due| due <= now))?;
-        let (ticket, _) = self.queue.first(late)?;
+        let (ticket, first) = self.queue.first(late)?;
+        let since = first.since;
+        self.judge(now, late, since);
+        let line = self.line(late);
+        if line.waiting > 1 {
+            line.delay = Delay::Standing(now);
+        }
         self.leave(ticket).map(|waiting| waiting.owner)
     }
 
     fn admit(&mut self, now: Instant) -> Option<(T, Permit)> {
         let (priority, sure) = self.next()?;
         let place = self.places.acquire().ok()?;
-        let standing = self.standing(priority);
-        let end = if standing.is_some_and(|at| at <= now) {
-            self.queue.last(priority)
-        } else {
-            self.queue.first(priority)
+        self.calm_down(now, priority);
+        let end = match self.line(priority).delay {
+            Delay::Standing(_) => self.queue.last(priority),
+            Delay::None | Delay::Short(_) | Delay::Long(_) => self.queue.first(priority),
         };
-        let Some(waiting) = end.map(|(ticket, _)| ticket).and_then(|t| self.leave(t)) else {
+        let found =
+            end.map(|(ticket, waiting)| (ticket, waiting.since)).and_then(|(ticket, since)| {
+                self.judge(now, priority, since);
+                self.leave(ticket)
+            });
+        let Some(waiting) = found else {
             self.places.release(place);
             return None;
         };

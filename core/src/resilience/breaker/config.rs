@@ -24,9 +24,11 @@ pub struct BreakerConfig {
     pub slow: Duration,
     /// Slow calls in a hundred that open it; 1 to 100. Default 80.
     pub slow_percent: u32,
-    /// It stays open for at least this long. Default 5 s.
+    /// It stays open for this long to twice as long, and for twice as long after each probe that fails.
+    /// Default 1 s.
     pub open_min: Duration,
-    /// It stays open for at most this long, unless the endpoint asks for more. Default 10 s.
+    /// It stays open for at most this long, unless the endpoint asks for more. Once it has grown so far, it
+    /// stays open for half of that to all of it. Default 10 s.
     pub open_max: Duration,
     /// What the endpoint asks for with `Retry-After` counts up to here. Default 60 s.
     pub retry_after_max: Duration,
@@ -47,7 +49,7 @@ impl Default for BreakerConfig {
             failure_percent: 50,
             slow: Duration::from_secs(20),
             slow_percent: 80,
-            open_min: Duration::from_secs(5),
+            open_min: Duration::from_secs(1),
             open_max: Duration::from_secs(10),
             retry_after_max: Duration::from_secs(60),
             probes: 3,

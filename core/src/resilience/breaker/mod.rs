@@ -49,6 +49,8 @@ pub struct Breaker {
     config: BreakerConfig,
     state: State,
     epoch: Epoch,
+    /// Probes that failed since it was closed, as far as they make it stay open for longer.
+    reopened: u8,
     window: Window<4>,
     jitter: Jitter,
 }
@@ -65,6 +67,7 @@ impl Breaker {
             config,
             state: State::Closed { consecutive: 0 },
             epoch: Epoch(0),
+            reopened: 0,
             window: Window::new(config.window),
             jitter: Jitter::new(seed),
         })
@@ -262,11 +265,12 @@ impl Breaker {
         let left = |at: Instant| u64::try_from((at - now).as_nanos()).unwrap_or(u64::MAX);
         match &self.state {
             State::Closed { consecutive } => vec![0, u64::from(*consecutive)],
-            State::Open { until, .. } => vec![1, left(*until)],
+            State::Open { until, .. } => vec![1, left(*until), u64::from(self.reopened)],
             State::HalfOpen { successes, leases } => {
                 let leases =
                     leases.iter().map(|lease| lease.until.map_or(0, |until| 1 + left(until)));
-                [2, u64::from(*successes)].into_iter().chain(leases).collect()
+                let known = [2, u64::from(*successes), u64::from(self.reopened)];
+                known.into_iter().chain(leases).collect()
             }
             State::Forced(forced) => vec![3, *forced as u64],
         }
@@ -305,11 +309,24 @@ impl Breaker {
     }
 
     fn open(&mut self, now: Instant, why: Trip, retry_after: Option<Duration>) -> Change {
-        let time = self.jitter.between(self.config.open_min, self.config.open_max);
+        self.reopened = match why {
+            Trip::Probe if self.longest() < self.config.open_max => self.reopened.saturating_add(1),
+            Trip::Probe => self.reopened,
+            Trip::Consecutive | Trip::FailureRate | Trip::SlowRate => 0,
+        };
+        let longest = self.longest();
+        let time = self.jitter.between((longest / 2).max(self.config.open_min), longest);
         let floor = retry_after.unwrap_or_default().min(self.config.retry_after_max);
         let until = now + time.max(floor);
         self.enter(State::Open { why, until });
         Change::Opened { why, until }
+    }
+
+    /// It is open for this long at most: a hiccup is over soon, and what is not costs fewer probes.
+    fn longest(&self) -> Duration {
+        let BreakerConfig { open_min, open_max, .. } = self.config;
+
+        open_min.saturating_mul(2 << self.reopened.min(30)).min(open_max)
     }
 
     fn close(&mut self) -> Change {

@@ -237,18 +237,25 @@ impl Connection {
     /// Looks at the outbox after something was queued.
     #[inline]
     fn queued(&mut self, now: Instant) {
-        if !self.stall.settle(&self.outbox) || !self.is_open() {
+        if !self.is_open() || self.heartbeat.as_ref().is_some_and(Heartbeat::waits) {
             self.watch(now);
+        } else if !self.stall.settle(&self.outbox) {
+            self.watch_writes(now);
         }
     }
 
-    /// Looks at the outbox after anything may have been queued or drained.
+    /// Looks whether the peer takes what is queued.
     #[inline]
-    fn watch(&mut self, now: Instant) {
+    fn watch_writes(&mut self, now: Instant) {
         self.stall.observe(&self.outbox, now, self.config.write_stall);
         if let Some(stall) = self.stall.deadline(&self.outbox) {
             self.wake = self.wake.min(stall.at);
         }
+    }
+
+    /// Looks at the outbox after anything may have been queued or drained.
+    fn watch(&mut self, now: Instant) {
+        self.watch_writes(now);
         if let Some(heartbeat) = &mut self.heartbeat
             && heartbeat.observe(self.outbox.drained(), now)
         {
@@ -318,7 +325,16 @@ impl Connection {
         }
     }
 
-    /// The next event, where there may be one.
+    /// The next event, where something came or is due.
+    #[inline(never)]
+    fn poll_inbox(&mut self, now: Instant) -> Result<Option<Event>, Error> {
+        match self.take_plain(now) {
+            Some(message) => Ok(Some(Event::Message(message))),
+            None => self.pull(now),
+        }
+    }
+
+    /// The next event, looked at closely.
     #[inline(never)]
     fn pull(&mut self, now: Instant) -> Result<Option<Event>, Error> {
         if self.error.is_none() && !self.guard.holds(&self.inbox) {
@@ -359,6 +375,7 @@ impl Machine for Connection {
     type Event = Event;
     type Error = Error;
 
+    #[inline]
     fn poll_event(&mut self, now: Instant) -> Result<Option<Event>, Error> {
         // Most polls find nothing.
         let nothing_came = self.inbox.is_empty() && self.guard.len() == 0 && !self.eof;
@@ -367,10 +384,7 @@ impl Machine for Connection {
             self.drained = true;
             return Ok(None);
         }
-        if let Some(message) = self.take_plain(now) {
-            return Ok(Some(Event::Message(message)));
-        }
-        self.pull(now)
+        self.poll_inbox(now)
     }
 
     fn handle_timeout(&mut self, now: Instant) {

@@ -108,10 +108,11 @@ impl Connection {
             return None;
         }
         let payload = self.inbox.get_mut(at.clone())?;
-        if let Some(mask) = mask {
-            mask.apply(payload, 0);
-        }
-        if text && !payload.is_ascii() && core::str::from_utf8(payload).is_err() {
+        let ascii = match mask {
+            Some(mask) => mask.apply_to_text(payload),
+            None => !text || payload.is_ascii(),
+        };
+        if text && !ascii && core::str::from_utf8(payload).is_err() {
             // Put back, for whoever looks closer.
             if let Some(mask) = mask {
                 mask.apply(payload, 0);

@@ -37,14 +37,7 @@ impl Connection {
         if self.outbox.len() >= self.config.limits.queued {
             return Err(Rejected::Full(message));
         }
-        let (opcode, payload) = match message {
-            Message::Text(text) => (Opcode::Text, text.into_bytes()),
-            Message::Binary(bytes) => (Opcode::Binary, bytes),
-        };
-        match self.deflate(&payload) {
-            Some(packed) => self.put_message(opcode, true, packed),
-            None => self.put_message(opcode, false, payload),
-        }
+        self.put_packed(message);
         self.queued(now);
         Ok(())
     }
@@ -77,9 +70,23 @@ impl Connection {
     /// `Usage` for a code that must not be sent, or a reason of more than 123 bytes; `Closed` once
     /// the connection is over; the fatal error.
     pub fn close(&mut self, now: Instant, code: CloseCode, reason: &str) -> Result<(), Error> {
+        self.close_behind(now, code, reason, [])
+    }
+
+    /// Closes behind these messages, whether or not there is room for them.
+    pub(in crate::websocket) fn close_behind(
+        &mut self,
+        now: Instant,
+        code: CloseCode,
+        reason: &str,
+        messages: impl IntoIterator<Item = Message>,
+    ) -> Result<(), Error> {
         self.check(now)?;
         check_close(code, reason)?;
         if self.is_open() {
+            for message in messages {
+                self.put_packed(message);
+            }
             self.put_close(Some(code), reason);
             self.stage = Stage::Closing { until: None };
             self.queued(now);
@@ -120,19 +127,36 @@ impl Connection {
         None
     }
 
-    /// A message in as many frames as it needs.
-    fn put_message(&mut self, opcode: Opcode, rsv1: bool, mut rest: Bytes) {
-        let frame = self.config.frame;
-        if rest.len() <= frame {
-            self.put_frame(Header { fin: true, rsv1, opcode, mask: None, len: 0 }, rest);
-            return;
+    /// A message, compressed where that was agreed on.
+    #[inline]
+    fn put_packed(&mut self, message: Message) {
+        let (opcode, payload) = match message {
+            Message::Text(text) => (Opcode::Text, text.into_bytes()),
+            Message::Binary(bytes) => (Opcode::Binary, bytes),
+        };
+        match self.deflate(&payload) {
+            Some(packed) => self.put_message(opcode, true, packed),
+            None => self.put_message(opcode, false, payload),
         }
-        let mut opcode = opcode;
-        let mut rsv1 = rsv1;
+    }
+
+    /// A message in as many frames as it needs.
+    #[inline]
+    fn put_message(&mut self, opcode: Opcode, rsv1: bool, message: Bytes) {
+        if message.len() <= self.config.frame {
+            self.put_frame(Header { fin: true, rsv1, opcode, mask: None, len: 0 }, message);
+        } else {
+            self.put_frames(opcode, rsv1, message);
+        }
+    }
+
+    #[inline(never)]
+    fn put_frames(&mut self, mut opcode: Opcode, mut rsv1: bool, mut rest: Bytes) {
+        let frame = self.config.frame;
         while !rest.is_empty() {
             let piece = rest.split_to(frame.min(rest.len()));
             let fin = rest.is_empty();
-            self.put_frame(Header { fin, rsv1, opcode, mask: None, len: 0 }, piece);
+            self.put_large(Header { fin, rsv1, opcode, mask: None, len: 0 }, piece);
             opcode = Opcode::Continuation;
             rsv1 = false;
         }
@@ -162,13 +186,18 @@ impl Connection {
         self.put_small(header, payload);
     }
 
-    /// A frame; its length and mask are filled in here.
+    /// A frame; its length and mask are filled in behind this.
     #[inline]
     fn put_frame(&mut self, header: Header, payload: Bytes) {
         if payload.len() <= COPIED {
             self.put_small(header, &payload);
-            return;
+        } else {
+            self.put_large(header, payload);
         }
+    }
+
+    #[inline(never)]
+    fn put_large(&mut self, header: Header, payload: Bytes) {
         let mask = self.masks.as_mut().map(|masks| masks.draw());
         self.put_header(Header { mask, len: payload.len() as u64, ..header });
         let payload = match mask {
@@ -184,7 +213,8 @@ impl Connection {
         self.outbox.push(payload);
     }
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a tenth of what a small message costs")]
+    #[inline(always)]
     fn put_small(&mut self, header: Header, payload: &[u8]) {
         let mask = self.masks.as_mut().map(|masks| masks.draw());
         let header = Header { mask, len: payload.len() as u64, ..header };

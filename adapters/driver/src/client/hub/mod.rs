@@ -4,6 +4,7 @@
 //! the caller, to the seats of other calls, to the [keeper](super::keeper). Whoever is to be woken, and
 //! whatever is to be closed, comes after that.
 
+mod sites;
 mod state;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,25 +13,26 @@ use std::task::{Context, Poll, Waker};
 use sinew_core::Machine as _;
 use sinew_core::client::Dispatcher;
 use sinew_core::client::dispatcher::{
-    CallExplanation, CallId, CallSpec, ConnectionId, Explanation, Failure, HeadFacts, HeadVerdict,
-    Retire, Reuse, Sharing,
+    CallExplanation, CallId, CallSpec, ConnectionId, Endpoint, Explanation, Failure, HeadFacts,
+    HeadVerdict, ProbeRun, Retire, Reuse, Sharing,
 };
 use sinew_core::error::Phase;
 use sinew_core::observe::Event;
-use sinew_core::resilience::Replay;
+use sinew_core::resilience::{Forced, Replay};
 use sinew_core::time::Instant;
 use sinew_tls::ClientTls;
 use smallvec::SmallVec;
 
-pub(super) use self::state::Dial;
 use self::state::{Afterwards, State};
-use super::base::Site;
+pub(super) use self::state::{Dial, Probe};
+use super::base::{Site, Upstream};
 use super::bell::Bells;
 use super::conn::Conn;
 use super::dial::Plan;
 use super::keeper;
 use super::rest_client::CloseReport;
 use super::seats::{Letter, Ticket};
+use super::service_endpoint::ServiceEndpoint;
 use super::table::{Place, Ride};
 use crate::error::Error;
 use crate::runtime::{Runtime, Task};
@@ -60,13 +62,13 @@ impl<R: Runtime> Hub<R> {
         plan: Plan,
         observer: Option<Observer>,
         mut dispatcher: Dispatcher,
-        sites: &[Site],
+        upstreams: Vec<Upstream>,
     ) -> Arc<Self> {
         dispatcher.observe(observer.is_some());
         let state = Mutex::new(State::new(dispatcher, plan));
         let bells = Arc::default();
         let hub = Arc::new(Self { runtime, bells, observer, state });
-        hub.update_sites(sites);
+        hub.update(upstreams);
         hub
     }
 
@@ -284,10 +286,34 @@ impl<R: Runtime> Hub<R> {
     }
 
     /// The endpoints of the service, all of them.
-    pub(super) fn update_sites(&self, sites: &[Site]) {
+    pub(super) fn update(&self, upstreams: Vec<Upstream>) {
         self.tell(|state, now| {
-            let (version, endpoints) = state.sites.replace(sites);
-            state.dispatcher.update_endpoints(now, version, &endpoints);
+            let (version, members) = state.sites.replace(upstreams);
+            state.dispatcher.update_endpoints(now, version, &members);
+        });
+    }
+
+    /// What was said of them, each with its number.
+    pub(super) fn endpoints(&self) -> Vec<(Endpoint, ServiceEndpoint)> {
+        self.lock().sites.listed()
+    }
+
+    /// How an endpoint is.
+    pub(super) fn probed(&self, run: ProbeRun, is_well: bool) {
+        self.tell(|state, now| state.dispatcher.probed(now, run, is_well));
+    }
+
+    /// Wants the breaker of a route as somebody says.
+    pub(super) fn force_route(&self, route: &'static str, forced: Option<Forced>) {
+        self.tell(|state, now| state.dispatcher.force_route(now, route, forced));
+    }
+
+    /// Wants the breaker of an endpoint as somebody says.
+    pub(super) fn force_endpoint(&self, site: &Site, forced: Option<Forced>) {
+        self.tell(|state, now| {
+            if let Some(endpoint) = state.sites.find(site) {
+                state.dispatcher.force_breaker(now, endpoint, forced);
+            }
         });
     }
 
@@ -373,9 +399,9 @@ impl<R: Runtime> Hub<R> {
         CloseReport { stopped, unread }
     }
 
-    /// Looks after what rang and what is due, for the keeper: what is to be opened, and when to come
-    /// back.
-    pub(super) fn keep(&self) -> (Vec<Dial>, Option<Instant>) {
+    /// Looks after what rang and what is due, for the keeper: what is to be opened, who is to be asked,
+    /// and when to come back.
+    pub(super) fn keep(&self) -> (Vec<Dial>, Vec<Probe>, Option<Instant>) {
         let mut rang = self.bells.take();
         let look = |state: &mut State<R>, now| {
             state.dispatcher.handle_timeout(now);
@@ -393,13 +419,14 @@ impl<R: Runtime> Hub<R> {
             }
             lost
         };
-        let (lost, dials, deadline) = self.tell_and_ask(look, |state, lost| {
+        let (lost, dials, probes, deadline) = self.tell_and_ask(look, |state, lost| {
             let deadline = state.dispatcher.deadline().map(|deadline| deadline.at);
             state.keeper.comes_at = deadline.unwrap_or(Instant::MAX);
-            (lost, std::mem::take(&mut state.dials), deadline)
+            let (dials, probes) = (&mut state.dials, &mut state.probes);
+            (lost, std::mem::take(dials), std::mem::take(probes), deadline)
         });
         drop(lost);
-        (dials, deadline)
+        (dials, probes, deadline)
     }
 
     /// The keeper is gone: the next call starts another.
@@ -436,8 +463,8 @@ impl<R: Runtime> Hub<R> {
             events.extend(std::iter::from_fn(|| state.dispatcher.poll_observed()));
         }
         drop(state);
-        let Afterwards { wake, close, unread, undelivered, call_keeper } = afterwards;
-        drop((close, unread, undelivered));
+        let Afterwards { wake, lost, call_keeper } = afterwards;
+        drop(lost);
         wake.into_iter().for_each(Waker::wake);
         if call_keeper {
             self.bells.call();

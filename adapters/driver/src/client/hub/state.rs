@@ -6,14 +6,15 @@ use std::task::Waker;
 use sinew_core::Machine as _;
 use sinew_core::client::Dispatcher;
 use sinew_core::client::dispatcher::{
-    Action, ConnectionId, Endpoint, Failure, Outcome, Retire, Reuse,
+    Action, ConnectionId, Failure, Outcome, ProbeRun, Retire, Reuse,
 };
 use sinew_core::error::{Delivery, Fault, Phase};
 use sinew_core::resilience::Replay;
 use sinew_core::time::Instant;
 use smallvec::SmallVec;
 
-use crate::client::base::Site;
+use super::sites::Sites;
+use crate::client::base::Instance;
 use crate::client::dial::Plan;
 use crate::client::seats::{Letter, Over, Seats, Ticket};
 use crate::client::table::{Place, Ride, Rider, Table};
@@ -38,6 +39,8 @@ pub(super) struct State<R: Runtime> {
     pub(super) sites: Sites,
     /// What is to be opened, by the keeper.
     pub(super) dials: Vec<Dial>,
+    /// Whom it is to ask.
+    pub(super) probes: Vec<Probe>,
     pub(super) keeper: Keeping,
     /// Why the connection could not be opened of which the dispatcher is being told.
     pub(super) not_connected: Option<Error>,
@@ -54,44 +57,32 @@ pub(super) struct Keeping {
 /// A connection to be opened.
 pub(in crate::client) struct Dial {
     pub(in crate::client) connection: ConnectionId,
-    pub(in crate::client) site: Site,
+    pub(in crate::client) instance: Instance,
     pub(in crate::client) plan: Arc<Plan>,
     pub(in crate::client) by: Instant,
 }
 
-/// The addresses that endpoints stand for; one keeps its number as long as the client lives.
-pub(super) struct Sites {
-    known: Vec<Site>,
-    version: u64,
-}
-
-impl Sites {
-    /// The endpoints from now on, and the number of this change.
-    pub(super) fn replace(&mut self, sites: &[Site]) -> (u64, Vec<Endpoint>) {
-        self.version += 1;
-        (self.version, sites.iter().map(|site| self.endpoint(site)).collect())
-    }
-
-    fn endpoint(&mut self, site: &Site) -> Endpoint {
-        let at = self.known.iter().position(|known| known == site).unwrap_or_else(|| {
-            self.known.push(site.clone());
-            self.known.len() - 1
-        });
-        Endpoint(at as u64)
-    }
-
-    fn site(&self, endpoint: Endpoint) -> Option<&Site> {
-        self.known.get(usize::try_from(endpoint.0).ok()?)
-    }
+/// An endpoint to be asked how it is.
+pub(in crate::client) struct Probe {
+    pub(in crate::client) run: ProbeRun,
+    pub(in crate::client) instance: Instance,
+    pub(in crate::client) plan: Arc<Plan>,
+    pub(in crate::client) by: Instant,
 }
 
 /// What is done after the lock was released.
 pub(super) struct Afterwards<R: Runtime> {
     pub(super) wake: SmallVec<[Waker; 2]>,
-    pub(super) close: Vec<Place<R>>,
-    pub(super) unread: Vec<Ride<R>>,
-    pub(super) undelivered: Vec<Letter<R>>,
+    pub(super) lost: Vec<Lost<R>>,
     pub(super) call_keeper: bool,
+}
+
+/// What is dropped then: it may be the last that holds a connection.
+#[expect(dead_code, reason = "it is there to be dropped")]
+pub(super) enum Lost<R: Runtime> {
+    Place(Place<R>),
+    Ride(Ride<R>),
+    Letter(Letter<R>),
 }
 
 impl<R: Runtime> State<R> {
@@ -105,8 +96,9 @@ impl<R: Runtime> State<R> {
             draining: false,
             closers: Vec::new(),
             early: Vec::new(),
-            sites: Sites { known: Vec::new(), version: 0 },
+            sites: Sites::default(),
             dials: Vec::new(),
+            probes: Vec::new(),
             keeper: Keeping { running: false, comes_at: Instant::MAX },
             not_connected: None,
         }
@@ -114,20 +106,21 @@ impl<R: Runtime> State<R> {
 
     /// Does what the dispatcher says, as far as it can be done under the lock.
     pub(super) fn hand_on(&mut self, now: Instant) -> Afterwards<R> {
-        let mut after = Afterwards {
-            wake: SmallVec::new(),
-            close: Vec::new(),
-            unread: Vec::new(),
-            undelivered: Vec::new(),
-            call_keeper: false,
-        };
+        let mut after = Afterwards { wake: SmallVec::new(), lost: Vec::new(), call_keeper: false };
         while let Ok(Some(action)) = self.dispatcher.poll_event(now) {
             match action {
                 Action::Dial { connection, endpoint, by } => {
-                    let Some(site) = self.sites.site(endpoint).cloned() else { continue };
+                    let Some(instance) = self.sites.instance(endpoint).cloned() else { continue };
                     self.table.insert(connection, Place::Dialing(Phase::Resolve, None));
                     let plan = Arc::clone(&self.plan);
-                    self.dials.push(Dial { connection, site, plan, by });
+                    self.dials.push(Dial { connection, instance, plan, by });
+                    after.call_keeper = true;
+                }
+                Action::Probe { run, endpoint, by } => {
+                    let Some(instance) = self.sites.instance(endpoint).cloned() else { continue };
+                    // Where nobody came for them, they are of no use any more.
+                    self.probes.retain(|probe| probe.by > now);
+                    self.probes.push(Probe { run, instance, plan: Arc::clone(&self.plan), by });
                     after.call_keeper = true;
                 }
                 Action::Send { token, exchange, connection, sharing, attempt, first_use } => {
@@ -146,7 +139,7 @@ impl<R: Runtime> State<R> {
                 Action::Reset { token, exchange, connection, why } => {
                     let recalled = self.seats.recall(token, connection).is_some();
                     let (reuse, lost) = self.table.ride_over(connection, exchange);
-                    after.close.extend(lost);
+                    after.lost.extend(lost.map(Lost::Place));
                     if reuse == Reuse::Close {
                         self.dispatcher.retire(now, connection);
                     }
@@ -156,6 +149,8 @@ impl<R: Runtime> State<R> {
                     }
                 }
                 Action::Close { connection, why } => self.close(connection, why, &mut after),
+                // Who has the answer waits for nothing more.
+                Action::Complete { token, .. } if self.seats.end(token) => {}
                 Action::Complete { token, outcome, delivery, attempts } => {
                     let not_connected = match outcome {
                         Outcome::Failed { .. } => self.not_connected.take(),
@@ -206,7 +201,7 @@ impl<R: Runtime> State<R> {
     fn post(&mut self, token: u64, letter: Letter<R>, after: &mut Afterwards<R>) {
         match self.seats.post(token, letter) {
             Ok(waker) => after.wake.extend(waker),
-            Err(letter) => after.undelivered.push(letter),
+            Err(letter) => after.lost.push(Lost::Letter(letter)),
         }
     }
 
@@ -218,13 +213,14 @@ impl<R: Runtime> State<R> {
                 self.dials.retain(|dial| dial.connection != connection);
                 after.wake.extend(waker);
             }
-            Place::Kept(conn) => after.close.push(Place::Kept(conn)),
+            Place::Kept(_) => after.lost.push(Lost::Place(place)),
             Place::Out(rider) => self.take_away(rider.token, connection, why, after),
             Place::Shared(lane, riders) => {
                 for rider in riders {
                     self.take_away(rider.token, connection, why, after);
                 }
-                after.close.extend(lane.vacate().map_or_else(|lost| lost, Some).map(Place::Kept));
+                let conn = lane.vacate().map_or_else(|lost| lost, Some);
+                after.lost.extend(conn.map(|conn| Lost::Place(Place::Kept(conn))));
             }
         }
     }
@@ -238,7 +234,7 @@ impl<R: Runtime> State<R> {
         after: &mut Afterwards<R>,
     ) {
         match (self.seats.recall(token, connection), why) {
-            (Some(ride), _) => after.unread.push(ride),
+            (Some(ride), _) => after.lost.push(Lost::Ride(ride)),
             (None, Retire::Cut(why)) => self.post(token, Letter::Cut(connection, why), after),
             (None, _) => {}
         }

@@ -66,11 +66,14 @@ struct News<R: Runtime> {
     resized: bool,
     /// For whom something came.
     wake: SmallVec<[Waker; 2]>,
+    /// The connection wants to be driven again.
+    call_all: bool,
 }
 
 impl<R: Runtime> News<R> {
     fn none() -> Self {
-        Self { ended: SmallVec::new(), lost: None, resized: false, wake: SmallVec::new() }
+        let (ended, wake) = (SmallVec::new(), SmallVec::new());
+        Self { ended, lost: None, resized: false, wake, call_all: false }
     }
 }
 
@@ -98,14 +101,15 @@ impl<R: Runtime> Lane<R> {
         if *turn > conn.wire.top_ref().exchange() {
             // What is fresh, or was answered just now, needs no look.
             let fresh = ticket.first_use || !mail.is_empty();
-            if !fresh && !conn.is_alive(&mut Context::from_waker(&self.waker)) {
+            // Whoever is polled next drives it, and is woken from then on.
+            if !fresh && !conn.is_alive(&mut Context::from_waker(Waker::noop())) {
                 return Err(no_room());
             }
         } else if !conn.wire.top_ref().can_pipeline(&request.method) {
             return Err(no_room());
         }
         drive::lend_write_block(conn.wire.top().outbox());
-        request.send_head(conn, BodySize::Empty)?;
+        request.send_head(conn, self.runtime.now(), BodySize::Empty)?;
         let number = conn.wire.top_ref().exchange();
         mail.insert(number, Mail::new(ticket, request.between_bytes));
         // The request is to be written.
@@ -197,12 +201,13 @@ impl<R: Runtime> Lane<R> {
         for ticket in news.ended {
             hub.finished(ticket, None);
         }
-        if let Some(conn) = news.lost {
+        if news.lost.is_some() {
             hub.lane_failed(self.connection);
-            self.signal.call_all();
-            drop(conn);
         } else if news.resized {
             hub.lane_resized(self.connection);
+        }
+        if news.call_all || news.lost.is_some() {
+            self.signal.call_all();
         }
     }
 }

@@ -57,7 +57,9 @@ impl<R: Runtime> Seat<R> {
         let late = self.deadline.is_some_and(|deadline| deadline <= now);
         let has_mail = state.mail.get(&self.number).is_some_and(|mail| !mail.is_empty());
         if !late && !has_mail {
+            lane.signal.hold();
             lane.drive(&mut state, &mut news);
+            news.call_all = lane.signal.release();
         }
         let letter = state.mail.get_mut(&self.number).and_then(Mail::take);
         let is_over = state.conn.is_none();

@@ -9,7 +9,16 @@ use std::task::{Wake, Waker};
 pub(super) struct Signal {
     /// Something may have happened since the connection was driven.
     news: AtomicBool,
-    waiting: Mutex<Vec<(u64, Waker)>>,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    calls: Vec<(u64, Waker)>,
+    /// Somebody drives the connection, and holds the lock of the lane. Whom that wakes may need the lock
+    /// at once, and is woken when it is released.
+    driven: bool,
+    late: bool,
 }
 
 impl Signal {
@@ -27,11 +36,12 @@ impl Signal {
     /// the last that holds a task.
     pub(super) fn wait(&self, number: u64, waker: &Waker) {
         let mut waiting = self.lock();
-        let replaced = match waiting.iter_mut().find(|(waits, _)| *waits == number) {
+        let calls = &mut waiting.calls;
+        let replaced = match calls.iter_mut().find(|(waits, _)| *waits == number) {
             Some((_, known)) if known.will_wake(waker) => None,
             Some((_, known)) => Some(std::mem::replace(known, waker.clone())),
             None => {
-                waiting.push((number, waker.clone()));
+                calls.push((number, waker.clone()));
                 None
             }
         };
@@ -41,19 +51,37 @@ impl Signal {
 
     /// Whom it is to wake no more.
     pub(super) fn take(&self, number: u64) -> Option<Waker> {
+        let calls = &mut self.lock().calls;
+        let at = calls.iter().position(|(waits, _)| *waits == number)?;
+        Some(calls.swap_remove(at).1)
+    }
+
+    /// Wakes nobody before [`release`](Self::release). The lane is locked from here to there.
+    pub(super) fn hold(&self) {
+        self.lock().driven = true;
+    }
+
+    /// Whether all are to be called once the lane is not locked any more.
+    pub(super) fn release(&self) -> bool {
         let mut waiting = self.lock();
-        let at = waiting.iter().position(|(waits, _)| *waits == number)?;
-        Some(waiting.swap_remove(at).1)
+        waiting.driven = false;
+        std::mem::take(&mut waiting.late)
     }
 
     pub(super) fn call_all(&self) {
-        let waiting = std::mem::take(&mut *self.lock());
-        for (_, waker) in waiting {
+        let mut waiting = self.lock();
+        if waiting.driven {
+            waiting.late = true;
+            return;
+        }
+        let calls = std::mem::take(&mut waiting.calls);
+        drop(waiting);
+        for (_, waker) in calls {
             waker.wake();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(u64, Waker)>> {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

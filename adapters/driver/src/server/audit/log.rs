@@ -18,6 +18,7 @@ use sinew_tls::{Failure, Reason, Side};
 use super::AuditSettings;
 use super::writer::Lines;
 use crate::io::Peer;
+use crate::server::observed::Observed;
 use crate::server::service::{Notice, Observer};
 
 /// The wall clock, since 1970-01-01T00:00:00Z.
@@ -30,13 +31,18 @@ pub(in crate::server) struct AuditLog {
     settings: AuditSettings,
     lines: Arc<Lines>,
     clock: Clock,
-    observer: Option<Observer>,
+    observed: Arc<Observed>,
 }
 
 impl AuditLog {
-    pub(super) fn new(settings: AuditSettings, clock: Clock, observer: Option<Observer>) -> Self {
+    pub(super) fn new(settings: AuditSettings, clock: Clock, observed: Arc<Observed>) -> Self {
         let lines = Arc::new(Lines::new(settings.queue));
-        Self { settings, lines, clock, observer }
+        Self { settings, lines, clock, observed }
+    }
+
+    /// Whom what is lost, and what cannot be written, is told to from now on.
+    pub(in crate::server) fn observe(&self, observer: Option<Observer>) {
+        self.observed.replace(observer);
     }
 
     pub(super) fn lines(&self) -> Arc<Lines> {
@@ -150,10 +156,8 @@ impl AuditLog {
         if waits {
             self.lines.ring();
         }
-        if lost > 0
-            && let Some(observer) = &self.observer
-        {
-            observer(None, &Notice::Decided(Event::AuditLost(lost)));
+        if lost > 0 {
+            self.observed.tell(None, &Notice::Decided(Event::AuditLost(lost)));
         }
     }
 

@@ -7,6 +7,7 @@ mod writer;
 use std::fmt;
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use sinew_auth::{AuditChain, ChainHead, Crypto};
 use sinew_core::observe::audit::{Queue, Severity};
@@ -15,6 +16,7 @@ pub(super) use self::log::{AuditLog, Clock};
 
 use self::file::LogFile;
 use self::writer::Writer;
+use super::observed::Observed;
 use super::service::Observer;
 use crate::error::Error;
 
@@ -152,8 +154,9 @@ impl Audit {
                 (Box::new(opened.file), opened.chain)
             }
         };
-        let log = AuditLog::new(settings, clock, observer.cloned());
-        Writer::start(log.lines(), out, chain, observer.cloned())
+        let observed = Arc::new(Observed::by(observer.cloned()));
+        let log = AuditLog::new(settings, clock, Arc::clone(&observed));
+        Writer::start(log.lines(), out, chain, observed)
             .map_err(|error| Error::config(format!("audit: no thread to write it: {error}")))?;
         log.started(broken_end);
         Ok(log)

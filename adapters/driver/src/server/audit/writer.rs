@@ -9,7 +9,8 @@ use std::time::Duration;
 use sinew_auth::AuditChain;
 use sinew_core::observe::audit::Queue;
 
-use super::super::service::{Notice, Observer};
+use super::super::observed::Observed;
+use super::super::service::Notice;
 
 /// Bytes that are written in one go, or a line more.
 const BATCH: usize = 64 * 1024;
@@ -96,7 +97,9 @@ pub(super) struct Writer {
     lines: Arc<Lines>,
     out: Box<dyn Out>,
     chain: Option<AuditChain>,
-    observer: Option<Observer>,
+    observed: Arc<Observed>,
+    /// Lines on their way into the batch.
+    taken: Vec<String>,
     batch: Vec<u8>,
 }
 
@@ -105,9 +108,9 @@ impl Writer {
         lines: Arc<Lines>,
         out: Box<dyn Out>,
         chain: Option<AuditChain>,
-        observer: Option<Observer>,
+        observed: Arc<Observed>,
     ) -> io::Result<()> {
-        let writer = Self { lines, out, chain, observer, batch: Vec::new() };
+        let writer = Self { lines, out, chain, observed, taken: Vec::new(), batch: Vec::new() };
         thread::Builder::new().name("sinew-audit".to_owned()).spawn(move || writer.run())?;
         Ok(())
     }
@@ -129,19 +132,31 @@ impl Writer {
 
     /// Waits for lines and takes some. `false`: there will be none.
     fn fill(&mut self) -> bool {
+        self.take();
         self.batch.clear();
+        // Requests do not wait for a hash.
+        for line in self.taken.drain(..) {
+            // Records are objects, and short.
+            let sealed = self.chain.as_mut().and_then(|chain| chain.seal(&line).ok());
+            self.batch.extend_from_slice(sealed.as_ref().unwrap_or(&line).as_bytes());
+            self.batch.push(b'\n');
+        }
+        !self.batch.is_empty()
+    }
+
+    /// Waits for lines; none, if no more will come.
+    fn take(&mut self) {
         let mut state = self.lines.lock();
+        let mut bytes = 0;
         loop {
-            while self.batch.len() < BATCH
+            while bytes < BATCH
                 && let Some(line) = state.queue.pop()
             {
-                // Records are objects, and short.
-                let sealed = self.chain.as_mut().and_then(|chain| chain.seal(&line).ok());
-                self.batch.extend_from_slice(sealed.as_ref().unwrap_or(&line).as_bytes());
-                self.batch.push(b'\n');
+                bytes += line.len();
+                self.taken.push(line);
             }
-            if !self.batch.is_empty() || state.closing {
-                return !self.batch.is_empty();
+            if bytes > 0 || state.closing {
+                return;
             }
             state.waits = true;
             state = self.lines.more.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -153,8 +168,8 @@ impl Writer {
     fn write(&mut self) -> bool {
         let mut told = false;
         while let Err(error) = self.out.put(&self.batch) {
-            if !told && let Some(observer) = &self.observer {
-                observer(None, &Notice::AuditFailed(error.kind()));
+            if !told {
+                self.observed.tell(None, &Notice::AuditFailed(error.kind()));
             }
             told = true;
             let state = self.lines.lock();

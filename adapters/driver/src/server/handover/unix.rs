@@ -25,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// From the listeners to the word that they are served; then another successor gets its turn.
 const START: Duration = Duration::from_secs(60);
 
+/// How long nobody is listened to after that failed.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// What a successor says once it serves.
 const SERVING: &[u8; 8] = b"serving\n";
 
@@ -108,14 +111,10 @@ impl Handover {
         let (listeners, handed) = (Arc::clone(&offered), Arc::clone(&self.handed));
         let control = Arc::clone(control);
         thread::Builder::new().name("handover".to_owned()).spawn(move || {
-            for stream in socket.incoming() {
-                let Ok(stream) = stream else { return };
-                if hand_over(&stream, &listeners).is_ok() {
-                    handed.store(true, Ordering::Release);
-                    // Both accept until clients know; who is told comes back to the successor.
-                    control.command(|drain, now| drain.advance(now, Phase::Notify));
-                    return;
-                }
+            if find_successor(socket.incoming(), &listeners, || thread::sleep(PAUSE)) {
+                handed.store(true, Ordering::Release);
+                // Both accept until clients know; who is told comes back to the successor.
+                control.command(|drain, now| drain.advance(now, Phase::Notify));
             }
         })?;
         let socket = self.socket.try_clone()?;
@@ -133,6 +132,24 @@ impl Drop for Handover {
         // It is gone if the server came to serve.
         let _ = fs::remove_file(&self.beside);
     }
+}
+
+/// Offers the listeners to whoever comes, until somebody serves; `false`: they are not offered any more.
+fn find_successor(
+    incoming: impl Iterator<Item = io::Result<UnixStream>>,
+    listeners: &Mutex<Vec<Named>>,
+    pause: impl Fn(),
+) -> bool {
+    for stream in incoming {
+        match stream {
+            Ok(stream) if hand_over(&stream, listeners).is_ok() => return true,
+            Ok(_) => {}
+            Err(_) if listeners.lock().unwrap_or_else(PoisonError::into_inner).is_empty() => break,
+            // Too many open files, say: it would come again at once, and goes by.
+            Err(_) => pause(),
+        }
+    }
+    false
 }
 
 /// Ready when the other side serves.
@@ -169,5 +186,39 @@ impl Drop for Offer {
         if !self.handed.load(Ordering::Acquire) {
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+    use std::cell::Cell;
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// A place to listen, in the hands of a process that leaves.
+    fn offered() -> Mutex<Vec<Named>> {
+        let listener = StdListener::Tcp(TcpListener::bind("127.0.0.1:0").unwrap());
+        Mutex::new(vec![Named { name: "a".to_owned(), listener }])
+    }
+
+    #[test]
+    fn a_successor_is_found_after_others_could_not_be_heard() {
+        let (old, mut new) = UnixStream::pair().unwrap();
+        new.write_all(SERVING).unwrap();
+        let too_many = || Err(io::Error::from_raw_os_error(24));
+        let pauses = Cell::new(0);
+        let incoming = [too_many(), too_many(), Ok(old)].into_iter();
+        assert!(find_successor(incoming, &offered(), || pauses.set(pauses.get() + 1)));
+        assert_eq!(pauses.get(), 2);
+        assert_eq!(rights::receive(&new).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn nobody_is_looked_for_when_nothing_is_offered() {
+        let incoming = std::iter::repeat_with(|| Err(io::ErrorKind::InvalidInput.into()));
+        assert!(!find_successor(incoming, &Mutex::default(), || unreachable!()));
     }
 }

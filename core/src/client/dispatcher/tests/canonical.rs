@@ -89,7 +89,7 @@ impl Dispatcher {
         for (key, instance) in self.instances.iter() {
             out.push(400 + u64::from(instance.ready_at.is_some()));
             out.push(left(now, instance.warm_after.unwrap_or(Instant::MAX)));
-            out.push(armed(&self.instance_timers, now, key.index));
+            out.push(armed(&self.instance_timers, now, timer_of(key)));
             out.extend(instance.breaker.canonical(now));
             for list in self.slots.lists(&instance.share) {
                 out.push(500);

@@ -64,7 +64,8 @@ impl Dispatcher {
                 assert!(probes <= self.policy.breaker.probes);
                 assert!(usize::from(probes) <= probing, "a probe is lost");
             }
-            let ready = !instance.retired && instance.breaker.is_ready(now);
+            let heeded = instance.is_well() || self.health.is_panicking();
+            let ready = !instance.retired && heeded && instance.breaker.is_ready(now);
             assert_eq!(ready, instance.ready_at.is_some(), "{instance:?}");
             assert!(!instance.retired || instance.share.connections > 0);
         }
@@ -80,13 +81,11 @@ impl Dispatcher {
                 assert!(usize::from(probes) <= probing, "a probe of a route is lost");
             }
         }
-        for (at, key) in self.ready.iter().enumerate() {
-            assert_eq!(self.instances.get(*key).unwrap().ready_at, Some(at as u32));
-        }
+        self.audit_list();
         let placed = self.exchanges.iter().filter(|(_, e)| e.place.is_some()).count();
         assert_eq!(placed, self.admission.in_flight() as usize, "a place is lost");
         if self.queue.len() > self.slots.dialing {
-            assert!(!self.ready.is_empty(), "calls wait for nobody");
+            assert!(!self.balancer.ready.is_empty(), "calls wait for nobody");
         }
         if self.queue.len().min(self.room()) > self.slots.dialing {
             let want = self.next_wants().expect("nobody waits");
@@ -96,7 +95,7 @@ impl Dispatcher {
             });
             assert!(!free, "a call waits beside a connection with room");
             let dials = self.slots.len() < pool.max_connections as usize
-                && self.ready.iter().any(|key| {
+                && self.balancer.ready.iter().any(|key| {
                     let share = &self.instances.get(*key).unwrap().share;
                     share.connections < pool.max_per_endpoint
                 });
@@ -106,5 +105,21 @@ impl Dispatcher {
             self.deadline().is_none_or(|deadline| deadline.at > now),
             "a timer was left behind"
         );
+    }
+
+    /// The list of those that may be asked.
+    fn audit_list(&self) {
+        let ready = &self.balancer.ready;
+        let near = |key: &Key| self.instances.get(*key).unwrap().near;
+        for (at, key) in ready.iter().enumerate() {
+            assert_eq!(self.instances.get(*key).unwrap().ready_at, Some(at as u32));
+        }
+        assert!(ready.is_sorted_by_key(|key| !near(key)), "one's own zone comes first");
+        let current = self.instances.iter().filter(|(_, instance)| !instance.retired);
+        let nears = current.clone().filter(|(_, instance)| instance.near).count();
+        assert_eq!(nears, self.balancer.nears);
+        self.balancer.audit(&self.instances);
+        let well = current.clone().filter(|(_, instance)| instance.is_well()).count();
+        self.health.audit(current.count(), well);
     }
 }

@@ -103,6 +103,7 @@ impl Setting {
             },
             attempt_timeout: self.attempt_timeout.map(units),
             max_routes: 1,
+            ..Policy::default()
         }
     }
 }
@@ -263,6 +264,7 @@ impl World {
                     assert!(live.contains(&token), "completed twice");
                     live.retain(|one| *one != token);
                 }
+                Action::Probe { .. } => unreachable!("there are none"),
                 Action::Dial { connection, by, .. } => {
                     assert!(by > *now && dispatcher.slots.get(connection.0).is_some());
                 }

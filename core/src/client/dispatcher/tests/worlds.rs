@@ -11,6 +11,7 @@ use http::StatusCode;
 
 use super::*;
 use crate::limit::ConcurrencyConfig;
+use crate::mesh::{BalancePolicy, OutlierConfig, ProbeConfig, RingConfig, SlowStart, Weight, Zone};
 use crate::policy::{Mode, Priority};
 use crate::resilience::{
     Backoff, BreakerConfig, BudgetConfig, HedgeConfig, Replay, RetryPolicy, Safety,
@@ -39,6 +40,10 @@ struct World {
     /// Open connections that left HTTP.
     tunnels: Vec<ConnectionId>,
     stale: Vec<ExchangeId>,
+    probes: Vec<ProbeRun>,
+    probed: u64,
+    ejected: u64,
+    panics: u64,
     next: u64,
     version: u64,
     completed: u64,
@@ -105,6 +110,25 @@ impl World {
             max_routes: random.below(3) as u32,
             attempt_timeout: (random.below(2) == 0)
                 .then(|| Duration::from_millis(1 + random.below(100))),
+            balance: Self::balance(&mut random),
+            outlier: OutlierConfig {
+                mode: [Mode::Enforce, Mode::Shadow, Mode::Off][random.below(3) as usize],
+                consecutive: small(&mut random, 4),
+                interval: Duration::from_millis(1 + random.below(200)),
+                minimum_calls: small(&mut random, 3),
+                minimum_endpoints: 2,
+                base: Duration::from_millis(1 + random.below(300)),
+                max: Duration::from_millis(500),
+                max_percent: small(&mut random, 100),
+                ..OutlierConfig::default()
+            },
+            health: ProbeConfig {
+                mode: [Mode::Enforce, Mode::Shadow, Mode::Off][random.below(3) as usize],
+                interval: Duration::from_millis(100 + random.below(400)),
+                timeout: Duration::from_millis(1 + random.below(80)),
+                down_after: small(&mut random, 3),
+                up_after: small(&mut random, 2),
+            },
         };
         let mut dispatcher = Dispatcher::new(policy, random.draw()).unwrap();
         dispatcher.observe(random.below(2) == 0);
@@ -118,6 +142,10 @@ impl World {
             calls: BTreeMap::new(),
             tunnels: Vec::new(),
             stale: Vec::new(),
+            probes: Vec::new(),
+            probed: 0,
+            ejected: 0,
+            panics: 0,
             next: 0,
             version: 0,
             completed: 0,
@@ -129,6 +157,24 @@ impl World {
         };
         world.endpoints();
         world
+    }
+
+    fn balance(random: &mut Jitter) -> BalancePolicy {
+        let ring = RingConfig { points: 3, ..RingConfig::default() };
+        let algorithms = [
+            Algorithm::PeakEwma(BalanceConfig::default()),
+            Algorithm::LeastRequest,
+            Algorithm::RoundRobin,
+            Algorithm::WeightedRoundRobin,
+            Algorithm::RingHash(ring),
+        ];
+        BalancePolicy {
+            algorithm: algorithms[random.below(5) as usize],
+            slow_start: SlowStart { window: Duration::from_millis(random.below(1_000)) },
+            zone: (random.below(2) == 0).then_some(Zone(0)),
+            panic_percent: [0, 50, 100][random.below(3) as usize],
+            ..BalancePolicy::default()
+        }
     }
 
     fn chance(&mut self, of: u64) -> bool {
@@ -143,8 +189,16 @@ impl World {
         self.version += 1;
         let all: Vec<Endpoint> = (0..=self.random.below(4)).map(Endpoint).collect();
         let skip = self.random.below(6) as usize;
-        let set: Vec<Endpoint> =
-            all.iter().enumerate().filter(|(at, _)| *at != skip).map(|(_, one)| *one).collect();
+        let set: Vec<Member> = all
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| *at != skip)
+            .map(|(_, one)| Member {
+                weight: Weight::new(self.random.below(4) as u16),
+                zone: Zone(self.random.below(2) as u32),
+                ..Member::from(*one)
+            })
+            .collect();
         self.dispatcher.update_endpoints(self.now, self.version, &set);
     }
 
@@ -155,6 +209,10 @@ impl World {
                 Action::Dial { connection, by, .. } => {
                     assert!(by > self.now);
                     self.dials.push(connection);
+                }
+                Action::Probe { run, by, .. } => {
+                    assert!(by > self.now);
+                    self.probes.push(run);
                 }
                 Action::Send { token, exchange, connection, sharing, .. } => {
                     let call = self.calls.get(&token);
@@ -230,6 +288,7 @@ impl World {
                 .chance(4)
                 .then(|| Duration::from_millis(1 + self.random.below(100))),
             route: self.any(&[None, Some("GET /a"), Some("GET /b"), Some("PUT /c")]).unwrap(),
+            hash_key: self.chance(2).then(|| self.random.below(8)),
         };
         // It may complete before it is known.
         self.calls.insert(token, (CallId::NONE, spec.sharing));
@@ -265,7 +324,7 @@ impl World {
 
     fn step(&mut self) {
         let exchanges: Vec<ExchangeId> = self.exchanges.keys().copied().collect();
-        match self.random.below(24) {
+        match self.random.below(26) {
             0..=4 => self.start(),
             5..=7 => {
                 if let Some(connection) = self.any(&self.dials.clone()) {
@@ -385,6 +444,17 @@ impl World {
                     self.dispatcher.set_capacity(self.now, connection, capacity);
                 }
             }
+            24 | 25 => {
+                // Twice at times, and late.
+                if let Some(run) = self.any(&self.probes.clone()) {
+                    if !self.chance(4) {
+                        self.probes.retain(|one| *one != run);
+                    }
+                    let is_well = self.chance(2);
+                    self.probed += 1;
+                    self.dispatcher.probed(self.now, run, is_well);
+                }
+            }
             _ => {
                 self.now = self.now + Duration::from_micros(self.random.below(20_000));
                 self.dispatcher.handle_timeout(self.now);
@@ -392,7 +462,10 @@ impl World {
         }
         self.obey();
         self.dispatcher.audit(self.now);
-        while self.dispatcher.poll_observed().is_some() {}
+        while let Some(event) = self.dispatcher.poll_observed() {
+            self.ejected += u64::from(matches!(event, Event::Ejected { .. }));
+            self.panics += u64::from(matches!(event, Event::Panic { panics: true, .. }));
+        }
     }
 
     /// Everybody goes home.
@@ -440,6 +513,7 @@ fn random_worlds() {
     let worlds = option_env!("SINEW_WORLDS").and_then(|n| n.parse().ok()).unwrap_or(3_000);
     let [mut completed, mut doubled, mut shared, mut upgraded, mut turned_away, mut off_route] =
         [0; 6];
+    let [mut probed, mut ejected, mut panics] = [0; 3];
     for seed in 0..worlds {
         let mut input = 0;
         let world = catch_unwind(AssertUnwindSafe(|| {
@@ -461,7 +535,15 @@ fn random_worlds() {
         upgraded += world.upgraded;
         turned_away += world.turned_away;
         off_route += world.off_route;
+        probed += world.probed;
+        ejected += world.ejected;
+        panics += world.panics;
     }
+    let little = |what: u64| what < worlds / 10;
+    assert!(
+        ![probed, ejected, panics].into_iter().any(little),
+        "{probed} probed, {ejected} ejected, {panics} panics in {worlds} worlds: they show little"
+    );
     assert!(off_route > worlds, "{off_route} off route in {worlds} worlds: they show little");
     assert!(
         turned_away > worlds / 4,

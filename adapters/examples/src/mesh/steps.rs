@@ -1,0 +1,289 @@
+//! The steps of the transcript. Each looks at what came of it.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use futures_util::future::try_join_all;
+use sinew_core::mesh::{Algorithm, BalanceConfig, BalancePolicy, ProbeConfig, RingConfig};
+use sinew_discovery::{EndpointSetConfig, FileSource, News, follow};
+use sinew_tokio::{ActiveChecks, RestClient, ServiceEndpoint, TokioRuntime};
+use tokio::sync::mpsc;
+
+use super::watch::{Watch, name};
+use crate::client::backend::{Backend, Mood};
+use crate::transcript::{Outcome, Transcript, ensure};
+
+/// How long something may take that is waited for.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Runs all steps.
+///
+/// # Errors
+///
+/// The first thing that did not go as it should.
+pub async fn run() -> Outcome {
+    let mut transcript = Transcript::default();
+    balancers(&mut transcript).await?;
+    keys(&mut transcript).await?;
+    sick(&mut transcript).await?;
+    discovered(&mut transcript).await?;
+    println!("\nAll {} steps went as they should.", transcript.steps());
+    Ok(())
+}
+
+async fn three() -> Outcome<[Backend; 3]> {
+    let (one, two, three) =
+        (Backend::start(Mood::Well), Backend::start(Mood::Well), Backend::start(Mood::Well));
+    Ok([one.await?, two.await?, three.await?])
+}
+
+/// So many calls at once, until there were that many. How long each took, sorted.
+async fn calls(client: &RestClient, at_once: usize, calls: usize) -> Outcome<Vec<Duration>> {
+    let callers = (0..at_once).map(async |_| {
+        let mut took = Vec::new();
+        for _ in 0..calls / at_once {
+            let began = Instant::now();
+            let response = client.get("/").send().await?;
+            ensure(response.status() == 200, "200")?;
+            response.text().await?;
+            took.push(began.elapsed());
+        }
+        Outcome::Ok(took)
+    });
+    let mut took: Vec<_> = try_join_all(callers).await?.into_iter().flatten().collect();
+    took.sort_unstable();
+    Ok(took)
+}
+
+fn explain(transcript: &Transcript, client: &RestClient) {
+    let listed = client.endpoints();
+    for one in client.explain().endpoints {
+        let address = listed.iter().find(|(endpoint, _)| *endpoint == one.endpoint);
+        let address = address.map_or("no longer listed", |(_, told)| told.address.as_str());
+        let state = match (one.retired, one.down, one.ejected, one.ready) {
+            (true, ..) => "retired",
+            (_, true, ..) => "down",
+            (_, _, true, _) => "ejected",
+            (.., true) => "ready",
+            _ => "not ready",
+        };
+        let (name, breaker) = (name(one.endpoint), one.breaker);
+        transcript.saw(format!(
+            "explain(): {name} at {address}: {state}, cost {}, breaker {breaker:?}",
+            one.cost
+        ));
+    }
+}
+
+async fn balancers(transcript: &mut Transcript) -> Outcome {
+    const CALLS: usize = 600;
+    transcript
+        .step("Balancing: of three servers C takes 20 ms longer, and A is to have twice the share");
+    transcript.saw("                         A     B     C    p50     p99");
+    let backends = three().await?;
+    backends[2].becomes(Mood::Slow(Duration::from_millis(20)));
+    let mut shares = Vec::new();
+    for algorithm in [
+        Algorithm::RoundRobin,
+        Algorithm::WeightedRoundRobin,
+        Algorithm::LeastRequest,
+        Algorithm::PeakEwma(BalanceConfig::default()),
+    ] {
+        let watch = Watch::default();
+        let weights = [2, 1, 1];
+        let endpoints = backends.iter().zip(weights).map(|(backend, weight)| {
+            ServiceEndpoint::new(backend.address.to_string()).weight(weight)
+        });
+        let client = RestClient::builder("http://service.internal")
+            .allow_plaintext()
+            .endpoints(endpoints)
+            .balance(BalancePolicy { algorithm, ..BalancePolicy::default() })
+            .observe(watch.listen())
+            .build()?;
+        let took = calls(&client, 6, CALLS).await?;
+        let [a, b, c] = watch.sent();
+        let quantile = |percent| took.get(CALLS * percent / 100).copied().unwrap_or_default();
+        let (p50, p99) = (quantile(50), quantile(99));
+        transcript
+            .saw(format!("{:<20} {a:>5} {b:>5} {c:>5} {p50:>7.1?} {p99:>7.1?}", algorithm.name()));
+        ensure(a + b + c == CALLS, "no attempt too many")?;
+        shares.push([a, b, c]);
+    }
+    let third = CALLS / 3;
+    ensure(shares[0].iter().all(|share| *share == third), "a third each, in turns")?;
+    ensure(shares[1][0] == 2 * shares[1][1], "as many as the weights say")?;
+    ensure(shares[2][2] < third / 2, "few calls for who has many on their way")?;
+    ensure(shares[3][2] < third / 2, "few calls for who is slow")
+}
+
+async fn keys(transcript: &mut Transcript) -> Outcome {
+    transcript.step("Keys: what belongs together goes to one place, whoever asks");
+    let backends = three().await?;
+    let client = |watch: &Watch| {
+        RestClient::builder("http://service.internal")
+            .allow_plaintext()
+            .endpoints(backends.iter().map(|backend| backend.address.to_string()))
+            .balance(BalancePolicy {
+                algorithm: Algorithm::RingHash(RingConfig::default()),
+                ..BalancePolicy::default()
+            })
+            .observe(watch.listen())
+            .build()
+    };
+    let (here, there) = (Watch::default(), Watch::default());
+    for (watch, client) in [(&here, client(&here)?), (&there, client(&there)?)] {
+        for session in 0..30_u32 {
+            for _ in 0..2 {
+                client.get("/").hash_key(session.to_le_bytes()).send().await?.text().await?;
+            }
+        }
+        let _ = watch;
+    }
+    let (here, there): ([usize; 3], [usize; 3]) = (here.sent(), there.sent());
+    transcript.saw(format!("60 calls of 30 sessions, by two clients: {here:?} and {there:?}"));
+    ensure(here == there && here.iter().all(|share| *share > 0), "the same places for both")
+}
+
+async fn sick(transcript: &mut Transcript) -> Outcome {
+    transcript.step("Checks: who is sick is left alone before a call finds out, and comes back");
+    let backends = three().await?;
+    let watch = Watch::default();
+    let timing = ProbeConfig {
+        interval: Duration::from_millis(100),
+        timeout: Duration::from_millis(80),
+        ..ProbeConfig::default()
+    };
+    let client = RestClient::builder("http://service.internal")
+        .allow_plaintext()
+        .endpoints(backends.iter().map(|backend| backend.address.to_string()))
+        .health_checks(ActiveChecks { timing, ..ActiveChecks::http("/") })
+        .observe(watch.listen())
+        .build()?;
+    calls(&client, 3, 30).await?;
+    let down =
+        |client: &RestClient| client.explain().endpoints.iter().filter(|one| one.down).count();
+    backends[1].becomes(Mood::Fails);
+    until(|| down(&client) == 1).await?;
+    watch.sent::<3>();
+    watch.words();
+    calls(&client, 3, 60).await?;
+    let sent: [usize; 3] = watch.sent();
+    explain(transcript, &client);
+    transcript.saw(format!("60 calls: {sent:?}"));
+    ensure(sent[1] == 0, "no call for who is sick")?;
+    backends[1].becomes(Mood::Well);
+    until(|| down(&client) == 0).await?;
+    watch.sent::<3>();
+    calls(&client, 3, 300).await?;
+    let sent: [usize; 3] = watch.sent();
+    transcript.saw(format!("well again, 300 calls: {sent:?}"));
+    ensure(sent[1] > 0, "a share for who is well again")
+}
+
+/// Puts a list in place, whole.
+fn list(path: &Path, backends: &[&Backend]) -> Outcome {
+    let addresses: Vec<_> = backends.iter().map(|one| format!("\"{}\"", one.address)).collect();
+    put(path, &format!("{{\"endpoints\": [{}]}}", addresses.join(", ")))
+}
+
+fn put(path: &Path, text: &str) -> Outcome {
+    let new = path.with_extension("new");
+    fs::write(&new, text)?;
+    Ok(fs::rename(new, path)?)
+}
+
+/// Waits for something that is to come.
+async fn until(holds: impl Fn() -> bool) -> Outcome {
+    let began = Instant::now();
+    while !holds() {
+        ensure(began.elapsed() < PATIENCE, "what was waited for")?;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
+}
+
+async fn discovered(transcript: &mut Transcript) -> Outcome {
+    transcript.step("Discovery: a file lists two servers, then three");
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("service.json");
+    let [a, b, c] = three().await?;
+    list(&path, &[&a, &b])?;
+    let watch = Watch::default();
+    let client = RestClient::builder("http://service.internal")
+        .allow_plaintext()
+        .observe(watch.listen())
+        .build()?;
+    // Until there is a list, there is nobody to ask.
+    client.forget_endpoints();
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let source = FileSource::new(TokioRuntime::default(), &path).every(Duration::from_millis(20));
+    let following = client.clone();
+    let task = tokio::spawn(async move {
+        let (runtime, config) = (TokioRuntime::default(), EndpointSetConfig::default());
+        follow(&runtime, &following, source, config, |news| drop(tell.send(news))).await;
+    });
+    let mut news = async || -> Outcome<News> {
+        let news = tokio::time::timeout(PATIENCE, told.recv()).await?;
+        news.ok_or_else(|| "nobody follows".into())
+    };
+    let changed = |news: &News, many: usize| {
+        ensure(matches!(news, News::Changed { total, .. } if *total == many), "another list")
+    };
+    for backends in [&[&a, &b][..], &[&a, &b, &c]] {
+        list(&path, backends)?;
+        let told = news().await?;
+        transcript.saw(format!("the file: {told}"));
+        changed(&told, backends.len())?;
+    }
+    watch.words();
+    watch.sent::<3>();
+    calls(&client, 3, 300).await?;
+    let sent: [usize; 3] = watch.sent();
+    transcript.saw(format!("300 calls: {sent:?}"));
+    ensure(sent.iter().all(|share| *share > 0), "a share for each")?;
+
+    transcript.step("One dies: the file does not know it yet, and no call is lost");
+    watch.words();
+    b.dies().await;
+    calls(&client, 3, 300).await?;
+    let sent: [usize; 3] = watch.sent();
+    transcript.saw(format!("300 calls, all answered: {sent:?}"));
+    for words in watch
+        .words()
+        .into_iter()
+        .filter(|words| words.contains("breaker") || words.contains("worse"))
+    {
+        transcript.saw(words);
+    }
+    explain(transcript, &client);
+
+    transcript.step("The file drops it, breaks, and is put right");
+    list(&path, &[&a, &c])?;
+    let told = news().await?;
+    transcript.saw(format!("the file: {told}"));
+    changed(&told, 2)?;
+    put(&path, "{\"endpoints\": [")?;
+    let told = news().await?;
+    transcript.saw(format!("the file: {told}"));
+    ensure(matches!(told, News::Failed { age: Some(_), .. }), "a list that is kept")?;
+    watch.words();
+    calls(&client, 1, 4).await?;
+    watch.words().into_iter().for_each(|words| transcript.saw(words));
+    let [_, dead, _]: [usize; 3] = watch.sent();
+    ensure(dead == 0, "no attempt at who is gone")?;
+    explain(transcript, &client);
+    let other = Backend::start(Mood::Well).await?;
+    list(&path, &[&a, &c, &other])?;
+    let told = news().await?;
+    transcript.saw(format!("the file: {told}"));
+    changed(&told, 3)?;
+    let told = news().await?;
+    transcript.saw(format!("the file: {told}"));
+    ensure(matches!(told, News::Back(_)), "a source that is back")?;
+    calls(&client, 3, 300).await?;
+    let [.., new]: [usize; 4] = watch.sent();
+    transcript.saw(format!("300 calls, {new} to the new one"));
+    task.abort();
+    ensure(new > 0, "a share for who is new")
+}
