@@ -10,8 +10,9 @@ use std::time::Duration;
 use futures_core::Stream;
 use sinew_core::server::drain::{Phase, TooLate};
 
-use super::control::{Control, Pacer, Role};
+use super::control::Control;
 use super::memory::MemoryReport;
+use super::pacer::{Pacer, Role};
 use super::report::DrainReport;
 use crate::runtime::Runtime;
 
