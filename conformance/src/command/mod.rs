@@ -6,8 +6,6 @@ mod check;
 mod corpus;
 #[cfg(feature = "sockets")]
 mod follow;
-#[cfg(feature = "sockets")]
-mod follow;
 #[cfg(all(unix, feature = "sockets"))]
 mod load;
 #[cfg(feature = "sockets")]
