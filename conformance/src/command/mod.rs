@@ -69,6 +69,7 @@ impl Command {
             Self::Overload(overload) => overload.run(),
             #[cfg(feature = "sockets")]
             Self::Mesh(mesh) => mesh.run(),
+            #[cfg(feature = "sockets")]
             Self::Follow(follow) => follow.run(),
             #[cfg(feature = "sockets")]
             Self::Audit(audit) => audit.run(),
