@@ -115,12 +115,11 @@ fn an_answer_that_is_too_old_is_asked_of_the_leader() {
             let body = serde_json::to_string(&[entry("old", "10.0.0.9", 80)]).unwrap();
             let old = Response::ok(body).header("x-consul-index", "7");
             asked.answer(old.header("x-consul-lastcontact", "5001"));
-            assert!(next(&told).await.contains("too old"));
             let asked = script.next().await;
-            assert_eq!(asked.query("stale"), None);
+            assert_eq!(asked.query("stale"), None, "the leader");
             list(asked, "8", &[entry("a", "10.0.0.1", 80)]);
             assert_eq!(next(&told).await, "1 endpoints +10.0.0.1:80");
-            assert_eq!(script.next().await.query("stale"), Some(""), "and the next one is not");
+            assert_eq!(script.next().await.query("stale"), Some(""));
         })
         .await;
     });
@@ -184,6 +183,7 @@ fn an_instance_is_registered_kept_alive_and_taken_back_before_its_server_leaves(
             if !asked.path().starts_with("/v1/agent/check/pass/") {
                 break asked;
             }
+            asked.status(200);
         };
         assert_eq!(asked.path(), "/v1/agent/service/deregister/web-1");
         assert_eq!(handle.phase(), sinew_core::server::drain::Phase::LameDuck, "it still serves");

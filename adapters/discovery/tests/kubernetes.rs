@@ -1,4 +1,4 @@
-//! EndpointSlices, as a scripted API server plays them.
+//! Kubernetes, as a scripted API server plays them.
 
 #![expect(clippy::unwrap_used, reason = "outside of `#[test]` too, a test stops where it is wrong")]
 

@@ -1,5 +1,7 @@
 //! `resolv.conf`, and names.
 
+#![expect(clippy::unwrap_used, reason = "outside of `#[test]` too, a test stops where it is wrong")]
+
 use std::time::Duration;
 
 use sinew_discovery::dns::{BadName, BadResolvConf, Name, ResolverConfig};

@@ -6,8 +6,6 @@ mod check;
 mod corpus;
 #[cfg(feature = "sockets")]
 mod follow;
-#[cfg(feature = "sockets")]
-mod follow;
 #[cfg(all(unix, feature = "sockets"))]
 mod load;
 #[cfg(feature = "sockets")]
@@ -71,6 +69,7 @@ impl Command {
             Self::Overload(overload) => overload.run(),
             #[cfg(feature = "sockets")]
             Self::Mesh(mesh) => mesh.run(),
+            #[cfg(feature = "sockets")]
             Self::Follow(follow) => follow.run(),
             #[cfg(feature = "sockets")]
             Self::Audit(audit) => audit.run(),

@@ -1,7 +1,7 @@
 //! One instance, as its agent is told of it.
 
 use std::collections::BTreeMap;
-use std::future::{Future, poll_fn};
+use std::future::{Future as _, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
@@ -106,7 +106,7 @@ impl ConsulRegistration {
     /// Registers the instance, keeps it alive, and takes it back when the server is told to leave, before
     /// anything else: while it still serves, in [`Phase::LameDuck`](sinew_core::server::drain::Phase). Give
     /// that phase the time that callers need to hear of it. Ready when the instance is taken back, or cannot
-    /// be.
+    /// be. A server that leaves already is registered for no longer than it takes to take it back.
     ///
     /// `client` is one of the agent of this host, as `http://127.0.0.1:8500`. Dropped before, it leaves the
     /// instance to its TTL. A drain that is [taken back](ServerHandle::undrain) leaves it out.
@@ -117,14 +117,19 @@ impl ConsulRegistration {
         server: &ServerHandle<R>,
         mut report: impl FnMut(Registered),
     ) {
-        {
-            let mut leaving = pin!(server.leaving());
-            let mut alive = pin!(self.keep_alive(runtime, client, &mut report));
-            poll_fn(|cx| match leaving.as_mut().poll(cx) {
-                Poll::Ready(()) => Poll::Ready(()),
-                Poll::Pending => alive.as_mut().poll(cx).map(|never| match never {}),
-            })
-            .await;
+        let mut leaving = pin!(server.leaving());
+        let mut known = false;
+        loop {
+            // To its end: an agent must not hear of the instance once it was told to forget it.
+            known = self.beat(client, known, &mut report).await;
+            let mut alarm = runtime.sleep_until(runtime.now() + self.ttl() / 3);
+            let left = poll_fn(|cx| match leaving.as_mut().poll(cx) {
+                Poll::Ready(()) => Poll::Ready(true),
+                Poll::Pending => Pin::new(&mut alarm).poll(cx).map(|()| false),
+            });
+            if left.await {
+                break;
+            }
         }
         let path = format!("/v1/agent/service/deregister/{}", segment(&self.id));
         report(match self.put(client.put(&path)).await {
@@ -133,38 +138,27 @@ impl ConsulRegistration {
         });
     }
 
-    async fn keep_alive<R: Runtime>(
+    /// Says that the instance is alive, and that there is one where the agent does not know. Whether it
+    /// knows now.
+    async fn beat<R: Runtime>(
         &self,
-        runtime: &R,
         client: &RestClient<R>,
+        known: bool,
         report: &mut impl FnMut(Registered),
-    ) -> core::convert::Infallible {
-        let mut known = false;
-        loop {
-            if known {
-                let path = format!("/v1/agent/check/pass/{}", segment(&self.check_id()));
-                // The agent that does not know the check has started anew.
-                match self.put(client.put(&path)).await {
-                    Ok(_) => {}
-                    Err(why) => {
-                        known = false;
-                        report(Registered::Failed(why));
-                    }
-                }
+    ) -> bool {
+        if known {
+            let path = format!("/v1/agent/check/pass/{}", segment(&self.check_id()));
+            match self.put(client.put(&path)).await {
+                Ok(_) => return true,
+                // One that has started anew has forgotten the check.
+                Err(why) => report(Registered::Failed(why)),
             }
-            if !known {
-                let path = "/v1/agent/service/register?replace-existing-checks=true";
-                match self.put(client.put(path).json(&self.body())).await {
-                    Ok(_) => {
-                        known = true;
-                        report(Registered::Yes);
-                    }
-                    Err(why) => report(Registered::Failed(why)),
-                }
-            }
-            let mut alarm = runtime.sleep_until(runtime.now() + self.ttl() / 3);
-            poll_fn(|cx| Pin::new(&mut alarm).poll(cx)).await;
         }
+        let path = "/v1/agent/service/register?replace-existing-checks=true";
+        let told = self.put(client.put(path).json(&self.body())).await;
+        let known = told.is_ok();
+        report(told.map_or_else(Registered::Failed, |_| Registered::Yes));
+        known
     }
 
     async fn put<R: Runtime>(&self, call: sinew_driver::Call<R>) -> Result<ClientResponse, Error> {

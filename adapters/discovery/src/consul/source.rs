@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
-use sinew_driver::{ClientResponse, RestClient, Runtime};
+use sinew_driver::{ClientResponse, RestClient, Runtime, ServiceEndpoint};
 
-use crate::instance::{Instance, address_of};
+use crate::member::address_of;
 use crate::pause::Pause;
 use crate::segment::segment;
 use crate::source::{Source, SourceError};
@@ -29,8 +29,8 @@ pub struct ConsulQuery {
     pub tag: Option<String>,
     /// How long the agent may hold a question while nothing changes. Default 1 min; 1 s to 10 min.
     pub wait: Duration,
-    /// Answers of servers that are so far behind are taken, and the leader is spared. Default: the leader
-    /// is asked.
+    /// Answers of servers that are no further behind than this are taken, and the leader is asked where they
+    /// are. Default: the leader is asked always.
     pub stale: Option<Duration>,
     /// Between two answers, at least, however fast the list changes. Default 500 ms.
     pub least: Duration,
@@ -61,8 +61,6 @@ pub struct ConsulSource<R: Runtime> {
     query: ConsulQuery,
     /// What the last list was, in the agent's count; 0: ask for the list as it is.
     index: u64,
-    /// The last answer was too old: the leader is asked once.
-    behind: bool,
     pause: Pause<R>,
 }
 
@@ -124,19 +122,20 @@ impl<R: Runtime> ConsulSource<R> {
     /// `client` is one of an agent, as `http://127.0.0.1:8500`.
     pub fn new(runtime: R, client: RestClient<R>, query: ConsulQuery) -> Self {
         let pause = Pause::new(runtime, query.least);
-        Self { client, query, index: 0, behind: false, pause }
+        Self { client, query, index: 0, pause }
     }
 
     fn failed(&self, what: &str) -> SourceError {
         SourceError::new(format!("Consul, service {}: {what}", self.query.service))
     }
 
-    async fn ask(&mut self) -> Result<Vec<Instance>, SourceError> {
+    /// `stale`: any server may answer, and not the leader alone.
+    async fn get(&self, stale: bool) -> Result<ClientResponse, SourceError> {
         let wait = self.query.wait.clamp(Duration::from_secs(1), MAX_WAIT);
         let mut pairs = vec![("passing", "true".to_owned())];
         pairs.extend(self.query.datacenter.clone().map(|name| ("dc", name)));
         pairs.extend(self.query.tag.clone().map(|tag| ("tag", tag)));
-        if self.query.stale.is_some() && !self.behind {
+        if stale {
             pairs.push(("stale", String::new()));
         }
         if self.index > 0 {
@@ -148,19 +147,20 @@ impl<R: Runtime> ConsulSource<R> {
         let call = self.client.get(&path).query(&pairs).timeout(wait + wait / 16 + SLACK);
         let answer = call.no_retry().hedge(false).send().await;
         let answer = answer.and_then(ClientResponse::error_for_status);
-        let answer = answer.map_err(|why| self.failed("no answer").with_source(why))?;
-        let age = number(&answer, "x-consul-lastcontact").map(Duration::from_millis);
-        let leaderless = answer.header("x-consul-knownleader").is_some_and(|it| it == "false");
+        answer.map_err(|why| self.failed("no answer").with_source(why))
+    }
+
+    async fn ask(&mut self) -> Result<Vec<ServiceEndpoint>, SourceError> {
+        let answer = match self.query.stale {
+            None => self.get(false).await?,
+            Some(most) => match self.get(true).await? {
+                behind if is_behind(&behind, most) => self.get(false).await?,
+                fresh => fresh,
+            },
+        };
         let index = number(&answer, "x-consul-index");
         let entries: Vec<Entry> =
             answer.json().await.map_err(|why| self.failed("no list").with_source(why))?;
-        if let Some(most) = self.query.stale.filter(|_| !self.behind)
-            && (leaderless || age.is_some_and(|age| age > most))
-        {
-            self.behind = true;
-            return Err(self.failed("the answer is too old; the leader is asked next"));
-        }
-        self.behind = false;
         let index = index.ok_or_else(|| self.failed("an answer without an index"))?;
         self.index = next_index(self.index, index);
         let passing = |entry: &Entry| entry.checks.iter().all(|check| check.status == "passing");
@@ -184,15 +184,23 @@ const fn next_index(before: u64, index: u64) -> u64 {
     }
 }
 
+/// Whether the server that answered does not know what it should by now.
+/// <https://developer.hashicorp.com/consul/api-docs/features/consistency>
+fn is_behind(answer: &ClientResponse, most: Duration) -> bool {
+    let age = number(answer, "x-consul-lastcontact").map(Duration::from_millis);
+    let leaderless = answer.header("x-consul-knownleader").is_some_and(|known| known == "false");
+    leaderless || age.is_some_and(|age| age > most)
+}
+
 fn number(answer: &ClientResponse, field: &str) -> Option<u64> {
     answer.header(field)?.to_str().ok()?.trim().parse().ok()
 }
 
 impl Entry {
-    fn into_instance(self) -> Instance {
+    fn into_instance(self) -> ServiceEndpoint {
         let Self { node, service, .. } = self;
         let host = if service.address.is_empty() { &node.address } else { &service.address };
-        let mut instance = Instance::new(address_of(host, service.port));
+        let mut instance = ServiceEndpoint::new(address_of(host, service.port));
         instance.weight = service.weights.map_or(1, |weights| weights.passing);
         instance.zone = service.locality.map(|locality| locality.zone).unwrap_or_default();
         instance.metadata = service.meta.unwrap_or_default();
@@ -203,14 +211,14 @@ impl Entry {
 }
 
 impl<R: Runtime> Source for ConsulSource<R> {
-    async fn next(&mut self) -> Result<Vec<Instance>, SourceError> {
+    async fn next(&mut self) -> Result<Vec<ServiceEndpoint>, SourceError> {
         self.pause.wait().await;
         let listed = self.ask().await;
         if listed.is_err() {
             // What was waited for may be gone.
             self.index = 0;
         }
-        self.pause.after(listed.is_ok() || self.behind);
+        self.pause.after(listed.is_ok());
         listed
     }
 }

@@ -1,11 +1,12 @@
-//! One EndpointSlice, as it is written.
+//! One slice, as it is written.
 //! <https://kubernetes.io/docs/reference/kubernetes-api/service-resources/endpoint-slice-v1/>
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use sinew_driver::ServiceEndpoint;
 
-use crate::instance::{Instance, address_of};
+use crate::member::address_of;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -91,7 +92,8 @@ struct Target {
 #[derive(Deserialize, Debug)]
 struct Port {
     name: Option<String>,
-    port: Option<u16>,
+    #[serde(rename = "port")]
+    number: Option<u16>,
     protocol: Option<String>,
 }
 
@@ -126,7 +128,7 @@ impl Slice {
             let named = name.is_none_or(|name| port.name.as_deref().unwrap_or_default() == name);
             named && port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP")
         });
-        ports.next()?.port
+        ports.next()?.number
     }
 }
 
@@ -135,15 +137,15 @@ impl Slice {
 pub(super) fn merged<'a>(
     slices: impl Iterator<Item = &'a Slice>,
     port: Option<&str>,
-) -> Vec<Instance> {
-    let mut all: BTreeMap<String, (Fitness, Instance)> = BTreeMap::new();
+) -> Vec<ServiceEndpoint> {
+    let mut all: BTreeMap<String, (Fitness, ServiceEndpoint)> = BTreeMap::new();
     for slice in slices {
         let Some(port) = slice.port(port) else { continue };
         for endpoint in slice.endpoints.iter().flatten() {
             // All addresses of an endpoint are the same one, so the first is enough.
             let Some(host) = endpoint.addresses.first() else { continue };
             let fitness = endpoint.conditions.fitness();
-            let mut instance = Instance::new(address_of(host, port));
+            let mut instance = ServiceEndpoint::new(address_of(host, port));
             instance.zone = endpoint.zone.clone().unwrap_or_default();
             let pod = endpoint.target_ref.as_ref().and_then(|target| target.name.clone());
             let told = [("pod", pod), ("node", endpoint.node_name.clone())];

@@ -1,14 +1,13 @@
-//! Instances, as EndpointSlices list them.
+//! Instances, as Kubernetes lists them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use serde::de::DeserializeOwned;
-use sinew_driver::{ClientResponse, RestClient, Runtime};
+use sinew_driver::{ClientResponse, RestClient, Runtime, ServiceEndpoint};
 
 use super::slice::{Event, List, Slice, Status, Versioned, merged};
-use crate::instance::Instance;
 use crate::pause::Pause;
 use crate::segment::segment;
 use crate::source::{Source, SourceError};
@@ -229,11 +228,11 @@ impl<R: Runtime> EndpointSliceSource<R> {
         parsed.map_err(|why| self.failed("an event that makes no sense").with_source(why))
     }
 
-    fn instances(&self) -> Vec<Instance> {
+    fn instances(&self) -> Vec<ServiceEndpoint> {
         merged(self.slices.values(), self.query.port.as_deref())
     }
 
-    async fn step(&mut self) -> Result<Vec<Instance>, SourceError> {
+    async fn step(&mut self) -> Result<Vec<ServiceEndpoint>, SourceError> {
         loop {
             if self.watch.is_some() {
                 let seen = self.watch().await;
@@ -280,7 +279,7 @@ impl Watch {
 }
 
 impl<R: Runtime> Source for EndpointSliceSource<R> {
-    async fn next(&mut self) -> Result<Vec<Instance>, SourceError> {
+    async fn next(&mut self) -> Result<Vec<ServiceEndpoint>, SourceError> {
         let listed = self.step().await;
         match listed {
             Ok(_) => self.pause.well(),

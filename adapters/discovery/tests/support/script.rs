@@ -61,7 +61,7 @@ impl Script {
             .unwrap();
         let url = format!("http://{}", server.local_addrs()[0]);
         let serving = smol::spawn(async move {
-            let _ = server.serve().await;
+            server.serve().await;
         });
         Self { url, asked, _serving: serving }
     }

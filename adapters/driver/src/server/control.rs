@@ -271,7 +271,7 @@ impl Wait {
 
     /// Ready when the server was told to leave.
     pub(super) fn poll_told(&self, cx: &Context<'_>) -> Poll<()> {
-        self.poll(cx, |state| (state.drain.phase() != Phase::Serving).then_some(()))
+        self.poll(cx, |state| (state.entered != Phase::Serving).then_some(()))
     }
 
     /// Ready when clients are told that the server leaves.
