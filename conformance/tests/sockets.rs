@@ -6,10 +6,12 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use sinew_conformance::network::certificate::Issued;
+use sinew_conformance::network::conversation::{Patience, Transport};
 use sinew_conformance::reader::{self, Message};
 use sinew_tls::rustls::pki_types::pem::PemObject;
 use sinew_tls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -20,21 +22,26 @@ const RUNTIMES: [&str; 3] = ["tokio", "smol", "async-std"];
 /// A running `sinew serve`, killed when the test is over.
 struct Served {
     child: Child,
+    said: BufReader<ChildStdout>,
     address: String,
 }
 
 impl Served {
     fn start(runtime: &str, more: &[&str]) -> Self {
+        Self::start_with(runtime, more, Stdio::inherit())
+    }
+
+    fn start_with(runtime: &str, more: &[&str], errors: Stdio) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_sinew"))
             .args(["serve", "--runtime", runtime, "--listen", "127.0.0.1:0"])
             .args(more)
             .stdout(Stdio::piped())
+            .stderr(errors)
             .spawn()
             .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("listening on ").unwrap().to_owned();
-        Self { child, address }
+        let mut said = BufReader::new(child.stdout.take().unwrap());
+        let address = line(&mut said).strip_prefix("listening on ").unwrap().to_owned();
+        Self { child, said, address }
     }
 
     fn connect(&self) -> TcpStream {
@@ -78,6 +85,12 @@ impl Drop for Served {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn line(from: &mut impl BufRead) -> String {
+    let mut line = String::new();
+    from.read_line(&mut line).unwrap();
+    line.trim_end().to_owned()
 }
 
 fn read_one(stream: &mut impl Read) -> Message {
@@ -133,6 +146,39 @@ fn a_signal_ends_it_when_what_runs_is_finished() {
         slow.shutdown(Shutdown::Write).unwrap();
         assert_eq!(read_one(&mut slow).body, br#"{"bytes":4}"#, "{runtime}");
         assert_eq!(server.exit_code(), Some(0), "{runtime}");
+    }
+}
+
+#[test]
+fn a_hangup_brings_the_certificate_of_now_and_a_bad_file_keeps_what_is_in_force() {
+    for runtime in RUNTIMES {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("hangup-{runtime}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        let put = |issued: &Issued| {
+            std::fs::write(folder.join("cert.pem"), &issued.certificate).unwrap();
+            std::fs::write(folder.join("key.pem"), &issued.key).unwrap();
+        };
+        let [before, after] = [(); 2].map(|()| Issued::generate().unwrap());
+        put(&before);
+        let tls = ["--tls", folder.to_str().unwrap()];
+        let mut server = Served::start_with(runtime, &tls, Stdio::piped());
+        let mut errors = BufReader::new(server.child.stderr.take().unwrap());
+        let place = server.address.parse().unwrap();
+        let is_shown = |issued: &Issued| {
+            let client = Transport::trusting(&issued.authority).unwrap();
+            client.connect(place, Patience::default()).is_ok()
+        };
+        assert!(is_shown(&before) && !is_shown(&after), "{runtime}");
+        put(&after);
+        server.signal("-HUP");
+        assert_eq!(line(&mut server.said), "reloaded: 2", "{runtime}");
+        assert!(is_shown(&after) && !is_shown(&before), "{runtime}");
+        std::fs::write(folder.join("cert.pem"), "no certificate").unwrap();
+        server.signal("-HUP");
+        let refused = line(&mut errors);
+        assert!(refused.starts_with("not reloaded: ") && refused.contains("hangup"), "{refused}");
+        assert!(is_shown(&after), "{runtime}");
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }
 

@@ -13,7 +13,7 @@ use sinew_discovery::dns::{
     Answer, Kind, Lookup, LookupError, LookupEvent, MAX_ALIASES, MAX_STRAYS, ResolverConfig,
     Transport, Trouble, Try,
 };
-use support::{AAAA, Reply, SRV};
+use support::wire::{AAAA, Reply, SRV};
 
 /// A lookup, its clock, and what it asked last.
 struct Bench {
@@ -178,9 +178,11 @@ fn a_server_that_folds_case_is_asked_over_tcp() {
     let mut bench = Bench::of_a("billing.mesh.test");
     bench.asks();
     let fold = |reply: Reply| {
-        reply
-            .question(|question| question.make_ascii_lowercase())
-            .a("billing.mesh.test", 60, [10, 0, 0, 1])
+        reply.question(|question| question.make_ascii_lowercase()).a(
+            "billing.mesh.test",
+            60,
+            [10, 0, 0, 1],
+        )
     };
     bench.say(fold);
     let asked = bench.asks();
@@ -208,7 +210,10 @@ fn what_is_truncated_is_asked_over_tcp() {
     bench.say(|reply| reply.flags(0x8380).a("a.mesh.test", 60, [10, 0, 0, 1]));
     let asked = bench.asks();
     assert_eq!((asked.transport, last_of(asked.server)), (Transport::Tcp, 1));
-    assert_eq!(usize::from(asked.bytes[0]) << 8 | usize::from(asked.bytes[1]), asked.bytes.len() - 2);
+    assert_eq!(
+        usize::from(asked.bytes[0]) << 8 | usize::from(asked.bytes[1]),
+        asked.bytes.len() - 2
+    );
     bench.say(|reply| (0..100).fold(reply, |reply, n| reply.a("a.mesh.test", 60, [10, 0, 0, n])));
     assert_eq!(bench.answer().addresses.len(), 100);
 }
@@ -233,7 +238,10 @@ fn servers_are_asked_in_turn_until_all_had_their_tries() {
     }
     assert_eq!(asked, [1, 2, 1, 2]);
     let error = bench.error();
-    assert_eq!(error.to_string(), "no answer about a.mesh.test: name server 10.0.0.2:53 does not answer");
+    assert_eq!(
+        error.to_string(),
+        "no answer about a.mesh.test: name server 10.0.0.2:53 does not answer"
+    );
 }
 
 #[test]
@@ -293,10 +301,11 @@ fn aliases_are_followed_and_the_shortest_time_counts() {
     let mut bench = Bench::of_a("a.mesh.test");
     bench.asks();
     bench.say(|reply| {
-        reply
-            .cname("b.mesh.test", 5, "c.mesh.test")
-            .a("c.mesh.test", 60, [10, 0, 0, 1])
-            .cname("a.mesh.test", 600, "b.mesh.test")
+        reply.cname("b.mesh.test", 5, "c.mesh.test").a("c.mesh.test", 60, [10, 0, 0, 1]).cname(
+            "a.mesh.test",
+            600,
+            "b.mesh.test",
+        )
     });
     let answer = bench.answer();
     assert_eq!((answer.addresses.len(), answer.ttl), (1, Some(seconds(5))));
@@ -358,9 +367,12 @@ fn services_have_priority_weight_port_and_target() {
     let asked = bench.asks();
     assert_eq!(Reply::kind(&asked.bytes), SRV);
     bench.say(|reply| {
-        reply
-            .srv("_http._tcp.billing.test", 30, [0, 5, 8080], "one.billing.test")
-            .srv("_http._tcp.billing.test", 60, [1, 0, 8081], ".")
+        reply.srv("_http._tcp.billing.test", 30, [0, 5, 8080], "one.billing.test").srv(
+            "_http._tcp.billing.test",
+            60,
+            [1, 0, 8081],
+            ".",
+        )
     });
     let answer = bench.answer();
     let [one, none] = answer.services.as_slice() else { panic!("{answer:?}") };
@@ -418,4 +430,31 @@ fn what_makes_no_sense_moves_on() {
 fn without_servers_there_is_nobody_to_ask() {
     let mut bench = Bench::new(&servers(0), "a.test", Kind::A);
     assert_eq!(bench.error(), LookupError::NoServers);
+}
+
+proptest::proptest! {
+    /// Whatever a server says: a next try, an answer or a reason, and never a timer that is left behind.
+    #[test]
+    fn no_answer_leaves_it_without_a_next_step(
+        flags in 0x8000..=u16::MAX,
+        records in proptest::collection::vec(proptest::collection::vec(0..=u8::MAX, 0..40), 0..6),
+    ) {
+        let mut bench = Bench::of_a("a.test");
+        for _ in 0..64 {
+            match bench.lookup.poll_event(bench.now) {
+                Ok(Some(LookupEvent::Ask(next))) => bench.last = Some(next),
+                Ok(Some(LookupEvent::Answer(_))) | Err(_) => return Ok(()),
+                Ok(None) => bench.now = bench.lookup.deadline().unwrap().at,
+            }
+            bench.say(|reply| {
+                // One that is well in front, so that the others are looked at.
+                let reply = reply.flags(flags).cname("a.test", 9, "b.test");
+                records.iter().fold(reply, |reply, record| reply.raw(record))
+            });
+            if let Some(next) = bench.lookup.deadline() {
+                proptest::prop_assert!(next.at > bench.now);
+            }
+        }
+        proptest::prop_assert!(false, "it never ends");
+    }
 }

@@ -212,6 +212,16 @@ fn it_can_be_taken_back_until_the_listeners_close() {
 }
 
 #[test]
+fn what_it_is_told_holds_at_once() {
+    let server = pod();
+    // Its task did not run in between.
+    server.handle.advance(Phase::LameDuck);
+    assert_eq!(server.handle.phase(), Phase::LameDuck);
+    assert_eq!(server.handle.undrain(), Ok(()));
+    assert_eq!(server.handle.phase(), Phase::Serving);
+}
+
+#[test]
 fn force_is_at_once() {
     let server = pod();
     server.client.send(get("/stuck"));

@@ -4,18 +4,21 @@
 
 mod support;
 
+use std::future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use http::Method;
 use sinew_auth::{Crypto, JwtPolicy, JwtVerifier};
-use sinew_core::limit::Quota;
+use sinew_core::limit::{AdmissionConfig, ConcurrencyConfig, Quota};
 use sinew_core::observe::Event;
 use sinew_core::security::Expiry;
+use sinew_core::server::drain::Phase;
 use sinew_core::server::{RateLimitConfig, ReloadOutcome};
 use sinew_driver::{
     Audit, BoxError, Error, JwksEndpoint, Notice, Reloader, Request, RestClient, RestServer,
-    Runtime as _, SecurityPolicy, ServerBuilder, Threads,
+    Runtime as _, SecurityPolicy, ServerBuilder, ServerHandle, Threads,
 };
 use sinew_tls::ServerTls;
 use support::running::get;
@@ -26,6 +29,7 @@ type Builder = ServerBuilder<Sim, Threads>;
 struct Running {
     sim: Sim,
     client: Client,
+    handle: ServerHandle<Sim>,
     reloader: Reloader<Sim, Threads>,
     notices: Arc<Mutex<Vec<Notice>>>,
 }
@@ -34,10 +38,10 @@ fn start(build: impl FnOnce(Builder) -> Builder) -> Running {
     let sim = Sim::new();
     let notices = Arc::default();
     let server = sim.block_on(hear(build(program(&sim)), &notices).bind()).unwrap();
-    let reloader = server.reloader();
+    let (handle, reloader) = (server.handle(), server.reloader());
     let _served = sim.start(server.serve());
     let client = sim.connect();
-    Running { sim, client, reloader, notices }
+    Running { sim, client, handle, reloader, notices }
 }
 
 fn program(sim: &Sim) -> Builder {
@@ -104,6 +108,90 @@ fn what_needs_another_process_is_refused() {
         assert!(error.contains(why), "{error}");
     }
     assert!(running.ask().starts_with("HTTP/1.1 200"));
+}
+
+/// One request is served at a time, and others wait for 10 s at most.
+fn narrow(builder: Builder, retry_after: u64) -> Builder {
+    let seconds = Duration::from_secs;
+    builder
+        .overload(AdmissionConfig {
+            concurrency: ConcurrencyConfig { initial: 1, max: 1, ..ConcurrencyConfig::default() },
+            target: seconds(10),
+            interval: seconds(10),
+            patience: seconds(10),
+            retry_after: seconds(retry_after),
+            ..AdmissionConfig::default()
+        })
+        .route(Method::GET, "/stuck", async |_: Request| future::pending::<&str>().await)
+}
+
+/// A request is served, and another one waits; the client of that one.
+fn one_waits(running: &Running, waiting: &Client) {
+    running.client.send(get("/stuck"));
+    running.sim.run();
+    waiting.send(get("/stuck"));
+    running.sim.run();
+    running.sim.advance(Duration::from_secs(9));
+    assert_eq!(waiting.received(), "");
+}
+
+#[test]
+fn who_waits_is_looked_after_when_a_reload_failed() {
+    let running = start(|builder| narrow(builder, 1));
+    let waiting = running.sim.connect();
+    let reload = running.reload(|builder| guarded(&running.sim, narrow(builder, 1)));
+    running.sim.accepted().send("HTTP/1.1 500 Sorry\r\ncontent-length: 0\r\n\r\n");
+    running.sim.run();
+    assert!(reload.take().unwrap().is_err());
+    one_waits(&running, &waiting);
+    running.sim.advance(Duration::from_secs(1));
+    assert!(waiting.received().starts_with("HTTP/1.1 503"));
+}
+
+#[test]
+fn who_waits_is_looked_after_when_its_gate_was_replaced() {
+    let running = start(|builder| narrow(builder, 1));
+    let waiting = running.sim.connect();
+    one_waits(&running, &waiting);
+    assert_eq!(running.reload(|builder| narrow(builder, 2)).take().unwrap().unwrap(), 2);
+    running.sim.advance(Duration::from_secs(1));
+    let refused = waiting.received();
+    assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("retry-after: 1"), "{refused}");
+}
+
+#[test]
+fn of_two_reloads_at_once_the_second_begins_when_the_first_is_done() {
+    let running = start(|builder| builder);
+    let first = running.reload(|builder| guarded(&running.sim, builder));
+    let issuer = running.sim.accepted();
+    // Who loses interest is not waited for.
+    let none = || Ok::<_, BoxError>(program(&running.sim));
+    assert!(running.reloader.reload(none).now_or_never().is_none());
+    let second = running.reload(|builder| builder);
+    assert!(first.take().is_none() && second.take().is_none());
+    let length = KEYS.len();
+    issuer.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{KEYS}"));
+    running.sim.run();
+    assert_eq!(first.take().unwrap().unwrap(), 2);
+    assert_eq!(second.take().unwrap().unwrap(), 3);
+    assert!(running.ask().starts_with("HTTP/1.1 200"), "what came last is in force");
+}
+
+#[test]
+fn who_observes_from_now_on_hears_how_the_server_leaves() {
+    let running = start(|builder| builder);
+    let later: Arc<Mutex<Vec<Notice>>> = Arc::default();
+    let (reloader, next) = (running.reloader.clone(), hear(program(&running.sim), &later));
+    let reload =
+        running.sim.start(async move { reloader.reload(|| Ok::<_, BoxError>(next)).await });
+    running.sim.run();
+    assert_eq!(reload.take().unwrap().unwrap(), 2);
+    running.handle.advance(Phase::Notify);
+    running.sim.run();
+    let told = |notices: &Mutex<Vec<Notice>>| {
+        notices.lock().unwrap().contains(&Notice::Decided(Event::Drain(Phase::Notify)))
+    };
+    assert!(told(&later) && !told(&running.notices));
 }
 
 /// <https://www.rfc-editor.org/rfc/rfc7517#appendix-A.1>

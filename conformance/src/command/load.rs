@@ -2,17 +2,21 @@
 
 use core::fmt;
 use std::collections::BTreeMap;
-use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-const REQUEST: &[u8] = b"GET /plain HTTP/1.1\r\nhost: restart\r\n\r\n";
+use sinew_conformance::network::conversation::{Patience, Transport};
+use sinew_conformance::network::line::{Heard, Line};
+
+const REQUEST: &[u8] = b"GET /plain HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
 /// An answer that takes longer has failed.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Patience =
+    Patience { answer: Duration::from_secs(5), silence: Duration::from_millis(300) };
 
 /// Clients at work, each on a thread of its own.
 pub(super) struct Load {
@@ -33,12 +37,13 @@ pub(super) struct Tally {
 }
 
 impl Load {
-    pub(super) fn start(place: SocketAddr, clients: u32, rate: u32) -> Self {
+    /// So many clients, which ask so often a second, all together.
+    pub(super) fn start(place: SocketAddr, transport: &Transport, clients: u32, rate: u32) -> Self {
         let stop = Arc::<AtomicBool>::default();
         let pace = Duration::from_secs(1) * clients / rate;
         let client = |_| {
-            let stop = Arc::clone(&stop);
-            thread::spawn(move || client(place, pace, &stop))
+            let (stop, transport) = (Arc::clone(&stop), transport.clone());
+            thread::spawn(move || client(place, &transport, pace, &stop))
         };
         let clients = (0..clients).map(client).collect();
         Self { stop, started: Instant::now(), clients }
@@ -64,7 +69,7 @@ impl Load {
 }
 
 /// Asks at its pace, on one connection for as long as the server keeps it.
-fn client(place: SocketAddr, pace: Duration, stop: &AtomicBool) -> Tally {
+fn client(place: SocketAddr, transport: &Transport, pace: Duration, stop: &AtomicBool) -> Tally {
     let mut tally = Tally::default();
     let mut kept = None;
     let mut due = Instant::now();
@@ -75,7 +80,7 @@ fn client(place: SocketAddr, pace: Duration, stop: &AtomicBool) -> Tally {
         due = (due + pace).max(asked);
         let mut connection = match kept.take() {
             Some(connection) => connection,
-            None => match connect(place) {
+            None => match transport.connect(place, PATIENCE) {
                 Ok(connection) => {
                     tally.connections += 1;
                     connection
@@ -98,27 +103,17 @@ fn client(place: SocketAddr, pace: Duration, stop: &AtomicBool) -> Tally {
     tally
 }
 
-fn connect(place: SocketAddr) -> io::Result<TcpStream> {
-    let connection = TcpStream::connect_timeout(&place, PATIENCE)?;
-    connection.set_read_timeout(Some(PATIENCE))?;
-    connection.set_nodelay(true)?;
-    Ok(connection)
-}
-
 /// Whether the connection is kept.
-fn ask(connection: &mut TcpStream) -> io::Result<bool> {
-    connection.write_all(REQUEST)?;
+fn ask(connection: &mut Line) -> io::Result<bool> {
+    connection.say(REQUEST, PATIENCE.answer);
     let mut answer = Vec::new();
-    let mut buffer = [0; 1024];
-    loop {
-        let read = connection.read(&mut buffer)?;
-        if read == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        answer.extend_from_slice(buffer.get(..read).unwrap_or_default());
-        // The route answers with these words alone.
-        if answer.ends_with(b"\r\n\r\nHello, World!") {
-            break;
+    // The route answers with these words alone.
+    while !answer.ends_with(b"\r\n\r\nHello, World!") {
+        match connection.hear(&mut answer, PATIENCE.answer) {
+            Heard::Bytes(_) => {}
+            Heard::End => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Heard::Broken(why) => return Err(io::Error::other(why)),
+            Heard::Nothing => return Err(io::ErrorKind::TimedOut.into()),
         }
     }
     let text = String::from_utf8_lossy(&answer).to_ascii_lowercase();

@@ -5,15 +5,23 @@ mod audit;
 mod check;
 mod corpus;
 #[cfg(feature = "sockets")]
+mod follow;
+#[cfg(all(unix, feature = "sockets"))]
+mod load;
+#[cfg(feature = "sockets")]
 mod mesh;
 #[cfg(feature = "sockets")]
 mod overload;
+#[cfg(all(unix, feature = "sockets"))]
+mod process;
 #[cfg(all(unix, feature = "sockets"))]
 mod restart;
 #[cfg(feature = "sockets")]
 mod serve;
 #[cfg(feature = "sockets")]
 mod sockets;
+#[cfg(all(target_os = "linux", feature = "sockets"))]
+mod stall;
 mod storm;
 
 use core::fmt;
@@ -34,6 +42,9 @@ pub(crate) enum Command {
     /// Let a client meet ten real servers that are not all well, and print what each balancer makes of them; exit code 1 when a promise is broken
     #[cfg(feature = "sockets")]
     Mesh(mesh::Mesh),
+    /// Follow the endpoints of a service, print what changes, and call it meanwhile; exit code 1 when a call failed
+    #[cfg(feature = "sockets")]
+    Follow(follow::Follow),
     /// Look after audit logs
     #[cfg(feature = "sockets")]
     Audit(audit::Audit),
@@ -43,6 +54,9 @@ pub(crate) enum Command {
     /// Replace a server by its successor under steady load, and count what is lost
     #[cfg(all(unix, feature = "sockets"))]
     Restart(restart::Restart),
+    /// Let many clients ask a server for large answers and read nothing, and print what it holds
+    #[cfg(all(target_os = "linux", feature = "sockets"))]
+    Stall(stall::Stall),
 }
 
 impl Command {
@@ -56,11 +70,15 @@ impl Command {
             #[cfg(feature = "sockets")]
             Self::Mesh(mesh) => mesh.run(),
             #[cfg(feature = "sockets")]
+            Self::Follow(follow) => follow.run(),
+            #[cfg(feature = "sockets")]
             Self::Audit(audit) => audit.run(),
             #[cfg(feature = "sockets")]
             Self::Serve(serve) => serve.run(),
             #[cfg(all(unix, feature = "sockets"))]
             Self::Restart(restart) => restart.run(),
+            #[cfg(all(target_os = "linux", feature = "sockets"))]
+            Self::Stall(stall) => stall.run(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A certificate for one run, and both ends of TLS that trust it.
 
 use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -31,28 +32,57 @@ pub struct Secrets {
 impl Secrets {
     /// Fresh keys.
     pub fn generate() -> Result<Self, Box<dyn Error>> {
+        let Issued { authority, certificate, key } = &Issued::generate()?;
+        let provider = Arc::new(ring::default_provider());
+        let patient = Options { handshake_timeout: Patience::default().answer, ..Options::CLIENT };
+        let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes())?];
+        let suite_server = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes())?)?;
+        Ok(Self {
+            server: ServerTls::builder().certificate_pem(certificate, key)?.build()?,
+            client: ClientTls::builder().ca_pem(authority)?.options(patient).build()?,
+            suite_server: Arc::new(suite_server),
+            transport: Transport::trusting(authority)?,
+        })
+    }
+}
+
+/// A certificate that an authority of its own has issued, all in PEM.
+pub struct Issued {
+    /// Whom clients are to trust.
+    pub authority: String,
+    /// For [`NAME`].
+    pub certificate: String,
+    /// Its private key.
+    pub key: String,
+}
+
+impl Issued {
+    /// Fresh keys.
+    pub fn generate() -> Result<Self, Box<dyn Error>> {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate()?;
         let authority = params.self_signed(&key)?.pem();
         let issuer = Issuer::new(params, key);
         let key = KeyPair::generate()?;
-        let leaf = CertificateParams::new(vec![NAME.to_owned()])?.signed_by(&key, &issuer)?.pem();
-        let key = key.serialize_pem();
+        let leaf = CertificateParams::new(vec![NAME.to_owned()])?.signed_by(&key, &issuer)?;
+        Ok(Self { authority, certificate: leaf.pem(), key: key.serialize_pem() })
+    }
+}
 
-        let provider = Arc::new(ring::default_provider());
-        let chain = vec![CertificateDer::from_pem_slice(leaf.as_bytes())?];
-        let patient = Options { handshake_timeout: Patience::default().answer, ..Options::CLIENT };
-        let suite_server = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_single_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes())?)?;
-        Ok(Self {
-            server: ServerTls::builder().certificate_pem(&leaf, &key)?.build()?,
-            client: ClientTls::builder().ca_pem(&authority)?.options(patient).build()?,
-            suite_server: Arc::new(suite_server),
-            transport: Transport::Tls(trusting(authority.as_bytes())?, ServerName::try_from(NAME)?),
-        })
+impl fmt::Debug for Issued {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Issued").finish_non_exhaustive()
+    }
+}
+
+impl Transport {
+    /// TLS to [`NAME`], as far as this authority says who that is.
+    pub fn trusting(authority: &str) -> Result<Self, Box<dyn Error>> {
+        Ok(Self::Tls(trusting(authority.as_bytes())?, ServerName::try_from(NAME)?))
     }
 }
 

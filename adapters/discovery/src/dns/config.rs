@@ -87,9 +87,7 @@ impl ResolverConfig {
     pub fn parse(text: &str) -> Result<Self, BadResolvConf> {
         let mut config = Self { servers: Vec::new(), ..Self::default() };
         for (number, line) in (1..).zip(text.lines()) {
-            config
-                .take_line(line)
-                .map_err(|expected| BadResolvConf::Line { number, expected })?;
+            config.take_line(line).map_err(|expected| BadResolvConf::Line { number, expected })?;
         }
         if config.servers.is_empty() {
             config.servers = Self::default().servers;
@@ -105,7 +103,8 @@ impl ResolverConfig {
         match words.next() {
             Some("nameserver") => {
                 let address = words.next().and_then(|word| word.parse::<IpAddr>().ok());
-                let address = address.ok_or("nameserver and an address, without interface or port")?;
+                let address =
+                    address.ok_or("nameserver and an address, without interface or port")?;
                 if self.servers.len() < MAX_SERVERS {
                     self.servers.push((address, PORT).into());
                 }

@@ -133,7 +133,10 @@ pub struct Lookup {
 #[derive(Debug)]
 enum State {
     /// To be asked, or being asked.
-    Asking { asked: Asked, unsent: Option<Try> },
+    Asking {
+        asked: Asked,
+        unsent: Option<Try>,
+    },
     Answered(Option<Answer>),
     Failed(LookupError),
 }
@@ -153,7 +156,13 @@ struct Asked {
 
 impl Lookup {
     /// `seed` decides ids and letters; nobody else should know it.
-    pub fn new(config: &ResolverConfig, name: Name, kind: Kind, seed: [u8; 32], now: Instant) -> Self {
+    pub fn new(
+        config: &ResolverConfig,
+        name: Name,
+        kind: Kind,
+        seed: [u8; 32],
+        now: Instant,
+    ) -> Self {
         let mut lookup = Self {
             servers: config.servers.clone(),
             timeout: config.timeout.max(SHORTEST),
@@ -365,9 +374,7 @@ impl Machine for Lookup {
 
     fn deadline(&self) -> Option<Deadline> {
         match &self.state {
-            State::Asking { asked, .. } => {
-                Some(Deadline { at: asked.until, why: Timer::Resolve })
-            }
+            State::Asking { asked, .. } => Some(Deadline { at: asked.until, why: Timer::Resolve }),
             _ => None,
         }
     }

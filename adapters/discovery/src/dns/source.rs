@@ -10,14 +10,13 @@ use std::time::Duration;
 
 use sinew_core::jitter::Jitter;
 use sinew_core::time::Instant;
-use sinew_driver::Datagrams;
+use sinew_driver::{Datagrams, ServiceEndpoint};
 
 use super::config::ResolverConfig;
 use super::lookup::LookupError;
 use super::message::{Kind, Service};
 use super::name::{BadName, Name};
 use super::resolver::{Families, Resolver, shorter};
-use crate::instance::Instance;
 use crate::source::{Source, SourceError};
 
 /// Hosts of one priority of a service that are looked up, at most; further ones are left out.
@@ -82,7 +81,7 @@ enum Settings {
 }
 
 /// Hosts, or a name without any.
-type Listed = (BTreeMap<SocketAddr, Instance>, Option<Duration>);
+type Listed = (BTreeMap<SocketAddr, ServiceEndpoint>, Option<Duration>);
 
 impl<R: Datagrams> DnsSource<R> {
     /// The addresses of a host (A and AAAA), with this port.
@@ -160,9 +159,8 @@ impl<R: Datagrams> DnsSource<R> {
 
     async fn list(&mut self) -> Result<Listed, SourceError> {
         if let Settings::File(path) = &self.settings {
-            let config = ResolverConfig::read(path).map_err(|why| {
-                SourceError::new(path.display().to_string()).with_source(why)
-            })?;
+            let config = ResolverConfig::read(path)
+                .map_err(|why| SourceError::new(path.display().to_string()).with_source(why))?;
             self.resolver.set_config(config);
         }
         let (name, what) = match &self.what {
@@ -171,8 +169,8 @@ impl<R: Datagrams> DnsSource<R> {
         };
         let failed = |why| SourceError::new(format!("DNS, {name}")).with_source(why);
         let candidates = self.resolver.config().candidates(&name);
-        let candidates = candidates
-            .map_err(|why| SourceError::new(name.clone()).with_source(why))?;
+        let candidates =
+            candidates.map_err(|why| SourceError::new(name.clone()).with_source(why))?;
         // A name that exists and has nothing is remembered, but another one may have something.
         // https://man7.org/linux/man-pages/man5/resolv.conf.5.html
         let (mut nothing, mut missing) = (None, None);
@@ -199,7 +197,7 @@ impl<R: Datagrams> DnsSource<R> {
         let found = self.resolver.addresses(host, self.families).await?;
         let instance = |address: IpAddr| {
             let address = SocketAddr::new(address, port);
-            (address, Instance::new(address.to_string()))
+            (address, ServiceEndpoint::new(address.to_string()))
         };
         Ok((found.addresses.into_iter().map(instance).collect(), found.ttl))
     }
@@ -224,7 +222,7 @@ impl<R: Datagrams> DnsSource<R> {
                 ttl = shorter(ttl, host.ttl);
                 for address in &host.addresses {
                     let address = SocketAddr::new(*address, service.port);
-                    let mut instance = Instance::new(address.to_string());
+                    let mut instance = ServiceEndpoint::new(address.to_string());
                     instance.weight = service.weight;
                     instance.metadata.insert("host".to_owned(), service.target.to_string());
                     instances.insert(address, instance);
@@ -239,7 +237,7 @@ impl<R: Datagrams> DnsSource<R> {
 }
 
 impl<R: Datagrams> Source for DnsSource<R> {
-    async fn next(&mut self) -> Result<Vec<Instance>, SourceError> {
+    async fn next(&mut self) -> Result<Vec<ServiceEndpoint>, SourceError> {
         self.wait().await;
         let listed = self.list().await;
         let ttl = listed.as_ref().ok().and_then(|(_, ttl)| *ttl);

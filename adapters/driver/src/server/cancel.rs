@@ -11,10 +11,11 @@ use sinew_core::server::drain::Departure;
 use sinew_core::time::{Instant, Timer};
 
 use super::exchange::Exchange;
-use super::http1::{Http, ServerWire};
+use super::http1::Http;
 use super::link::{Demand, Slot};
 use super::mode::Mode;
 use super::seat::Orders;
+use super::server_wire::ServerWire;
 use super::service::{HandlerTimeout, Notice, RouteOptions};
 use crate::error::{Error, ErrorKind};
 use crate::runtime::Runtime;

@@ -5,9 +5,10 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::http1::{Http, Next, ServerWire};
+use super::http1::{Http, Next};
 use super::mode::Mode;
 use super::proxied::Proxied;
+use super::server_wire::ServerWire;
 use super::session::Session;
 use crate::runtime::Runtime;
 

@@ -8,10 +8,8 @@ use std::task::{Context, Poll, Waker};
 use sinew_core::Machine as _;
 use sinew_core::limit::Stage;
 use sinew_core::observe::Event;
-use sinew_core::server::drain::{
-    Activity, ConnectionId, Departure, Drain, DrainEvent, Phase, Report, TooLate,
-};
-use sinew_core::server::{ConnectionPlace, ConnectionRefused, Connections, ConnectionsConfig};
+use sinew_core::server::drain::{ConnectionId, Drain, DrainEvent, Phase, Report, TooLate};
+use sinew_core::server::{Connections, ConnectionsConfig};
 use sinew_core::time::Instant;
 
 use super::config::RestServerConfig;
@@ -20,7 +18,7 @@ use super::observed::Observed;
 use super::report::{Departed, DrainReport};
 use super::seat::{Orders, Seat};
 use super::service::{Notice, Observer};
-use crate::drive::Alarm;
+use super::ticket::Ticket;
 use crate::error::Error;
 use crate::io::Peer;
 use crate::runtime::Runtime;
@@ -33,18 +31,19 @@ pub(super) struct Control {
     state: Mutex<State>,
 }
 
-struct State {
-    drain: Drain,
+/// What changes. Others look into it under the lock.
+pub(super) struct State {
+    pub(super) drain: Drain,
     /// The phase that connections and listeners heed: the machine's, once the server saw it.
     entered: Phase,
-    connections: Connections,
-    seats: BTreeMap<ConnectionId, Arc<Seat>>,
+    pub(super) connections: Connections,
+    pub(super) seats: BTreeMap<ConnectionId, Arc<Seat>>,
     /// Somebody serves, who heeds phases and timers.
-    served: bool,
+    pub(super) served: bool,
     /// Who waits for a change, by the number of its [`Wait`].
-    waiting: Vec<(u64, Waker)>,
+    pub(super) waiting: Vec<(u64, Waker)>,
     waits: u64,
-    departed: Vec<Departed>,
+    pub(super) departed: Vec<Departed>,
     ended: Option<Report>,
 }
 
@@ -77,7 +76,7 @@ impl Control {
         Ok(Self { clock, observed, memory, state: Mutex::new(state) })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics under this lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -131,7 +130,7 @@ impl Control {
 
     /// Obeys the machine as far as it is due, and one phase at most: who accepts has to see each. When
     /// there is more to do; who waits was woken where that is now.
-    fn drive(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn drive(&self, now: Instant) -> Option<Instant> {
         let mut woken = Vec::new();
         let mut entered = None;
         let mut state = self.lock();
@@ -169,7 +168,7 @@ impl Control {
     }
 
     /// A connection does something else, or is gone.
-    fn hear<T>(
+    pub(super) fn hear<T>(
         &self,
         state: &mut State,
         input: impl FnOnce(&mut State, Instant) -> T,
@@ -197,7 +196,7 @@ impl Control {
         self.tell(None, Event::Pressure(stage));
     }
 
-    fn tell(&self, peer: Option<&Peer>, event: Event) {
+    pub(super) fn tell(&self, peer: Option<&Peer>, event: Event) {
         self.observed.tell(peer, &Notice::Decided(event));
     }
 
@@ -234,16 +233,7 @@ impl Control {
         let seat = Arc::new(Seat::new(state.entered));
         state.seats.insert(id, Arc::clone(&seat));
         drop(state);
-        Some(Ticket {
-            control: Arc::clone(self),
-            id,
-            place: Some(place),
-            peer,
-            seat,
-            waker: None,
-            said: None,
-            departure: Departure::Broken,
-        })
+        Some(Ticket::new(self, id, place, peer, seat))
     }
 }
 
@@ -253,7 +243,7 @@ impl State {
     }
 }
 
-fn wake(waiting: Vec<(u64, Waker)>) {
+pub(super) fn wake(waiting: Vec<(u64, Waker)>) {
     for (_, waker) in waiting {
         waker.wake();
     }
@@ -277,6 +267,11 @@ impl Wait {
     /// Ready when the listeners are to close.
     pub(super) fn poll_closing(&self, cx: &Context<'_>) -> Poll<()> {
         self.poll(cx, |state| (!state.entered.accepts()).then_some(()))
+    }
+
+    /// Ready when the server was told to leave.
+    pub(super) fn poll_told(&self, cx: &Context<'_>) -> Poll<()> {
+        self.poll(cx, |state| (state.entered != Phase::Serving).then_some(()))
     }
 
     /// Ready when clients are told that the server leaves.
@@ -319,186 +314,6 @@ impl Drop for Wait {
         let own = place.map(|place| state.waiting.swap_remove(place));
         drop(state);
         drop(own);
-    }
-}
-
-/// Drives the machine by the clock of a runtime, until nothing is left.
-pub(super) struct Pacer<R: Runtime> {
-    runtime: R,
-    control: Arc<Control>,
-    wait: Wait,
-    alarm: Alarm<R>,
-    role: Role,
-}
-
-/// On whose behalf the machine is driven.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Role {
-    /// Of the server, which heeds the phases.
-    Server,
-    /// Of somebody who waits for it: only while nobody serves.
-    Waiter,
-}
-
-impl<R: Runtime> Pacer<R> {
-    pub(super) fn new(runtime: R, control: &Arc<Control>, role: Role) -> Self {
-        if role == Role::Server {
-            control.lock().served = true;
-        }
-        let (wait, alarm) = (control.wait(), Alarm::new());
-        Self { runtime, control: Arc::clone(control), wait, alarm, role }
-    }
-
-    /// Ready when nothing is left. Pending, what it decided is to be obeyed before it is polled again.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<DrainReport> {
-        loop {
-            if let Poll::Ready(report) = self.wait.poll_over(cx) {
-                return Poll::Ready(report);
-            }
-            if self.role == Role::Waiter && self.control.lock().served {
-                return Poll::Pending;
-            }
-            let now = self.runtime.now();
-            let deadline = self.control.drive(now).filter(|at| *at > now);
-            if self.alarm.arm(cx, &self.runtime, now, deadline).is_pending() {
-                return Poll::Pending;
-            }
-        }
-    }
-}
-
-impl<R: Runtime> Drop for Pacer<R> {
-    fn drop(&mut self) {
-        if self.role == Role::Server {
-            let mut state = self.control.lock();
-            state.served = false;
-            let woken = std::mem::take(&mut state.waiting);
-            drop(state);
-            wake(woken);
-        }
-    }
-}
-
-/// A connection's place; dropping it gives the place back.
-#[derive(Debug)]
-pub(super) struct Ticket {
-    control: Arc<Control>,
-    id: ConnectionId,
-    place: Option<ConnectionPlace>,
-    peer: Peer,
-    seat: Arc<Seat>,
-    waker: Option<Waker>,
-    /// What it last said that it does.
-    said: Option<Activity>,
-    departure: Departure,
-}
-
-impl Ticket {
-    /// Whose place it is.
-    pub(super) fn control(&self) -> &Arc<Control> {
-        &self.control
-    }
-
-    /// What the connection is to do; a change of it wakes this task.
-    pub(super) fn look(&mut self, cx: &Context<'_>) -> Orders {
-        if !self.waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
-            let waker = cx.waker().clone();
-            self.seat.remember(waker.clone());
-            self.waker = Some(waker);
-        }
-        self.seat.orders()
-    }
-
-    /// It goes by what is in force now.
-    pub(super) fn renewed(&self) {
-        self.seat.obeyed(Orders::RENEW);
-    }
-
-    /// Whether every answer is the last one of its connection.
-    pub(super) fn is_leaving(&self) -> bool {
-        self.seat.orders().closes()
-    }
-
-    /// Says what the connection does; of interest only once the server is leaving.
-    pub(super) fn does(&mut self, activity: Activity) {
-        if self.said == Some(activity) {
-            return;
-        }
-        self.said = Some(activity);
-        let mut state = self.control.lock();
-        let id = self.id;
-        let ((), is_due) =
-            self.control.hear(&mut state, |state, now| state.drain.set(now, id, activity));
-        let woken = if is_due { std::mem::take(&mut state.waiting) } else { vec![] };
-        drop(state);
-        wake(woken);
-    }
-
-    /// Says how the connection ends.
-    pub(super) fn ends(&mut self, how: Departure) {
-        self.departure = how;
-    }
-
-    /// The connection is dropped.
-    pub(super) fn refuse(&self, why: ConnectionRefused) {
-        self.control.tell(Some(&self.peer), Event::ConnectionRefused(why));
-    }
-
-    /// A proxy says for whom the connection is. `Err`: that one has as many as it may have.
-    pub(super) fn speaks_for(&mut self, peer: Peer) -> Result<(), ConnectionRefused> {
-        let address = peer.address();
-        let mut state = self.control.lock();
-        let had_room = state.connections.has_room(Stage::Calm);
-        if let Some(place) = self.place.take() {
-            state.connections.leave(place);
-        }
-        let admitted = state.connections.admit(address, Stage::Calm);
-        // The place is free already: whoever waits for one is not told again when this is dropped.
-        let woken = if admitted.is_err() && !had_room {
-            std::mem::take(&mut state.waiting)
-        } else {
-            vec![]
-        };
-        drop(state);
-        wake(woken);
-        match admitted {
-            Ok(place) => {
-                (self.place, self.peer) = (Some(place), peer);
-                Ok(())
-            }
-            Err(refused) => {
-                self.peer = peer;
-                self.refuse(refused);
-                Err(refused)
-            }
-        }
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        let mut state = self.control.lock();
-        let had_room = state.connections.has_room(Stage::Calm);
-        if let Some(place) = self.place.take() {
-            state.connections.leave(place);
-        }
-        // A waker may own what it wakes: none is dropped under the lock.
-        let seat = state.seats.remove(&self.id);
-        let (id, how) = (self.id, self.departure);
-        let (ending, is_due) =
-            self.control.hear(&mut state, |state, now| state.drain.leave(now, id, how));
-        if let Some(ending) = ending
-            && state.departed.len() < DrainReport::LISTED
-        {
-            state.departed.push(Departed { peer: self.peer.clone(), ending });
-        }
-        let woken = if is_due || !had_room { std::mem::take(&mut state.waiting) } else { vec![] };
-        drop(state);
-        drop(seat);
-        wake(woken);
-        if let Some(ending) = ending {
-            self.control.tell(Some(&self.peer), Event::Drained(ending));
-        }
     }
 }
 

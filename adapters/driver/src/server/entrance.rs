@@ -16,12 +16,13 @@ use sinew_core::time::{Instant, Timer};
 
 use super::exchange::Exchange;
 use super::gate::{Entrance, Turn};
-use super::http1::{Http, ServerWire};
+use super::http1::Http;
 use super::memory::Booked;
 use super::mode::Mode;
 use super::problem::Problem;
 use super::request::Request;
 use super::response::IntoResponse as _;
+use super::server_wire::ServerWire;
 use super::service::{Destination, Notice};
 use crate::runtime::Runtime;
 

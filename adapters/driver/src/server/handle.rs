@@ -10,8 +10,9 @@ use std::time::Duration;
 use futures_core::Stream;
 use sinew_core::server::drain::{Phase, TooLate};
 
-use super::control::{Control, Pacer, Role};
+use super::control::Control;
 use super::memory::MemoryReport;
+use super::pacer::{Pacer, Role};
 use super::report::DrainReport;
 use crate::runtime::Runtime;
 
@@ -61,6 +62,13 @@ impl<R: Runtime> ServerHandle<R> {
     /// phase that time brings is seen when that task, or whoever waits in [`drained`](Self::drained), runs.
     pub fn phase(&self) -> Phase {
         self.control.phase()
+    }
+
+    /// Ready when the server was told to leave: from [`Phase::LameDuck`] on, while it still serves. The time
+    /// to tell registries and balancers.
+    pub async fn leaving(&self) {
+        let wait = self.control.wait();
+        poll_fn(|cx| wait.poll_told(cx)).await;
     }
 
     /// Ready when clients are told that the server leaves: from [`Phase::Notify`] on.

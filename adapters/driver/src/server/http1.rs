@@ -5,18 +5,14 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use sinew_core::http1::{self, ServerEvent};
-use sinew_core::limit::Stage;
-use sinew_core::machine::{Layered, Machine, Seen, Status, Step, Wire};
+use sinew_core::http1::ServerEvent;
+use sinew_core::machine::{Seen, Step, Wire as _};
 use sinew_core::reason::Reason;
-use sinew_core::server::Scheme;
 use sinew_core::server::drain::{Activity, Departure};
 use sinew_core::time::{Deadline, Instant};
-use sinew_tls::{PeerIdentity, ServerTls, Tls};
 
 use super::cancel::Leave;
 use super::coding::Packing;
-use super::control::Ticket;
 use super::current::Current;
 use super::exchange::Exchange;
 use super::gate::Place;
@@ -28,101 +24,17 @@ use super::problem::Problem;
 use super::proxied::Parts;
 use super::response::IntoResponse as _;
 use super::seat::Orders;
+use super::server_wire::ServerWire;
 use super::service::{Notice, Service};
 use super::session::Session;
+use super::ticket::Ticket;
 use crate::drive::{self, Alarm, Pipe};
 use crate::runtime::Runtime;
 use crate::trace::RequestSpan;
 use crate::upgraded::{Carrier, Line, Upgraded};
-use crate::wire::AnyWire;
-
-/// Bytes that a connection may have read and not parsed although memory is short.
-const HEARD: usize = 16 * 1024;
 
 /// Steps of one wake-up; then the other tasks of the worker get their turn.
 const LAPS: usize = 64;
-
-/// A wire with an HTTP/1.1 server on top: the bare machine, or the machine under TLS.
-pub trait ServerWire:
-    Layered<Top = http1::Server>
-    + Machine<Event = ServerEvent, Error: Into<sinew_tls::Error>>
-    + Unpin
-    + 'static
-{
-    /// What it speaks.
-    const SCHEME: Scheme;
-
-    /// Whom the peer's certificate names, once the handshake is complete.
-    fn identity(&self) -> Option<Arc<PeerIdentity>>;
-
-    /// Whether a server that goes by this would let the peer in, as far as it is known.
-    fn is_accepted_by(&self, tls: &ServerTls) -> bool {
-        let _ = tls;
-        true
-    }
-
-    /// Whether who the peer is turns out later.
-    fn is_anonymous_yet(&self) -> bool {
-        false
-    }
-
-    /// Whether pulling an event would certainly give none: saves the pull.
-    fn is_quiet(&self) -> bool {
-        false
-    }
-
-    /// Bytes that were read and not parsed, and those that are to be written; what a TLS session has in
-    /// hand is not among them.
-    fn held(&mut self) -> (usize, usize);
-
-    /// The same, bare or under TLS.
-    fn into_any(self) -> AnyWire<http1::Server>;
-}
-
-impl ServerWire for http1::Server {
-    const SCHEME: Scheme = Scheme::Http;
-
-    fn identity(&self) -> Option<Arc<PeerIdentity>> {
-        None
-    }
-
-    fn is_quiet(&self) -> bool {
-        self.is_idle() && !self.peer_closed() && self.status() == Status::Open
-    }
-
-    fn held(&mut self) -> (usize, usize) {
-        (self.inbox().len(), self.outbox().len())
-    }
-
-    fn into_any(self) -> AnyWire<http1::Server> {
-        AnyWire::Plain(Box::new(self))
-    }
-}
-
-impl ServerWire for Tls<http1::Server> {
-    const SCHEME: Scheme = Scheme::Https;
-
-    fn identity(&self) -> Option<Arc<PeerIdentity>> {
-        self.shared_peer_identity()
-    }
-
-    fn held(&mut self) -> (usize, usize) {
-        let (inbox, outbox) = self.top().held();
-        (inbox + self.inbox().len(), outbox + self.outbox().len())
-    }
-
-    fn is_accepted_by(&self, tls: &ServerTls) -> bool {
-        self.is_handshaking() || self.is_accepted_by(tls)
-    }
-
-    fn is_anonymous_yet(&self) -> bool {
-        self.is_handshaking()
-    }
-
-    fn into_any(self) -> AnyWire<http1::Server> {
-        AnyWire::Secure(Box::new(self))
-    }
-}
 
 /// A connection that speaks HTTP.
 pub(super) struct Http<W, R: Runtime, M: Mode> {
@@ -131,11 +43,11 @@ pub(super) struct Http<W, R: Runtime, M: Mode> {
     /// What it goes by.
     pub(super) service: Arc<Service<M>>,
     /// What the server goes by.
-    current: Arc<Current<M>>,
+    pub(super) current: Arc<Current<M>>,
     /// What it goes by from the next head on, where that is something else.
-    next: Option<Arc<Service<M>>>,
+    pub(super) next: Option<Arc<Service<M>>>,
     /// The handshake began under what is not in force any more.
-    doubted: bool,
+    pub(super) doubted: bool,
     pub(super) link: Hold,
     pub(super) exchange: Exchange<M>,
     /// What it holds of the memory of the server.
@@ -143,9 +55,9 @@ pub(super) struct Http<W, R: Runtime, M: Mode> {
     /// The producer of the answer waits for memory: it is asked again whenever some of it has gone out.
     pub(super) held_up: bool,
     /// There is no room for what it would read.
-    starved: bool,
+    pub(super) starved: bool,
     /// Since when it has done nothing while memory runs short, and the bytes that had gone out by then.
-    quiet: Option<(Instant, u64)>,
+    pub(super) quiet: Option<(Instant, u64)>,
     /// The place among those that are served at once, where their number is limited.
     pub(super) place: Option<Place>,
     /// How its request fared with the policies, where there are any.
@@ -264,45 +176,8 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         Ok(())
     }
 
-    /// What the server goes by was replaced: it holds from the next head on. Whom it would not let in any
-    /// more is told to close.
-    fn renew(&mut self, now: Instant) {
-        self.ticket.renewed();
-        let next = self.current.get();
-        if let Some(tls) = next.changed_tls(&self.service) {
-            self.doubted = self.wire.is_anonymous_yet();
-            if !self.wire.is_accepted_by(tls) {
-                self.notice(&Notice::Distrusted);
-                self.close(now);
-            }
-        }
-        self.next = Some(next);
-        self.seen.drained = false;
-    }
-
-    /// No exchange is running: goes by what is in force.
-    fn adopt(&mut self) {
-        let Some(next) = self.next.take() else { return };
-        if self.wire.top().reconfigure(Arc::clone(&next.machine)).is_err() {
-            // The rest of a body is still being thrown away.
-            self.next = Some(next);
-            return;
-        }
-        let templates = Arc::clone(next.router.templates());
-        self.link = Hold::new(self.link.renewed(templates, Arc::clone(&next.stack)));
-        self.service = next;
-    }
-
-    /// The first request of a connection whose handshake began under what is not in force any more:
-    /// whether its client would not be let in now.
-    fn is_distrusted(&mut self) -> bool {
-        let doubted = std::mem::take(&mut self.doubted);
-        let tls = self.service.tls.as_ref().filter(|_| doubted);
-        tls.is_some_and(|tls| !self.wire.is_accepted_by(tls))
-    }
-
     /// What runs is the last exchange.
-    fn close(&mut self, now: Instant) {
+    pub(super) fn close(&mut self, now: Instant) {
         self.wire.top().close(now);
         self.seen.drained = false;
     }
@@ -397,53 +272,6 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         }
-    }
-
-    /// Books what the connection holds while it sleeps.
-    fn settle(&mut self, cx: &Context<'_>) {
-        let held = self.wire.held();
-        let short = self.holdings.settle(cx, held, self.held_up).is_err();
-        // A little is read in any case: who is let in is heard, and a handshake is finished.
-        self.starved = short && held.0 > HEARD;
-    }
-
-    /// While memory runs short, a connection that does nothing does so for a shorter time: one without
-    /// a request, and one whose client takes nothing.
-    fn quiet_until(&mut self, now: Instant) -> Option<Instant> {
-        if self.holdings.stage() < Stage::ShortenIdle {
-            self.quiet = None;
-            return None;
-        }
-        let (inbox, queued) = self.wire.held();
-        let machine = &self.service.machine;
-        let runs = !matches!(self.exchange, Exchange::None);
-        let limit = match queued {
-            0 if runs || inbox > 0 || !self.wire.top_ref().is_idle() => None,
-            0 => Some(machine.idle),
-            _ => Some(machine.write_stall),
-        };
-        let Some(limit) = limit else {
-            self.quiet = None;
-            return None;
-        };
-        let drained = self.wire.outbox().drained();
-        let since = match self.quiet {
-            Some((since, before)) if before == drained => since,
-            _ => now,
-        };
-        self.quiet = Some((since, drained));
-        Some(since + self.holdings.idle(limit))
-    }
-
-    /// Gives back what it holds for nothing.
-    fn yield_memory(&mut self, now: Instant) -> Result<(), Stop> {
-        self.quiet = None;
-        let (_, queued) = self.wire.held();
-        if queued > 0 {
-            return Err(Stop::Aborted);
-        }
-        self.close(now);
-        Ok(())
     }
 
     fn tell(&mut self) {
@@ -550,7 +378,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
 }
 
 /// The connection ends here and now.
-enum Stop {
+pub(super) enum Stop {
     /// The server, or the policy of the route, wants it so.
     Aborted,
     /// The client is gone.

@@ -24,6 +24,9 @@ struct State {
     /// Who waits for room, the first to come the first to be woken.
     starved: BTreeMap<u64, Waker>,
     came: u64,
+    /// The last of those who waited when there was more room last: what one of them leaves goes to the
+    /// next one.
+    until: u64,
 }
 
 /// The bytes of a server, by who holds them.
@@ -75,7 +78,7 @@ pub(super) struct Change {
 impl Memory {
     pub(super) fn new(config: LedgerConfig) -> Result<Self, BadLedger> {
         let ledger = Ledger::new(config)?;
-        let state = State { ledger, starved: BTreeMap::new(), came: 0 };
+        let state = State { ledger, starved: BTreeMap::new(), came: 0, until: 0 };
         Ok(Self { stage: AtomicU8::new(0), state: Mutex::new(state) })
     }
 
@@ -106,10 +109,15 @@ impl Memory {
         }
     }
 
-    /// Changes the ledger.
-    fn change<T>(&self, change: impl FnOnce(&mut State) -> (T, Option<Stage>)) -> (T, Change) {
+    /// Changes the ledger. `waited`: the place of somebody who waited for that, and may have been woken.
+    fn change<T>(
+        &self,
+        waited: Option<u64>,
+        change: impl FnOnce(&mut State) -> (T, Option<Stage>),
+    ) -> (T, Change) {
         let mut state = self.lock();
         let before = state.ledger.left();
+        let passes_on = waited.is_some_and(|place| !state.starved.contains_key(&place));
         let (done, stage) = change(&mut state);
         if let Some(stage) = stage {
             let place = Stage::ALL.iter().position(|known| *known == stage);
@@ -118,9 +126,13 @@ impl Memory {
         }
         let mut woken = Vec::new();
         let mut left = state.ledger.left();
-        // Who is woken for nothing would wake the next one for nothing.
-        while left > before
+        if left > before {
+            state.until = state.came;
+        }
+        // Who is woken in vain waits behind all of these: each is woken once for what there is.
+        while (left > before || passes_on)
             && left >= Account::STEP
+            && state.starved.first_key_value().is_some_and(|(place, _)| *place <= state.until)
             && let Some((_, waker)) = state.starved.pop_first()
         {
             woken.push(waker);
@@ -187,7 +199,7 @@ impl Holdings {
         waker: Option<&Waker>,
         keeps: bool,
     ) -> Result<(), Short> {
-        let ((settled, old), change) = self.control.memory.change(|state| {
+        let ((settled, old), change) = self.control.memory.change(self.waits, |state| {
             let was = state.ledger.stage();
             // What gives something back goes first.
             let out = self.outbox.settle(&mut state.ledger, outbox);
@@ -213,6 +225,10 @@ impl Holdings {
     pub(super) fn make_room(&mut self, cx: &Context<'_>, queued: usize) -> Result<(), Short> {
         // Early, so that there is room for what others need: each has no more than one piece.
         if queued > 0 && self.stage() >= Stage::ShortenIdle {
+            if self.waits.is_some() {
+                let ((), change) = self.control.memory.change(self.waits, |_| ((), None));
+                self.control.heed(change);
+            }
             return Err(Short);
         }
         let wanted = queued as u64 + self.piece.max(Account::STEP);
@@ -247,7 +263,7 @@ impl Booked {
     pub(super) fn new(control: &Arc<Control>, owner: Owner, bytes: usize) -> Result<Self, Short> {
         let bytes = bytes as u64;
         let (taken, change) =
-            control.memory.change(|state| match state.ledger.take(owner, bytes) {
+            control.memory.change(None, |state| match state.ledger.take(owner, bytes) {
                 Ok(stage) => (Ok(()), stage),
                 Err(_) => (Err(Short), None),
             });
@@ -265,8 +281,10 @@ impl Booked {
 
 impl Drop for Booked {
     fn drop(&mut self) {
-        let ((), change) =
-            self.control.memory.change(|state| ((), state.ledger.give(self.owner, self.bytes)));
+        let ((), change) = self
+            .control
+            .memory
+            .change(None, |state| ((), state.ledger.give(self.owner, self.bytes)));
         self.control.heed(change);
     }
 }

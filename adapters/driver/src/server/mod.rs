@@ -1,6 +1,7 @@
 //! `RestServer`: routes, handlers, listeners, and the loop of a connection.
 
 mod admin;
+mod answer;
 mod audit;
 mod background;
 mod buckets;
@@ -32,6 +33,7 @@ mod memory;
 mod mode;
 mod numbers;
 mod observed;
+mod pacer;
 mod pairs;
 mod passage;
 mod policies;
@@ -39,13 +41,16 @@ mod prepare;
 mod problem;
 mod proxied;
 mod reload;
+mod renewal;
 mod report;
 mod request;
 mod response;
 mod rest_server;
+mod scarcity;
 mod seat;
 mod security_policy;
 mod serial;
+mod server_wire;
 mod service;
 mod session;
 mod shared_quota;
@@ -54,6 +59,8 @@ mod signals;
 mod sse;
 mod stream;
 mod switch;
+mod ticket;
+mod verdict;
 mod websocket;
 
 pub use admin::Admin;
@@ -68,7 +75,6 @@ pub use handle::{ServerHandle, StopSignal};
 #[cfg(all(unix, feature = "signals"))]
 pub use hangups::Hangups;
 pub use health::HealthChecks;
-pub use http1::ServerWire;
 pub use jwks::{JwksEndpoint, KeysError};
 pub use link::Gone;
 pub use listen::check_place;
@@ -81,6 +87,7 @@ pub use request::Request;
 pub use response::{IntoResponse, Json, Response};
 pub use rest_server::RestServer;
 pub use security_policy::{Explain, SecurityPolicy};
+pub use server_wire::ServerWire;
 pub use service::{HandlerTimeout, Notice, RouteOptions};
 pub use shared_quota::{LeaseStore, MemoryStore, SharedQuota};
 #[cfg(all(unix, feature = "signals"))]

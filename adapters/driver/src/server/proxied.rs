@@ -9,12 +9,13 @@ use sinew_core::server::ConnectionRefused;
 use sinew_core::server::drain::Activity;
 use sinew_core::time::Instant;
 
-use super::control::Ticket;
 use super::current::Current;
-use super::http1::{Http, ServerWire};
+use super::http1::Http;
 use super::mode::Mode;
 use super::seat::Orders;
+use super::server_wire::ServerWire;
 use super::service::Service;
+use super::ticket::Ticket;
 use crate::drive::Alarm;
 use crate::io::{Io as _, Peer};
 use crate::runtime::Runtime;

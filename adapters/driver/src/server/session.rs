@@ -7,12 +7,12 @@ use std::task::{Context, Poll};
 
 use sinew_core::server::drain::{Activity, Departure};
 
-use super::control::Ticket;
 use super::current::Current;
 use super::link::Hold;
 use super::mode::Mode;
 use super::seat::Orders;
 use super::service::{Notice, Service};
+use super::ticket::Ticket;
 use crate::trace::RequestSpan;
 use crate::upgraded::Line;
 

@@ -12,9 +12,10 @@ use sinew_core::http1::Rejected;
 use sinew_core::time::Instant;
 
 use super::exchange::Exchange;
-use super::http1::{Http, ServerWire};
+use super::http1::Http;
 use super::mode::Mode;
 use super::response::Pulse;
+use super::server_wire::ServerWire;
 use super::service::Notice;
 use crate::body::Body;
 use crate::drive;

@@ -4,21 +4,20 @@
 //! successor takes the listeners over. In the first server an event stream and two upgraded connections
 //! are open; one of them does not end when it is told.
 
-mod load;
 mod witness;
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
+use std::io::Write as _;
+use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
 use clap::ValueEnum as _;
 use sinew_conformance::network::adapter::Adapter;
+use sinew_conformance::network::conversation::Transport;
 
 use super::Problem;
-use load::{Load, Tally};
+use super::load::{Load, Tally};
+use super::process::{Folder, Server, name};
 use witness::Witness;
 
 /// How long a server that leaves waits for what still runs.
@@ -42,6 +41,9 @@ pub(crate) struct Restart {
     /// Clients; each has one connection at a time, and keeps it as long as it may
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=256))]
     clients: u32,
+    /// Over TLS
+    #[arg(long)]
+    tls: bool,
 }
 
 impl Restart {
@@ -62,24 +64,37 @@ impl Restart {
         let mut out = std::io::stdout().lock();
         let mut say = |line: String| writeln!(out, "{line}").map_err(Problem::new);
         let folder = Folder::make()?;
-        let mut server = Server::start(runtime, &folder.0)?;
+        let path = |path: &std::path::Path| path.display().to_string();
+        let mut arguments = vec!["--deadline".to_owned(), DEADLINE.as_secs().to_string()];
+        arguments.extend(["--handover".to_owned(), path(&folder.path().join("handover"))]);
+        let transport = if self.tls {
+            arguments.extend(["--tls".to_owned(), path(folder.path())]);
+            folder.issue()?
+        } else {
+            Transport::Plain
+        };
+        let mut server = Server::start(runtime, &arguments)?;
         let place = server.place;
         let witnesses = [
-            Witness::of_events(place),
-            Witness::of_session(place, "/session"),
-            Witness::of_session(place, "/session/stubborn"),
+            Witness::of_events(place, &transport),
+            Witness::of_session(place, &transport, "/session"),
+            Witness::of_session(place, &transport, "/session/stubborn"),
         ];
         let witnesses = witnesses.into_iter().collect::<std::io::Result<Vec<_>>>();
         let witnesses = witnesses.map_err(Problem::new)?;
-        let load = Load::start(place, self.clients, self.rate);
+        let load = Load::start(place, &transport, self.clients, self.rate);
         say(format!(
-            "{}: {} restarts, {} clients, {} requests a second asked for",
-            server.runtime, self.restarts, self.clients, self.rate
+            "{}, {}: {} restarts, {} clients, {} requests a second asked for",
+            name(runtime),
+            if self.tls { "TLS" } else { "plaintext" },
+            self.restarts,
+            self.clients,
+            self.rate
         ))?;
         let mut leaving = Vec::new();
         for _ in 0..self.restarts {
             thread::sleep(STEADY);
-            let next = Server::start(runtime, &folder.0)?;
+            let next = Server::start(runtime, &arguments)?;
             if next.place != place {
                 return Err(Problem::new("the successor listens elsewhere"));
             }
@@ -92,7 +107,7 @@ impl Restart {
         }
         thread::sleep(STEADY);
         let tally = load.stop();
-        server.kill();
+        drop(server);
         let mut told = true;
         for witness in witnesses {
             let end = witness.end();
@@ -102,71 +117,5 @@ impl Restart {
         say(format!("  {tally}\n"))?;
         let Tally { failed, answered, .. } = tally;
         Ok(failed.is_empty() && answered > 0 && told)
-    }
-}
-
-/// A `sinew serve` with a place where its successor finds it.
-struct Server {
-    runtime: String,
-    process: Child,
-    lines: BufReader<ChildStdout>,
-    place: SocketAddr,
-}
-
-impl Server {
-    fn start(runtime: Adapter, folder: &Path) -> Result<Self, Problem> {
-        let runtime = runtime.to_possible_value().map(|value| value.get_name().to_owned());
-        let runtime = runtime.unwrap_or_default();
-        let mut process = Command::new(std::env::current_exe().map_err(Problem::new)?)
-            .args(["serve", "--listen", "127.0.0.1:0", "--runtime", &runtime])
-            .args(["--deadline", &DEADLINE.as_secs().to_string()])
-            .arg("--handover")
-            .arg(folder.join("handover"))
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(Problem::new)?;
-        let stdout = process.stdout.take().ok_or_else(|| Problem::new("no output"))?;
-        let mut lines = BufReader::new(stdout);
-        let line = read(&mut lines)?;
-        let place = line.strip_prefix("listening on ").and_then(|place| place.parse().ok());
-        let place = place.ok_or_else(|| Problem::new(format!("not a place: {line:?}")))?;
-        Ok(Self { runtime, process, lines, place })
-    }
-
-    /// Waits until it has left, and gives its report.
-    fn finish(mut self) -> Result<String, Problem> {
-        let line = read(&mut self.lines)?;
-        self.process.wait().map_err(Problem::new)?;
-        Ok(line)
-    }
-
-    fn kill(mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn read(lines: &mut BufReader<ChildStdout>) -> Result<String, Problem> {
-    let mut line = String::new();
-    lines.read_line(&mut line).map_err(Problem::new)?;
-    Ok(line.trim_end().to_owned())
-}
-
-/// A folder that this user alone can enter; it goes with the run.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn make() -> Result<Self, Problem> {
-        let path = std::env::temp_dir().join(format!("sinew-restart-{}", std::process::id()));
-        let mut builder = std::fs::DirBuilder::new();
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(&path).map_err(Problem::new)?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -1,12 +1,16 @@
 //! Connections that have no end of their own, and what becomes of them.
 
-use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::io;
+use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use sinew_conformance::network::conversation::{Patience, Transport};
+use sinew_conformance::network::line::Heard;
+
 /// Beyond every deadline.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Patience =
+    Patience { answer: Duration::from_secs(60), silence: Duration::from_millis(300) };
 
 /// A connection that is read to its end.
 pub(super) struct Witness {
@@ -27,39 +31,41 @@ pub(super) struct End {
 
 impl Witness {
     /// An event stream, which its server ends.
-    pub(super) fn of_events(place: SocketAddr) -> io::Result<Self> {
+    pub(super) fn of_events(place: SocketAddr, transport: &Transport) -> io::Result<Self> {
         let request = "GET /events HTTP/1.1\r\nhost: restart\r\n\r\n";
-        Self::open(place, request, "events", b"\r\n0\r\n\r\n", true)
+        Self::open((place, transport), request, "events", b"\r\n0\r\n\r\n", true)
     }
 
     /// An upgraded connection; the stubborn one does not end when it is told.
-    pub(super) fn of_session(place: SocketAddr, path: &str) -> io::Result<Self> {
+    pub(super) fn of_session(
+        place: SocketAddr,
+        transport: &Transport,
+        path: &str,
+    ) -> io::Result<Self> {
         let request = format!(
             "GET {path} HTTP/1.1\r\nhost: restart\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n"
         );
         let listens = !path.ends_with("stubborn");
         let what = if listens { "session" } else { "stubborn" };
-        Self::open(place, &request, what, b"goodbye", listens)
+        Self::open((place, transport), &request, what, b"goodbye", listens)
     }
 
     fn open(
-        place: SocketAddr,
+        (place, transport): (SocketAddr, &Transport),
         request: &str,
         what: &'static str,
         last: &'static [u8],
         listens: bool,
     ) -> io::Result<Self> {
-        let mut connection = TcpStream::connect(place)?;
-        connection.set_read_timeout(Some(PATIENCE))?;
-        connection.write_all(request.as_bytes())?;
-        let mut seen = vec![0; 4096];
+        let mut connection = transport.connect(place, PATIENCE)?;
+        connection.say(request.as_bytes(), PATIENCE.answer);
+        let mut seen = Vec::new();
         // The head at least: it is open.
-        let first = connection.read(&mut seen)?;
-        seen.truncate(first);
+        connection.hear(&mut seen, PATIENCE.answer);
         let started = Instant::now();
         let reader = thread::spawn(move || {
             // A reset is an end, too.
-            let _ = connection.read_to_end(&mut seen);
+            while let Heard::Bytes(_) = connection.hear(&mut seen, PATIENCE.answer) {}
             (seen, started.elapsed())
         });
         Ok(Self { what, last, listens, reader })

@@ -131,6 +131,7 @@ impl Work for Serving {
         let ((), report) = until(reloading, both(server.serve(), handle.drain_on(signals))).await;
         // Whoever started it may not listen any more.
         let _ = writeln!(stdout, "drained: {report}");
+        let _ = writeln!(stdout, "held at most: {}", handle.memory().peak);
         Ok(ExitCode::SUCCESS)
     }
 }

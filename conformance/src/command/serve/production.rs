@@ -21,6 +21,9 @@ pub(super) struct Production {
     /// Whose connections start with a PROXY header of version 2; may be given several times
     #[arg(long, value_name = "NETWORK")]
     proxy_protocol: Vec<Network>,
+    /// Mebibytes that all connections together may hold
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    memory: u64,
     /// Where operators ask for /metrics; port 0 takes a free one
     #[arg(long, value_name = "HOST:PORT")]
     operators: Option<SocketAddr>,
@@ -32,7 +35,11 @@ impl Production {
         mut builder: ServerBuilder<R, Threads>,
         metrics: &Metrics,
     ) -> ServerBuilder<R, Threads> {
-        builder.config_mut().drain.propagation = Duration::from_secs(self.propagation);
+        let config = builder.config_mut();
+        config.drain.propagation = Duration::from_secs(self.propagation);
+        config.memory.cap = self.memory << 20;
+        // Those that test it are on one machine.
+        config.max_connections_per_address = config.max_connections;
         builder = builder.health(HealthChecks::new());
         if let Some(most) = self.at_once {
             let concurrency = ConcurrencyConfig {

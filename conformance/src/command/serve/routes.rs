@@ -225,6 +225,7 @@ impl Stream for Letters {
         }
         let n = usize::try_from(self.left).unwrap_or(usize::MAX).min(PIECE.len());
         self.left -= n as u64;
-        Poll::Ready(Some(Ok(Bytes::from_static(&PIECE[..n]))))
+        // Memory of its own, as most answers are.
+        Poll::Ready(Some(Ok(Bytes::copy_from_slice(&PIECE[..n]))))
     }
 }

@@ -1,0 +1,58 @@
+//! The server in memory: who waits for room among the bytes of all.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
+
+mod support;
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use http::Method;
+use sinew_core::limit::{Account, LedgerConfig};
+use sinew_driver::{Body, BoxError, Request, Response};
+use support::Client;
+use support::running::{Running, get, serve};
+
+const CAP: u64 = 1 << 20;
+
+/// Answers of so many bytes, whole; and of one piece that long, with another one to come.
+fn server(whole: u64, pieces: [u64; 2]) -> Running {
+    let bytes = |len: u64| Bytes::from(vec![b'x'; usize::try_from(len).unwrap()]);
+    serve(move |builder, _| {
+        let pieces = pieces.map(|len| {
+            move |_: Request| async move {
+                let first = stream::iter([Ok::<_, BoxError>(bytes(len))]);
+                Response::ok(Body::stream(first.chain(stream::pending())))
+            }
+        });
+        let [large, small] = pieces;
+        let stages = [97, 100, 100, 100, 100, 100];
+        builder
+            .memory(LedgerConfig { cap: CAP, stages, ..LedgerConfig::default() })
+            .route(Method::GET, "/whole", move |_: Request| async move { bytes(whole) })
+            .route(Method::GET, "/step", async |_: Request| "a step")
+            .route(Method::GET, "/large", large)
+            .route(Method::GET, "/small", small)
+    })
+}
+
+/// Room for one step comes free, and the first who waits needs more: the next one has it.
+#[test]
+fn what_is_too_little_for_one_goes_to_the_next() {
+    let step = Account::STEP;
+    // The head of an answer has room in the last step, or takes one before the first piece.
+    let server = server(CAP - 5 * step - step / 2, [8 * step, 2 * step + step / 2]);
+    let clients: Vec<Client> = (0..4).map(|_| server.sim.connect()).collect();
+    let used = || server.handle.memory().used;
+    let asked =
+        [("/whole", CAP - 5 * step), ("/step", step), ("/large", 2 * step), ("/small", 2 * step)];
+    for (client, (path, held)) in clients.iter().zip(asked) {
+        client.window(0);
+        let before = used();
+        client.send(get(path));
+        server.sim.run();
+        assert_eq!(used(), before + held, "{path}");
+    }
+    clients[1].reset();
+    server.sim.run();
+    assert_eq!(used(), CAP, "it is taken");
+}
