@@ -4,6 +4,7 @@ use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::Network;
 use crate::head::Fields;
+use crate::origin::{Origin, Scheme};
 
 /// The proxies in front of a server, and the one field in which they say whom they speak for.
 ///
@@ -15,6 +16,29 @@ use crate::head::Fields;
 pub struct TrustedProxies {
     networks: Box<[Network]>,
     field: ForwardedField,
+}
+
+/// What the outermost proxy of ours says of a request: the one that saw its client.
+///
+/// `proto` and `host` are parameters of [`ForwardedField::Forwarded`] alone. `X-Forwarded-Proto` and
+/// `X-Forwarded-Host` are not read: they are no lists, so a proxy that does not write them passes on what
+/// anyone sent, and nobody can tell.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Forwarded {
+    /// Whom it is from; `None` where nobody knows.
+    pub client: Option<IpAddr>,
+    /// What the client spoke to the proxy.
+    pub proto: Option<Scheme>,
+    /// The `Host` that the client asked for, with or without port.
+    pub host: Option<Box<str>>,
+}
+
+/// The same, as it stands in the field.
+#[derive(Clone, Copy, Default)]
+struct Said<'a> {
+    client: Option<IpAddr>,
+    proto: Option<&'a [u8]>,
+    host: Option<&'a [u8]>,
 }
 
 /// The field that the proxies write.
@@ -48,27 +72,44 @@ impl TrustedProxies {
     /// The address of the client behind a proxy of ours that has no address itself: one that comes
     /// over a Unix socket, which lets in whom its file's permissions let in.
     pub fn behind(&self, fields: &Fields) -> Option<IpAddr> {
+        self.said(fields)?.client
+    }
+
+    /// All that proxies of ours say. `peer`: who connected, as for [`client`](Self::client), or `None` as
+    /// for [`behind`](Self::behind). `None` where that is no proxy of ours.
+    pub fn forwarded(&self, peer: Option<IpAddr>, fields: &Fields) -> Option<Forwarded> {
+        if peer.is_some_and(|peer| !self.is_ours(peer.to_canonical())) {
+            return None;
+        }
+        let Said { client, proto, host } = self.said(fields).unwrap_or_default();
+        let host = host.and_then(|host| core::str::from_utf8(host).ok());
+        let host = host.filter(|host| Origin::new(Scheme::Http, host).is_ok()).map(Box::from);
+        Some(Forwarded { client, proto: proto.and_then(Scheme::named), host })
+    }
+
+    fn said<'a>(&self, fields: &'a Fields) -> Option<Said<'a>> {
         // From the right, the first that is not ours: from the left, the last one. If all are ours,
         // it is the leftmost.
-        let mut client: Option<Option<IpAddr>> = None;
-        let mut entry = |address: Option<IpAddr>| match address {
+        let mut outermost: Option<Said<'a>> = None;
+        let mut entry = |said: Said<'a>| match said.client {
             Some(ours) if self.is_ours(ours) => {
-                client.get_or_insert(address);
+                outermost.get_or_insert(said);
             }
-            _ => client = Some(address),
+            _ => outermost = Some(said),
         };
         match self.field {
             ForwardedField::XForwardedFor => {
                 for line in fields.get_all("x-forwarded-for") {
                     let entries = line.split(|b| *b == b',').map(<[u8]>::trim_ascii);
-                    entries.filter(|text| !text.is_empty()).for_each(|text| entry(node(text)));
+                    let entries = entries.filter(|text| !text.is_empty());
+                    entries.for_each(|text| entry(Said { client: node(text), ..Said::default() }));
                 }
             }
             ForwardedField::Forwarded => {
                 fields.get_all("forwarded").for_each(|line| elements(line, &mut entry));
             }
         }
-        client?
+        outermost
     }
 
     fn is_ours(&self, address: IpAddr) -> bool {
@@ -76,10 +117,10 @@ impl TrustedProxies {
     }
 }
 
-/// The `for` of every element of a `Forwarded` line. What cannot be read makes an unknown of all
+/// What every element of a `Forwarded` line says. What cannot be read makes an unknown of all
 /// that follows on the line, so that an open quote cannot hide what a proxy appended.
 /// <https://www.rfc-editor.org/rfc/rfc7239#section-4>
-fn elements(line: &[u8], entry: &mut impl FnMut(Option<IpAddr>)) {
+fn elements<'a>(line: &'a [u8], entry: &mut impl FnMut(Said<'a>)) {
     let mut rest = line;
     loop {
         rest = rest.trim_ascii_start();
@@ -91,20 +132,20 @@ fn elements(line: &[u8], entry: &mut impl FnMut(Option<IpAddr>)) {
             return;
         }
         match element(rest) {
-            Some((address, behind)) => {
-                entry(address);
+            Some((said, behind)) => {
+                entry(said);
                 rest = behind;
             }
-            None => return entry(None),
+            None => return entry(Said::default()),
         }
     }
 }
 
 /// One element and what stands behind it; `None` where it breaks the grammar.
-fn element(text: &[u8]) -> Option<(Option<IpAddr>, &[u8])> {
+fn element(text: &[u8]) -> Option<(Said<'_>, &[u8])> {
     let mut rest = text;
-    let mut address = None;
-    let mut named = false;
+    let mut said = Said::default();
+    let mut named = None;
     loop {
         let equals = rest.iter().position(|b| *b == b'=')?;
         let (name, value) = (&rest[..equals], &rest[equals + 1..]);
@@ -122,16 +163,20 @@ fn element(text: &[u8]) -> Option<(Option<IpAddr>, &[u8])> {
         if name.is_empty() || !name.iter().all(u8::is_ascii_alphanumeric) {
             return None;
         }
-        if name.eq_ignore_ascii_case(b"for") {
-            // Each parameter stands once.
-            if core::mem::replace(&mut named, true) {
-                return None;
-            }
-            address = node(value);
+        let place =
+            [(&b"for"[..], &mut named), (b"proto", &mut said.proto), (b"host", &mut said.host)]
+                .into_iter()
+                .find_map(|(known, place)| name.eq_ignore_ascii_case(known).then_some(place));
+        // Each parameter stands once.
+        if place.is_some_and(|place| place.replace(value).is_some()) {
+            return None;
         }
         rest = behind.trim_ascii_start();
         match rest {
-            [] | [b',', ..] => return Some((address, rest)),
+            [] | [b',', ..] => {
+                said.client = named.and_then(node);
+                return Some((said, rest));
+            }
             [b';', behind @ ..] => rest = behind.trim_ascii_start(),
             _ => return None,
         }

@@ -27,7 +27,7 @@ pub use egress::{
     Answerer, BadPattern, Destination, EgressPolicy, EgressRefusal, ServerPattern, TlsVersion,
 };
 pub use expiry::Expiry;
-pub use forwarded::{ForwardedField, TrustedProxies};
+pub use forwarded::{Forwarded, ForwardedField, TrustedProxies};
 pub use identity::{
     ClientKey, IPV6_CLIENT_PREFIX, KeyDigest, PeerName, Principal, SecurityContext, Subject,
 };

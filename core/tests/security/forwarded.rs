@@ -1,7 +1,8 @@
 use core::net::IpAddr;
 
 use proptest::prelude::*;
-use sinew_core::security::{ForwardedField, TrustedProxies};
+use sinew_core::origin::Scheme;
+use sinew_core::security::{Forwarded, ForwardedField, TrustedProxies};
 
 use super::head;
 
@@ -54,6 +55,43 @@ fn the_list_is_read_from_the_right() {
     ] {
         assert_eq!(x_forwarded_for("10.0.0.1", lines), expected.map(ip), "{lines:?}");
     }
+}
+
+fn all(field: ForwardedField, peer: &str, name: &str, line: &str) -> Option<Forwarded> {
+    let networks = ["10.0.0.0/8".parse().unwrap()];
+    let proxies = TrustedProxies::new(networks, field);
+    proxies.forwarded(Some(ip(peer)), head("GET", "/", &[(name, line)]).fields())
+}
+
+#[test]
+fn what_the_client_asked_for_is_what_the_outermost_proxy_says() {
+    let told = |client: Option<&str>, proto, host: Option<&str>| {
+        Some(Forwarded { client: client.map(ip), proto, host: host.map(Box::from) })
+    };
+    let https = Some(Scheme::Https);
+    for (line, expected) in [
+        (
+            "for=192.0.2.1;proto=https;host=a.test, for=10.1.1.1;proto=http;host=inner",
+            told(Some("192.0.2.1"), https, Some("a.test")),
+        ),
+        ("for=6.6.6.6;proto=http, for=192.0.2.1;proto=HTTPS", told(Some("192.0.2.1"), https, None)),
+        (r#"for=192.0.2.1;host="a.test:8443""#, told(Some("192.0.2.1"), None, Some("a.test:8443"))),
+        ("for=_hidden;proto=https", told(None, https, None)),
+        ("for=192.0.2.1;proto=gopher;host=\"a b\"", told(Some("192.0.2.1"), None, None)),
+        ("for=192.0.2.1;proto=https;proto=http", told(None, None, None)),
+    ] {
+        assert_eq!(
+            all(ForwardedField::Forwarded, "10.0.0.1", "forwarded", line),
+            expected,
+            "{line}"
+        );
+    }
+    let line = "for=192.0.2.1;proto=https";
+    assert_eq!(all(ForwardedField::Forwarded, "192.0.2.9", "forwarded", line), None, "a stranger");
+    let one = all(ForwardedField::XForwardedFor, "10.0.0.1", "x-forwarded-for", "192.0.2.1");
+    assert_eq!(one, told(Some("192.0.2.1"), None, None));
+    let one = all(ForwardedField::XForwardedFor, "10.0.0.1", "x-forwarded-proto", "https");
+    assert_eq!(one, told(None, None, None));
 }
 
 #[test]

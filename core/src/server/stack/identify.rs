@@ -36,10 +36,16 @@ impl Layer for Identify {
         let security = &mut record.security;
         security.peer.clone_from(&arrival.peer.name);
         security.peer_address = arrival.peer.address;
-        security.client_address = match (&self.proxies, arrival.peer.address) {
-            (Some(proxies), Some(peer)) => proxies.client(peer, fields),
-            (Some(proxies), None) => proxies.behind(fields),
-            (None, peer) => peer,
+        let peer = arrival.peer.address;
+        let proxies = self.proxies.as_ref();
+        security.client_address = match proxies.and_then(|known| known.forwarded(peer, fields)) {
+            Some(forwarded) => {
+                let client = forwarded.client;
+                let says_more = forwarded.proto.is_some() || forwarded.host.is_some();
+                record.forwarded = says_more.then(|| Box::new(forwarded));
+                client
+            }
+            None => peer.map(|peer| if proxies.is_some() { peer.to_canonical() } else { peer }),
         };
         Decision::Continue
     }

@@ -12,7 +12,7 @@ use crate::policy::Refused;
 use crate::problem::Ids;
 use crate::propagation::CallContext;
 use crate::reason::Reason;
-use crate::security::{AccessVerdict, CorsVerdict, CredentialVerdict, SecurityContext};
+use crate::security::{AccessVerdict, CorsVerdict, CredentialVerdict, Forwarded, SecurityContext};
 use crate::time::Instant;
 
 /// What the layers found out about a request. A field that no layer filled is `None` or empty.
@@ -32,6 +32,9 @@ pub struct Record {
     pub context: CallContext,
     /// Who asks.
     pub security: SecurityContext,
+    /// What the client asked for, where a trusted proxy says that in
+    /// [`Forwarded`](crate::security::ForwardedField::Forwarded). No policy goes by it.
+    pub forwarded: Option<Box<Forwarded>>,
     /// What it is to CORS.
     pub cors: Option<CorsVerdict>,
     /// What became of its credential.
@@ -89,6 +92,7 @@ impl Record {
             request_id: None,
             context: CallContext { priority: arrival.policy.priority, ..CallContext::default() },
             security: SecurityContext::default(),
+            forwarded: None,
             cors: None,
             credential: None,
             access: None,
