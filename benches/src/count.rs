@@ -35,24 +35,32 @@ pub(crate) fn table() -> Result<ExitCode> {
     Ok(if within { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What `requests` further requests cost.
+/// What so many further requests cost.
 fn measure(case: &Case) -> Result<Cost> {
-    let once = run(case.name, case.requests)?;
-    let twice = run(case.name, 2 * case.requests)?;
+    difference(&[case.name.to_owned()], case.requests)
+}
+
+/// What `requests` further requests cost of what `run` with these arguments does.
+pub(crate) fn difference(what: &[String], requests: u64) -> Result<Cost> {
+    let once = run(what, requests)?;
+    let twice = run(what, 2 * requests)?;
     Ok(twice - once)
 }
 
-fn run(case: &str, requests: u64) -> Result<Cost> {
-    let out = scratch(case);
+fn run(what: &[String], requests: u64) -> Result<Cost> {
+    let name = what.join(" ");
+    let out = scratch(&name.replace(' ', "-"));
     let status = callgrind::command(&out)
         .arg(std::env::current_exe()?)
-        .args(["run", case, &requests.to_string()])
+        .arg("run")
+        .args(what)
+        .arg(requests.to_string())
         .status()
         .map_err(|error| format!("cannot run valgrind: {error}"))?;
     let cost = callgrind::read(&out);
     let _ = std::fs::remove_file(&out);
     if !status.success() {
-        return Err(format!("case {case} failed under valgrind").into());
+        return Err(format!("case {name} failed under valgrind").into());
     }
     cost
 }

@@ -25,7 +25,12 @@ const SECONDS: u64 = 5;
 
 /// Calls one after the other to three endpoints, over connections that idle: start, send, head, end.
 pub(crate) fn calls(calls: u64) -> Result<()> {
-    let mut dispatcher = connected(3)?;
+    calls_with(&Policy::default(), 3, calls)
+}
+
+/// The same, by another policy and to more of them.
+pub(crate) fn calls_with(policy: &Policy, endpoints: u64, calls: u64) -> Result<()> {
+    let mut dispatcher = connected(policy, endpoints)?;
     // Their slow start is over.
     let mut now = Instant::ZERO + Duration::from_secs(60);
     for token in 0..calls {
@@ -42,7 +47,7 @@ pub(crate) fn calls(calls: u64) -> Result<()> {
 /// Threads share a dispatcher behind a lock, as a driver does: three sections a call. Prints how long
 /// they wait for it.
 pub(crate) fn lock() -> Result<ExitCode> {
-    let dispatcher = Mutex::new(connected(THREADS)?);
+    let dispatcher = Mutex::new(connected(&Policy::default(), THREADS)?);
     let origin = std::time::Instant::now();
     let now =
         || Instant::from_nanos(u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX));
@@ -93,9 +98,9 @@ pub(crate) fn lock() -> Result<ExitCode> {
 }
 
 /// One with so many endpoints, and an idle connection to each.
-fn connected(endpoints: u64) -> Result<Dispatcher> {
+fn connected(policy: &Policy, endpoints: u64) -> Result<Dispatcher> {
     let now = Instant::ZERO;
-    let mut policy = Policy::default();
+    let mut policy = *policy;
     policy.pool.warm = 1;
     // They are to be there for as long as it takes.
     policy.pool.idle = Duration::from_secs(3_600);

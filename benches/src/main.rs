@@ -10,6 +10,7 @@
 //! cargo run --release -p sinew-benches -- limiter   the limiter beside governor, and in a flood
 //! cargo run --release -p sinew-benches -- websocket an echo in memory beside three other libraries
 //! cargo run --release -p sinew-benches -- lock      waits for the lock around a client's dispatcher
+//! cargo run --release -p sinew-benches -- mesh      choosing one of many endpoints, and knowing them
 //! ```
 //!
 //! Wall time is not measured, but for the limiter, whose cost is memory that is not at hand, and there as
@@ -24,6 +25,7 @@ mod dispatcher;
 mod limiter;
 mod load;
 mod memory;
+mod mesh;
 mod pki;
 mod process;
 mod server;
@@ -36,7 +38,7 @@ use std::process::ExitCode;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-const USAGE: &str = "usage: sinew-benches [count | process | syscalls | idle | bodies | limiter | websocket | lock]";
+const USAGE: &str = "usage: sinew-benches [count | process | syscalls | idle | bodies | limiter | websocket | lock | mesh]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -50,8 +52,14 @@ fn main() -> ExitCode {
         ["limiter"] => limiter::compare(),
         ["websocket"] => websocket::compare(),
         ["lock"] => dispatcher::lock(),
+        ["mesh"] => mesh::table(),
         // What callgrind runs.
         ["run", case, requests] => run(case, requests),
+        ["run", "pick", way, endpoints, calls] => calls
+            .parse()
+            .map_err(Into::into)
+            .and_then(|calls| mesh::pick(way, endpoints, calls))
+            .map(|()| ExitCode::SUCCESS),
         _ => Err(USAGE.into()),
     };
     match done {

@@ -95,6 +95,21 @@ pub enum Delivery {
     Processed,
 }
 
+impl Delivery {
+    /// What an answer says about its request: processed, unless it says otherwise. 421, 425, 429 and a 503
+    /// with `Retry-After` refuse it; any other 503 may come from anywhere on the way.
+    pub const fn of_answer(status: StatusCode, has_retry_after: bool) -> Self {
+        match status {
+            StatusCode::MISDIRECTED_REQUEST
+            | StatusCode::TOO_EARLY
+            | StatusCode::TOO_MANY_REQUESTS => Self::Refused,
+            StatusCode::SERVICE_UNAVAILABLE if has_retry_after => Self::Refused,
+            StatusCode::SERVICE_UNAVAILABLE => Self::MaybeProcessed,
+            _ => Self::Processed,
+        }
+    }
+}
+
 /// A command that makes no sense in the state the machine is in, or with these arguments.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]

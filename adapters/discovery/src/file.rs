@@ -1,5 +1,6 @@
 //! A file that lists the instances.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::future::poll_fn;
 use std::io::Read as _;
@@ -8,9 +9,8 @@ use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
-use sinew_driver::Runtime;
+use sinew_driver::{Runtime, ServiceEndpoint};
 
-use crate::instance::Instance;
 use crate::source::{Source, SourceError};
 
 /// Bytes of a file, at most.
@@ -21,6 +21,8 @@ pub const MAX_FILE: u64 = 4 * 1024 * 1024;
 /// ```json
 /// {"endpoints": ["10.0.0.1:8443", {"address": "10.0.0.2:8443", "weight": 2, "zone": "b"}]}
 /// ```
+///
+/// An object may also have an `identity`, who has to answer there, and `metadata`, pairs of strings.
 ///
 /// Replace it by renaming another over it. One that is half-written is a failure, and looked at again.
 /// The file is read where the source is polled, so it had better lie on a local disk.
@@ -52,7 +54,34 @@ struct Document {
 #[serde(untagged, expecting = "an address, or an object with one")]
 enum Entry {
     Address(String),
-    Instance(Instance),
+    Known(Known),
+}
+
+/// An endpoint of which more is known than its address.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Known {
+    address: String,
+    #[serde(default = "one")]
+    weight: u16,
+    #[serde(default)]
+    zone: String,
+    identity: Option<String>,
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
+}
+
+const fn one() -> u16 {
+    1
+}
+
+impl Known {
+    fn into_endpoint(self) -> ServiceEndpoint {
+        let mut endpoint = ServiceEndpoint::new(self.address).weight(self.weight).zone(self.zone);
+        endpoint.identity = self.identity;
+        endpoint.metadata = self.metadata;
+        endpoint
+    }
 }
 
 impl<R: Runtime> FileSource<R> {
@@ -82,7 +111,7 @@ impl<R: Runtime> FileSource<R> {
     }
 
     /// The list, if the file is another than last time.
-    fn look(&mut self) -> Result<Option<Vec<Instance>>, SourceError> {
+    fn look(&mut self) -> Result<Option<Vec<ServiceEndpoint>>, SourceError> {
         let failed = |what| SourceError::new(format!("{}: {what}", self.path.display()));
         let of_io = |why| failed("cannot be read").with_source(why);
         let stamp = Stamp::of(&fs::metadata(&self.path).map_err(of_io)?);
@@ -99,8 +128,8 @@ impl<R: Runtime> FileSource<R> {
             serde_json::from_slice(&text).map_err(|why| failed("no list").with_source(why))?;
         self.seen = Some(stamp);
         let instances = document.endpoints.into_iter().map(|entry| match entry {
-            Entry::Address(address) => Instance::new(address),
-            Entry::Instance(instance) => instance,
+            Entry::Address(address) => ServiceEndpoint::new(address),
+            Entry::Known(known) => known.into_endpoint(),
         });
         Ok(Some(instances.collect()))
     }
@@ -118,7 +147,7 @@ impl Stamp {
 }
 
 impl<R: Runtime> Source for FileSource<R> {
-    async fn next(&mut self) -> Result<Vec<Instance>, SourceError> {
+    async fn next(&mut self) -> Result<Vec<ServiceEndpoint>, SourceError> {
         loop {
             self.wait().await;
             match self.look() {

@@ -9,9 +9,9 @@ use std::time::Duration;
 use sinew_core::Machine as _;
 use sinew_core::mesh::{Endpoint, EndpointSet, EndpointSetConfig, SourceEvent};
 use sinew_core::time::Instant;
-use sinew_driver::{RestClient, Runtime};
+use sinew_driver::{RestClient, Runtime, ServiceEndpoint};
 
-use crate::instance::Instance;
+use crate::member::member_of;
 use crate::source::{Source, SourceError};
 
 /// What is told of a service.
@@ -24,6 +24,8 @@ pub enum News {
         added: Vec<String>,
         /// Addresses that are there no more.
         removed: Vec<String>,
+        /// Addresses of which something else is said now: their weight, their zone, who answers there.
+        changed: Vec<String>,
         /// Instances in the list.
         total: usize,
     },
@@ -49,7 +51,7 @@ pub async fn follow<R: Runtime, S: Source>(
     config: EndpointSetConfig,
     mut report: impl FnMut(News),
 ) {
-    let mut set = EndpointSet::<Instance>::new(config);
+    let mut set = EndpointSet::<ServiceEndpoint>::new(config);
     loop {
         match next(runtime, &mut source, &set).await {
             Some(Ok(list)) => take(runtime, client, &mut set, list, &mut report),
@@ -82,8 +84,8 @@ pub async fn follow<R: Runtime, S: Source>(
 async fn next<R: Runtime, S: Source>(
     runtime: &R,
     source: &mut S,
-    set: &EndpointSet<Instance>,
-) -> Option<Result<Vec<Instance>, SourceError>> {
+    set: &EndpointSet<ServiceEndpoint>,
+) -> Option<Result<Vec<ServiceEndpoint>, SourceError>> {
     let mut listed = pin!(source.next());
     let at = set.deadline().map_or(Instant::MAX, |deadline| deadline.at);
     let mut alarm = (at < Instant::MAX).then(|| runtime.sleep_until(at));
@@ -102,19 +104,19 @@ async fn next<R: Runtime, S: Source>(
 fn take<R: Runtime>(
     runtime: &R,
     client: &RestClient<R>,
-    set: &mut EndpointSet<Instance>,
-    list: Vec<Instance>,
+    set: &mut EndpointSet<ServiceEndpoint>,
+    list: Vec<ServiceEndpoint>,
     report: &mut impl FnMut(News),
 ) {
     let (now, known) = (runtime.now(), set.is_down());
     // A list that the client does not take must not be thought to be its list.
     let mut next = set.clone();
-    let taken = next.handle_list(now, list.into_iter().map(Instance::into_member));
-    let addresses: Vec<_> = next.members().map(|member| &member.metadata.address).collect();
+    let taken = next.handle_list(now, list.into_iter().map(member_of));
     let told = match taken {
         Ok(diff) if diff.is_empty() => Ok(diff),
         Ok(diff) => {
-            client.update_endpoints(&addresses).map(|()| diff).map_err(SourceError::of_list)
+            let endpoints = next.members().map(|member| member.metadata.clone());
+            client.update_endpoints(endpoints).map(|()| diff).map_err(SourceError::of_list)
         }
         Err(why) => Err(SourceError::of_list(why)),
     };
@@ -128,27 +130,29 @@ fn take<R: Runtime>(
             return;
         }
     };
-    let named = |set: &EndpointSet<Instance>, endpoints: &[Endpoint]| {
+    let named = |set: &EndpointSet<ServiceEndpoint>, endpoints: &[Endpoint]| {
         let members = endpoints.iter().filter_map(|endpoint| set.get(*endpoint));
         let mut addresses: Vec<_> = members.map(|member| member.metadata.address.clone()).collect();
         addresses.sort_unstable();
         addresses
     };
     let (added, removed) = (named(&next, &diff.added), named(set, &diff.removed));
-    let total = addresses.len();
+    let changed = named(&next, &diff.changed);
+    let total = next.members().len();
     *set = next;
     if !diff.is_empty() {
-        report(News::Changed { added, removed, total });
+        report(News::Changed { added, removed, changed, total });
     }
 }
 
 impl fmt::Display for News {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Changed { added, removed, total } => {
+            Self::Changed { added, removed, changed, total } => {
                 write!(f, "{total} endpoints")?;
                 added.iter().try_for_each(|address| write!(f, " +{address}"))?;
-                removed.iter().try_for_each(|address| write!(f, " -{address}"))
+                removed.iter().try_for_each(|address| write!(f, " -{address}"))?;
+                changed.iter().try_for_each(|address| write!(f, " ~{address}"))
             }
             Self::Failed { why, age: Some(age) } => {
                 write!(f, "{why}; the list of {} s ago is kept", age.as_secs())

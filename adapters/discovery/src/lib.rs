@@ -1,6 +1,6 @@
 //! Where the endpoints of a service are, and how a client hears of it.
 //!
-//! A [`Source`] lists the [instances](Instance) of a service, again and again; [`follow`] tells a
+//! A [`Source`] lists the [instances](ServiceEndpoint) of a service, again and again; [`follow`] tells a
 //! [`RestClient`](sinew_driver::RestClient) of each change, and keeps the last good list while the
 //! source is down. What is kept, and for how long, is decided by
 //! [`EndpointSet`](sinew_core::mesh::EndpointSet) of the core.
@@ -16,16 +16,22 @@
 //! # }
 //! ```
 
+pub mod consul;
 pub mod dns;
 mod file;
 mod follow;
-mod instance;
+pub mod kubernetes;
+mod member;
+mod pause;
+mod segment;
 mod source;
 mod together;
 
+pub use consul::ConsulSource;
 pub use dns::DnsSource;
 pub use file::{FileSource, MAX_FILE};
 pub use follow::{News, follow};
-pub use instance::Instance;
+pub use kubernetes::EndpointSliceSource;
 pub use sinew_core::mesh::EndpointSetConfig;
+pub use sinew_driver::ServiceEndpoint;
 pub use source::{Source, SourceError};

@@ -4,13 +4,13 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
 
-use crate::instance::Instance;
+use sinew_driver::ServiceEndpoint;
 
 /// Lists the instances of a service, again and again.
 pub trait Source: Send {
     /// All instances, as soon as there is a list that may differ from the last one: the first time at
     /// once. A source waits by itself, after a failure too. Dropped half-way, it starts over.
-    fn next(&mut self) -> impl Future<Output = Result<Vec<Instance>, SourceError>> + Send;
+    fn next(&mut self) -> impl Future<Output = Result<Vec<ServiceEndpoint>, SourceError>> + Send;
 }
 
 /// Why there is no list.

@@ -13,7 +13,7 @@ use sinew_discovery::dns::{
     Answer, Kind, Lookup, LookupError, LookupEvent, MAX_ALIASES, MAX_STRAYS, ResolverConfig,
     Transport, Trouble, Try,
 };
-use support::{AAAA, Reply, SRV};
+use support::wire::{AAAA, Reply, SRV};
 
 /// A lookup, its clock, and what it asked last.
 struct Bench {
@@ -430,4 +430,31 @@ fn what_makes_no_sense_moves_on() {
 fn without_servers_there_is_nobody_to_ask() {
     let mut bench = Bench::new(&servers(0), "a.test", Kind::A);
     assert_eq!(bench.error(), LookupError::NoServers);
+}
+
+proptest::proptest! {
+    /// Whatever a server says: a next try, an answer or a reason, and never a timer that is left behind.
+    #[test]
+    fn no_answer_leaves_it_without_a_next_step(
+        flags in 0x8000..=u16::MAX,
+        records in proptest::collection::vec(proptest::collection::vec(0..=u8::MAX, 0..40), 0..6),
+    ) {
+        let mut bench = Bench::of_a("a.test");
+        for _ in 0..64 {
+            match bench.lookup.poll_event(bench.now) {
+                Ok(Some(LookupEvent::Ask(next))) => bench.last = Some(next),
+                Ok(Some(LookupEvent::Answer(_))) | Err(_) => return Ok(()),
+                Ok(None) => bench.now = bench.lookup.deadline().unwrap().at,
+            }
+            bench.say(|reply| {
+                // One that is well in front, so that the others are looked at.
+                let reply = reply.flags(flags).cname("a.test", 9, "b.test");
+                records.iter().fold(reply, |reply, record| reply.raw(record))
+            });
+            if let Some(next) = bench.lookup.deadline() {
+                proptest::prop_assert!(next.at > bench.now);
+            }
+        }
+        proptest::prop_assert!(false, "it never ends");
+    }
 }

@@ -72,14 +72,23 @@ fn a_file_is_followed() {
             put(path, r#"{"endpoints": ["10.0.0.2:80", "10.0.0.3:80"]}"#);
             true
         }
+        6 => {
+            let known = r#"{"address": "10.0.0.3:80", "weight": 5, "zone": "b"}"#;
+            put(path, &format!(r#"{{"endpoints": ["10.0.0.2:80", {known}]}}"#));
+            true
+        }
         _ => false,
     });
     assert!(told[0].contains("cannot be read") && told[0].contains("no list yet"), "{told:?}");
     assert_eq!(told[1], "2 endpoints +10.0.0.1:80 +10.0.0.2:80");
     assert!(told[2].starts_with("the source is back after "), "{told:?}");
-    assert_eq!(told[3], "2 endpoints +10.0.0.3:80 -10.0.0.1:80");
+    assert_eq!(told[3], "2 endpoints +10.0.0.3:80 -10.0.0.1:80 ~10.0.0.2:80");
     assert!(told[4].contains("no list") && told[4].contains("is kept"), "{told:?}");
     assert!(told[5].starts_with("the source is back after "), "{told:?}");
+    assert_eq!(told[6], "2 endpoints ~10.0.0.3:80");
+    let known = client.endpoints();
+    let (_, third) = known.iter().find(|(_, one)| one.address == "10.0.0.3:80").unwrap();
+    assert_eq!((third.weight, third.zone.as_str()), (5, "b"), "the client knows as well");
 }
 
 #[test]

@@ -47,6 +47,14 @@ struct Changed {
     route: &'static str,
 }
 
+/// What probes found of an endpoint.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Found {
+    client: Arc<str>,
+    found: &'static str,
+    mode: &'static str,
+}
+
 #[derive(Clone, Default)]
 pub(crate) struct Counted {
     calls: Family<Ended, Counter>,
@@ -57,6 +65,11 @@ pub(crate) struct Counted {
     held: Family<Named, Counter>,
     breakers: Family<Changed, Counter>,
     limit: Family<Named, Gauge>,
+    endpoints: Family<Named, Gauge>,
+    ejections: Family<Reasoned, Counter>,
+    spared: Family<Reasoned, Counter>,
+    probed: Family<Found, Counter>,
+    panics: Family<Named, Gauge>,
     lost: Family<Named, Counter>,
 }
 
@@ -97,6 +110,31 @@ impl Counted {
             "sinew_client_concurrency_limit",
             "Attempts that the service bears at once",
             self.limit.clone(),
+        );
+        registry.register(
+            "sinew_client_endpoints",
+            "Endpoints of the service",
+            self.endpoints.clone(),
+        );
+        registry.register(
+            "sinew_client_ejections",
+            "Endpoints that were left alone as they were worse than the others, or would have been",
+            self.ejections.clone(),
+        );
+        registry.register(
+            "sinew_client_spared_ejections",
+            "Endpoints that were not left alone as too few would have been left",
+            self.spared.clone(),
+        );
+        registry.register(
+            "sinew_client_probed",
+            "Endpoints that probes found up or down, where that changed",
+            self.probed.clone(),
+        );
+        registry.register(
+            "sinew_client_panic",
+            "Whether so few endpoints are well that all of them are asked",
+            self.panics.clone(),
         );
         registry.register(
             "sinew_client_lost_events",
@@ -157,6 +195,27 @@ impl ClientMetrics {
             }
             Event::ConcurrencyLimit { limit } => {
                 counted.limit.get_or_create(&named()).set(i64::from(limit));
+            }
+            Event::EndpointsUpdated { all, .. } => {
+                counted.endpoints.get_or_create(&named()).set(i64::from(all));
+            }
+            Event::Ejected { why, mode, .. } => {
+                let (reason, mode) = (why.name(), mode.name());
+                let ejected = Reasoned { client: client(), reason, mode };
+                counted.ejections.get_or_create(&ejected).inc();
+            }
+            Event::EjectionSpared { why, mode, .. } => {
+                let (reason, mode) = (why.name(), mode.name());
+                let spared = Reasoned { client: client(), reason, mode };
+                counted.spared.get_or_create(&spared).inc();
+            }
+            Event::Probed { up, mode, .. } => {
+                let found = if up { "up" } else { "down" };
+                let found = Found { client: client(), found, mode: mode.name() };
+                counted.probed.get_or_create(&found).inc();
+            }
+            Event::Panic { panics, .. } => {
+                counted.panics.get_or_create(&named()).set(i64::from(panics));
             }
             Event::Lost(events) => {
                 counted.lost.get_or_create(&named()).inc_by(events);

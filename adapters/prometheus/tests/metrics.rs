@@ -10,6 +10,7 @@ use sinew_core::client::dispatcher::{Endpoint, Outcome, Refusal};
 use sinew_core::error::{Delivery, Error, Kind, Limit, Phase};
 use sinew_core::head::RequestHead;
 use sinew_core::http1::{Server, ServerConfig, ServerEvent};
+use sinew_core::mesh::Outlier;
 use sinew_core::observe::Event;
 use sinew_core::policy::Mode;
 use sinew_core::reason::Reason;
@@ -253,6 +254,7 @@ fn what_a_client_decides_is_counted_under_its_name() {
     let metrics = Metrics::new();
     let (orders, stock) = (metrics.client("orders"), metrics.client("stock"));
     let (token, attempt, endpoint) = (1, 1, Endpoint(0));
+    let why = Outlier::SuccessRate;
     let breaker = Refusal::Breaker { why: OpenReason::Probing, until: None };
     for event in [
         Event::AttemptSent { token, attempt, endpoint },
@@ -264,6 +266,11 @@ fn what_a_client_decides_is_counted_under_its_name() {
         Event::CallEnded { token, outcome: Outcome::Done, attempts: 2 },
         Event::CallEnded { token, outcome: Outcome::Refused(breaker), attempts: 0 },
         Event::ConcurrencyLimit { limit: 7 },
+        Event::EndpointsUpdated { added: 4, removed: 1, changed: 0, all: 9 },
+        Event::Ejected { endpoint, why, until: Instant::MAX, mode: Mode::Enforce },
+        Event::EjectionSpared { endpoint, why, mode: Mode::Enforce },
+        Event::Probed { endpoint, up: false, mode: Mode::Shadow },
+        Event::Panic { panics: true, well: 1, all: 9 },
         Event::Lost(3),
     ] {
         orders.observe(&event);
@@ -291,6 +298,17 @@ fn what_a_client_decides_is_counted_under_its_name() {
             "1",
         ),
         (r#"sinew_client_concurrency_limit{client="orders"}"#, "7"),
+        (r#"sinew_client_endpoints{client="orders"}"#, "9"),
+        (
+            r#"sinew_client_ejections_total{client="orders",reason="success_rate",mode="enforce"}"#,
+            "1",
+        ),
+        (
+            r#"sinew_client_spared_ejections_total{client="orders",reason="success_rate",mode="enforce"}"#,
+            "1",
+        ),
+        (r#"sinew_client_probed_total{client="orders",found="down",mode="shadow"}"#, "1"),
+        (r#"sinew_client_panic{client="orders"}"#, "1"),
         (r#"sinew_client_lost_events_total{client="orders"}"#, "3"),
         (r#"sinew_client_hedges_total{client="stock"}"#, "1"),
     ] {

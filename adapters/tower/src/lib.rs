@@ -1,5 +1,9 @@
-//! Any [`tower_service::Service`] of HTTP as a handler: an axum `Router`, a stack of tower layers.
+//! Tower on both sides of a server: services of tower as handlers of sinew, and what sinew does when calls fail as
+//! layers over a client that somebody else wrote.
 //!
+//! # Services as handlers
+//!
+//! Any [`tower_service::Service`] of HTTP is a handler: an axum `Router`, a stack of tower layers.
 //! The service runs behind everything that sinew does for a connection: mutual TLS, limits, timers,
 //! draining; and on whatever runtime the server runs, as far as the service itself does not ask for
 //! one of its own.
@@ -19,92 +23,41 @@
 //!
 //! A service gets an [`http::Request`] whose extensions hold sinew's `Peer` and, with mutual TLS,
 //! the identity of the client. What asks hyper for an upgraded connection does not work here: a
-//! handler of sinew's own takes it with [`Request::upgrade`].
+//! handler of sinew's own takes it with [`Request::upgrade`](sinew_driver::Request::upgrade).
+//!
+//! # Layers over a client
+//!
+//! [`RetryLayer`], [`BreakerLayer`], [`ConcurrencyLayer`] and [`RateLayer`] go around any service that takes
+//! requests and gives answers. The decisions are those of the machines in [`sinew_core`] that stand behind
+//! sinew's own client; here are only the futures. Each layer, with all services that it makes, is for one
+//! destination: what it knows is about that, and grows with nothing.
+//!
+//! ```
+//! use sinew_driver::Runtime;
+//! use sinew_tower::{BreakerLayer, ConcurrencyLayer, RetryLayer};
+//! use tower::ServiceBuilder;
+//!
+//! # fn stack<R: Runtime>(runtime: R) -> Result<(), Box<dyn std::error::Error>> {
+//! let retries = RetryLayer::new(runtime.clone(), Default::default(), Default::default())?;
+//! let breaker = BreakerLayer::new(runtime.clone(), Default::default())?;
+//! let places = ConcurrencyLayer::new(runtime, Default::default())?;
+//! // Outermost first: each attempt asks the breaker, and then for a place.
+//! let stack = ServiceBuilder::new().layer(retries).layer(breaker).layer(places);
+//! # drop(stack);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Time is asked of a [`Clock`], which every [`Runtime`](sinew_driver::Runtime) is. A layer that does not let a
+//! request through answers with the error [`Refused`]. A future may be dropped at any time: what it held, the
+//! place of a probe say, is given back, and says nothing about the destination.
 
-use std::future::poll_fn;
+mod client;
+mod handler;
 
-use bytes::Bytes;
-use http_body::Body as HttpBody;
-use sinew_driver::{
-    Body, BoxError, Handler, IntoResponse, Local, Mode, Problem, Request, Response, Threads,
+pub use client::{
+    BadRetryLayer, Breaker, BreakerLayer, Clock, Concurrency, ConcurrencyLayer, Deliveries,
+    Expired, Failed, Rate, RateLayer, Refused, Repeatable, Retry, RetryLayer, Tried,
+    UnknownDelivery, Unrepeatable,
 };
-use tower_service::Service;
-
-/// A service as a handler: see [`handler`].
-#[derive(Clone, Copy, Debug)]
-pub struct Tower<S> {
-    service: S,
-}
-
-/// Makes a handler of a service, which is cloned for each request, as tower services are.
-///
-/// A service that is not ready holds its request back; the handler's time limit runs meanwhile. One
-/// that fails is answered for with 500, and its error is not shown to the client.
-pub const fn handler<S>(service: S) -> Tower<S> {
-    Tower { service }
-}
-
-impl<S, B> Handler<Threads> for Tower<S>
-where
-    S: Service<http::Request<Body>, Response = http::Response<B>>,
-    S: Clone + Send + Sync + 'static,
-    S::Future: Send,
-    S::Error: Into<BoxError>,
-    B: HttpBody<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
-    fn into_handler(self) -> <Threads as Mode>::Handler {
-        Box::new(move |request| Box::pin(call(self.service.clone(), request)))
-    }
-}
-
-impl<S, B> Handler<Local> for Tower<S>
-where
-    S: Service<http::Request<Body>, Response = http::Response<B>> + Clone + 'static,
-    S::Error: Into<BoxError>,
-    B: HttpBody<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
-    fn into_handler(self) -> <Local as Mode>::Handler {
-        Box::new(move |request| Box::pin(call(self.service.clone(), request)))
-    }
-}
-
-async fn call<S, B>(mut service: S, request: Request) -> Response
-where
-    S: Service<http::Request<Body>, Response = http::Response<B>>,
-    S::Error: Into<BoxError>,
-    B: HttpBody<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
-    let request = match request.into_http() {
-        Ok(request) => request,
-        Err(problem) => return problem.into_response(),
-    };
-    // A clone is not ready because the original was.
-    let ready = poll_fn(|cx| service.poll_ready(cx).map_err(Into::<BoxError>::into)).await;
-    let answer = match ready {
-        Ok(()) => service.call(request).await.map_err(Into::into),
-        Err(error) => Err(error),
-    };
-    match answer {
-        Ok(response) => response.into_response(),
-        Err(error) => Problem::from(Failed(error)).into_response(),
-    }
-}
-
-/// What went wrong in a service, for whoever observes the server.
-#[derive(Debug)]
-struct Failed(BoxError);
-
-impl std::fmt::Display for Failed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the service failed")
-    }
-}
-
-impl std::error::Error for Failed {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&*self.0)
-    }
-}
+pub use handler::{Tower, handler};

@@ -4,6 +4,8 @@
 mod audit;
 mod check;
 mod corpus;
+#[cfg(feature = "sockets")]
+mod follow;
 #[cfg(all(unix, feature = "sockets"))]
 mod load;
 #[cfg(feature = "sockets")]
@@ -40,6 +42,9 @@ pub(crate) enum Command {
     /// Let a client meet ten real servers that are not all well, and print what each balancer makes of them; exit code 1 when a promise is broken
     #[cfg(feature = "sockets")]
     Mesh(mesh::Mesh),
+    /// Follow the endpoints of a service, print what changes, and call it meanwhile; exit code 1 when a call failed
+    #[cfg(feature = "sockets")]
+    Follow(follow::Follow),
     /// Look after audit logs
     #[cfg(feature = "sockets")]
     Audit(audit::Audit),
@@ -64,6 +69,8 @@ impl Command {
             Self::Overload(overload) => overload.run(),
             #[cfg(feature = "sockets")]
             Self::Mesh(mesh) => mesh.run(),
+            #[cfg(feature = "sockets")]
+            Self::Follow(follow) => follow.run(),
             #[cfg(feature = "sockets")]
             Self::Audit(audit) => audit.run(),
             #[cfg(feature = "sockets")]

@@ -7,7 +7,7 @@ use core::task::Poll;
 use sinew_async_std::AsyncStdRuntime;
 use sinew_core::http1;
 use sinew_driver::server::Conn;
-use sinew_driver::{Runtime, Spawn, Task, Threads};
+use sinew_driver::{Datagrams, Spawn, Task, Threads};
 use sinew_smol::SmolRuntime;
 use sinew_tls::Tls;
 use sinew_tokio::TokioRuntime;
@@ -31,7 +31,7 @@ pub trait Work {
     /// Does it.
     fn on<R>(self, runtime: R) -> impl Future<Output = Self::Outcome>
     where
-        R: Runtime
+        R: Datagrams
             + Spawn<Task>
             + Spawn<Conn<http1::Server, R, Threads>>
             + Spawn<Conn<Tls<http1::Server>, R, Threads>>;

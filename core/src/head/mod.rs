@@ -17,7 +17,6 @@ pub(crate) use index::{Index, Place, Single};
 pub(crate) use name::{NameFilter, is_name, same_name};
 pub use request::RequestHead;
 pub use response::ResponseHead;
-pub(crate) use response::delivery;
 pub use target::TargetForm;
 pub(crate) use target::{Scanned, Target, is_host, is_plain_origin};
 pub(crate) use websocket_key::websocket_key;

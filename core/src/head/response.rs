@@ -38,10 +38,9 @@ impl ResponseHead {
         self.fields.slice(self.reason.0, self.reason.1)
     }
 
-    /// What the answer says about its request: processed, unless it says otherwise. 421, 425, 429 and
-    /// a 503 with `Retry-After` refuse it; any other 503 may come from anywhere on the way.
+    /// What the answer says about its request, as [`Delivery::of_answer`] reads it.
     pub fn delivery(&self) -> Delivery {
-        delivery(self.status, &self.fields)
+        Delivery::of_answer(self.status, self.fields.get("retry-after").is_some())
     }
 
     /// The first value of a field.
@@ -77,18 +76,6 @@ impl ResponseHead {
         *response.version_mut() = self.version;
         *response.headers_mut() = self.fields.to_header_map();
         response
-    }
-}
-
-/// What an answer with this status and these fields says about its request.
-pub(crate) fn delivery(status: StatusCode, fields: &Fields) -> Delivery {
-    match status {
-        StatusCode::MISDIRECTED_REQUEST | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
-            Delivery::Refused
-        }
-        StatusCode::SERVICE_UNAVAILABLE if fields.get("retry-after").is_some() => Delivery::Refused,
-        StatusCode::SERVICE_UNAVAILABLE => Delivery::MaybeProcessed,
-        _ => Delivery::Processed,
     }
 }
 

@@ -156,10 +156,22 @@ fn a_connection_that_is_readable_while_idle_is_not_used() {
     bench.dispatcher.connected(bench.now, warm, 1);
     bench.quiet();
     bench.dispatcher.retire(bench.now, warm);
+    // Whoever opens and closes at once is not dialled without end.
+    bench.quiet();
+    let next = bench.dispatcher.deadline().unwrap();
+    assert_eq!((next.at, next.why), (bench.now + ms(1_000), Timer::Connect));
+    bench.now = next.at;
     let another = bench.dialled();
     bench.dispatcher.connected(bench.now, another, 1);
     bench.start(1, SHARED);
-    assert_eq!(bench.sent(1).1, another);
+    let (exchange, connection) = bench.sent(1);
+    assert_eq!(connection, another);
+    // One that was used is replaced at once.
+    assert_eq!(bench.head(exchange, 200), HeadVerdict::Deliver);
+    bench.dispatcher.finished(bench.now, exchange, Reuse::Keep);
+    bench.actions();
+    bench.dispatcher.retire(bench.now, another);
+    bench.dialled();
 }
 
 /// After a reload of certificates, nothing new goes over what was opened before.

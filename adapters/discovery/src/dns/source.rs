@@ -10,14 +10,13 @@ use std::time::Duration;
 
 use sinew_core::jitter::Jitter;
 use sinew_core::time::Instant;
-use sinew_driver::Datagrams;
+use sinew_driver::{Datagrams, ServiceEndpoint};
 
 use super::config::ResolverConfig;
 use super::lookup::LookupError;
 use super::message::{Kind, Service};
 use super::name::{BadName, Name};
 use super::resolver::{Families, Resolver, shorter};
-use crate::instance::Instance;
 use crate::source::{Source, SourceError};
 
 /// Hosts of one priority of a service that are looked up, at most; further ones are left out.
@@ -82,7 +81,7 @@ enum Settings {
 }
 
 /// Hosts, or a name without any.
-type Listed = (BTreeMap<SocketAddr, Instance>, Option<Duration>);
+type Listed = (BTreeMap<SocketAddr, ServiceEndpoint>, Option<Duration>);
 
 impl<R: Datagrams> DnsSource<R> {
     /// The addresses of a host (A and AAAA), with this port.
@@ -198,7 +197,7 @@ impl<R: Datagrams> DnsSource<R> {
         let found = self.resolver.addresses(host, self.families).await?;
         let instance = |address: IpAddr| {
             let address = SocketAddr::new(address, port);
-            (address, Instance::new(address.to_string()))
+            (address, ServiceEndpoint::new(address.to_string()))
         };
         Ok((found.addresses.into_iter().map(instance).collect(), found.ttl))
     }
@@ -223,7 +222,7 @@ impl<R: Datagrams> DnsSource<R> {
                 ttl = shorter(ttl, host.ttl);
                 for address in &host.addresses {
                     let address = SocketAddr::new(*address, service.port);
-                    let mut instance = Instance::new(address.to_string());
+                    let mut instance = ServiceEndpoint::new(address.to_string());
                     instance.weight = service.weight;
                     instance.metadata.insert("host".to_owned(), service.target.to_string());
                     instances.insert(address, instance);
@@ -238,7 +237,7 @@ impl<R: Datagrams> DnsSource<R> {
 }
 
 impl<R: Datagrams> Source for DnsSource<R> {
-    async fn next(&mut self) -> Result<Vec<Instance>, SourceError> {
+    async fn next(&mut self) -> Result<Vec<ServiceEndpoint>, SourceError> {
         self.wait().await;
         let listed = self.list().await;
         let ttl = listed.as_ref().ok().and_then(|(_, ttl)| *ttl);

@@ -269,6 +269,11 @@ impl Wait {
         self.poll(cx, |state| (!state.entered.accepts()).then_some(()))
     }
 
+    /// Ready when the server was told to leave.
+    pub(super) fn poll_told(&self, cx: &Context<'_>) -> Poll<()> {
+        self.poll(cx, |state| (state.entered != Phase::Serving).then_some(()))
+    }
+
     /// Ready when clients are told that the server leaves.
     pub(super) fn poll_leaving(&self, cx: &Context<'_>) -> Poll<()> {
         self.poll(cx, |state| state.entered.closes().then_some(()))

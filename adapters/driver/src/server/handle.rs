@@ -64,6 +64,13 @@ impl<R: Runtime> ServerHandle<R> {
         self.control.phase()
     }
 
+    /// Ready when the server was told to leave: from [`Phase::LameDuck`] on, while it still serves. The time
+    /// to tell registries and balancers.
+    pub async fn leaving(&self) {
+        let wait = self.control.wait();
+        poll_fn(|cx| wait.poll_told(cx)).await;
+    }
+
     /// Ready when clients are told that the server leaves: from [`Phase::Notify`] on.
     ///
     /// Whoever answers without end rather waits for

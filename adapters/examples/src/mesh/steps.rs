@@ -5,17 +5,21 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
+use sinew_core::client::dispatcher::Endpoint;
 use sinew_core::mesh::{Algorithm, BalanceConfig, BalancePolicy, ProbeConfig, RingConfig};
 use sinew_discovery::{EndpointSetConfig, FileSource, News, follow};
 use sinew_tokio::{ActiveChecks, RestClient, ServiceEndpoint, TokioRuntime};
 use tokio::sync::mpsc;
 
-use super::watch::{Watch, name};
+use super::watch::Watch;
 use crate::client::backend::{Backend, Mood};
 use crate::transcript::{Outcome, Transcript, ensure};
 
 /// How long something may take that is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The endpoints that a client is built with, in the order in which they were given.
+const FIRST: [Endpoint; 3] = [Endpoint(0), Endpoint(1), Endpoint(2)];
 
 /// Runs all steps.
 ///
@@ -24,18 +28,17 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The first thing that did not go as it should.
 pub async fn run() -> Outcome {
     let mut transcript = Transcript::default();
-    balancers(&mut transcript).await?;
-    keys(&mut transcript).await?;
-    sick(&mut transcript).await?;
-    discovered(&mut transcript).await?;
+    Box::pin(balancers(&mut transcript)).await?;
+    Box::pin(keys(&mut transcript)).await?;
+    Box::pin(sick(&mut transcript)).await?;
+    Box::pin(discovered(&mut transcript)).await?;
     println!("\nAll {} steps went as they should.", transcript.steps());
     Ok(())
 }
 
 async fn three() -> Outcome<[Backend; 3]> {
-    let (one, two, three) =
-        (Backend::start(Mood::Well), Backend::start(Mood::Well), Backend::start(Mood::Well));
-    Ok([one.await?, two.await?, three.await?])
+    let start = || Box::pin(Backend::start(Mood::Well));
+    Ok([start().await?, start().await?, start().await?])
 }
 
 /// So many calls at once, until there were that many. How long each took, sorted.
@@ -56,7 +59,7 @@ async fn calls(client: &RestClient, at_once: usize, calls: usize) -> Outcome<Vec
     Ok(took)
 }
 
-fn explain(transcript: &Transcript, client: &RestClient) {
+fn explain(transcript: &Transcript, client: &RestClient, watch: &Watch) {
     let listed = client.endpoints();
     for one in client.explain().endpoints {
         let address = listed.iter().find(|(endpoint, _)| *endpoint == one.endpoint);
@@ -68,7 +71,7 @@ fn explain(transcript: &Transcript, client: &RestClient) {
             (.., true) => "ready",
             _ => "not ready",
         };
-        let (name, breaker) = (name(one.endpoint), one.breaker);
+        let (name, breaker) = (watch.name(one.endpoint), one.breaker);
         transcript.saw(format!(
             "explain(): {name} at {address}: {state}, cost {}, breaker {breaker:?}",
             one.cost
@@ -102,7 +105,8 @@ async fn balancers(transcript: &mut Transcript) -> Outcome {
             .observe(watch.listen())
             .build()?;
         let took = calls(&client, 6, CALLS).await?;
-        let [a, b, c] = watch.sent();
+        let sent = watch.sent();
+        let [a, b, c] = FIRST.map(|endpoint| sent.to(endpoint));
         let quantile = |percent| took.get(CALLS * percent / 100).copied().unwrap_or_default();
         let (p50, p99) = (quantile(50), quantile(99));
         transcript
@@ -132,17 +136,19 @@ async fn keys(transcript: &mut Transcript) -> Outcome {
             .build()
     };
     let (here, there) = (Watch::default(), Watch::default());
-    for (watch, client) in [(&here, client(&here)?), (&there, client(&there)?)] {
+    for client in [client(&here)?, client(&there)?] {
         for session in 0..30_u32 {
             for _ in 0..2 {
                 client.get("/").hash_key(session.to_le_bytes()).send().await?.text().await?;
             }
         }
-        let _ = watch;
     }
-    let (here, there): ([usize; 3], [usize; 3]) = (here.sent(), there.sent());
-    transcript.saw(format!("60 calls of 30 sessions, by two clients: {here:?} and {there:?}"));
-    ensure(here == there && here.iter().all(|share| *share > 0), "the same places for both")
+    let (here, there) = (here.sent(), there.sent());
+    transcript.saw(format!("60 calls of 30 sessions by one client: {here}"));
+    transcript.saw(format!("the same by another one: {there}"));
+    let same = |endpoint: &Endpoint| here.to(*endpoint) == there.to(*endpoint);
+    ensure(FIRST.iter().all(same), "the same places for both")?;
+    ensure(FIRST.iter().all(|endpoint| here.to(*endpoint) > 0), "a share for each")
 }
 
 async fn sick(transcript: &mut Transcript) -> Outcome {
@@ -165,20 +171,20 @@ async fn sick(transcript: &mut Transcript) -> Outcome {
         |client: &RestClient| client.explain().endpoints.iter().filter(|one| one.down).count();
     backends[1].becomes(Mood::Fails);
     until(|| down(&client) == 1).await?;
-    watch.sent::<3>();
-    watch.words();
+    watch.sent();
     calls(&client, 3, 60).await?;
-    let sent: [usize; 3] = watch.sent();
-    explain(transcript, &client);
-    transcript.saw(format!("60 calls: {sent:?}"));
-    ensure(sent[1] == 0, "no call for who is sick")?;
+    let sent = watch.sent();
+    explain(transcript, &client, &watch);
+    transcript.saw(format!("60 calls: {sent}"));
+    let [_, sick, _] = FIRST;
+    ensure(sent.to(sick) == 0, "no call for who is sick")?;
     backends[1].becomes(Mood::Well);
     until(|| down(&client) == 0).await?;
-    watch.sent::<3>();
+    watch.sent();
     calls(&client, 3, 300).await?;
-    let sent: [usize; 3] = watch.sent();
-    transcript.saw(format!("well again, 300 calls: {sent:?}"));
-    ensure(sent[1] > 0, "a share for who is well again")
+    let sent = watch.sent();
+    transcript.saw(format!("well again, 300 calls: {sent}"));
+    ensure(sent.to(sick) > 0, "a share for who is well again")
 }
 
 /// Puts a list in place, whole.
@@ -203,13 +209,20 @@ async fn until(holds: impl Fn() -> bool) -> Outcome {
     Ok(())
 }
 
+/// By which number the client knows a server.
+fn number(client: &RestClient, backend: &Backend) -> Outcome<Endpoint> {
+    let (address, listed) = (backend.address.to_string(), client.endpoints());
+    let found = listed.into_iter().find(|(_, told)| told.address == address);
+    found.map(|(endpoint, _)| endpoint).ok_or_else(|| "a server that is not listed".into())
+}
+
 async fn discovered(transcript: &mut Transcript) -> Outcome {
     transcript.step("Discovery: a file lists two servers, then three");
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("service.json");
     let [a, b, c] = three().await?;
     list(&path, &[&a, &b])?;
-    let watch = Watch::default();
+    let watch = Watch::behind_the_url();
     let client = RestClient::builder("http://service.internal")
         .allow_plaintext()
         .observe(watch.listen())
@@ -236,19 +249,20 @@ async fn discovered(transcript: &mut Transcript) -> Outcome {
         transcript.saw(format!("the file: {told}"));
         changed(&told, backends.len())?;
     }
-    watch.words();
-    watch.sent::<3>();
+    watch.sent();
     calls(&client, 3, 300).await?;
-    let sent: [usize; 3] = watch.sent();
-    transcript.saw(format!("300 calls: {sent:?}"));
-    ensure(sent.iter().all(|share| *share > 0), "a share for each")?;
+    let sent = watch.sent();
+    transcript.saw(format!("300 calls: {sent}"));
+    let found = client.endpoints();
+    ensure(found.iter().all(|(endpoint, _)| sent.to(*endpoint) > 0), "a share for each")?;
 
     transcript.step("One dies: the file does not know it yet, and no call is lost");
     watch.words();
+    let dead = number(&client, &b)?;
+    transcript.saw(format!("{} dies", watch.name(dead)));
     b.dies().await;
     calls(&client, 3, 300).await?;
-    let sent: [usize; 3] = watch.sent();
-    transcript.saw(format!("300 calls, all answered: {sent:?}"));
+    transcript.saw(format!("300 calls, all answered; attempts: {}", watch.sent()));
     for words in watch
         .words()
         .into_iter()
@@ -256,7 +270,7 @@ async fn discovered(transcript: &mut Transcript) -> Outcome {
     {
         transcript.saw(words);
     }
-    explain(transcript, &client);
+    explain(transcript, &client, &watch);
 
     transcript.step("The file drops it, breaks, and is put right");
     list(&path, &[&a, &c])?;
@@ -270,10 +284,9 @@ async fn discovered(transcript: &mut Transcript) -> Outcome {
     watch.words();
     calls(&client, 1, 4).await?;
     watch.words().into_iter().for_each(|words| transcript.saw(words));
-    let [_, dead, _]: [usize; 3] = watch.sent();
-    ensure(dead == 0, "no attempt at who is gone")?;
-    explain(transcript, &client);
-    let other = Backend::start(Mood::Well).await?;
+    ensure(watch.sent().to(dead) == 0, "no attempt at who is gone")?;
+    explain(transcript, &client, &watch);
+    let other = Box::pin(Backend::start(Mood::Well)).await?;
     list(&path, &[&a, &c, &other])?;
     let told = news().await?;
     transcript.saw(format!("the file: {told}"));
@@ -282,8 +295,8 @@ async fn discovered(transcript: &mut Transcript) -> Outcome {
     transcript.saw(format!("the file: {told}"));
     ensure(matches!(told, News::Back(_)), "a source that is back")?;
     calls(&client, 3, 300).await?;
-    let [.., new]: [usize; 4] = watch.sent();
-    transcript.saw(format!("300 calls, {new} to the new one"));
     task.abort();
-    ensure(new > 0, "a share for who is new")
+    let sent = watch.sent();
+    transcript.saw(format!("300 calls: {sent}"));
+    ensure(sent.to(number(&client, &other)?) > 0, "a share for who is new")
 }

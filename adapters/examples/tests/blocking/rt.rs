@@ -101,6 +101,7 @@ settings! { Call:
     body(body: impl Into<Body>)
     context(context: &CallContext)
     form(pairs: &(impl Serialize + ?Sized))
+    hedge(allowed: bool)
     json(value: &(impl Serialize + ?Sized))
     mint_idempotency_key()
     no_retry()

@@ -28,13 +28,15 @@ pub(super) struct Balancer {
     /// Whose turn it is: there, and elsewhere.
     turns: [Turns; 2],
     ring: Ring,
+    /// By the place of a call: what was chosen for its last attempt, if anybody looked.
+    picks: Vec<Option<(Key, Pick)>>,
 }
 
 /// What was chosen.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Picked {
     pub(super) endpoint: Key,
-    /// What would have been chosen otherwise.
+    /// What would have been chosen otherwise; where that takes a search, for whoever looks alone.
     runner_up: Option<Key>,
 }
 
@@ -88,6 +90,7 @@ impl Balancer {
             weights: [0; 2],
             turns: [Turns::new(), Turns::new()],
             ring: Ring::default(),
+            picks: Vec::new(),
         }
     }
 
@@ -105,6 +108,22 @@ impl Balancer {
 
     fn takes_turns(&self) -> bool {
         matches!(self.policy.algorithm, Algorithm::RoundRobin | Algorithm::WeightedRoundRobin)
+    }
+
+    fn note_pick(&mut self, call: Key, pick: Pick) {
+        let at = call.index as usize;
+        if self.picks.len() <= at {
+            self.picks.resize(at + 1, None);
+        }
+        if let Some(known) = self.picks.get_mut(at) {
+            *known = Some((call, pick));
+        }
+    }
+
+    /// What was chosen for the last attempt of a call.
+    pub(super) fn pick_of(&self, call: Key) -> Option<Pick> {
+        let known = self.picks.get(call.index as usize).copied().flatten();
+        known.filter(|(whose, _)| *whose == call).map(|(_, pick)| pick)
     }
 
     /// An endpoint may be asked.
@@ -262,11 +281,13 @@ impl Balancer {
         &mut self,
         near: bool,
         avoid: Option<Key>,
+        tells: bool,
         instances: &Slab<Instance>,
     ) -> Option<Picked> {
         let turns = self.turns.get_mut(side(near))?;
         let place = turns.first(avoid.map(|key| key.index))?;
-        let runner_up = turns.first(Some(place)).filter(|other| *other != place);
+        let runner_up = if tells { turns.first(Some(place)) } else { None };
+        let runner_up = runner_up.filter(|other| *other != place);
         Some(Picked {
             endpoint: instances.key_at(place)?,
             runner_up: runner_up.and_then(|place| instances.key_at(place)),
@@ -281,6 +302,7 @@ impl Balancer {
         span: &Range<usize>,
         avoid: Option<Key>,
         (key, in_flight): (u64, u32),
+        tells: bool,
         instances: &Slab<Instance>,
     ) -> Option<Picked> {
         let at = |place: u32| instances.get(instances.key_at(place)?);
@@ -303,7 +325,8 @@ impl Balancer {
             found.or_else(|| self.ring.pick(key, other))
         };
         let place = next(None).or_else(|| self.ring.pick(key, listed))?;
-        let runner_up = next(Some(place)).and_then(|place| instances.key_at(place));
+        let runner_up = if tells { next(Some(place)) } else { None };
+        let runner_up = runner_up.and_then(|place| instances.key_at(place));
         Some(Picked { endpoint: instances.key_at(place)?, runner_up })
     }
 }
@@ -317,7 +340,7 @@ impl Dispatcher {
         avoid: Option<Key>,
         hash: Option<u64>,
     ) -> Option<Picked> {
-        let Self { balancer, instances, jitter, exchanges, .. } = self;
+        let Self { balancer, instances, jitter, exchanges, log, .. } = self;
         let avoided = avoid.and_then(|key| instances.get(key)?.ready_at).map(|at| at as usize);
         let span = balancer.span(avoided, hash, jitter);
         match balancer.policy.algorithm {
@@ -337,13 +360,15 @@ impl Dispatcher {
                 balancer.two(span, avoided, load, jitter)
             }
             Algorithm::RoundRobin | Algorithm::WeightedRoundRobin => {
-                balancer.in_turn(span.start < balancer.near, avoid, instances)
+                let near = span.start < balancer.near;
+                balancer.in_turn(near, avoid, log.is_enabled(), instances)
             }
             Algorithm::RingHash(_) => {
                 // Without a key, it is anyone's.
                 let key = hash.unwrap_or_else(|| jitter.draw());
                 let in_flight = u32::try_from(exchanges.len()).unwrap_or(u32::MAX);
-                balancer.on_ring(now, &span, avoid, (key, in_flight), instances)
+                let key = (key, in_flight);
+                balancer.on_ring(now, &span, avoid, key, log.is_enabled(), instances)
             }
         }
     }
@@ -388,8 +413,8 @@ impl Dispatcher {
             runner_up: picked.runner_up.and_then(scored),
             reach: if near { Reach::Local } else { Reach::Remote },
         };
-        if let Some(call) = self.calls.get_mut(call) {
-            call.pick = Some(pick);
+        self.balancer.note_pick(call, pick);
+        if let Some(call) = self.calls.get(call) {
             self.log.record(Event::Picked { token: call.spec.token, pick });
         }
     }

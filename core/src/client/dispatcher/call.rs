@@ -1,7 +1,6 @@
 //! What is known of a call, of one attempt of it, and of an endpoint.
 
 use super::action::{CallSpec, Covers, Failure, Sharing};
-use super::explain::Pick;
 use super::routes::{OnRoute, RouteKey};
 use super::slots::Share;
 use crate::error::{Delivery, Phase};
@@ -44,8 +43,6 @@ pub(super) struct Call {
     pub(super) avoid: Option<Key>,
     /// Its route, if that has a breaker.
     pub(super) route: Option<RouteKey>,
-    /// What was chosen for its last attempt, if anybody looks.
-    pub(super) pick: Option<Pick>,
 }
 
 impl Call {
@@ -60,7 +57,6 @@ impl Call {
             delivery: Delivery::NotSent,
             avoid: None,
             route,
-            pick: None,
         }
     }
 

@@ -158,7 +158,8 @@ impl Dispatcher {
 
     /// Where a call is. `None`: it is over.
     pub fn explain_call(&self, now: Instant, call: CallId) -> Option<CallExplanation> {
-        let call: &Call = self.calls.get(call.0)?;
+        let CallId(key) = call;
+        let call: &Call = self.calls.get(key)?;
         let avoids = call.avoid.and_then(|key| self.instances.get(key));
         Some(CallExplanation {
             attempts: call.attempts,
@@ -168,7 +169,7 @@ impl Dispatcher {
             remaining: call.spec.deadline - now,
             avoids: avoids.map(|instance| instance.member.endpoint),
             route: call.spec.route,
-            pick: call.pick,
+            pick: self.balancer.pick_of(key),
         })
     }
 }

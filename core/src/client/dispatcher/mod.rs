@@ -230,8 +230,12 @@ impl Dispatcher {
         self.handle_timeout(now);
         let ConnectionId(key) = connection;
         let Some(slot) = self.slots.get(key) else { return };
-        let endpoint = slot.endpoint;
-        if slot.state == State::Dialing || slot.used == 0 {
+        let (endpoint, unused) = (slot.endpoint, slot.uses == 0);
+        let empty = slot.state == State::Dialing || slot.used == 0;
+        if unused {
+            self.warm_later(now, endpoint);
+        }
+        if empty {
             self.forget_connection(now, key);
         } else if let Some(instance) = self.instances.get_mut(endpoint) {
             self.slots.retire(key, &mut instance.share);

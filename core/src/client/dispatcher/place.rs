@@ -18,7 +18,8 @@ use crate::resilience::{Attempt, Change, OpenFor, Permit};
 use crate::table::Key;
 use crate::time::Instant;
 
-/// After a connection came to nothing, none is opened ahead at its endpoint for this long.
+/// After a connection came to nothing, or was closed before anything was sent on it, none is opened ahead
+/// at its endpoint for this long.
 const WARM_AGAIN: Duration = Duration::from_secs(1);
 
 impl Dispatcher {
@@ -283,7 +284,7 @@ impl Dispatcher {
     }
 
     /// Opens nothing ahead at this endpoint for a while: else what fails at once is dialled without end.
-    fn warm_later(&mut self, now: Instant, endpoint: Key) {
+    pub(super) fn warm_later(&mut self, now: Instant, endpoint: Key) {
         if self.policy.pool.warm == 0 {
             return;
         }

@@ -2,8 +2,8 @@
 
 use http::StatusCode;
 
-use crate::error::{Error, Kind, Limit, Phase, Violation};
-use crate::head::{Fields, delivery};
+use crate::error::{Delivery, Error, Kind, Limit, Phase, Violation};
+use crate::head::Fields;
 use crate::http1::body::{Decoded, Decoder};
 use crate::http1::framing::Framing;
 use crate::http1::message::BodySize;
@@ -103,7 +103,7 @@ impl Client {
             return Err(self.fail(Kind::Limit(Limit::Body), Phase::ResponseBody));
         }
         let fields = self.take_fields();
-        self.verdict = Some(delivery(status, &fields));
+        self.verdict = Some(Delivery::of_answer(status, fields.get("retry-after").is_some()));
         let body = match framing {
             Framing::Empty | Framing::Tunnel => BodySize::Empty,
             Framing::Length(length) => BodySize::Exact(length),

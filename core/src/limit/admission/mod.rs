@@ -92,7 +92,7 @@ pub enum AdmissionEvent<T> {
 /// 2. whatever matters most.
 ///
 /// The queue is bounded by time as well. A line is a standing queue once nobody left it in time for an
-/// interval: the shortest wait in it was above the target (CoDel,
+/// interval: the shortest wait in it was above the target (`CoDel`,
 /// <https://www.rfc-editor.org/rfc/rfc8289#section-3>). From then on who waited for longer than the target
 /// is turned away, and the youngest is served first, as the oldest has the least time left
 /// (<https://queue.acm.org/detail.cfm?id=2839461>), until nobody was late for an interval. Who is alone in

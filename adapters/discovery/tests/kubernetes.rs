@@ -1,0 +1,208 @@
+//! Kubernetes, as a scripted API server plays them.
+
+#![expect(clippy::unwrap_used, reason = "outside of `#[test]` too, a test stops where it is wrong")]
+
+mod support;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use sinew_discovery::kubernetes::{EndpointSliceQuery, EndpointSliceSource, ServiceAccount};
+use sinew_smol::{Body, Response, SmolRuntime};
+use smol::channel::{Sender, unbounded};
+use support::script::{Asked, Script, followed, next};
+
+fn source(script: &Script) -> EndpointSliceSource<SmolRuntime> {
+    let mut query = EndpointSliceQuery::new("shop", "web");
+    query.least = Duration::from_millis(1);
+    query.port = Some("http".to_owned());
+    EndpointSliceSource::new(SmolRuntime, script.client(), query)
+}
+
+fn slice(name: &str, version: &str, endpoints: &[Value]) -> Value {
+    json!({
+        "metadata": {"name": name, "resourceVersion": version},
+        "addressType": "IPv4",
+        "endpoints": endpoints,
+        "ports": [
+            {"name": "metrics", "port": 9090, "protocol": "TCP"},
+            {"name": "http", "port": 8080, "protocol": "TCP"}
+        ]
+    })
+}
+
+fn endpoint(address: &str, conditions: &Value) -> Value {
+    json!({"addresses": [address], "conditions": conditions, "zone": "b", "nodeName": "n1"})
+}
+
+fn ready(address: &str) -> Value {
+    endpoint(address, &json!({"ready": true, "serving": true, "terminating": false}))
+}
+
+fn list(asked: Asked, version: &str, next: &str, slices: &[Value]) {
+    let metadata = json!({"resourceVersion": version, "continue": next});
+    asked.json(
+        &json!({"kind": "EndpointSliceList", "metadata": metadata, "items": slices}).to_string(),
+    );
+}
+
+/// A watch that is open.
+struct Watch(Sender<Result<Bytes, std::io::Error>>);
+
+impl Watch {
+    fn open(asked: Asked) -> Self {
+        let (send, lines) = unbounded();
+        asked.answer(Response::ok(Body::stream(lines)));
+        Self(send)
+    }
+
+    fn event(&self, kind: &str, object: &Value) {
+        let line = format!("{}\n", json!({"type": kind, "object": object}));
+        // In two pieces: a stream has no lines.
+        let (head, tail) = line.split_at(line.len() / 2);
+        for piece in [head, tail] {
+            let _ = self.0.try_send(Ok(Bytes::from(piece.to_owned())));
+        }
+    }
+}
+
+#[test]
+fn slices_are_listed_and_watched() {
+    smol::block_on(async {
+        let script = Script::start().await;
+        followed(source(&script), async |told| {
+            let asked = script.next().await;
+            assert_eq!(asked.path(), "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices");
+            assert_eq!(asked.query("labelSelector"), Some("kubernetes.io%2Fservice-name%3Dweb"));
+            assert_eq!((asked.query("watch"), asked.query("continue")), (None, None));
+            list(asked, "10", "more", &[slice("web-1", "8", &[ready("10.0.0.1")])]);
+            let asked = script.next().await;
+            assert_eq!(asked.query("continue"), Some("more"));
+            list(asked, "10", "", &[slice("web-2", "9", &[ready("10.0.0.2"), ready("10.0.0.1")])]);
+            // Several slices are one list, and one that is in two of them is one endpoint.
+            assert_eq!(next(&told).await, "2 endpoints +10.0.0.1:8080 +10.0.0.2:8080");
+
+            let asked = script.next().await;
+            assert_eq!(
+                (asked.query("watch"), asked.query("resourceVersion")),
+                (Some("1"), Some("10"))
+            );
+            assert_eq!(asked.query("allowWatchBookmarks"), Some("true"));
+            assert_eq!(asked.query("timeoutSeconds"), Some("300"));
+            let watch = Watch::open(asked);
+            watch.event("ADDED", &slice("web-3", "11", &[ready("10.0.0.3")]));
+            assert_eq!(next(&told).await, "3 endpoints +10.0.0.3:8080");
+            watch.event("MODIFIED", &slice("web-3", "12", &[ready("10.0.0.4")]));
+            assert_eq!(next(&told).await, "3 endpoints +10.0.0.4:8080 -10.0.0.3:8080");
+            watch.event("DELETED", &slice("web-3", "13", &[]));
+            assert_eq!(next(&told).await, "2 endpoints -10.0.0.4:8080");
+            watch.event("BOOKMARK", &json!({"metadata": {"resourceVersion": "40"}}));
+            drop(watch);
+            // The next watch begins where the last one ended.
+            assert_eq!(script.next().await.query("resourceVersion"), Some("40"));
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_version_that_is_gone_is_listed_anew() {
+    smol::block_on(async {
+        let script = Script::start().await;
+        followed(source(&script), async |told| {
+            list(script.next().await, "10", "", &[slice("web-1", "8", &[ready("10.0.0.1")])]);
+            next(&told).await;
+            // As a status,
+            script.next().await.status(410);
+            let asked = script.next().await;
+            assert_eq!((asked.query("watch"), asked.query("resourceVersion")), (None, None));
+            list(asked, "90", "", &[slice("web-2", "88", &[ready("10.0.0.2")])]);
+            assert_eq!(next(&told).await, "1 endpoints +10.0.0.2:8080 -10.0.0.1:8080");
+            // and as an event.
+            let asked = script.next().await;
+            assert_eq!(asked.query("resourceVersion"), Some("90"));
+            let watch = Watch::open(asked);
+            watch.event("ERROR", &json!({"kind": "Status", "code": 410, "reason": "Expired"}));
+            let asked = script.next().await;
+            assert_eq!(asked.query("watch"), None);
+            list(asked, "99", "", &[slice("web-1", "98", &[ready("10.0.0.1")])]);
+            assert_eq!(next(&told).await, "1 endpoints +10.0.0.1:8080 -10.0.0.2:8080");
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_watch_that_breaks_goes_on_and_what_is_refused_is_told() {
+    smol::block_on(async {
+        let script = Script::start().await;
+        followed(source(&script), async |told| {
+            list(script.next().await, "10", "", &[slice("web-1", "8", &[ready("10.0.0.1")])]);
+            next(&told).await;
+            let watch = Watch::open(script.next().await);
+            watch.event("ADDED", &slice("web-2", "11", &[ready("10.0.0.2")]));
+            assert_eq!(next(&told).await, "2 endpoints +10.0.0.2:8080");
+            let _ = watch.0.try_send(Err(std::io::ErrorKind::ConnectionReset.into()));
+            let asked = script.next().await;
+            assert_eq!(asked.query("resourceVersion"), Some("11"));
+            asked.status(403);
+            let failed = next(&told).await;
+            assert!(failed.starts_with("Kubernetes, service shop/web: no watch"), "{failed}");
+            assert!(failed.contains("is kept"), "{failed}");
+            let watch = Watch::open(script.next().await);
+            watch.event("BOOKMARK", &json!({"metadata": {"resourceVersion": "12"}}));
+            assert!(next(&told).await.starts_with("the source is back"));
+            watch.event("SURPRISE", &json!({}));
+            assert!(next(&told).await.contains("an event of the type \"SURPRISE\""));
+            assert_eq!(script.next().await.query("watch"), None, "what was missed is not known");
+        })
+        .await;
+    });
+}
+
+#[test]
+fn conditions_say_who_is_called() {
+    let leaving = json!({"ready": false, "serving": true, "terminating": true});
+    let cases = [
+        // Not said is ready.
+        (vec![endpoint("10.0.0.1", &json!({}))], "1 endpoints +10.0.0.1:8080"),
+        (
+            vec![
+                ready("10.0.0.1"),
+                endpoint("10.0.0.2", &leaving),
+                endpoint("10.0.0.3", &json!({"ready": false})),
+            ],
+            "1 endpoints +10.0.0.1:8080",
+        ),
+        // Where none is ready, those that serve on.
+        (
+            vec![
+                endpoint("10.0.0.2", &leaving),
+                endpoint("10.0.0.3", &json!({"ready": false, "serving": true})),
+            ],
+            "1 endpoints +10.0.0.2:8080",
+        ),
+    ];
+    for (endpoints, told) in cases {
+        smol::block_on(async {
+            let script = Script::start().await;
+            followed(source(&script), async |news| {
+                list(script.next().await, "10", "", &[slice("web-1", "8", &endpoints)]);
+                assert_eq!(next(&news).await, told);
+            })
+            .await;
+        });
+    }
+}
+
+#[test]
+fn a_pod_finds_its_account() {
+    let folder = tempfile::tempdir().unwrap();
+    let account = ServiceAccount::at(folder.path(), "https://10.0.0.1:443");
+    let why = account.namespace().unwrap_err().to_string();
+    assert!(why.contains("namespace"), "{why}");
+    std::fs::write(folder.path().join("namespace"), "shop\n").unwrap();
+    assert_eq!(account.namespace().unwrap(), "shop");
+    assert!(account.client(SmolRuntime).is_err(), "without authorities nobody is trusted");
+}
