@@ -14,7 +14,8 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::{Client, Error as HyperError};
 use hyper_util::rt::TokioExecutor;
 use sinew_core::error::Delivery;
-use sinew_core::limit::Quota;
+use sinew_core::limit::{ConcurrencyConfig, Quota};
+use sinew_core::resilience::{BreakerConfig, BudgetConfig, RetryPolicy};
 use sinew_tokio::{RestServer, TokioRuntime};
 use sinew_tower::{BreakerLayer, ConcurrencyLayer, RateLayer, RetryLayer, Tried};
 use tower::{Service as _, ServiceBuilder, ServiceExt as _};
@@ -48,11 +49,11 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
 
     // One of each for this destination.
     let clock = TokioRuntime::default();
-    let retries = RetryLayer::new(clock.clone(), Default::default(), Default::default())?
+    let retries = RetryLayer::new(clock, RetryPolicy::default(), BudgetConfig::default())?
         .deliveries(of_hyper)
         .timeout(Duration::from_secs(2));
-    let breaker = BreakerLayer::new(clock.clone(), Default::default())?;
-    let places = ConcurrencyLayer::new(clock.clone(), Default::default())?;
+    let breaker = BreakerLayer::new(clock, BreakerConfig::default())?;
+    let places = ConcurrencyLayer::new(clock, ConcurrencyConfig::default())?;
     let rate = RateLayer::new(clock, Quota::new(100, Duration::from_secs(1), 20)?);
     let mut client = ServiceBuilder::new()
         .layer(retries)

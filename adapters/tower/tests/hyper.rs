@@ -17,7 +17,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client, Error as HyperError};
 use hyper_util::rt::TokioExecutor;
 use sinew_core::error::Delivery;
-use sinew_core::resilience::{BreakerConfig, BreakerState, NoRetry};
+use sinew_core::limit::ConcurrencyConfig;
+use sinew_core::resilience::{BreakerConfig, BreakerState, BudgetConfig, NoRetry, RetryPolicy};
 use sinew_driver::IntoResponse as _;
 use sinew_tokio::{Problem, Request as Asked, Response, RestServer, RouteOptions, TokioRuntime};
 use sinew_tower::{BreakerLayer, ConcurrencyLayer, Failed, Refused, Repeatable, RetryLayer, Tried};
@@ -40,7 +41,8 @@ where
 }
 
 fn retries() -> RetryLayer<TokioRuntime, impl sinew_tower::Deliveries> {
-    let layer = RetryLayer::new(TokioRuntime::default(), Default::default(), Default::default());
+    let layer =
+        RetryLayer::new(TokioRuntime::default(), RetryPolicy::default(), BudgetConfig::default());
     layer.unwrap().deliveries(of_hyper)
 }
 
@@ -114,8 +116,8 @@ async fn where_nobody_listens_any_method_is_tried_until_the_breaker_opens() {
     let clock = TokioRuntime::default();
     let long = Duration::from_secs(600);
     let config = BreakerConfig { open_min: long, open_max: long, ..BreakerConfig::default() };
-    let breaker = BreakerLayer::new(clock.clone(), config).unwrap();
-    let places = ConcurrencyLayer::new(clock, Default::default()).unwrap();
+    let breaker = BreakerLayer::new(clock, config).unwrap();
+    let places = ConcurrencyLayer::new(clock, ConcurrencyConfig::default()).unwrap();
     let service = ServiceBuilder::new()
         .layer(retries())
         .layer(breaker.clone())
