@@ -127,7 +127,7 @@ impl Stall {
     }
 }
 
-/// What the kernel says of a process, in KiB: proc_pid_status(5).
+/// What the kernel says of a process, in KiB: `proc_pid_status(5)`.
 fn memory_of(process: u32, what: &str) -> Result<u64, Problem> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).map_err(Problem::new)?;
     let line = status.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':'));
