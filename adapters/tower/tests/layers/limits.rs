@@ -88,7 +88,7 @@ fn a_quota_refuses_or_makes_wait() {
     let second = Some(Duration::from_secs(1));
     assert_eq!(refused.downcast_ref(), Some(&Refused::Rate(second)), "{refused}");
 
-    let mut patient = layer.clone().patience(Duration::from_secs(1)).layer(script.clone());
+    let mut patient = layer.patience(Duration::from_secs(1)).layer(script.clone());
     let mut call = start(&mut patient, request(Method::GET, ""));
     assert!(poll(&mut call).is_none());
     hand.turn(Duration::from_millis(999));

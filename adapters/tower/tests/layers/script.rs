@@ -147,9 +147,10 @@ where
             let _active = active;
             let (parts, body) = request.into_parts();
             let early = matches!(step, Step::Early(_) | Step::Unsent);
-            let bytes = match early {
-                true => Bytes::new(),
-                false => body.collect().await.map_err(|_| Broken(false))?.to_bytes(),
+            let bytes = if early {
+                Bytes::new()
+            } else {
+                body.collect().await.map_err(|_| Broken(false))?.to_bytes()
             };
             script.state().seen.push((parts.method, parts.headers, bytes));
             let (status, fields): (_, &[_]) = match step {
