@@ -77,7 +77,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "websocket-echo-128",
         budget: 600,
-        limit: 880,
+        limit: 770,
         allocations: 0,
         requests: 16_000,
         run: |n| crate::websocket::echo(n, 1),
@@ -85,7 +85,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "websocket-echo-128-x16",
         budget: 600,
-        limit: 620,
+        limit: 560,
         allocations: 0,
         requests: 16_000,
         run: |n| crate::websocket::echo(n, 16),

@@ -70,9 +70,9 @@ class Server:
             raise RuntimeError(f"{self.place}: {line!r}")
 
     def restart(self):
-        """Drains it, and starts another one at the same place. What the old one said at its end."""
+        """Drains it, and starts another one at the same place. What the old one reported."""
         self.process.send_signal(signal.SIGTERM)
-        report = self.process.communicate()[0].strip()
+        report = self.process.communicate()[0].splitlines()[0]
         self.start()
         return report
 

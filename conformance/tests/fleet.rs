@@ -49,7 +49,9 @@ fn a_dead_destination_is_not_asked_more_than_it_would_be_anyway() {
         assert!(steady <= 1.05, "{steady} at {per_second}/s");
         assert!(burst < 3.0, "{burst} at {per_second}/s");
         let (_, broken) = load(Rules::Default);
-        assert!(broken < 1.0, "{broken} with breakers at {per_second}/s");
+        // Whoever calls once a second makes few calls more than a breaker has probes.
+        let most = if per_second == 1 { 1.05 } else { 0.2 };
+        assert!(broken <= most, "{broken} with breakers at {per_second}/s");
     }
 }
 

@@ -5,6 +5,9 @@
 //! source is down. What is kept, and for how long, is decided by
 //! [`EndpointSet`](sinew_core::mesh::EndpointSet) of the core.
 //!
+//! Sources: a file ([`FileSource`]), the DNS ([`DnsSource`]), Consul ([`ConsulSource`]), Kubernetes
+//! ([`EndpointSliceSource`]), and whatever else implements the trait.
+//!
 //! ```no_run
 //! use sinew_discovery::{EndpointSetConfig, FileSource, follow};
 //! use sinew_driver::{RestClient, Runtime};

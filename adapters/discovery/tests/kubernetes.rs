@@ -7,9 +7,11 @@ mod support;
 use std::time::Duration;
 
 use bytes::Bytes;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 use sinew_discovery::kubernetes::{EndpointSliceQuery, EndpointSliceSource, ServiceAccount};
 use sinew_smol::{Body, Response, SmolRuntime};
+use sinew_tls::ServerTls;
 use smol::channel::{Sender, unbounded};
 use support::script::{Asked, Script, followed, next};
 
@@ -205,4 +207,34 @@ fn a_pod_finds_its_account() {
     std::fs::write(folder.path().join("namespace"), "shop\n").unwrap();
     assert_eq!(account.namespace().unwrap(), "shop");
     assert!(account.client(SmolRuntime).is_err(), "without authorities nobody is trusted");
+}
+
+#[test]
+fn a_pod_shows_its_token_to_the_server_that_its_authorities_vouch_for() {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let authority = params.self_signed(&key).unwrap().pem();
+    let issuer = Issuer::new(params, key);
+    let key = KeyPair::generate().unwrap();
+    let names = vec!["kubernetes.default.svc".to_owned()];
+    let leaf = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap().pem();
+    let tls = ServerTls::builder().certificate_pem(leaf, key.serialize_pem()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("ca.crt"), authority).unwrap();
+    std::fs::write(folder.path().join("token"), "s3cr3t\n").unwrap();
+    smol::block_on(async {
+        let script = Script::start_over(Some(tls.build().unwrap())).await;
+        let account = ServiceAccount::at(folder.path(), &script.url);
+        let client = account.client(SmolRuntime).unwrap();
+        let query = EndpointSliceQuery::new("shop", "web");
+        followed(EndpointSliceSource::new(SmolRuntime, client, query), async |told| {
+            let asked = script.next().await;
+            assert_eq!(asked.fields["authorization"], "Bearer s3cr3t");
+            list(asked, "10", "", &[slice("web-1", "8", &[ready("10.0.0.1")])]);
+            // Without the name of a port, the first one of TCP.
+            assert_eq!(next(&told).await, "1 endpoints +10.0.0.1:9090");
+        })
+        .await;
+    });
 }

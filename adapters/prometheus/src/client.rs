@@ -49,7 +49,7 @@ struct Changed {
 
 /// What probes found of an endpoint.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-struct Found {
+struct Probed {
     client: Arc<str>,
     found: &'static str,
     mode: &'static str,
@@ -68,7 +68,7 @@ pub(crate) struct Counted {
     endpoints: Family<Named, Gauge>,
     ejections: Family<Reasoned, Counter>,
     spared: Family<Reasoned, Counter>,
-    probed: Family<Found, Counter>,
+    probed: Family<Probed, Counter>,
     panics: Family<Named, Gauge>,
     lost: Family<Named, Counter>,
 }
@@ -211,7 +211,7 @@ impl ClientMetrics {
             }
             Event::Probed { up, mode, .. } => {
                 let found = if up { "up" } else { "down" };
-                let found = Found { client: client(), found, mode: mode.name() };
+                let found = Probed { client: client(), found, mode: mode.name() };
                 counted.probed.get_or_create(&found).inc();
             }
             Event::Panic { panics, .. } => {

@@ -2,7 +2,7 @@
 
 use sinew_core::client::dispatcher::{BadPolicy, Failure, Outcome, Refusal};
 use sinew_core::error::{Fault, Phase};
-use sinew_core::resilience::{BadRetry, NoRetry, RetryPolicy};
+use sinew_core::resilience::{BadRetry, RetryPolicy};
 use sinew_core::time::Timer;
 
 use super::*;
@@ -85,13 +85,10 @@ fn one_call_more_than_there_may_be_is_refused() {
     assert_eq!(bench.dispatcher.calls(), 2);
 }
 
-#[test]
-fn a_fourth_kept_connection_that_proves_dead_is_a_failure() {
-    const KEPT: u64 = 4;
-    let retry = RetryPolicy { attempts: 1, ..RetryPolicy::default() };
+/// So many connections are kept, each used once.
+fn keeping(kept: u64, retry: RetryPolicy) -> Bench {
     let mut bench = Bench::new(Policy { retry, ..Policy::default() }, 1);
-    // As many are kept, each used once.
-    for token in 0..KEPT {
+    for token in 0..kept {
         bench.start(token, Sharing::Exclusive);
     }
     for action in bench.actions() {
@@ -102,18 +99,50 @@ fn a_fourth_kept_connection_that_proves_dead_is_a_failure() {
         let Action::Send { exchange, .. } = action else { panic!("{action:?}") };
         bench.done(exchange);
     }
-    assert_eq!(bench.actions().len() as u64, KEPT);
-    bench.start(9, Sharing::Exclusive);
-    let closed =
+    assert_eq!(bench.actions().len() as u64, kept);
+    bench
+}
+
+/// All of them may have ended at once, and nobody has looked yet: a server that was started anew, say.
+#[test]
+fn kept_connections_that_prove_dead_cost_a_call_nothing_however_many_they_are() {
+    const KEPT: u64 = 12;
+    let once = RetryPolicy { attempts: 1, ..RetryPolicy::default() };
+    let mut bench = keeping(KEPT, once);
+    bench.start(99, Sharing::Exclusive);
+    let dead =
         Failure { delivery: Delivery::NotSent, phase: Phase::RequestHead, fault: Fault::Network };
-    for stale in 0..KEPT {
-        let (exchange, _) = bench.sent(9);
-        let call = bench.dispatcher.exchanges();
-        assert_eq!(call, 1, "after {stale} of them");
-        bench.dispatcher.failed(bench.now, exchange, closed, Replay::Possible, Reuse::Close);
+    for _ in 0..KEPT {
+        let (exchange, _) = bench.sent(99);
+        bench.dispatcher.failed(bench.now, exchange, dead, Replay::Possible, Reuse::Close);
     }
-    let why = NoRetry::Attempts;
-    assert_eq!(refused(&mut bench), [(9, Outcome::Failed { failure: closed, why })]);
+    // None is left, and nobody thinks worse of the endpoint.
+    let connection = bench.dialled();
+    bench.dispatcher.connected(bench.now, connection, 1);
+    let (exchange, _) = bench.sent(99);
+    bench.done(exchange);
+}
+
+#[test]
+fn a_fourth_kept_connection_that_ends_under_a_call_is_a_failure() {
+    const KEPT: u64 = 4;
+    let twice = RetryPolicy { attempts: 2, ..RetryPolicy::default() };
+    let mut bench = keeping(KEPT, twice);
+    bench.start(99, Sharing::Exclusive);
+    let ended = Failure {
+        delivery: Delivery::MaybeProcessed,
+        phase: Phase::ResponseHead,
+        fault: Fault::Network,
+    };
+    for _ in 0..KEPT {
+        let (exchange, _) = bench.sent(99);
+        bench.dispatcher.failed(bench.now, exchange, ended, Replay::Possible, Reuse::Close);
+    }
+    // It was an attempt, and the next one waits: up to 25 ms.
+    bench.quiet();
+    bench.now = bench.now + ms(25);
+    bench.dispatcher.handle_timeout(bench.now);
+    bench.dialled();
 }
 
 #[test]

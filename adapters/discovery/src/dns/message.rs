@@ -142,6 +142,21 @@ pub(super) enum Data {
     Alias(Name),
 }
 
+impl Data {
+    /// Whether it is what this kind of question asks for.
+    pub(super) fn is(&self, kind: Kind) -> bool {
+        match self {
+            Self::Address(address) => match kind {
+                Kind::A => address.is_ipv4(),
+                Kind::Aaaa => address.is_ipv6(),
+                Kind::Srv => false,
+            },
+            Self::Service(_) => kind == Kind::Srv,
+            Self::Alias(_) => false,
+        }
+    }
+}
+
 impl<'a> Reply<'a> {
     /// The message, if it answers `question` under this `id`.
     pub(super) fn read(message: &'a [u8], id: u16, question: &Question) -> (Fit, Option<Self>) {

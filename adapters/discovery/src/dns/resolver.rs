@@ -15,9 +15,10 @@ use sinew_core::Machine as _;
 use sinew_core::time::Instant;
 use sinew_driver::Datagrams;
 
+use super::answer::{Answer, LookupError};
 use super::config::ResolverConfig;
 use super::exchange::Exchange;
-use super::lookup::{Answer, Lookup, LookupError, LookupEvent};
+use super::lookup::{Lookup, LookupEvent};
 use super::message::Kind;
 use super::name::Name;
 use crate::together::together;

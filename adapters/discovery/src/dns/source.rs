@@ -12,8 +12,8 @@ use sinew_core::jitter::Jitter;
 use sinew_core::time::Instant;
 use sinew_driver::{Datagrams, ServiceEndpoint};
 
+use super::answer::LookupError;
 use super::config::ResolverConfig;
-use super::lookup::LookupError;
 use super::message::{Kind, Service};
 use super::name::{BadName, Name};
 use super::resolver::{Families, Resolver, shorter};

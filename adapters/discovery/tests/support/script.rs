@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use sinew_discovery::{EndpointSetConfig, Source, follow};
 use sinew_smol::{Request, Response, RestClient, RestServer, SmolRuntime};
+use sinew_tls::ServerTls;
 use smol::channel::{Receiver, Sender, bounded, unbounded};
 
 /// Where nothing happens for so long, nothing will.
@@ -31,6 +32,10 @@ pub(crate) struct Asked {
 
 impl Script {
     pub(crate) async fn start() -> Self {
+        Self::start_over(None).await
+    }
+
+    pub(crate) async fn start_over(tls: Option<ServerTls>) -> Self {
         let (ask, asked) = unbounded();
         let handler = move |mut request: Request| {
             let ask = ask.clone();
@@ -51,15 +56,18 @@ impl Script {
                 answered.recv().await.unwrap_or_else(|_| Response::new(StatusCode::BAD_GATEWAY))
             }
         };
-        let server = RestServer::builder()
-            .allow_plaintext()
+        let (scheme, builder) = match tls {
+            Some(tls) => ("https", RestServer::builder().tls(tls)),
+            None => ("http", RestServer::builder().allow_plaintext()),
+        };
+        let server = builder
             .listen("127.0.0.1:0")
             .route(Method::GET, "/{*path}", handler.clone())
             .route(Method::PUT, "/{*path}", handler)
             .bind()
             .await
             .unwrap();
-        let url = format!("http://{}", server.local_addrs()[0]);
+        let url = format!("{scheme}://{}", server.local_addrs()[0]);
         let serving = smol::spawn(async move {
             server.serve().await;
         });

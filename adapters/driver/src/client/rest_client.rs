@@ -263,12 +263,20 @@ impl<R: Runtime> RestClient<R> {
 
     /// Whom to trust and what to show from now on, in place of what was given before. Nothing more is sent
     /// on connections from before, nor on those that are being opened, and their sessions are not
-    /// resumed. What is on its way goes on, and so do connections that left HTTP.
+    /// resumed. What is on its way goes on, and so do connections that left HTTP. Of two reloads at once,
+    /// one is in force everywhere when both are done.
     pub fn reload_tls(&self, tls: &ClientTls) {
         self.shared.hub.reload_tls(tls);
-        let elsewhere = self.shared.lock_elsewhere().clone();
-        for client in elsewhere {
-            client.reload_tls(tls);
+        loop {
+            let plan = self.shared.hub.plan();
+            let elsewhere = self.shared.lock_elsewhere().clone();
+            for (client, tls) in elsewhere.iter().zip(plan.tls.iter().cycle()) {
+                client.reload_tls(tls);
+            }
+            // Whoever reloads meanwhile may have been overtaken in what it tells the others.
+            if Arc::ptr_eq(&plan, &self.shared.hub.plan()) {
+                return;
+            }
         }
     }
 

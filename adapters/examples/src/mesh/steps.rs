@@ -115,8 +115,10 @@ async fn balancers(transcript: &mut Transcript) -> Outcome {
         shares.push([a, b, c]);
     }
     let third = CALLS / 3;
-    ensure(shares[0].iter().all(|share| *share == third), "a third each, in turns")?;
-    ensure(shares[1][0] == 2 * shares[1][1], "as many as the weights say")?;
+    // Where its endpoint has no connection with room yet, a call may go where there is one.
+    let about = |share: usize, of: usize| share.abs_diff(of) <= CALLS / 20;
+    ensure(shares[0].iter().all(|share| about(*share, third)), "a third each, in turns")?;
+    ensure(about(shares[1][0], CALLS / 2), "as many as the weights say")?;
     ensure(shares[2][2] < third / 2, "few calls for who has many on their way")?;
     ensure(shares[3][2] < third / 2, "few calls for who is slow")
 }
@@ -137,14 +139,14 @@ async fn keys(transcript: &mut Transcript) -> Outcome {
     };
     let (here, there) = (Watch::default(), Watch::default());
     for client in [client(&here)?, client(&there)?] {
-        for session in 0..30_u32 {
+        for session in 0..100_u32 {
             for _ in 0..2 {
                 client.get("/").hash_key(session.to_le_bytes()).send().await?.text().await?;
             }
         }
     }
     let (here, there) = (here.sent(), there.sent());
-    transcript.saw(format!("60 calls of 30 sessions by one client: {here}"));
+    transcript.saw(format!("200 calls of 100 sessions by one client: {here}"));
     transcript.saw(format!("the same by another one: {there}"));
     let same = |endpoint: &Endpoint| here.to(*endpoint) == there.to(*endpoint);
     ensure(FIRST.iter().all(same), "the same places for both")?;
@@ -156,8 +158,8 @@ async fn sick(transcript: &mut Transcript) -> Outcome {
     let backends = three().await?;
     let watch = Watch::default();
     let timing = ProbeConfig {
-        interval: Duration::from_millis(100),
-        timeout: Duration::from_millis(80),
+        interval: Duration::from_millis(400),
+        timeout: Duration::from_millis(300),
         ..ProbeConfig::default()
     };
     let client = RestClient::builder("http://service.internal")
@@ -167,19 +169,21 @@ async fn sick(transcript: &mut Transcript) -> Outcome {
         .observe(watch.listen())
         .build()?;
     calls(&client, 3, 30).await?;
-    let down =
-        |client: &RestClient| client.explain().endpoints.iter().filter(|one| one.down).count();
+    let [_, sick, _] = FIRST;
+    let down = || {
+        let endpoints = client.explain().endpoints;
+        endpoints.iter().any(|one| one.endpoint == sick && one.down)
+    };
     backends[1].becomes(Mood::Fails);
-    until(|| down(&client) == 1).await?;
+    until(down).await?;
     watch.sent();
     calls(&client, 3, 60).await?;
     let sent = watch.sent();
     explain(transcript, &client, &watch);
     transcript.saw(format!("60 calls: {sent}"));
-    let [_, sick, _] = FIRST;
     ensure(sent.to(sick) == 0, "no call for who is sick")?;
     backends[1].becomes(Mood::Well);
-    until(|| down(&client) == 0).await?;
+    until(|| !down()).await?;
     watch.sent();
     calls(&client, 3, 300).await?;
     let sent = watch.sent();

@@ -63,8 +63,8 @@ impl Raw {
         let socket = TcpStream::connect(address).unwrap();
         socket.set_nodelay(true).unwrap();
         // Never reached unless a test fails.
-        socket.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
-        socket.set_write_timeout(Some(Duration::from_secs(15))).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        socket.set_write_timeout(Some(Duration::from_secs(60))).unwrap();
         let socket = match security {
             Security::Plain => Socket::Plain(socket),
             Security::Mutual => {

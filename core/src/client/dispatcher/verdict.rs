@@ -19,7 +19,8 @@ use crate::resilience::{
 use crate::table::Key;
 use crate::time::Instant;
 
-/// Kept connections that may prove dead for one call before that counts as a failure.
+/// Kept connections that may end under a request of one call before that counts as a failure. Those that
+/// were dead before anything was sent do not: each is gone then, and there are only so many.
 const MAX_STALE: u8 = 3;
 
 /// An endpoint that asks to be left alone counts as one that took as long as that, up to this.
@@ -141,10 +142,8 @@ impl Dispatcher {
         };
         let call = key_of_call;
         let Some(known) = self.calls.get(call) else { return };
-        let is_stale = !first_use
-            && known.stale < MAX_STALE
-            && replay == Replay::Possible
-            && self.ended_unanswered(failure, known);
+        let is_stale =
+            !first_use && replay == Replay::Possible && self.ended_unanswered(failure, known);
         if known.delivered {
             if failure.fault != Fault::Local {
                 let answers =
@@ -168,7 +167,7 @@ impl Dispatcher {
             self.end_exchange(now, key, reuse);
             if let Some(call) = self.calls.get_mut(call) {
                 call.note(failure);
-                call.stale += 1;
+                call.stale = call.stale.saturating_add(1);
                 call.attempts = call.attempts.saturating_sub(1);
             }
             self.vacate_lane(call, lane);
@@ -192,7 +191,8 @@ impl Dispatcher {
         match failure.delivery {
             Delivery::NotSent => failure.fault != Fault::Local,
             Delivery::MaybeProcessed => {
-                failure.phase == Phase::ResponseHead
+                call.stale < MAX_STALE
+                    && failure.phase == Phase::ResponseHead
                     && failure.fault == Fault::Network
                     && call.spec.safety.is_repeatable()
                     && retry.attempts > 1

@@ -322,6 +322,11 @@ impl<R: Runtime> Hub<R> {
         self.lock().plan.tls.clone()
     }
 
+    /// How connections are opened; another one whenever that changed.
+    pub(super) fn plan(&self) -> Arc<Plan> {
+        Arc::clone(&self.lock().plan)
+    }
+
     /// Whom to trust and what to show from now on: what was opened, or is being opened, as it was before
     /// takes nobody any more.
     pub(super) fn reload_tls(&self, tls: &ClientTls) {
