@@ -54,7 +54,7 @@ async fn serve(status: StatusCode, retry_after: bool) -> (SocketAddr, Arc<Atomic
         .listen("127.0.0.1:0")
         .allow_plaintext()
         .route_any("/", RouteOptions::new(), move |request: Asked| {
-            let fails = counting.fetch_add(1, Ordering::Relaxed) % 2 == 0;
+            let fails = counting.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
             async move {
                 if !fails {
                     return Ok(request.text().await?.into_response());
