@@ -23,6 +23,22 @@ struct Tally {
     failed: BTreeMap<String, u64>,
 }
 
+impl Tally {
+    fn count(&mut self, failed: Option<String>) {
+        match failed {
+            None => {
+                self.answered += 1;
+                // Whoever started this may wait for it.
+                if self.answered == 1 {
+                    println!("answered");
+                    let _ = std::io::stdout().flush();
+                }
+            }
+            Some(why) => *self.failed.entry(why).or_default() += 1,
+        }
+    }
+}
+
 /// Whether nothing was lost.
 pub(crate) async fn run<R: Runtime>(client: &RestClient<R>, runtime: &R) -> Result<bool, Failure> {
     let over = Arc::new(AtomicBool::new(false));
@@ -54,19 +70,7 @@ async fn call<R: Runtime>(
             Ok(response) => Some(response.status().to_string()),
             Err(error) => Some(error.to_string()),
         };
-        let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
-        match failed {
-            None => {
-                tally.answered += 1;
-                // Whoever started this may wait for it.
-                if tally.answered == 1 {
-                    println!("answered");
-                    let _ = std::io::stdout().flush();
-                }
-            }
-            Some(why) => *tally.failed.entry(why).or_default() += 1,
-        }
-        drop(tally);
+        tally.lock().unwrap_or_else(PoisonError::into_inner).count(failed);
         runtime.sleep_until(runtime.now() + PAUSE).await;
     }
 }

@@ -1,7 +1,7 @@
 //! What the reference server answers.
 
 use core::convert::Infallible;
-use core::future::Future as _;
+use core::future::{Future as _, ready};
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
@@ -27,6 +27,7 @@ const LARGE: u64 = 1 << 30;
 
 /// A WebSocket message may be this large: 16 MiB.
 const LARGE_MESSAGE: usize = 16 << 20;
+
 /// Between two events.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -56,7 +57,7 @@ pub(super) fn add<R: Runtime>(
         .route(Method::GET, "/session", session)
         .route(Method::GET, "/session/stubborn", stubborn)
         .route(Method::GET, "/headers", headers)
-        .route(Method::GET, "/who", move |request| who(request, clock.clone()))
+        .route(Method::GET, "/who", move |request| ready(who(&request, &clock)))
         .route_with(Method::POST, "/sink", large(), sink)
         .websocket_with("/ws", roomy(), echo_messages)
         .websocket_with("/ws/wait", overflowing(Overflow::Wait), feed(&feeding))
@@ -192,7 +193,7 @@ async fn headers(request: Request) -> impl IntoResponse {
 }
 
 /// Who asks, as far as the connection and its fields tell, and for how many more milliseconds.
-async fn who<R: Runtime>(request: Request, clock: R) -> impl IntoResponse {
+fn who<R: Runtime>(request: &Request, clock: &R) -> impl IntoResponse + use<R> {
     let context = request.context();
     let deadline = context.deadline.map(|at| (at - clock.now()).as_millis());
     Json(json!({
