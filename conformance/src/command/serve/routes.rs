@@ -52,7 +52,7 @@ pub(super) fn add<R: Runtime>(
         .route_any("/delay/{ms}", patient, move |request| delay(request, runtime.clone()))
         .route(Method::GET, "/events", move |_: Request| {
             let sleep = ticking.sleep_until(ticking.now() + TICK);
-            core::future::ready(Sse::new(Ticks { runtime: ticking.clone(), sleep }))
+            ready(Sse::new(Ticks { runtime: ticking.clone(), sleep }))
         })
         .route(Method::GET, "/session", session)
         .route(Method::GET, "/session/stubborn", stubborn)
