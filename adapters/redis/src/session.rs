@@ -17,6 +17,9 @@ use crate::script::{Named, Script, wait};
 /// Bytes that are read ahead, at most, beside one read.
 const INBOX_FULL: usize = 4 * MAX_REPLY;
 
+/// What a reply that is overdue gets on top: a task that was stalled reads before it judges.
+const LAST_LOOK: Duration = Duration::from_millis(1);
+
 /// What a connection begins with.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Greeting {
@@ -57,8 +60,10 @@ pub(crate) struct Session {
     patience: Duration,
     /// In the order in which they were sent.
     sent: VecDeque<Sent>,
-    /// Since when the oldest of them is the oldest.
-    since: Instant,
+    /// When the reply to the oldest of them is to be there.
+    due: Instant,
+    /// It was not, and has until `due` to be found.
+    overdue: bool,
     /// The store says nothing more.
     ended: bool,
     state: State,
@@ -93,7 +98,8 @@ impl Session {
             script,
             patience,
             sent: VecDeque::new(),
-            since: now,
+            due: now + patience,
+            overdue: false,
             ended: false,
             state: State::Greeting,
         };
@@ -127,14 +133,20 @@ impl Session {
     fn send(&mut self, now: Instant, ask: Ask, named: Named) {
         self.script.ask(&mut self.outbox, named, ask.client, ask.tokens);
         if self.sent.is_empty() {
-            self.since = now;
+            self.be_patient(now);
         }
         self.sent.push_back(Sent::Ask(ask, named));
     }
 
+    /// The oldest without its reply has all its time.
+    fn be_patient(&mut self, now: Instant) {
+        self.due = now + self.patience;
+        self.overdue = false;
+    }
+
     fn handle_reply(&mut self, now: Instant, reply: Reply) -> Result<Option<Told>, Fault> {
         let Some(sent) = self.sent.pop_front() else { return Err(Fault::Malformed) };
-        self.since = now;
+        self.be_patient(now);
         match (sent, reply) {
             (Sent::Greeting, Reply::Done) if self.sent.is_empty() => {
                 self.state = State::Open;
@@ -163,6 +175,10 @@ impl Session {
         }
     }
 
+    fn is_due(&self, now: Instant) -> bool {
+        self.deadline().is_some_and(|deadline| deadline.at <= now)
+    }
+
     fn fail(&mut self, fault: Fault) {
         if matches!(self.state, State::Greeting | State::Open) {
             self.state = State::Failed(fault);
@@ -178,11 +194,14 @@ impl Machine for Session {
     type Error = sinew_core::Error;
 
     fn poll_event(&mut self, now: Instant) -> Result<Option<Told>, sinew_core::Error> {
-        self.handle_timeout(now);
         while matches!(self.state, State::Greeting | State::Open) {
             let told = match take_reply(&mut self.inbox) {
                 Ok(None) if self.ended => Err(Fault::Closed),
-                Ok(None) => return Ok(None),
+                Ok(None) if self.overdue && self.is_due(now) => Err(Fault::Silent),
+                Ok(None) => {
+                    self.handle_timeout(now);
+                    return Ok(None);
+                }
                 Ok(Some(reply)) => self.handle_reply(now, reply),
                 Err(_) => Err(Fault::Malformed),
             };
@@ -198,15 +217,16 @@ impl Machine for Session {
         }
     }
 
+    /// Marks only: drivers call it before they read.
     fn handle_timeout(&mut self, now: Instant) {
-        if self.deadline().is_some_and(|deadline| deadline.at <= now) {
-            self.fail(Fault::Silent);
+        if !self.overdue && self.is_due(now) {
+            self.due = now + LAST_LOOK;
+            self.overdue = true;
         }
     }
 
     fn deadline(&self) -> Option<Deadline> {
-        (!self.sent.is_empty())
-            .then(|| Deadline { at: self.since + self.patience, why: Timer::Lease })
+        (!self.sent.is_empty()).then_some(Deadline { at: self.due, why: Timer::Lease })
     }
 }
 
@@ -253,5 +273,81 @@ impl Layered for Session {
 
     fn top_ref(&self) -> &Self {
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sinew_core::limit::{KeyHasher, Quota};
+
+    const PATIENCE: Duration = Duration::from_millis(500);
+
+    fn at(millis: u64) -> Instant {
+        Instant::ZERO + Duration::from_millis(millis)
+    }
+
+    /// One that was asked once, at 0.
+    fn asked() -> Session {
+        let quota = Quota::new(100, Duration::from_secs(60), 20).unwrap();
+        let script = Script::new("", &quota).unwrap();
+        let mut session = Session::new(&Greeting::default(), script, PATIENCE, at(0));
+        session.inbox().extend_from_slice(b"+PONG\r\n");
+        assert!(matches!(session.poll_event(at(0)), Ok(Some(Told::Greeted))));
+        let client = KeyHasher::new([1; 16]).hash("ann");
+        session.ask(at(0), Ask { number: 1, client, tokens: 10 });
+        assert!(matches!(session.poll_event(at(0)), Ok(None)));
+        session
+    }
+
+    #[test]
+    fn an_answer_that_is_read_late_is_an_answer() {
+        let late = at(10_000);
+        // As a driver does that was stalled: timers, what was read before, the socket.
+        for (timer, read_before) in [(true, true), (true, false), (false, true), (false, false)] {
+            let mut session = asked();
+            if read_before {
+                session.inbox().extend_from_slice(b"*2\r\n:10\r\n:0\r\n");
+            }
+            if timer {
+                session.handle_timeout(late);
+            }
+            if !read_before {
+                assert!(matches!(session.poll_event(late), Ok(None)));
+                assert!(session.wants_read());
+                session.inbox().extend_from_slice(b"*2\r\n:10\r\n:0\r\n");
+                // And stalled again, before it is looked at.
+                session.handle_timeout(at(20_000));
+            }
+            let told = session.poll_event(at(20_000));
+            assert!(matches!(told, Ok(Some(Told::Answered(1, _)))), "{told:?}");
+            assert!(matches!(session.poll_event(at(20_000)), Ok(None)));
+            assert_eq!(session.deadline(), None);
+        }
+    }
+
+    #[test]
+    fn silence_is_told_after_one_more_look() {
+        let mut session = asked();
+        assert_eq!(session.deadline().unwrap().at, at(500));
+        session.handle_timeout(at(500));
+        assert!(matches!(session.poll_event(at(500)), Ok(None)));
+        let last = session.deadline().unwrap().at;
+        assert_eq!(last, at(500) + LAST_LOOK);
+        session.handle_timeout(last);
+        assert!(matches!(session.poll_event(last), Ok(Some(Told::Over(Fault::Silent)))));
+        assert_eq!(session.deadline(), None);
+    }
+
+    #[test]
+    fn an_answer_gives_the_next_one_all_its_time() {
+        let mut session = asked();
+        let client = KeyHasher::new([1; 16]).hash("bob");
+        session.ask(at(0), Ask { number: 2, client, tokens: 10 });
+        session.handle_timeout(at(600));
+        session.inbox().extend_from_slice(b"*2\r\n:10\r\n:0\r\n");
+        assert!(matches!(session.poll_event(at(600)), Ok(Some(Told::Answered(1, _)))));
+        assert!(matches!(session.poll_event(at(600)), Ok(None)));
+        assert_eq!(session.deadline().unwrap().at, at(1_100));
     }
 }
