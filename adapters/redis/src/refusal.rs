@@ -9,7 +9,7 @@ pub struct Refusal {
     text: Box<str>,
 }
 
-/// What kind of a [`Refusal`], by its first word.
+/// What kind of a [`Refusal`], by its first word, or by that of the command of a script that failed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Code {
@@ -40,22 +40,13 @@ pub enum Code {
 impl Refusal {
     /// Reads the text behind the `-`.
     pub(crate) fn read(text: &[u8]) -> Self {
-        let word = text.split(|byte| *byte == b' ').next().unwrap_or_default();
-        let code = match word {
-            b"NOSCRIPT" => Code::NoScript,
-            b"LOADING" => Code::Loading,
-            b"READONLY" => Code::ReadOnly,
-            b"MASTERDOWN" => Code::MasterDown,
-            b"BUSY" => Code::Busy,
-            b"OOM" => Code::OutOfMemory,
-            b"NOAUTH" | b"WRONGPASS" => Code::Credentials,
-            b"NOPERM" => Code::Permission,
-            b"MOVED" | b"ASK" | b"CLUSTERDOWN" | b"CROSSSLOT" | b"TRYAGAIN" => Code::Cluster,
-            b"MISCONF" => Code::CannotSave,
-            _ => Code::Other,
-        };
         // What is no text, or would start a line of a log, is not shown.
         let text = String::from_utf8_lossy(text).replace(|c: char| c.is_control(), "\u{fffd}");
+        let code = match (first_word(&text), text.split_once(": -")) {
+            // Before Redis 7, `ERR Error running script (call to f_...): @user_script:1: -OOM ...`.
+            ("ERR", Some((_, inner))) => Code::named(first_word(inner)),
+            (word, _) => Code::named(word),
+        };
         Self { code, text: text.into() }
     }
 
@@ -68,6 +59,28 @@ impl Refusal {
     /// `ERR`, say more here.
     pub fn text(&self) -> &str {
         &self.text
+    }
+}
+
+fn first_word(text: &str) -> &str {
+    text.split(' ').next().unwrap_or_default()
+}
+
+impl Code {
+    fn named(word: &str) -> Self {
+        match word {
+            "NOSCRIPT" => Self::NoScript,
+            "LOADING" => Self::Loading,
+            "READONLY" => Self::ReadOnly,
+            "MASTERDOWN" => Self::MasterDown,
+            "BUSY" => Self::Busy,
+            "OOM" => Self::OutOfMemory,
+            "NOAUTH" | "WRONGPASS" => Self::Credentials,
+            "NOPERM" => Self::Permission,
+            "MOVED" | "ASK" | "CLUSTERDOWN" | "CROSSSLOT" | "TRYAGAIN" => Self::Cluster,
+            "MISCONF" => Self::CannotSave,
+            _ => Self::Other,
+        }
     }
 }
 

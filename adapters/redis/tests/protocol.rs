@@ -165,7 +165,8 @@ fn what_is_no_answer_ends_the_connection_and_another_one_is_opened() {
     type Why = fn(&Fault) -> bool;
     let malformed: Why = |fault| matches!(fault, Fault::Malformed);
     let closed: Why = |fault| matches!(fault, Fault::Closed);
-    let cases: [(&'static [u8], Why); 10] = [
+    let read_only: Why = |fault| matches!(fault, Fault::ReadOnly);
+    let cases: [(&'static [u8], Why); 11] = [
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", malformed),
         (b":10\r\n", malformed),
         (b"+OK\r\n", malformed),
@@ -177,9 +178,13 @@ fn what_is_no_answer_ends_the_connection_and_another_one_is_opened() {
         // Half an answer, and none.
         (b"*2\r\n:10\r\n:", closed),
         (b"", closed),
-        (b"-READONLY You can't write against a read only replica.\r\n", |fault| {
-            matches!(fault, Fault::ReadOnly)
-        }),
+        (b"-READONLY You can't write against a read only replica.\r\n", read_only),
+        // The same of Redis 5 and 6.
+        (
+            b"-ERR Error running script (call to f_bead): @user_script:39: @user_script: 39: \
+              -READONLY You can't write against a read only replica.\r\n",
+            read_only,
+        ),
     ];
     for (bytes, why) in cases {
         let script = then([Step::Hear(1), Step::Say(bytes)]);
@@ -221,11 +226,17 @@ fn a_store_that_refuses_an_ask_keeps_its_connection() {
         (&b"-LOADING Redis is loading the dataset in memory\r\n"[..], Code::Loading),
         (b"-BUSY Redis is busy running a script.\r\n", Code::Busy),
         (b"-OOM command not allowed when used memory > 'maxmemory'.\r\n", Code::OutOfMemory),
+        (
+            b"-ERR Error running script (call to f_bead): @user_script:39: @user_script: 39: \
+              -OOM command not allowed when used memory > 'maxmemory'.\r\n",
+            Code::OutOfMemory,
+        ),
         (b"-NOPERM this user has no permissions\r\n", Code::Permission),
         (b"-MASTERDOWN Link with MASTER is down\r\n", Code::MasterDown),
         (b"-MISCONF Errors writing to the AOF file\r\n", Code::CannotSave),
         (b"-MOVED 3999 127.0.0.1:6381\r\n", Code::Cluster),
         (b"-ERR value is not an integer\r\n", Code::Other),
+        (b"-ERR value is out of range: -5 is too small\r\n", Code::Other),
     ] {
         let script = then([
             Step::Hear(1),
