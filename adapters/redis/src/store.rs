@@ -16,7 +16,7 @@ use crate::fault::{Fault, Notice};
 use crate::script::Script;
 use crate::session::{Ask, Greeting, Session, Told};
 
-/// Keeps the buckets of all clients in Redis, 5 or younger, or Valkey.
+/// Keeps the buckets of all clients in Redis, 5 or newer, or Valkey.
 ///
 /// Asks go over one connection, which is opened by the first of them, and again, after a wait, whenever it
 /// ends; it is closed when the store is dropped. While it is being opened asks wait; after a failure they
@@ -32,7 +32,7 @@ pub struct RedisStore<R: Runtime> {
 }
 
 /// Who is told of the store.
-type Observer = Box<dyn Fn(&Notice) + Send + Sync>;
+type Observer = Arc<dyn Fn(&Notice) + Send + Sync>;
 
 struct Shared<R> {
     runtime: R,
@@ -41,7 +41,6 @@ struct Shared<R> {
     to: ConnectTo,
     greeting: Greeting,
     script: Script,
-    observer: Option<Observer>,
     /// Held for a look only.
     state: Mutex<State>,
 }
@@ -49,6 +48,7 @@ struct Shared<R> {
 #[derive(Default)]
 struct State {
     phase: Phase,
+    observer: Option<Observer>,
     /// To be sent.
     unsent: VecDeque<Ask>,
     /// Those that somebody waits for.
@@ -89,26 +89,18 @@ impl<R: Runtime> RedisStore<R> {
         config.check()?;
         let (to, greeting) = (config.destination()?, config.greeting()?);
         let script = Script::new(&config.prefix, &quota).ok_or(BadConfig::Quota)?;
-        let shared = Shared {
-            runtime,
-            quota,
-            config,
-            to,
-            greeting,
-            script,
-            observer: None,
-            state: Mutex::default(),
-        };
+        let shared =
+            Shared { runtime, quota, config, to, greeting, script, state: Mutex::default() };
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Tells when the store is connected, and why it is not. Called in the task of the connection: it is
-    /// to return soon.
+    /// Tells when the store is connected, and why it is not, from now on and instead of who was told before.
+    /// Called in the task of the connection: it is to return soon.
     #[must_use]
-    pub fn observe(mut self, observer: impl Fn(&Notice) + Send + Sync + 'static) -> Self {
-        if let Some(shared) = Arc::get_mut(&mut self.shared) {
-            shared.observer = Some(Box::new(observer));
-        }
+    pub fn observe(self, observer: impl Fn(&Notice) + Send + Sync + 'static) -> Self {
+        let former = self.shared.lock().observer.replace(Arc::new(observer));
+        // Its captures are dropped outside of the lock.
+        drop(former);
         self
     }
 }
@@ -197,7 +189,8 @@ impl<R> Shared<R> {
     }
 
     fn tell(&self, notice: &Notice) {
-        if let Some(observer) = &self.observer {
+        let observer = self.lock().observer.clone();
+        if let Some(observer) = observer {
             observer(notice);
         }
     }

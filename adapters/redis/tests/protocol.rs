@@ -314,6 +314,18 @@ fn an_ask_that_is_dropped_before_it_is_sent_is_not_sent() {
 }
 
 #[test]
+fn who_observes_late_is_told_what_comes() {
+    let script = then([Step::Hear(1), Step::Say(b"*2\r\n:10\r\n:0\r\n"), Step::Wait]);
+    let Running { server, store, .. } = Running::new(vec![script], |_| {});
+    assert_eq!(smol::block_on(store.take(client(), 10)), GRANTED);
+    let (tell, notices) = mpsc::channel();
+    let store = Arc::into_inner(store).unwrap();
+    let _store = store.observe(move |notice| drop(tell.send(told(notice))));
+    server.go();
+    assert!(matches!(notices.recv().unwrap(), Notice::Lost(Fault::Closed)));
+}
+
+#[test]
 fn a_store_that_is_dropped_hangs_up() {
     let running = Running::new(vec![well()], |_| {});
     running.granted();
