@@ -315,6 +315,38 @@ fn calls_that_share_nothing_get_their_turn() {
     assert_eq!(world.counts(), (1, 1));
 }
 
+/// Two calls were handed the connection, and neither looked yet when the server closed it.
+#[test]
+fn a_connection_that_is_dead_when_several_get_on_is_tried_once_by_each() {
+    for end in [Client::shut, Client::reset] {
+        let (world, server, first) = open(4);
+        let post = world.start(world.client.post("/post").body("x"));
+        let calls = [get(&world, "/1"), get(&world, "/2")];
+        answer(&world, &server, &[ok("0")]);
+        assert!(server.received().starts_with("POST /post"));
+        server.send(ok(""));
+        let posted = loop {
+            assert!(world.sim.run_once(), "it is not answered");
+            if let Some(posted) = post.take() {
+                break posted;
+            }
+        };
+        posted.unwrap();
+        end(&server);
+        world.sim.run();
+        assert!(server.is_closed() && asked(&server).is_empty());
+        // Nothing was sent: it is no attempt, and nobody waits before the next.
+        let again = world.sim.accepted();
+        for (call, path) in calls.iter().zip(["/1", "/2"]) {
+            assert_eq!(asked(&again), [path]);
+            answer(&world, &again, &[ok(path)]);
+            assert_eq!(text(&world, call).unwrap(), path);
+        }
+        assert_eq!(text(&world, &first).unwrap(), "0");
+        assert_eq!((world.counts(), world.sim.dials().len()), ((1, 1), 2));
+    }
+}
+
 #[test]
 fn room_is_taken_in_the_order_in_which_calls_came() {
     let (world, server, _first) = open(2);

@@ -123,6 +123,29 @@ fn kept_connections_that_prove_dead_cost_a_call_nothing_however_many_they_are() 
     bench.done(exchange);
 }
 
+/// What was dead before anything was sent uses up nothing of what a call may lose under a request.
+#[test]
+fn a_kept_connection_that_ends_under_a_call_is_not_counted_with_those_that_were_dead() {
+    const KEPT: u64 = 6;
+    let twice = RetryPolicy { attempts: 2, ..RetryPolicy::default() };
+    let mut bench = keeping(KEPT, twice);
+    let call = bench.start(99, Sharing::Exclusive);
+    let dead =
+        Failure { delivery: Delivery::NotSent, phase: Phase::RequestHead, fault: Fault::Network };
+    let ended = Failure {
+        delivery: Delivery::MaybeProcessed,
+        phase: Phase::ResponseHead,
+        fault: Fault::Network,
+    };
+    for failure in [dead, dead, dead, ended, ended, ended] {
+        let (exchange, _) = bench.sent(99);
+        bench.dispatcher.failed(bench.now, exchange, failure, Replay::Possible, Reuse::Close);
+    }
+    bench.dialled();
+    let explained = bench.dispatcher.explain_call(bench.now, call).unwrap();
+    assert_eq!((explained.stale, explained.attempts), (6, 0), "all of them are told");
+}
+
 #[test]
 fn a_fourth_kept_connection_that_ends_under_a_call_is_a_failure() {
     const KEPT: u64 = 4;

@@ -3,7 +3,7 @@
 use sinew_core::client::dispatcher::{Failure, Retire};
 use sinew_core::error::{Fault, Phase};
 use sinew_core::policy::Mode;
-use sinew_core::resilience::BreakerConfig;
+use sinew_core::resilience::{BreakerConfig, Replay};
 use sinew_core::time::Timer;
 
 use super::*;
@@ -93,6 +93,44 @@ fn whoever_waits_behind_is_served_when_it_leaves() {
     bench.quiet();
     bench.dispatcher.abandon(bench.now, alone, Reuse::Keep);
     bench.sent(3);
+}
+
+/// Nothing was sent, and the connection stays, as another call is on it.
+const DEAD: Failure =
+    Failure { delivery: Delivery::NotSent, phase: Phase::ResponseHead, fault: Fault::Network };
+
+/// Whoever is sent on it at once again, and finds it dead again, does not go on like that for ever.
+#[test]
+fn a_dead_connection_that_others_keep_is_not_tried_without_end() {
+    let (mut bench, connection) = one_connection();
+    bench.start(1, SHARED);
+    bench.sent(1);
+    bench.start(2, SHARED);
+    for _ in 0..4 {
+        let (exchange, again) = bench.sent(2);
+        assert_eq!(again, connection);
+        bench.dispatcher.failed(bench.now, exchange, DEAD, Replay::Possible, Reuse::Keep);
+    }
+    bench.quiet();
+}
+
+/// Whoever finds it dead says so first: then it is given to nobody, and goes with the last.
+#[test]
+fn a_dead_connection_that_others_keep_is_given_to_nobody_once_it_is_retired() {
+    let (mut bench, connection) = one_connection();
+    for token in 1..=2 {
+        bench.start(token, SHARED);
+    }
+    let mut sent = bench.actions().into_iter().map(|action| match action {
+        Action::Send { exchange, .. } => exchange,
+        other => panic!("{other:?}"),
+    });
+    let (first, second) = (sent.next().unwrap(), sent.next().unwrap());
+    bench.dispatcher.retire(bench.now, connection);
+    bench.dispatcher.failed(bench.now, first, DEAD, Replay::Possible, Reuse::Keep);
+    bench.quiet();
+    bench.dispatcher.failed(bench.now, second, DEAD, Replay::Possible, Reuse::Close);
+    assert_ne!(bench.dialled(), connection);
 }
 
 #[test]

@@ -31,8 +31,10 @@ pub(super) struct Call {
     pub(super) lanes: [Lane; LANES],
     /// Attempts that were made.
     pub(super) attempts: u8,
-    /// Kept connections that proved dead before anything was sent on them.
+    /// Kept connections that proved dead, for whoever asks why it took so long.
     pub(super) stale: u8,
+    /// Those of them of which there may be only so many.
+    pub(super) strikes: u8,
     /// The head was given to the caller.
     pub(super) delivered: bool,
     /// When a second attempt is sent beside the first.
@@ -52,6 +54,7 @@ impl Call {
             lanes: [Lane::Empty; LANES],
             attempts: 0,
             stale: 0,
+            strikes: 0,
             delivered: false,
             hedge_at: None,
             delivery: Delivery::NotSent,

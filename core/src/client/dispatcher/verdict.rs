@@ -19,8 +19,9 @@ use crate::resilience::{
 use crate::table::Key;
 use crate::time::Instant;
 
-/// Kept connections that may end under a request of one call before that counts as a failure. Those that
-/// were dead before anything was sent do not: each is gone then, and there are only so many.
+/// Kept connections that may end under a request of one call before that counts as a failure. One that
+/// was dead before anything was sent, and is closed for it, does not: there are only so many. One that
+/// stays, as others are on it, does: it could be tried without end.
 const MAX_STALE: u8 = 3;
 
 /// An endpoint that asks to be left alone counts as one that took as long as that, up to this.
@@ -142,8 +143,11 @@ impl Dispatcher {
         };
         let call = key_of_call;
         let Some(known) = self.calls.get(call) else { return };
-        let is_stale =
-            !first_use && replay == Replay::Possible && self.ended_unanswered(failure, known);
+        let counts = failure.delivery != Delivery::NotSent || reuse == Reuse::Keep;
+        let is_stale = !first_use
+            && replay == Replay::Possible
+            && (!counts || known.strikes < MAX_STALE)
+            && self.ended_unanswered(failure, known);
         if known.delivered {
             if failure.fault != Fault::Local {
                 let answers =
@@ -168,6 +172,7 @@ impl Dispatcher {
             if let Some(call) = self.calls.get_mut(call) {
                 call.note(failure);
                 call.stale = call.stale.saturating_add(1);
+                call.strikes += u8::from(counts);
                 call.attempts = call.attempts.saturating_sub(1);
             }
             self.vacate_lane(call, lane);
@@ -191,8 +196,7 @@ impl Dispatcher {
         match failure.delivery {
             Delivery::NotSent => failure.fault != Fault::Local,
             Delivery::MaybeProcessed => {
-                call.stale < MAX_STALE
-                    && failure.phase == Phase::ResponseHead
+                failure.phase == Phase::ResponseHead
                     && failure.fault == Fault::Network
                     && call.spec.safety.is_repeatable()
                     && retry.attempts > 1

@@ -94,18 +94,19 @@ impl<R: Runtime> Lane<R> {
     }
 
     /// Sends the head of a call, behind those that are on their way. Its number.
-    fn board(&self, ticket: Ticket, request: &Outgoing) -> Result<u64, Error> {
+    fn board(&self, hub: &Hub<R>, ticket: Ticket, request: &Outgoing) -> Result<u64, Error> {
         let mut state = self.lock();
-        let State { conn, turn, mail, .. } = &mut *state;
-        let conn = conn.as_mut().ok_or_else(no_room)?;
-        if *turn > conn.wire.top_ref().exchange() {
-            // What is fresh, or was answered just now, needs no look.
-            let fresh = ticket.first_use || !mail.is_empty();
-            // Whoever is polled next drives it, and is woken from then on.
-            if !fresh && !conn.is_alive(&mut Context::from_waker(Waker::noop())) {
-                return Err(no_room());
-            }
-        } else if !conn.wire.top_ref().can_pipeline(&request.method) {
+        let lost = state.lose_if_dead(ticket.first_use);
+        let State { conn, mail, turn, .. } = &mut *state;
+        let Some(conn) = conn else {
+            drop(state);
+            drop(lost);
+            // Those who are about to get on keep it: it would be given to this call again.
+            hub.lane_failed(self.connection);
+            return Err(no_room());
+        };
+        let idle = *turn > conn.wire.top_ref().exchange();
+        if !idle && !conn.wire.top_ref().can_pipeline(&request.method) {
             return Err(no_room());
         }
         drive::lend_write_block(conn.wire.top().outbox());
@@ -213,6 +214,21 @@ impl<R: Runtime> Lane<R> {
 }
 
 impl<R: Runtime> State<R> {
+    /// Takes the connection, if nothing is on it, and it is not good any more.
+    fn lose_if_dead(&mut self, first_use: bool) -> Option<Box<Conn<R>>> {
+        let Self { conn, turn, mail, .. } = self;
+        // What is fresh, or was answered just now, needs no look.
+        if first_use || !mail.is_empty() {
+            return None;
+        }
+        // Whoever is polled next drives it, and is woken from then on.
+        let dead = |conn: &mut Box<Conn<R>>| {
+            *turn > conn.wire.top_ref().exchange()
+                && !conn.is_alive(&mut Context::from_waker(Waker::noop()))
+        };
+        conn.take_if(dead)
+    }
+
     /// Those who are on it, and those for whom there is room.
     fn measure(&self) -> u32 {
         let on = self.mail.values().filter(|mail| !mail.is_over()).count() as u32;

@@ -35,7 +35,7 @@ impl<R: Runtime> Seat<R> {
         ticket: Ticket,
         request: &Outgoing,
     ) -> Result<Self, Error> {
-        let number = lane.board(ticket, request)?;
+        let number = lane.board(hub, ticket, request)?;
         Ok(Self { hub: Arc::clone(hub), lane, number, deadline: None, alarm: Alarm::new() })
     }
 

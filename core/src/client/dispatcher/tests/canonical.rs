@@ -108,7 +108,7 @@ impl Dispatcher {
             call.spec.sharing as u64,
             u64::from(call.route.is_some()),
             u64::from(call.attempts),
-            u64::from(call.stale),
+            u64::from(call.strikes),
             u64::from(call.delivered),
             left(now, call.deadline()),
             left(now, call.hedge_at.unwrap_or(Instant::MAX)),
