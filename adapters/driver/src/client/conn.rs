@@ -195,8 +195,11 @@ impl<R: Runtime> Conn<R> {
         if self.alarm.has_fired(now) {
             self.wire.handle_timeout(now);
         }
+        // Until the next poll, so that reading goes on: the peer may wait for that.
+        let mut shut_blocked = false;
         for _ in 0..LAPS {
-            match self.wire.step(self.seen) {
+            let write_shut = self.seen.write_shut || shut_blocked;
+            match self.wire.step(Seen { write_shut, ..self.seen }) {
                 Step::Poll => {
                     self.produce(cx, now)?;
                     match pull(&mut self.wire, now) {
@@ -247,12 +250,11 @@ impl<R: Runtime> Conn<R> {
                     self.wire.handle_timeout(now);
                     self.seen.drained = false;
                 }
-                Step::HalfClose => {
-                    if let Poll::Ready(Err(error)) = self.pipe.shut(cx) {
-                        return Poll::Ready(Err(self.lost(error.kind())));
-                    }
-                    self.seen.write_shut = true;
-                }
+                Step::HalfClose => match self.pipe.shut(cx) {
+                    Poll::Ready(Ok(())) => self.seen.write_shut = true,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(self.lost(error.kind()))),
+                    Poll::Pending => shut_blocked = true,
+                },
                 Step::Close(_) => {
                     let kind = self.deaf.unwrap_or(io::ErrorKind::UnexpectedEof);
                     return Poll::Ready(Err(self.lost(kind)));

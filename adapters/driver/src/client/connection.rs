@@ -105,8 +105,11 @@ impl<R: Runtime, W: Layered<Error = sinew_core::Error>> Connection<R, W> {
         if let Poll::Ready(Err(error)) = self.pipe.flush(cx) {
             return Poll::Ready(Err(lost(error.kind())));
         }
+        // Until the next poll, so that reading goes on: the peer may wait for that.
+        let mut shut_blocked = false;
         for _ in 0..LAPS {
-            match self.wire.step(self.seen) {
+            let write_shut = self.seen.write_shut || shut_blocked;
+            match self.wire.step(Seen { write_shut, ..self.seen }) {
                 Step::Poll => match self.wire.poll_event(now) {
                     Ok(Some(found)) => return Poll::Ready(Ok(found)),
                     Ok(None) => self.seen.drained = true,
@@ -143,12 +146,11 @@ impl<R: Runtime, W: Layered<Error = sinew_core::Error>> Connection<R, W> {
                     self.wire.handle_timeout(now);
                     self.seen.drained = false;
                 }
-                Step::HalfClose => {
-                    if let Poll::Ready(Err(error)) = self.pipe.shut(cx) {
-                        return Poll::Ready(Err(lost(error.kind())));
-                    }
-                    self.seen.write_shut = true;
-                }
+                Step::HalfClose => match self.pipe.shut(cx) {
+                    Poll::Ready(Ok(())) => self.seen.write_shut = true,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(lost(error.kind()))),
+                    Poll::Pending => shut_blocked = true,
+                },
                 Step::Close(_) => {
                     return Poll::Ready(Err(lost(io::ErrorKind::UnexpectedEof)));
                 }

@@ -203,8 +203,11 @@ impl<R: Runtime, G> Carrier<R, G> {
         if let Poll::Ready(Err(error)) = pipe.flush(cx) {
             return self.lost(&error);
         }
+        // Until the next poll, so that reading goes on: the peer may wait for that.
+        let mut shut_blocked = false;
         for _ in 0..LAPS {
-            let deadline = match self.wire.step(self.seen) {
+            let write_shut = self.seen.write_shut || shut_blocked;
+            let deadline = match self.wire.step(Seen { write_shut, ..self.seen }) {
                 Step::Poll => {
                     self.pull(now);
                     continue;
@@ -245,7 +248,10 @@ impl<R: Runtime, G> Carrier<R, G> {
                         continue;
                     }
                     Poll::Ready(Err(error)) => return self.lost(&error),
-                    Poll::Pending => self.wire.deadline(),
+                    Poll::Pending => {
+                        shut_blocked = true;
+                        continue;
+                    }
                 },
                 Step::Close(_) => {
                     return self.end();

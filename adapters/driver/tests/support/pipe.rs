@@ -19,6 +19,8 @@ struct Pipe {
     to_client: Vec<u8>,
     /// Bytes that the client still takes; `None`: any number.
     window: Option<usize>,
+    /// The writing side cannot be shut yet.
+    shut_held: bool,
     server_shut: bool,
     server_gone: bool,
     reset: bool,
@@ -79,6 +81,11 @@ impl Client {
     /// Takes only so many more bytes.
     pub(crate) fn window(&self, bytes: usize) {
         self.change(|pipe| pipe.window = Some(bytes));
+    }
+
+    /// Lets a shut of the other side wait, or end.
+    pub(crate) fn hold_shut(&self, held: bool) {
+        self.change(|pipe| pipe.shut_held = held);
     }
 
     /// Lets a read of the server give so many bytes at most.
@@ -228,8 +235,13 @@ impl Io for Scripted {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shut(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.lock().server_shut = true;
+    fn poll_shut(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut pipe = self.lock();
+        if pipe.shut_held {
+            pipe.writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        pipe.server_shut = true;
         Poll::Ready(Ok(()))
     }
 }
