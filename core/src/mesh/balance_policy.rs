@@ -49,7 +49,8 @@ impl Default for Algorithm {
 pub struct BalancePolicy {
     /// How one is chosen. Default: peak-EWMA.
     pub algorithm: Algorithm,
-    /// How an endpoint that is new, or well again, comes to its share.
+    /// How an endpoint that is new, or well again, comes to its share. On a ring it has all of it at once,
+    /// as a key has the same owner from the start.
     pub slow_start: SlowStart,
     /// One's own zone, whose endpoints come first. Default: none, zones do not count.
     pub zone: Option<Zone>,

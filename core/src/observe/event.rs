@@ -149,7 +149,7 @@ pub enum Event {
         added: u32,
         /// Those that are there no more.
         removed: u32,
-        /// Those that have another weight, or another zone.
+        /// Those that have another weight, another zone, or another place on the ring.
         changed: u32,
         /// All that are there now.
         all: u32,

@@ -49,10 +49,10 @@ enum Host {
 
 /// Who may answer: `spiffe://acme.test/ns/pay`, with `/*` at its end all below it, or a DNS name,
 /// `billing.test` or `*.mesh.test`.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ServerPattern(Server);
 
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 enum Server {
     Spiffe(Box<str>),
     /// With a slash at its end.

@@ -11,7 +11,7 @@ use sinew_core::mesh::{
 };
 use sinew_core::observe::Event;
 use sinew_core::policy::Mode;
-use sinew_core::resilience::{BreakerConfig, BudgetConfig, RetryPolicy};
+use sinew_core::resilience::{BreakerConfig, BudgetConfig, Forced, RetryPolicy};
 
 use super::*;
 
@@ -260,28 +260,68 @@ fn a_key_stays_with_its_endpoint() {
     assert_eq!(theirs, before);
 }
 
-#[test]
-fn a_hot_key_spills_over() {
-    let ring = policy(Algorithm::RingHash(RingConfig::default()));
-    let mut service = Service::new(ring, &members(&[1; 4]));
-    let mut dialled = [0_u32; 4];
-    let spec = |token, now| CallSpec {
-        hash_key: Some(7),
-        ..CallSpec::new(token, now + ms(30_000), Safety::Safe)
-    };
-    for token in 0..40 {
-        service.bench.dispatcher.start(service.bench.now, spec(token, service.bench.now));
+/// 40 calls of one key at once, and none of them is over. How many are at each endpoint.
+fn hold(service: &mut Service) -> Vec<u32> {
+    for _ in 0..40 {
+        service.token += 1;
+        let deadline = service.bench.now + ms(30_000);
+        let spec = CallSpec::new(service.token, deadline, Safety::Safe);
+        let spec = CallSpec { hash_key: Some(7), ..spec };
+        service.bench.dispatcher.start(service.bench.now, spec);
         for action in service.bench.actions() {
-            if let Action::Dial { connection, endpoint, .. } = action {
-                dialled[endpoint.0 as usize] += 1;
+            if let Action::Dial { connection, .. } = action {
                 service.bench.dispatcher.connected(service.bench.now, connection, 1);
             }
         }
     }
-    // 125 % of an even share of 40 is 12.5.
-    let load = service.bench.dispatcher.explain(service.bench.now).endpoints;
-    assert!(load.iter().all(|one| one.in_flight <= 13), "{load:?}");
-    assert!(dialled.iter().all(|dials| *dials > 0), "{dialled:?}");
+    let endpoints = service.bench.dispatcher.explain(service.bench.now).endpoints;
+    endpoints.iter().filter(|one| !one.retired).map(|one| one.in_flight).collect()
+}
+
+/// 125 % of an even share of 40 is 12.5.
+fn is_spread(load: &[u32]) -> bool {
+    load.iter().sum::<u32>() == 40 && load.iter().all(|one| (1..=13).contains(one))
+}
+
+#[test]
+fn a_hot_key_spills_over() {
+    let ring = policy(Algorithm::RingHash(RingConfig::default()));
+    let mut service = Service::new(ring, &members(&[1; 4]));
+    let load = hold(&mut service);
+    assert!(is_spread(&load), "{load:?}");
+    // What those still carry that are gone is no load of those that came.
+    let later: Vec<Member> = members(&[1; 8]).split_off(4);
+    service.update(&later);
+    let load = hold(&mut service);
+    assert!(is_spread(&load), "{load:?}");
+}
+
+#[test]
+fn a_hot_key_spills_over_while_endpoints_are_new() {
+    let ring = policy(Algorithm::RingHash(RingConfig::default()));
+    let balance = BalancePolicy { slow_start: SlowStart::default(), ..ring.balance };
+    let mut service = Service::new(Policy { balance, ..ring }, &members(&[1; 4]));
+    let load = hold(&mut service);
+    assert!(is_spread(&load), "{load:?}");
+}
+
+/// What leaves one's own zone leaves it whatever its place on the ring is.
+#[test]
+fn keys_that_leave_their_zone_go_everywhere_there() {
+    let ring = Algorithm::RingHash(RingConfig { points: 1, ..RingConfig::default() });
+    let balance = BalancePolicy { zone: Some(Zone(1)), ..policy(ring).balance };
+    let breaker = BreakerConfig::default();
+    let zoned = |member: Member| Member { zone: Zone(u32::from(member.endpoint.0 < 2)), ..member };
+    let all: Vec<Member> = members(&[1; 8]).into_iter().map(zoned).collect();
+    let mut service = Service::new(Policy { balance, breaker, ..policy(ring) }, &all);
+    let now = service.bench.now;
+    service.bench.dispatcher.force_breaker(now, Endpoint(0), Some(Forced::Open));
+    let mut went = vec![0; 8];
+    for key in 0..2_000 {
+        went[service.call(Some(key), |_| (200, 0)).unwrap() as usize] += 1;
+    }
+    assert!((1_300..1_500).contains(&went[1]), "{went:?}");
+    assert!(went[2..].iter().all(|calls| *calls > 0), "{went:?}");
 }
 
 #[test]

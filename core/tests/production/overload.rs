@@ -184,7 +184,6 @@ fn a_burst_is_no_overload() {
     assert!(permits.is_empty() && admission.waiting(Priority::Normal) == 0);
 }
 
-/// What is left of idle shares goes to whoever matters most.
 /// One place, and its line: who is served leaves for the next one.
 struct OneLine {
     admission: Admission<u64>,
@@ -275,6 +274,7 @@ fn a_line_that_serves_late_for_an_interval_is_a_standing_queue() {
     assert_eq!(line.finish(), (after[0], vec![]), "the oldest is served first");
 }
 
+/// What is left of idle shares goes to whoever matters most.
 #[test]
 fn nothing_is_held_back() {
     let [bulk, _, normal, high, critical] = run(config(16), [3_000, 0, 0, 0, 0], 5);

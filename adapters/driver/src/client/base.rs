@@ -1,5 +1,6 @@
 //! The base URL: where to connect, whom to name, what to put in front of a path.
 
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -38,12 +39,31 @@ impl Site {
             return Err(refused());
         }
         let (host, port) = split_port(address, port).ok_or_else(refused)?;
-        Ok(Self::Tcp { host: host.to_owned(), port })
+        Ok(Self::tcp(host, port))
+    }
+
+    /// Hosts have no case, and an address of IPv6 is written in one way:
+    /// <https://www.rfc-editor.org/rfc/rfc5952#section-4>
+    fn tcp(host: &str, port: u16) -> Self {
+        let host = match host.parse::<Ipv6Addr>() {
+            Ok(address) => address.to_string(),
+            Err(_) => host.to_ascii_lowercase(),
+        };
+        Self::Tcp { host, port }
+    }
+
+    /// As it is written: every site in one way, with its port.
+    fn address(&self) -> String {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
+            Self::Tcp { host, port } => format!("{host}:{port}"),
+            Self::Unix(path) => format!("unix:{}", path.display()),
+        }
     }
 }
 
 /// Where connections go, and who has to be there.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Instance {
     pub(super) site: Site,
     pub(super) identity: Option<ServerPattern>,
@@ -72,8 +92,9 @@ impl Upstream {
         Member {
             weight: Weight::new(self.told.weight),
             zone: zone(&self.told.zone),
-            // Not its number, which another client gives to another address.
-            hash: hash_key(self.told.address.as_bytes()),
+            // Not its number, which another client gives to another address, and not as it was told, which
+            // another client may be in another way.
+            hash: hash_key(self.instance.site.address().as_bytes()),
             ..Member::from(endpoint)
         }
     }
@@ -138,7 +159,7 @@ impl Base {
             .map_err(|why| Error::config(format!("{shown}: not a URL")).with_source(why))?;
         Ok(Self {
             secure,
-            site: Site::Tcp { host: host.to_owned(), port },
+            site: Site::tcp(host, port),
             authority: authority.into(),
             server_name: host.to_owned(),
             prefix: prefix.trim_end_matches('/').to_owned(),
@@ -185,13 +206,8 @@ impl Base {
 
     /// The one instance that the URL names.
     pub(super) fn upstream(&self) -> Upstream {
-        let address = match &self.site {
-            Site::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
-            Site::Tcp { host, port } => format!("{host}:{port}"),
-            Site::Unix(path) => format!("unix:{}", path.display()),
-        };
         let instance = Instance { site: self.site.clone(), identity: None };
-        Upstream { instance, told: ServiceEndpoint::new(address) }
+        Upstream { instance, told: ServiceEndpoint::new(self.site.address()) }
     }
 
     /// Whom the URL names. A socket of this machine goes by the name that `Host` has.
@@ -238,7 +254,7 @@ fn split_port(authority: &str, otherwise: u16) -> Option<(&str, u16)> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
             let (host, rest) = rest.split_once(']')?;
-            host.parse::<std::net::Ipv6Addr>().ok()?;
+            host.parse::<Ipv6Addr>().ok()?;
             (host, rest)
         }
         None => authority.split_at(authority.find(':').unwrap_or(authority.len())),

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use http::{HeaderMap, Method};
+use sinew_core::error::Phase;
 use sinew_core::http1::{BodySize, ClientEvent, RequestLine};
 use sinew_core::machine::Layered as _;
 use sinew_core::mesh::ProbeConfig;
@@ -13,7 +14,6 @@ use super::base::{Base, Instance};
 use super::dial::{Plan, connect, open, within};
 use crate::error::Error;
 use crate::runtime::Runtime;
-use sinew_core::error::Phase;
 
 /// How endpoints are asked whether they are well: from the first call on, each over connections of its
 /// own, which count neither towards the limits of the client nor in what it learns about latencies.

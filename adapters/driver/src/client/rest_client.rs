@@ -233,7 +233,9 @@ impl<R: Runtime> RestClient<R> {
 
     /// The instances of the service from now on, or their addresses, in place of those before:
     /// `host[:port]` or `unix:/path`. Connections to others finish what they carry; what was learnt of
-    /// those that stay is kept.
+    /// those that stay is kept. Of an address that is there twice the first counts. One with another
+    /// [`identity`](ServiceEndpoint::identity) than before is another endpoint, to which connections are
+    /// opened anew.
     ///
     /// # Errors
     ///
@@ -281,7 +283,7 @@ impl<R: Runtime> RestClient<R> {
     }
 
     /// What there is, and what has been learnt: calls, connections, budget, the breaker of each
-    /// endpoint. An endpoint's number is its place in the order in which addresses came; see
+    /// endpoint. An endpoint's number is its place in the order in which they came; see
     /// [`endpoints`](Self::endpoints).
     pub fn explain(&self) -> Explanation {
         self.shared.hub.explain()

@@ -25,6 +25,8 @@ pub(super) struct Balancer {
     pub(super) nears: usize,
     /// The weights of those that are ready: there, and elsewhere.
     weights: [u64; 2],
+    /// The exchanges with those that are ready: there, and elsewhere.
+    in_flight: [u32; 2],
     /// Whose turn it is: there, and elsewhere.
     turns: [Turns; 2],
     ring: Ring,
@@ -75,6 +77,9 @@ impl PartialEq for Load {
 
 impl Eq for Load {}
 
+/// What tells the side that a key is on from its place on the ring: any number.
+const SIDES: u64 = 0x7369_6465_732e_2e2e;
+
 /// Where a list or a pair of turns begins: with one's own zone.
 fn side(near: bool) -> usize {
     usize::from(!near)
@@ -88,6 +93,7 @@ impl Balancer {
             near: 0,
             nears: 0,
             weights: [0; 2],
+            in_flight: [0; 2],
             turns: [Turns::new(), Turns::new()],
             ring: Ring::default(),
             picks: Vec::new(),
@@ -131,6 +137,7 @@ impl Balancer {
         let Some(instance) = instances.get(key) else { return };
         let (near, share) = (instance.near, self.share(now, instance));
         self.weights[side(near)] += u64::from(instance.weight.get());
+        self.in_flight[side(near)] += instance.in_flight;
         if self.takes_turns() {
             self.turns[side(near)].insert(key.index, share);
         }
@@ -149,6 +156,7 @@ impl Balancer {
         let Some(at) = instance.ready_at.take() else { return };
         let (mut at, near) = (at as usize, instance.near);
         self.weights[side(near)] -= u64::from(instance.weight.get());
+        self.in_flight[side(near)] -= instance.in_flight;
         self.turns[side(near)].remove(key.index);
         if near {
             self.near -= 1;
@@ -159,6 +167,24 @@ impl Balancer {
         self.note_place(at, instances);
         if let Some(instance) = instances.get_mut(key) {
             instance.ready_at = None;
+        }
+    }
+
+    /// An exchange with an endpoint begins.
+    #[inline]
+    pub(super) fn began(&mut self, instance: &mut Instance) {
+        instance.in_flight += 1;
+        if instance.ready_at.is_some() {
+            self.in_flight[side(instance.near)] += 1;
+        }
+    }
+
+    /// An exchange with an endpoint is over.
+    #[inline]
+    pub(super) fn ended(&mut self, instance: &mut Instance) {
+        instance.in_flight -= 1;
+        if instance.ready_at.is_some() {
+            self.in_flight[side(instance.near)] -= 1;
         }
     }
 
@@ -231,8 +257,9 @@ impl Balancer {
         let all = self.ready.len();
         let (here, there) = (0..self.near, self.near..all);
         let preference = &self.policy.zone_preference;
-        // A key stays on its side for as long as that is strong enough.
-        let mut keyed = hash.map(Jitter::new);
+        // A key stays on its side for as long as that is strong enough. Its place on the ring is drawn
+        // from the same key, and says nothing of its side.
+        let mut keyed = hash.map(|hash| Jitter::new(hash ^ SIDES));
         let jitter = keyed.as_mut().unwrap_or(jitter);
         let (side, other) = match preference.reach(here.len(), self.nears, there.len(), jitter) {
             Reach::Local => (here, there),
@@ -246,15 +273,16 @@ impl Balancer {
     #[cfg(test)]
     pub(super) fn audit(&self, instances: &Slab<Instance>) {
         let listed = self.ready.iter().filter_map(|key| Some((key, instances.get(*key)?)));
-        let mut weights = [0; 2];
+        let (mut weights, mut in_flight) = ([0; 2], [0; 2]);
         let mut turns = [0; 2];
         for (key, instance) in listed {
             weights[side(instance.near)] += u64::from(instance.weight.get());
+            in_flight[side(instance.near)] += instance.in_flight;
             turns[side(instance.near)] += usize::from(self.takes_turns());
             let has_turns = self.turns[side(instance.near)].contains(key.index);
             assert_eq!(has_turns, self.takes_turns());
         }
-        assert_eq!(weights, self.weights);
+        assert_eq!((weights, in_flight), (self.weights, self.in_flight));
         assert_eq!(turns, [self.turns[0].len(), self.turns[1].len()]);
         assert_eq!(turns[0] + turns[1], if self.takes_turns() { self.ready.len() } else { 0 });
     }
@@ -298,24 +326,25 @@ impl Balancer {
     #[inline(never)]
     fn on_ring(
         &self,
-        now: Instant,
         span: &Range<usize>,
         avoid: Option<Key>,
-        (key, in_flight): (u64, u32),
+        key: u64,
         tells: bool,
         instances: &Slab<Instance>,
     ) -> Option<Picked> {
         let at = |place: u32| instances.get(instances.key_at(place)?);
-        let weights =
-            self.weights.get(side(span.start < self.near)).copied().unwrap_or_default() << 16;
+        let side = side(span.start < self.near);
+        let (weights, in_flight) = (self.weights[side], self.in_flight[side]);
         let listed = |place: u32| {
             at(place)
                 .is_some_and(|one| one.ready_at.is_some_and(|at| span.contains(&(at as usize))))
         };
+        // By whole weights: a key has one owner, whether that starts slowly or not, and the bounds of all
+        // have to add up to what is on its way.
         let has_room = |place: u32| {
             at(place).is_some_and(|one| {
-                let share = self.share(now, one);
-                self.ring.is_within_bound(one.in_flight, in_flight, share, weights)
+                let weight = u64::from(one.weight.get());
+                self.ring.is_within_bound(one.in_flight, in_flight, weight, weights)
             })
         };
         let avoid = avoid.map(|key| key.index);
@@ -340,7 +369,7 @@ impl Dispatcher {
         avoid: Option<Key>,
         hash: Option<u64>,
     ) -> Option<Picked> {
-        let Self { balancer, instances, jitter, exchanges, log, .. } = self;
+        let Self { balancer, instances, jitter, log, .. } = self;
         let avoided = avoid.and_then(|key| instances.get(key)?.ready_at).map(|at| at as usize);
         let span = balancer.span(avoided, hash, jitter);
         match balancer.policy.algorithm {
@@ -366,9 +395,7 @@ impl Dispatcher {
             Algorithm::RingHash(_) => {
                 // Without a key, it is anyone's.
                 let key = hash.unwrap_or_else(|| jitter.draw());
-                let in_flight = u32::try_from(exchanges.len()).unwrap_or(u32::MAX);
-                let key = (key, in_flight);
-                balancer.on_ring(now, &span, avoid, key, log.is_enabled(), instances)
+                balancer.on_ring(&span, avoid, key, log.is_enabled(), instances)
             }
         }
     }

@@ -363,14 +363,14 @@ impl Dispatcher {
         permit: Option<Permit>,
         route: Option<OnRoute>,
     ) {
-        let Self { slots, instances, calls, policy, .. } = self;
+        let Self { slots, instances, calls, balancer, policy, .. } = self;
         let Some(endpoint) = slots.get(connection).map(|slot| slot.endpoint) else { return };
         let Some(instance) = instances.get_mut(endpoint) else { return };
         let Some(call) = calls.get_mut(key) else { return };
         let CallSpec { token, sharing, safety, .. } = call.spec;
         let Some(slot) = slots.occupy(connection, &mut instance.share, sharing) else { return };
         let first_use = slot.uses == 1;
-        instance.in_flight += 1;
+        balancer.began(instance);
         let name = instance.member.endpoint;
         call.attempts = call.attempts.saturating_add(1);
         let attempt = call.attempts;
@@ -476,7 +476,7 @@ impl Dispatcher {
         self.give_back(now, place, None);
         self.release_route(route);
         if let Some(instance) = self.instances.get_mut(endpoint) {
-            instance.in_flight -= 1;
+            self.balancer.ended(instance);
             if let Some(permit) = permit {
                 instance.breaker.release(permit);
             }

@@ -325,7 +325,6 @@ impl Breaker {
     /// It is open for this long at most: a hiccup is over soon, and what is not costs fewer probes.
     fn longest(&self) -> Duration {
         let BreakerConfig { open_min, open_max, .. } = self.config;
-
         open_min.saturating_mul(2 << self.reopened.min(30)).min(open_max)
     }
 

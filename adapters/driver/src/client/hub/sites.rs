@@ -1,6 +1,7 @@
 //! The addresses that endpoints stand for.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use sinew_core::client::dispatcher::Endpoint;
 use sinew_core::mesh::Member;
@@ -8,15 +9,18 @@ use sinew_core::mesh::Member;
 use crate::client::base::{Instance, Site, Upstream};
 use crate::client::service_endpoint::ServiceEndpoint;
 
-/// Addresses that are remembered although they are not listed any more, so that one that comes back has
+/// Instances that are remembered although they are not listed any more, so that one that comes back has
 /// the number that it had.
 const REMEMBERED: usize = 1_024;
 
-/// The addresses that endpoints stand for. One keeps its number while it is listed, and for as long
-/// afterwards as it is remembered; no number is ever used for another.
+/// The addresses that endpoints stand for, each with who has to be there: with somebody else, it is another
+/// endpoint, which has none of the connections that were opened before. One keeps its number while it is
+/// listed, and for as long afterwards as it is remembered; no number is ever used for another.
 #[derive(Default)]
 pub(super) struct Sites {
-    numbers: BTreeMap<Site, Known>,
+    numbers: BTreeMap<Instance, Known>,
+    /// Those that are listed, by address.
+    places: BTreeMap<Site, u64>,
     listed: BTreeMap<u64, Upstream>,
     next: u64,
     version: u64,
@@ -33,17 +37,20 @@ impl Sites {
     /// first counts.
     pub(super) fn replace(&mut self, upstreams: Vec<Upstream>) -> (u64, Vec<Member>) {
         self.version += 1;
+        self.places.clear();
         self.listed.clear();
         let mut members = Vec::with_capacity(upstreams.len());
         for upstream in upstreams {
+            let Entry::Vacant(place) = self.places.entry(upstream.instance.site.clone()) else {
+                continue;
+            };
             let next = &mut self.next;
-            let known = self.numbers.entry(upstream.instance.site.clone()).or_insert_with(|| {
+            let known = self.numbers.entry(upstream.instance.clone()).or_insert_with(|| {
                 *next += 1;
                 Known { number: *next - 1, version: 0 }
             });
-            if std::mem::replace(&mut known.version, self.version) == self.version {
-                continue;
-            }
+            known.version = self.version;
+            place.insert(known.number);
             members.push(upstream.member(Endpoint(known.number)));
             self.listed.insert(known.number, upstream);
         }
@@ -59,16 +66,16 @@ impl Sites {
         }
         let gone = self.numbers.iter().filter(|(_, known)| known.version < self.version);
         let mut gone: Vec<_> =
-            gone.map(|(site, known)| (known.version, known.number, site.clone())).collect();
+            gone.map(|(instance, known)| (known.version, known.number, instance.clone())).collect();
         gone.sort_unstable_by_key(|(version, number, _)| (*version, *number));
-        for (_, _, site) in gone.into_iter().take(excess) {
-            self.numbers.remove(&site);
+        for (_, _, instance) in gone.into_iter().take(excess) {
+            self.numbers.remove(&instance);
         }
     }
 
-    /// The endpoint that stands for this address, or once did.
+    /// The endpoint that is listed for this address.
     pub(super) fn find(&self, site: &Site) -> Option<Endpoint> {
-        self.numbers.get(site).map(|known| Endpoint(known.number))
+        self.places.get(site).copied().map(Endpoint)
     }
 
     pub(super) fn instance(&self, endpoint: Endpoint) -> Option<&Instance> {
@@ -94,6 +101,16 @@ mod tests {
         addresses.into_iter().map(upstream).collect()
     }
 
+    fn told(sites: &mut Sites, endpoints: &[(&str, Option<&str>)]) -> Vec<(u64, u64)> {
+        let upstream = |(address, identity): &(&str, Option<&str>)| {
+            let told = ServiceEndpoint::new(*address);
+            let told = identity.iter().fold(told, |told, identity| told.identity(*identity));
+            Upstream::parse(told, 443).unwrap()
+        };
+        let (_, members) = sites.replace(endpoints.iter().map(upstream).collect());
+        members.into_iter().map(|member| (member.endpoint.0, member.hash)).collect()
+    }
+
     fn numbers(sites: &mut Sites, addresses: impl IntoIterator<Item = u32>) -> Vec<u64> {
         let (_, members) = sites.replace(self::sites(addresses));
         members.into_iter().map(|member| member.endpoint.0).collect()
@@ -106,6 +123,37 @@ mod tests {
         assert_eq!(numbers(&mut known, [3]), [2]);
         assert_eq!(known.instance(Endpoint(0)), None);
         assert_eq!(numbers(&mut known, [4, 1]), [3, 0]);
+    }
+
+    /// A connection was admitted for whom it led to: none is kept for somebody else.
+    #[test]
+    fn another_identity_is_another_endpoint() {
+        let (pay, bill) = (Some("spiffe://acme.test/pay"), Some("spiffe://acme.test/bill"));
+        let mut known = Sites::default();
+        let site = Site::parse("a.test", 443).unwrap();
+        let place = told(&mut known, &[("a.test", pay)])[0].1;
+        for (identity, number) in [(pay, 0), (bill, 1), (None, 2), (pay, 0)] {
+            // Keys stay where they are.
+            assert_eq!(told(&mut known, &[("a.test", identity)]), [(number, place)]);
+            assert_eq!(known.find(&site), Some(Endpoint(number)));
+            assert_eq!(known.listed.len(), 1);
+        }
+        // One address is one endpoint at a time.
+        assert_eq!(told(&mut known, &[("a.test", bill), ("a.test", pay)]), [(1, place)]);
+        assert_eq!(known.find(&site), Some(Endpoint(1)));
+        told(&mut known, &[("b.test", None)]);
+        assert_eq!(known.find(&site), None, "not listed");
+    }
+
+    #[test]
+    fn however_an_address_is_written_it_is_one() {
+        let mut known = Sites::default();
+        for same in
+            [["10.0.0.1", "10.0.0.1:443"], ["A.test", "a.test:443"], ["[::1]", "[0:0::1]:443"]]
+        {
+            let places = same.map(|address| told(&mut known, &[(address, None)]));
+            assert_eq!(places[0], places[1], "{same:?}");
+        }
     }
 
     #[test]
