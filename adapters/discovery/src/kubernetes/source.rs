@@ -139,13 +139,13 @@ impl<R: Runtime> EndpointSliceSource<R> {
     }
 
     /// Begins a watch at `version`. `false`: that is gone.
-    async fn begin(&mut self, version: String) -> Result<bool, SourceError> {
+    async fn begin(&mut self, version: &str) -> Result<bool, SourceError> {
         let time = self.query.watch.clamp(Duration::from_secs(1), Duration::from_secs(3_600));
         let pairs = [
             self.selector(),
             ("watch", "1".to_owned()),
             ("allowWatchBookmarks", "true".to_owned()),
-            ("resourceVersion", version),
+            ("resourceVersion", version.to_owned()),
             ("timeoutSeconds", time.as_secs().to_string()),
         ];
         // One that is silent for longer than it may last is no watch any more.
@@ -249,10 +249,13 @@ impl<R: Runtime> EndpointSliceSource<R> {
                 self.pause.after(true);
             }
             self.pause.wait().await;
-            match self.version.clone() {
+            // Whoever does not get a watch begins with a list: a new watch says nothing while all is quiet, so
+            // that the source would seem to be down, and the version may be what is refused.
+            match self.version.take() {
                 Some(version) => {
-                    if !self.begin(version).await? {
-                        self.version = None;
+                    if self.begin(&version).await? {
+                        self.version = Some(version);
+                    } else {
                         self.pause.after(true);
                     }
                 }
