@@ -54,7 +54,12 @@ fn a_service_is_followed_by_blocking_queries() {
                 "Checks": [{"Status": "critical"}]
             });
             // One without an address of its own has that of its node.
-            list(asked, "7", &[entry("a", "", 80), entry("b", "fd00::2", 81), ill]);
+            let mut large = entry("large", "10.0.0.4", 80);
+            large["Service"]["Port"] = json!(65_536);
+            // Nobody could call these, and all others can be called.
+            let unusable = [entry("no port", "10.0.0.4", 0), entry("no name", "a b", 80), large];
+            let usable = [entry("a", "", 80), entry("b", "fd00::2", 81), ill];
+            list(asked, "7", &[&unusable[..], &usable[..]].concat());
             assert_eq!(next(&told).await, "2 endpoints +10.9.9.9:80 +[fd00::2]:81");
             let asked = script.next().await;
             assert_eq!((asked.query("index"), asked.query("wait")), (Some("7"), Some("60000ms")));

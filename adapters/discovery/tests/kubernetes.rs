@@ -168,6 +168,24 @@ fn a_watch_that_breaks_goes_on_and_one_that_is_refused_begins_with_a_list() {
 }
 
 #[test]
+fn a_pod_of_two_families_is_one_endpoint() {
+    smol::block_on(async {
+        let script = Script::start().await;
+        followed(source(&script), async |told| {
+            let mut six = slice("web-6", "8", &[ready("fd00::1")]);
+            six["addressType"] = json!("IPv6");
+            let four = slice("web-4", "9", &[ready("10.0.0.1")]);
+            list(script.next().await, "10", "", &[six, four]);
+            assert_eq!(next(&told).await, "1 endpoints +10.0.0.1:8080");
+            let watch = Watch::open(script.next().await);
+            watch.event("DELETED", &slice("web-4", "11", &[]));
+            assert_eq!(next(&told).await, "1 endpoints +[fd00::1]:8080 -10.0.0.1:8080");
+        })
+        .await;
+    });
+}
+
+#[test]
 fn conditions_say_who_is_called() {
     let leaving = json!({"ready": false, "serving": true, "terminating": true});
     let cases = [

@@ -57,8 +57,10 @@ impl EndpointSliceQuery {
 
 /// The endpoints of a service: all slices listed, and watched from there on.
 ///
-/// Those that are ready; where none is, those that serve on while they terminate. The zone is that of the
-/// endpoint; pod and node are in the metadata. A version that is gone (410) begins with a new list.
+/// Those that are ready; where none is, those that serve on while they terminate. Of a service with two
+/// families of addresses those of IPv4 are taken, and of IPv6 only where there are none. The zone is that of the
+/// endpoint; pod and node are in the metadata. A version that is gone (410), or a
+/// watch that is refused, begins with a new list.
 /// <https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes>
 #[derive(Debug)]
 pub struct EndpointSliceSource<R: Runtime> {
