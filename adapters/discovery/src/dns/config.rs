@@ -92,7 +92,7 @@ impl ResolverConfig {
             let taken = config.take_line(line);
             let taken = taken.map_err(|expected| BadResolvConf::Line { number, expected });
             if is_scoped(line) {
-                scoped = scoped.or(taken.err());
+                scoped = scoped.or_else(|| taken.err());
             } else {
                 taken?;
             }

@@ -268,7 +268,8 @@ impl<R: Datagrams> Source for DnsSource<R> {
         let ttl = listed.as_ref().ok().and_then(|(_, ttl)| *ttl);
         let time = self.times.of(ttl);
         // Those that started together do not ask together.
-        let time = self.jitter.between(time - time / 10, time).max(self.times.least());
+        let time =
+            self.jitter.between(time.saturating_sub(time / 10), time).max(self.times.least());
         self.due = Some(self.runtime.now() + time);
         listed.map(|(instances, _)| instances.into_values().collect())
     }

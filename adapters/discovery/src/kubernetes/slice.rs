@@ -148,12 +148,10 @@ impl Slice {
 /// The instances of all slices of one address type, the first one that has any: a pod of two families is in
 /// slices of both, and would count twice.
 /// <https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/#address-types>
-pub(super) fn merged<'a>(
-    slices: impl Iterator<Item = &'a Slice> + Clone,
-    port: Option<&str>,
-) -> Vec<ServiceEndpoint> {
+pub(super) fn merged(slices: &BTreeMap<String, Slice>, port: Option<&str>) -> Vec<ServiceEndpoint> {
     let types = [AddressType::IPv4, AddressType::IPv6, AddressType::Other];
-    let of = |kind| merged_of(slices.clone().filter(move |slice| slice.address_type == kind), port);
+    let of =
+        |kind| merged_of(slices.values().filter(move |slice| slice.address_type == kind), port);
     types.into_iter().map(of).find(|instances| !instances.is_empty()).unwrap_or_default()
 }
 

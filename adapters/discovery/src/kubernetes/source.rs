@@ -231,7 +231,7 @@ impl<R: Runtime> EndpointSliceSource<R> {
     }
 
     fn instances(&self) -> Vec<ServiceEndpoint> {
-        merged(self.slices.values(), self.query.port.as_deref())
+        merged(&self.slices, self.query.port.as_deref())
     }
 
     async fn step(&mut self) -> Result<Vec<ServiceEndpoint>, SourceError> {
