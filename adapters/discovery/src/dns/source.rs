@@ -58,7 +58,7 @@ impl DnsTimes {
 }
 
 /// The addresses of a host, or the hosts of a service, asked for again when the time of their records is
-/// over, up to a tenth earlier where [`least`](DnsTimes::least) allows it.
+/// over, up to a tenth earlier where [`DnsTimes`] allow it.
 ///
 /// It asks name servers and nobody else: no `/etc/hosts`, no multicast. Which ones is read from
 /// `/etc/resolv.conf`, each time, unless they are [given](Self::servers).
