@@ -1,6 +1,7 @@
 //! Endpoints, as the core keeps them.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::net::Ipv6Addr;
 
 use sinew_core::mesh::{Endpoint, Member, Weight, Zone};
 use sinew_driver::ServiceEndpoint;
@@ -17,9 +18,16 @@ pub(crate) fn member_of(endpoint: ServiceEndpoint) -> Member<ServiceEndpoint> {
     }
 }
 
-/// Host and port as one address; an IPv6 address gets its brackets.
-pub(crate) fn address_of(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+/// Host and port as one address; an IPv6 address gets its brackets. `None`: no client could use it, and one
+/// such instance must not cost it all others.
+pub(crate) fn address_of(host: &str, port: u16) -> Option<String> {
+    let named = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    match host.parse::<Ipv6Addr>() {
+        _ if port == 0 => None,
+        Ok(_) => Some(format!("[{host}]:{port}")),
+        Err(_) if !host.is_empty() && host.chars().all(named) => Some(format!("{host}:{port}")),
+        Err(_) => None,
+    }
 }
 
 fn number_of(name: &str) -> u64 {

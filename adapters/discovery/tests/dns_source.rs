@@ -7,7 +7,7 @@ mod support;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use sinew_discovery::dns::{DnsTimes, ResolverConfig};
+use sinew_discovery::dns::{DnsTimes, MAX_INSTANCES, ResolverConfig};
 use sinew_discovery::{DnsSource, ServiceEndpoint, Source as _, SourceError};
 use sinew_smol::SmolRuntime;
 use support::names::start;
@@ -72,6 +72,7 @@ fn a_name_is_searched_for() {
             ("web.empty.test.", _) => reply,
             ("web.mesh.test.", A) => reply.a("web.mesh.test", 60, [10, 0, 0, 1]),
             ("web.mesh.test.", _) => reply,
+            ("web.broken.test.", _) => reply.code(2),
             _ => reply.code(3),
         })
     });
@@ -81,6 +82,11 @@ fn a_name_is_searched_for() {
     };
     let list = listed(&mut host(searching(&["empty.test", "none.test", "mesh.test"]))).unwrap();
     assert_eq!(list, ["10.0.0.1:80 1"]);
+    let list = listed(&mut host(searching(&["broken.test", "mesh.test"]))).unwrap();
+    assert_eq!(list, ["10.0.0.1:80 1"]);
+    let unknown = searching(&["broken.test", "empty.test", "none.test"]);
+    let why = listed(&mut host(unknown)).unwrap_err().to_string();
+    assert!(why.contains("SERVFAIL"), "{why}");
     let list = listed(&mut host(searching(&["empty.test", "none.test"]))).unwrap();
     assert!(list.is_empty(), "{list:?}");
     let why = listed(&mut host(searching(&["none.test"]))).unwrap_err().to_string();
@@ -109,6 +115,61 @@ fn a_service_has_the_hosts_of_its_best_priority() {
     let source = DnsSource::services(SmolRuntime, NAME).unwrap();
     let list = listed(&mut source.servers(asking(vec![server]))).unwrap();
     assert_eq!(list, ["10.0.0.1:8080 5", "10.0.0.2:8081 0"]);
+}
+
+#[test]
+fn one_host_that_cannot_be_asked_for_ends_the_list_at_once() {
+    const NAME: &str = "_http._tcp.web.test";
+    let server = start(|query, reply| {
+        let (name, _) = asked(query);
+        match name.trim_end_matches('.') {
+            NAME => Some(reply.srv(NAME, 60, [0, 1, 80], "silent.test").srv(
+                NAME,
+                60,
+                [0, 1, 80],
+                "z.test",
+            )),
+            "z.test" => Some(reply.code(2)),
+            _ => None,
+        }
+    });
+    let source = DnsSource::services(SmolRuntime, NAME).unwrap();
+    let why = listed(&mut source.servers(asking(vec![server]))).unwrap_err().to_string();
+    assert!(why.contains("z.test") && why.contains("SERVFAIL"), "{why}");
+}
+
+#[test]
+fn a_list_has_no_more_instances_than_are_taken() {
+    const NAME: &str = "_http._tcp.web.test";
+    let server = start(|query, reply| {
+        let (name, kind) = asked(query);
+        let many = |reply: Reply, host: &str, net: u8| {
+            (0..2_500u16).fold(reply, |reply, n| {
+                let [high, low] = n.to_be_bytes();
+                reply.a(host, 60, [10, net, high, low])
+            })
+        };
+        Some(match (name.trim_end_matches('.'), kind) {
+            (NAME, _) => {
+                reply.srv(NAME, 60, [0, 1, 80], "b.test").srv(NAME, 60, [0, 1, 80], "a.test")
+            }
+            ("a.test", A) => many(reply, "a.test", 0),
+            ("b.test", A) => many(reply, "b.test", 1),
+            _ => reply,
+        })
+    });
+    let source = DnsSource::services(SmolRuntime, NAME).unwrap();
+    let list = listed(&mut source.servers(asking(vec![server]))).unwrap();
+    assert_eq!(list.len(), MAX_INSTANCES);
+    let of_a = list.iter().filter(|address| address.starts_with("10.0.")).count();
+    assert_eq!(of_a, 2_500, "those with the lowest addresses");
+}
+
+#[test]
+fn the_time_between_two_questions_may_be_as_long_as_can_be() {
+    let server = start(|_, reply| Some(reply));
+    let times = DnsTimes { least: Duration::MAX, most: Duration::MAX };
+    assert!(listed(&mut host(asking(vec![server])).times(times)).unwrap().is_empty());
 }
 
 #[test]

@@ -66,6 +66,12 @@ fn a_mistake_is_told_with_its_line() {
 }
 
 #[test]
+fn a_server_behind_an_interface_is_skipped_where_there_is_another() {
+    let config = parsed("nameserver fe80::1%eth0\nnameserver 10.0.0.2\n");
+    assert_eq!(config.servers, ["10.0.0.2:53".parse().unwrap()]);
+}
+
+#[test]
 fn names_with_few_dots_are_searched_for_first() {
     let text = "search mesh.test test\noptions ndots:2";
     assert_eq!(candidates(text, "a"), ["a.mesh.test", "a.test", "a"]);

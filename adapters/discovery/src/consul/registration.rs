@@ -11,6 +11,9 @@ use sinew_driver::{ClientResponse, Error, RestClient, Runtime, ServerHandle};
 
 use crate::segment::segment;
 
+/// What agents of several ages say of a check that they do not know.
+const FORGOTTEN: [&str; 2] = ["Unknown check", "does not have associated TTL"];
+
 /// What happened to a registration.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -132,14 +135,15 @@ impl ConsulRegistration {
             }
         }
         let path = format!("/v1/agent/service/deregister/{}", segment(&self.id));
-        report(match self.put(client.put(&path)).await {
+        let told = self.put(client.put(&path)).await;
+        report(match told.and_then(ClientResponse::error_for_status) {
             Ok(_) => Registered::Gone,
             Err(why) => Registered::Left(why),
         });
     }
 
     /// Says that the instance is alive, and that there is one where the agent does not know. Whether it
-    /// knows now.
+    /// knows, as far as is known.
     async fn beat<R: Runtime>(
         &self,
         client: &RestClient<R>,
@@ -147,22 +151,47 @@ impl ConsulRegistration {
         report: &mut impl FnMut(Registered),
     ) -> bool {
         if known {
-            let path = format!("/v1/agent/check/pass/{}", segment(&self.check_id()));
-            match self.put(client.put(&path)).await {
-                Ok(_) => return true,
-                // One that has started anew has forgotten the check.
-                Err(why) => report(Registered::Failed(why)),
+            match self.pass(client).await {
+                Ok(true) => return true,
+                Ok(false) => {}
+                // To register again would be no better, and all would do so at once where there is no leader.
+                Err(why) => {
+                    report(Registered::Failed(why));
+                    return true;
+                }
             }
         }
-        let path = "/v1/agent/service/register?replace-existing-checks=true";
+        // Without `replace-existing-checks`: the check of its maintenance would be gone as well.
+        let path = "/v1/agent/service/register";
         let told = self.put(client.put(path).json(&self.body())).await;
+        let told = told.and_then(ClientResponse::error_for_status);
         let known = told.is_ok();
         report(told.map_or_else(Registered::Failed, |_| Registered::Yes));
         known
     }
 
+    /// Says that the instance is alive. `false`: the agent has forgotten the check, as one does that has
+    /// started anew.
+    async fn pass<R: Runtime>(&self, client: &RestClient<R>) -> Result<bool, Error> {
+        let path = format!("/v1/agent/check/pass/{}", segment(&self.check_id()));
+        let mut answer = self.put(client.put(&path)).await?;
+        let forgotten = match answer.status().as_u16() {
+            404 => true,
+            // Before it was 404. The text is short enough to come in one piece.
+            500 => answer.chunk().await?.is_some_and(|said| {
+                let said = String::from_utf8_lossy(&said);
+                FORGOTTEN.iter().any(|text| said.contains(text))
+            }),
+            _ => false,
+        };
+        if forgotten {
+            return Ok(false);
+        }
+        answer.error_for_status().map(|_| true)
+    }
+
     async fn put<R: Runtime>(&self, call: sinew_driver::Call<R>) -> Result<ClientResponse, Error> {
-        call.timeout(self.ttl() / 3).send().await?.error_for_status()
+        call.timeout(self.ttl() / 3).send().await
     }
 
     fn ttl(&self) -> Duration {

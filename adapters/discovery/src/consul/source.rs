@@ -53,7 +53,8 @@ impl ConsulQuery {
 /// The instances of a service whose checks pass, by blocking queries to an agent.
 ///
 /// Address, port and passing weight are those of the service, with the address of its node where it has
-/// none; the zone is that of its locality. Tokens are the client's: `x-consul-token` by
+/// none; the zone is that of its locality. An instance without a port, or with an address that could not be
+/// called, is left out. Tokens are the client's: `x-consul-token` by
 /// [`default_header`](sinew_driver::ClientBuilder::default_header), or a bearer.
 #[derive(Debug)]
 pub struct ConsulSource<R: Runtime> {
@@ -90,7 +91,7 @@ struct Service {
     id: String,
     #[serde(default)]
     address: String,
-    port: u16,
+    port: i64,
     #[serde(default)]
     meta: Option<BTreeMap<String, String>>,
     #[serde(default)]
@@ -164,7 +165,7 @@ impl<R: Runtime> ConsulSource<R> {
         let index = index.ok_or_else(|| self.failed("an answer without an index"))?;
         self.index = next_index(self.index, index);
         let passing = |entry: &Entry| entry.checks.iter().all(|check| check.status == "passing");
-        let instances = entries.into_iter().filter(passing).map(Entry::into_instance);
+        let instances = entries.into_iter().filter(passing).filter_map(Entry::into_instance);
         // One address may be registered under several ids.
         let once: BTreeMap<_, _> =
             instances.map(|instance| (instance.address.clone(), instance)).collect();
@@ -197,16 +198,18 @@ fn number(answer: &ClientResponse, field: &str) -> Option<u64> {
 }
 
 impl Entry {
-    fn into_instance(self) -> ServiceEndpoint {
+    /// `None`: it has no address that could be called, or no port.
+    fn into_instance(self) -> Option<ServiceEndpoint> {
         let Self { node, service, .. } = self;
         let host = if service.address.is_empty() { &node.address } else { &service.address };
-        let mut instance = ServiceEndpoint::new(address_of(host, service.port));
+        let port = u16::try_from(service.port).ok()?;
+        let mut instance = ServiceEndpoint::new(address_of(host, port)?);
         instance.weight = service.weights.map_or(1, |weights| weights.passing);
         instance.zone = service.locality.map(|locality| locality.zone).unwrap_or_default();
         instance.metadata = service.meta.unwrap_or_default();
         instance.metadata.insert("id".to_owned(), service.id);
         instance.metadata.insert("node".to_owned(), node.node);
-        instance
+        Some(instance)
     }
 }
 

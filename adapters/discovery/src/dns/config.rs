@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -83,11 +83,22 @@ impl ResolverConfig {
     }
 
     /// What a `resolv.conf` says: `nameserver`, `search`, `domain`, and of `options` `ndots`, `timeout`
-    /// and `attempts`, within the bounds of resolv.conf(5). Other keywords and options are skipped.
+    /// and `attempts`, within the bounds of resolv.conf(5). Other keywords and options are skipped,
+    /// and so are name servers on an interface (`fe80::1%eth0`) where there are others.
     pub fn parse(text: &str) -> Result<Self, BadResolvConf> {
         let mut config = Self { servers: Vec::new(), ..Self::default() };
+        let mut scoped = None;
         for (number, line) in (1..).zip(text.lines()) {
-            config.take_line(line).map_err(|expected| BadResolvConf::Line { number, expected })?;
+            let taken = config.take_line(line);
+            let taken = taken.map_err(|expected| BadResolvConf::Line { number, expected });
+            if is_scoped(line) {
+                scoped = scoped.or_else(|| taken.err());
+            } else {
+                taken?;
+            }
+        }
+        if let Some(why) = scoped.filter(|_| config.servers.is_empty()) {
+            return Err(why);
         }
         if config.servers.is_empty() {
             config.servers = Self::default().servers;
@@ -146,6 +157,14 @@ impl ResolverConfig {
         names.insert(first, itself);
         Ok(names)
     }
+}
+
+/// A name server behind one interface: `nameserver fe80::1%eth0`.
+fn is_scoped(line: &str) -> bool {
+    let mut words = line.split_ascii_whitespace();
+    let server = words.next().filter(|word| *word == "nameserver").and_then(|_| words.next());
+    let address = server.and_then(|server| server.split_once('%'));
+    address.is_some_and(|(address, _)| address.parse::<Ipv6Addr>().is_ok())
 }
 
 impl fmt::Display for BadResolvConf {

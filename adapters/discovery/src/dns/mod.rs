@@ -18,4 +18,4 @@ pub use lookup::{Lookup, LookupEvent, MAX_ALIASES, MAX_STRAYS, Transport, Try};
 pub use message::{Kind, Service};
 pub use name::{BadName, Name};
 pub use resolver::{Addresses, Families, Resolver};
-pub use source::{DnsSource, DnsTimes, MAX_TARGETS};
+pub use source::{DnsSource, DnsTimes, MAX_INSTANCES, MAX_TARGETS};

@@ -103,7 +103,7 @@ impl<R: Datagrams> Resolver<R> {
         families: Families,
     ) -> Result<Addresses, LookupError> {
         let mut found = Addresses::default();
-        for (_, answer) in self.ask_all([name].into(), families).await {
+        for (_, answer) in self.ask_all([name].into(), families).await? {
             found.add(answer?);
         }
         Ok(found)
@@ -117,20 +117,21 @@ impl<R: Datagrams> Resolver<R> {
         families: Families,
     ) -> Result<BTreeMap<Name, Addresses>, LookupError> {
         let mut found: BTreeMap<Name, Addresses> = BTreeMap::new();
-        for (host, answer) in self.ask_all(hosts, families).await {
-            match answer {
-                Err(LookupError::NoSuchName(_)) => {}
-                answer => found.entry(host).or_default().add(answer?),
+        for (host, answer) in self.ask_all(hosts, families).await? {
+            if let Ok(answer) = answer {
+                found.entry(host).or_default().add(answer);
             }
         }
         Ok(found)
     }
 
+    /// What comes of all questions; of one there may be [no such name](LookupError::NoSuchName). Any other
+    /// error ends the rest.
     async fn ask_all(
         &mut self,
         hosts: BTreeSet<Name>,
         families: Families,
-    ) -> Vec<(Name, Result<Answer, LookupError>)> {
+    ) -> Result<Vec<(Name, Result<Answer, LookupError>)>, LookupError> {
         let mut asked = Vec::new();
         for host in hosts {
             let kinds = families.kinds().iter();
@@ -138,7 +139,10 @@ impl<R: Datagrams> Resolver<R> {
         }
         let (runtime, config) = (&self.runtime, &self.config);
         let asked = asked.into_iter().map(|(host, kind, seed)| async move {
-            (host.clone(), ask(runtime, config, host, kind, seed).await)
+            match ask(runtime, config, host.clone(), kind, seed).await {
+                Err(why) if !matches!(why, LookupError::NoSuchName(_)) => Err(why),
+                answer => Ok((host, answer)),
+            }
         });
         together(asked.collect()).await
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future as _, poll_fn};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use sinew_core::jitter::Jitter;
 use sinew_core::time::Instant;
 use sinew_driver::{Datagrams, ServiceEndpoint};
 
-use super::answer::LookupError;
+use super::answer::{LookupError, Trouble};
 use super::config::ResolverConfig;
 use super::message::{Kind, Service};
 use super::name::{BadName, Name};
@@ -21,6 +21,10 @@ use crate::source::{Source, SourceError};
 
 /// Hosts of one priority of a service that are looked up, at most; further ones are left out.
 pub const MAX_TARGETS: usize = 256;
+
+/// Instances of a list, at most, as [`EndpointSetConfig`](sinew_core::mesh::EndpointSetConfig) takes them by
+/// default; further ones are left out.
+pub const MAX_INSTANCES: usize = 4_096;
 
 /// Where the system says which name servers to ask.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -42,15 +46,19 @@ impl Default for DnsTimes {
 }
 
 impl DnsTimes {
+    fn least(self) -> Duration {
+        self.least.max(Duration::from_millis(1))
+    }
+
     /// How long a list is taken for true.
     fn of(self, ttl: Option<Duration>) -> Duration {
-        let least = self.least.max(Duration::from_millis(1));
+        let least = self.least();
         ttl.unwrap_or_default().clamp(least, self.most.max(least))
     }
 }
 
 /// The addresses of a host, or the hosts of a service, asked for again when the time of their records is
-/// over, up to a tenth earlier.
+/// over, up to a tenth earlier where [`DnsTimes`] allow it.
 ///
 /// It asks name servers and nobody else: no `/etc/hosts`, no multicast. Which ones is read from
 /// `/etc/resolv.conf`, each time, unless they are [given](Self::servers).
@@ -173,7 +181,7 @@ impl<R: Datagrams> DnsSource<R> {
             candidates.map_err(|why| SourceError::new(name.clone()).with_source(why))?;
         // A name that exists and has nothing is remembered, but another one may have something.
         // https://man7.org/linux/man-pages/man5/resolv.conf.5.html
-        let (mut nothing, mut missing) = (None, None);
+        let (mut nothing, mut missing, mut unanswered) = (None, None, None);
         for candidate in candidates {
             let listed = match what {
                 Some(port) => self.hosts(candidate, port).await,
@@ -183,23 +191,28 @@ impl<R: Datagrams> DnsSource<R> {
                 Ok(listed) if listed.0.is_empty() => nothing = Some(listed),
                 Ok(listed) => return Ok(listed),
                 Err(why @ LookupError::NoSuchName(_)) => missing = Some(why),
+                // One domain may be broken (SERVFAIL). Of silence there would be as much for each.
+                Err(why @ LookupError::NoAnswer { trouble: Trouble::Code(_), .. }) => {
+                    unanswered = unanswered.or(Some(why));
+                }
                 Err(why) => return Err(failed(why)),
             }
         }
-        match (nothing, missing) {
-            (Some(listed), _) => Ok(listed),
-            (None, Some(why)) => Err(failed(why)),
-            (None, None) => Ok(Listed::default()),
+        match (unanswered, nothing, missing) {
+            // Whether there is nothing is not known.
+            (Some(why), ..) | (None, None, Some(why)) => Err(failed(why)),
+            (None, listed, _) => Ok(listed.unwrap_or_default()),
         }
     }
 
     async fn hosts(&mut self, host: Name, port: u16) -> Result<Listed, LookupError> {
         let found = self.resolver.addresses(host, self.families).await?;
-        let instance = |address: IpAddr| {
+        let mut instances = BTreeMap::new();
+        for address in found.addresses {
             let address = SocketAddr::new(address, port);
-            (address, ServiceEndpoint::new(address.to_string()))
-        };
-        Ok((found.addresses.into_iter().map(instance).collect(), found.ttl))
+            add(&mut instances, address, ServiceEndpoint::new(address.to_string()));
+        }
+        Ok((instances, found.ttl))
     }
 
     async fn offered(&mut self, service: Name) -> Result<Listed, LookupError> {
@@ -225,7 +238,7 @@ impl<R: Datagrams> DnsSource<R> {
                     let mut instance = ServiceEndpoint::new(address.to_string());
                     instance.weight = service.weight;
                     instance.metadata.insert("host".to_owned(), service.target.to_string());
-                    instances.insert(address, instance);
+                    add(&mut instances, address, instance);
                 }
             }
             if !instances.is_empty() {
@@ -236,6 +249,18 @@ impl<R: Datagrams> DnsSource<R> {
     }
 }
 
+/// Up to [`MAX_INSTANCES`], those with the lowest addresses: the same ones in whatever order they come.
+fn add(
+    instances: &mut BTreeMap<SocketAddr, ServiceEndpoint>,
+    address: SocketAddr,
+    instance: ServiceEndpoint,
+) {
+    instances.insert(address, instance);
+    if instances.len() > MAX_INSTANCES {
+        instances.pop_last();
+    }
+}
+
 impl<R: Datagrams> Source for DnsSource<R> {
     async fn next(&mut self) -> Result<Vec<ServiceEndpoint>, SourceError> {
         self.wait().await;
@@ -243,7 +268,8 @@ impl<R: Datagrams> Source for DnsSource<R> {
         let ttl = listed.as_ref().ok().and_then(|(_, ttl)| *ttl);
         let time = self.times.of(ttl);
         // Those that started together do not ask together.
-        let time = self.jitter.between(time * 9 / 10, time);
+        let time =
+            self.jitter.between(time.saturating_sub(time / 10), time).max(self.times.least());
         self.due = Some(self.runtime.now() + time);
         listed.map(|(instances, _)| instances.into_values().collect())
     }

@@ -57,8 +57,21 @@ pub(super) struct Meta {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Slice {
     pub(super) metadata: SliceMeta,
+    #[serde(default)]
+    address_type: AddressType,
     endpoints: Option<Vec<Endpoint>>,
     ports: Option<Vec<Port>>,
+}
+
+/// What all addresses of a slice are.
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum AddressType {
+    IPv4,
+    IPv6,
+    /// Names (`FQDN`).
+    #[default]
+    #[serde(other)]
+    Other,
 }
 
 #[derive(Deserialize, Debug)]
@@ -132,9 +145,19 @@ impl Slice {
     }
 }
 
-/// The instances of all slices together: those that are ready; where none is, those that serve on while
+/// The instances of all slices of one address type, the first one that has any: a pod of two families is in
+/// slices of both, and would count twice.
+/// <https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/#address-types>
+pub(super) fn merged(slices: &BTreeMap<String, Slice>, port: Option<&str>) -> Vec<ServiceEndpoint> {
+    let types = [AddressType::IPv4, AddressType::IPv6, AddressType::Other];
+    let of =
+        |kind| merged_of(slices.values().filter(move |slice| slice.address_type == kind), port);
+    types.into_iter().map(of).find(|instances| !instances.is_empty()).unwrap_or_default()
+}
+
+/// The instances of these slices together: those that are ready; where none is, those that serve on while
 /// they terminate.
-pub(super) fn merged<'a>(
+fn merged_of<'a>(
     slices: impl Iterator<Item = &'a Slice>,
     port: Option<&str>,
 ) -> Vec<ServiceEndpoint> {
@@ -144,8 +167,9 @@ pub(super) fn merged<'a>(
         for endpoint in slice.endpoints.iter().flatten() {
             // All addresses of an endpoint are the same one, so the first is enough.
             let Some(host) = endpoint.addresses.first() else { continue };
+            let Some(address) = address_of(host, port) else { continue };
             let fitness = endpoint.conditions.fitness();
-            let mut instance = ServiceEndpoint::new(address_of(host, port));
+            let mut instance = ServiceEndpoint::new(address);
             instance.zone = endpoint.zone.clone().unwrap_or_default();
             let pod = endpoint.target_ref.as_ref().and_then(|target| target.name.clone());
             let told = [("pod", pod), ("node", endpoint.node_name.clone())];

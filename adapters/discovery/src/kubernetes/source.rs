@@ -57,8 +57,10 @@ impl EndpointSliceQuery {
 
 /// The endpoints of a service: all slices listed, and watched from there on.
 ///
-/// Those that are ready; where none is, those that serve on while they terminate. The zone is that of the
-/// endpoint; pod and node are in the metadata. A version that is gone (410) begins with a new list.
+/// Those that are ready; where none is, those that serve on while they terminate. Of a service with two
+/// families of addresses those of IPv4 are taken, and of IPv6 only where there are none. The zone is that of the
+/// endpoint; pod and node are in the metadata. A version that is gone (410), or a
+/// watch that is refused, begins with a new list.
 /// <https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes>
 #[derive(Debug)]
 pub struct EndpointSliceSource<R: Runtime> {
@@ -139,13 +141,13 @@ impl<R: Runtime> EndpointSliceSource<R> {
     }
 
     /// Begins a watch at `version`. `false`: that is gone.
-    async fn begin(&mut self, version: String) -> Result<bool, SourceError> {
+    async fn begin(&mut self, version: &str) -> Result<bool, SourceError> {
         let time = self.query.watch.clamp(Duration::from_secs(1), Duration::from_secs(3_600));
         let pairs = [
             self.selector(),
             ("watch", "1".to_owned()),
             ("allowWatchBookmarks", "true".to_owned()),
-            ("resourceVersion", version),
+            ("resourceVersion", version.to_owned()),
             ("timeoutSeconds", time.as_secs().to_string()),
         ];
         // One that is silent for longer than it may last is no watch any more.
@@ -229,7 +231,7 @@ impl<R: Runtime> EndpointSliceSource<R> {
     }
 
     fn instances(&self) -> Vec<ServiceEndpoint> {
-        merged(self.slices.values(), self.query.port.as_deref())
+        merged(&self.slices, self.query.port.as_deref())
     }
 
     async fn step(&mut self) -> Result<Vec<ServiceEndpoint>, SourceError> {
@@ -249,10 +251,13 @@ impl<R: Runtime> EndpointSliceSource<R> {
                 self.pause.after(true);
             }
             self.pause.wait().await;
-            match self.version.clone() {
+            // Whoever does not get a watch begins with a list: a new watch says nothing while all is quiet, so
+            // that the source would seem to be down, and the version may be what is refused.
+            match self.version.take() {
                 Some(version) => {
-                    if !self.begin(version).await? {
-                        self.version = None;
+                    if self.begin(&version).await? {
+                        self.version = Some(version);
+                    } else {
                         self.pause.after(true);
                     }
                 }

@@ -75,7 +75,9 @@ impl Script {
     }
 
     pub(crate) fn client(&self) -> RestClient {
-        RestClient::builder(&self.url).allow_plaintext().build().unwrap()
+        // More than a connection takes on a machine that has other things to do.
+        let builder = RestClient::builder(&self.url).allow_plaintext().connect_timeout(PATIENCE);
+        builder.build().unwrap()
     }
 
     pub(crate) async fn next(&self) -> Asked {
