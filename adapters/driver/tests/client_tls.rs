@@ -9,7 +9,9 @@ use std::time::Duration;
 use http::Method;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use sinew_core::error::{Delivery, Phase};
-use sinew_driver::{ErrorKind, Request, RestClient, RestServer, ServerHandle, Threads};
+use sinew_driver::{
+    ErrorKind, Request, RestClient, RestServer, ServerHandle, ServiceEndpoint, Threads,
+};
 use sinew_tls::{ClientAuth, ClientTls, Reason, ServerTls, Side};
 use support::calling::{Calling, failed, millis, once};
 use support::{Sim, Site};
@@ -125,6 +127,26 @@ fn a_server_of_another_name_hears_nothing() {
     let ErrorKind::Tls(failure) = error.kind() else { panic!("{error:?}") };
     assert_eq!(failure.reason, Reason::NameMismatch);
     assert_eq!((error.delivery(), world.counts()), (Delivery::NotSent, (0, 0)));
+}
+
+#[test]
+fn a_kept_connection_is_not_for_another_identity() {
+    let certificates = Certificates::new();
+    let (world, _) = world("server.test", certificates.server(), certificates.client());
+    let identity = |name: &str| {
+        let endpoint = ServiceEndpoint::new("server.test").identity(name);
+        world.client.update_endpoints([endpoint]).unwrap();
+    };
+    for dials in 1..=2 {
+        let response = world.start(world.client.post("/").body("x"));
+        world.bytes(response.take().unwrap().unwrap()).unwrap();
+        assert_eq!((world.counts(), world.sim.dials().len()), ((1, 1), dials));
+        identity("server.test");
+    }
+    identity("other.test");
+    let error = failed(&world.start(world.client.post("/").body("x")));
+    assert_eq!((error.delivery(), world.counts()), (Delivery::NotSent, (0, 0)), "{error}");
+    assert!(world.sim.dials().len() > 2);
 }
 
 #[test]
