@@ -57,9 +57,10 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let rate = RateLayer::new(clock, Quota::new(100, Duration::from_secs(1), 20)?);
     let mut client = ServiceBuilder::new()
         .layer(retries)
+        // Outside of the two that take a late answer for a sign of trouble.
+        .layer(rate.patience(Duration::from_secs(1)))
         .layer(breaker.clone())
         .layer(places.clone())
-        .layer(rate.patience(Duration::from_secs(1)))
         .service(Client::builder(TokioExecutor::new()).build_http());
 
     let request = || Request::get(format!("http://{address}/")).body(Full::<Bytes>::default());

@@ -48,6 +48,12 @@
 //! # }
 //! ```
 //!
+//! The order matters. A [`RateLayer`] goes between the retries and the breaker: what waits for its own quota is no
+//! slow answer. A timeout of one attempt, tower's `TimeoutLayer` say, goes innermost, below the breaker and the
+//! places: there an attempt without an answer is an error, and a failure; further out it only drops the attempt,
+//! and a destination that hangs never opens the breaker. The [timeout](RetryLayer::timeout) of a call is further
+//! out, and no substitute.
+//!
 //! Time is asked of a [`Clock`], which every [`Runtime`](sinew_driver::Runtime) is. A layer that does not let a
 //! request through answers with the error [`Refused`]. A future may be dropped at any time: what it held, the
 //! place of a probe say, is given back, and says nothing about the destination.

@@ -21,7 +21,9 @@ type Shared = Arc<Mutex<resilience::Breaker>>;
 ///
 /// An attempt counts when the head of its answer is there. 500, 502, 503, 504 and errors of the client are
 /// failures, and 429 counts in the rate; an attempt that is dropped before says nothing, and gives back the place
-/// of its probe. While the breaker is open a call ends at once with [`Refused::Breaker`].
+/// of its probe. So a timeout has to be below the breaker: there it is an error, and further out it only drops the
+/// attempt, and a destination that hangs counts as nothing. While the breaker is open a call ends at once with
+/// [`Refused::Breaker`].
 #[derive(Clone)]
 pub struct BreakerLayer<C> {
     clock: C,

@@ -19,7 +19,8 @@ type Shared = Arc<Mutex<limit::Concurrency>>;
 ///
 /// A call has its place until the head of its answer is there, or until it is dropped. Who finds none ends at
 /// once with [`Refused::Concurrency`]; nobody waits here, so there is no queue. 429, 503 and errors of the
-/// client lower the limit, as do answers that all come late.
+/// client lower the limit, as do answers that all come late; a call that is dropped says nothing. So a timeout has
+/// to be below this layer, where it is an error.
 #[derive(Clone)]
 pub struct ConcurrencyLayer<C> {
     clock: C,

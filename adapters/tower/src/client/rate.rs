@@ -19,6 +19,10 @@ use super::{Answering, Clock, Refused, lock};
 /// A call that finds no token waits for one, unless that would take longer than the `patience`: then it
 /// ends at once with [`Refused::Rate`]. A call that is dropped while it waits takes nothing; one that went out has
 /// used its token. Those who wait are not served in the order in which they came.
+///
+/// With a patience it belongs outside of a [`BreakerLayer`](crate::BreakerLayer) and of a
+/// [`ConcurrencyLayer`](crate::ConcurrencyLayer): to a layer around it, the wait for a token is an answer that
+/// comes late. What one of the two then refuses has used its token.
 #[derive(Clone)]
 pub struct RateLayer<C> {
     clock: C,

@@ -17,8 +17,8 @@ use super::lock;
 /// Pieces that are kept: each costs its place, however small it is.
 const PIECES: usize = 1_024;
 
-/// The body of an attempt: what was sent of it is kept, up to a limit and in 1,024 pieces, so that another attempt can start from the
-/// front. The bytes are shared and not copied.
+/// The body of an attempt: what was sent of it is kept, up to a limit and in 1,024 pieces, so that another attempt
+/// can start from the front. The bytes are shared and not copied.
 ///
 /// Only the last attempt may read it. Whoever still reads for one before gets [`Unrepeatable`].
 pub struct Repeatable<B> {
@@ -30,6 +30,9 @@ pub struct Repeatable<B> {
     /// Whether it has read the trailers.
     over: bool,
 }
+
+/// Where the attempts of a call have their bodies from.
+pub(super) struct Source<B>(Arc<Mutex<Kept<B>>>);
 
 /// A body of which another attempt has become the reader.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,9 +60,9 @@ enum State {
     Spent,
 }
 
-impl<B> Repeatable<B> {
-    /// Keeps so many bytes at most.
-    pub(super) fn new(body: B, limit: usize) -> Self {
+impl<B> Source<B> {
+    /// Keeps so many bytes at most. With it comes the body of the first attempt.
+    pub(super) fn new(body: B, limit: usize) -> (Self, Repeatable<B>) {
         let kept = Kept {
             body: Box::pin(body),
             turn: 0,
@@ -69,22 +72,31 @@ impl<B> Repeatable<B> {
             limit,
             state: State::Whole,
         };
-        Self { shared: Arc::new(Mutex::new(kept)), turn: 0, read: 0, over: false }
+        let shared = Arc::new(Mutex::new(kept));
+        let first = Repeatable { shared: Arc::clone(&shared), turn: 0, read: 0, over: false };
+        (Self(shared), first)
     }
 
-    /// The same body from its front, for the next attempt. Whoever read it before is told so.
-    pub(super) fn again(&self) -> Self {
-        let mut kept = lock(&self.shared);
+    /// The same body from its front, for the next attempt. Whoever read it before is told so, and reads nothing
+    /// more. `None`: some of it is gone, and whoever reads it goes on.
+    pub(super) fn again(&self) -> Option<Repeatable<B>> {
+        let mut kept = lock(&self.0);
+        if matches!(kept.state, State::Spent) {
+            return None;
+        }
         kept.turn = kept.turn.wrapping_add(1);
-        if let Some(reader) = kept.reader.take() {
+        let (turn, reader) = (kept.turn, kept.reader.take());
+        // A waker may do anything, a look at this body included.
+        drop(kept);
+        if let Some(reader) = reader {
             reader.wake();
         }
-        Self { shared: Arc::clone(&self.shared), turn: kept.turn, read: 0, over: false }
+        Some(Repeatable { shared: Arc::clone(&self.0), turn, read: 0, over: false })
     }
 
     /// Whether all of it could be sent once more.
     pub(super) fn replay(&self) -> Replay {
-        match lock(&self.shared).state {
+        match lock(&self.0).state {
             State::Whole | State::Ended(_) => Replay::Possible,
             State::Spent => Replay::Impossible,
         }
@@ -126,7 +138,8 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        let kept = &mut *lock(&this.shared);
+        let mut locked = lock(&this.shared);
+        let kept = &mut *locked;
         if this.turn != kept.turn {
             return Poll::Ready(Some(Err(Unrepeatable.into())));
         }
@@ -140,7 +153,10 @@ where
             return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
         }
         let Poll::Ready(next) = kept.body.as_mut().poll_frame(cx) else {
-            kept.reader = Some(cx.waker().clone());
+            let before = kept.reader.replace(cx.waker().clone());
+            // As above: to drop a waker may be to drop a task.
+            drop(locked);
+            drop(before);
             return Poll::Pending;
         };
         Poll::Ready(match next {

@@ -23,7 +23,7 @@ use sinew_driver::BoxError;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::repeatable::Repeatable;
+use super::repeatable::{Repeatable, Source};
 use super::{Answering, Clock, Deliveries, Refused, UnknownDelivery, lock, retry_after};
 
 /// The time of a call, unless said otherwise.
@@ -123,7 +123,7 @@ impl<C, D> RetryLayer<C, D> {
     }
 
     /// From the start of a call to the head of its answer, all attempts and the waits between them included;
-    /// then it ends with [`Expired`]. Default 30 s.
+    /// then it ends with [`Failed`], whose source is [`Expired`]. Default 30 s.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -233,11 +233,11 @@ impl<C: Clock, D: Deliveries> RetryLayer<C, D> {
         let keyed = parts.headers.contains_key("idempotency-key");
         let safety = Safety::of(&parts.method);
         let safety = if keyed { safety.keyed() } else { safety };
-        let body = Repeatable::new(body, self.kept);
+        let (source, mut body) = Source::new(body, self.kept);
         lock(&self.shared).budget.call(clock.now());
         let mut attempts = 0;
         loop {
-            let attempt = Request::from_parts(parts.clone(), body.again());
+            let attempt = Request::from_parts(parts.clone(), body);
             let answer = within(&clock, deadline, async {
                 // The first time it is ready already, and says so again.
                 poll_fn(|cx| inner.poll_ready(cx)).await.map_err(Into::into)?;
@@ -254,11 +254,17 @@ impl<C: Clock, D: Deliveries> RetryLayer<C, D> {
                 attempts,
                 attempt: ended,
                 safety,
-                replay: body.replay(),
+                replay: source.replay(),
                 remaining: deadline - now,
             };
-            let no_retry = match self.decide(&facts) {
-                Ok(after) => {
+            // Until the body is the next attempt's, the client reads on, and may pass what is kept.
+            let next = self.decide(&facts).and_then(|after| {
+                let body = source.again().ok_or(NoRetry::BodySpent)?;
+                Ok((after, body))
+            });
+            let no_retry = match next {
+                Ok((after, whole)) => {
+                    body = whole;
                     // What the attempt held of the client goes before the wait.
                     drop(answer);
                     clock.sleep_until(now + after).await;

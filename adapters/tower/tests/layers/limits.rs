@@ -3,7 +3,8 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use sinew_core::limit::{ConcurrencyConfig, Quota};
 use sinew_core::policy::Mode;
-use sinew_tower::{ConcurrencyLayer, RateLayer, Refused};
+use sinew_core::resilience::{BreakerConfig, BreakerState};
+use sinew_tower::{BreakerLayer, ConcurrencyLayer, RateLayer, Refused};
 use tower_layer::Layer as _;
 
 use super::script::{Hand, Script, Step, finish, poll, request, start};
@@ -96,6 +97,27 @@ fn a_quota_refuses_or_makes_wait() {
     hand.turn(Duration::from_millis(1));
     assert!(poll(&mut call).unwrap().is_ok());
     assert_eq!(script.attempts(), 3);
+}
+
+#[test]
+fn waiting_for_a_token_is_no_slowness_of_what_is_behind() {
+    let hand = Hand::default();
+    let config = BreakerConfig {
+        slow: Duration::from_millis(500),
+        minimum_calls: 10,
+        window: Duration::from_secs(600),
+        ..BreakerConfig::default()
+    };
+    let breaker = BreakerLayer::new(hand.clone(), config).unwrap();
+    let places = ConcurrencyLayer::new(hand.clone(), ConcurrencyConfig::default()).unwrap();
+    let rate = RateLayer::new(hand.clone(), slow()).patience(Duration::from_secs(1));
+    let behind = breaker.layer(places.layer(Script::default()));
+    let mut service = rate.layer(behind);
+    for _ in 0..40 {
+        let call = start(&mut service, request(Method::GET, ""));
+        assert!(finish(&hand, call).is_ok());
+    }
+    assert_eq!(breaker.state(), BreakerState::Closed);
 }
 
 #[test]
