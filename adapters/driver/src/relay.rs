@@ -195,7 +195,9 @@ mod tests {
             if self.blocked {
                 return Poll::Pending;
             }
-            from.iter().for_each(|slice| self.written.extend_from_slice(slice));
+            for slice in from {
+                self.written.extend_from_slice(slice);
+            }
             Poll::Ready(Ok(from.iter().map(|slice| slice.len()).sum()))
         }
 
