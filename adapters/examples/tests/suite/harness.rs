@@ -52,7 +52,7 @@ pub(super) async fn status_of(call: rt::Call) -> u16 {
 pub(super) fn run<F: Future>(test: F) -> F::Output {
     rt::run(async {
         let runtime = rt::Runtime::default();
-        let limit = runtime.sleep_until(runtime.now() + Duration::from_secs(120));
+        let limit = runtime.sleep_until(runtime.now() + Duration::from_secs(240));
         match future::select(std::pin::pin!(test), limit).await {
             Either::Left((output, _)) => output,
             Either::Right(_) => panic!("the test hangs"),

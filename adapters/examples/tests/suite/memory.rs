@@ -117,7 +117,8 @@ fn clients_that_read_nothing_leave_the_others_alone() {
         let site = Site::run(security, builder).await;
         let others = client_of(&site);
         let taken = stalled(&site, "/pieces", 200).await;
-        while site.handle.memory().used < CAP / 100 * 70 {
+        // How much each of them has waiting here, and how much in the kernel, is not the same in every run.
+        while site.handle.memory().used < CAP / 2 {
             pause().await;
         }
         settled(&site).await;
@@ -126,7 +127,7 @@ fn clients_that_read_nothing_leave_the_others_alone() {
         assert_eq!(report.by_owner.iter().sum::<u64>(), report.used);
         for _ in 0..20 {
             // What the kernel holds for those who read nothing goes on growing, and so does for a moment
-            // what is held for them here.
+            // what is held for them here. At the cap others wait until those are cut.
             while !others.get("/small").send().await.is_ok_and(|answer| answer.status() == 200) {
                 pause().await;
             }
