@@ -42,6 +42,13 @@ pub(super) struct Picked {
     runner_up: Option<Key>,
 }
 
+impl Picked {
+    /// Nothing else was to be had.
+    pub(super) const fn only(endpoint: Key) -> Self {
+        Self { endpoint, runner_up: None }
+    }
+}
+
 /// What one more attempt costs there, for the share that it has; less is better.
 #[derive(Clone, Copy)]
 struct Load {
@@ -444,10 +451,5 @@ impl Dispatcher {
         if let Some(call) = self.calls.get(call) {
             self.log.record(Event::Picked { token: call.spec.token, pick });
         }
-    }
-
-    /// What is picked although nothing else was to be had.
-    pub(super) const fn only(endpoint: Key) -> Picked {
-        Picked { endpoint, runner_up: None }
     }
 }

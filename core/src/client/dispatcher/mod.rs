@@ -14,6 +14,7 @@ mod action;
 mod admission;
 mod balancer;
 mod call;
+mod endpoints;
 mod explain;
 mod health;
 mod place;
@@ -26,15 +27,14 @@ mod verdict;
 mod tests;
 
 use core::convert::Infallible;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use crate::error::{Delivery, Fault, Phase};
 use crate::jitter::Jitter;
 use crate::limit::{Concurrency, PriorityQueue};
 use crate::machine::Machine;
-use crate::mesh::{Algorithm, BalanceConfig, Member, PeakEwma};
 use crate::observe::{Event, Log};
-use crate::resilience::{Breaker, Budget, Forced, Hedge};
+use crate::resilience::{Budget, Hedge};
 use crate::table::{Key, Slab, Timers};
 use crate::time::{Deadline, Instant, Timer};
 
@@ -59,7 +59,12 @@ const MESH: u32 = 0;
 
 /// The place of the timer of an endpoint.
 const fn timer_of(key: Key) -> u32 {
-    key.index + 1
+    MESH + 1 + key.index
+}
+
+/// The place of the endpoint that has this timer; `None`: it is that of what is found about all.
+const fn timed_by(timer: u32) -> Option<u32> {
+    timer.checked_sub(MESH + 1)
 }
 
 /// All calls to one destination.
@@ -254,67 +259,6 @@ impl Dispatcher {
         self.pump(now);
     }
 
-    /// The endpoints of the destination, all of them; of those that are named twice the first counts.
-    /// Connections to those that are not among them any more finish what they carry. A `version` that is
-    /// not above the last one changes nothing.
-    pub fn update_endpoints<E: Copy + Into<Member>>(
-        &mut self,
-        now: Instant,
-        version: u64,
-        endpoints: &[E],
-    ) {
-        self.handle_timeout(now);
-        if version <= self.version {
-            return;
-        }
-        self.version = version;
-        let members = endpoints.iter().map(|member| -> Member { (*member).into() });
-        let listed: BTreeSet<Endpoint> = members.clone().map(|member| member.endpoint).collect();
-        let current = self.instances.iter().filter(|(_, instance)| !instance.retired);
-        let known: BTreeMap<Endpoint, Key> =
-            current.map(|(key, instance)| (instance.member.endpoint, key)).collect();
-        let (mut added, mut removed, mut changed) = (0, 0, 0);
-        for (endpoint, key) in &known {
-            if !listed.contains(endpoint) {
-                self.retire_endpoint(now, *key);
-                removed += 1;
-            }
-        }
-        let mut seen = BTreeSet::new();
-        for member in members.filter(|member| seen.insert(member.endpoint)) {
-            match known.get(&member.endpoint) {
-                Some(key) => changed += u32::from(self.change_endpoint(now, *key, member)),
-                None => {
-                    self.add_endpoint(now, member);
-                    added += 1;
-                }
-            }
-        }
-        if added + removed + changed > 0 {
-            self.balancer.draw_ring(&self.instances);
-            let all = u32::try_from(listed.len()).unwrap_or(u32::MAX);
-            self.log.record(Event::EndpointsUpdated { added, removed, changed, all });
-        }
-        self.health_due(now);
-        self.pump(now);
-    }
-
-    /// Wants the breaker of an endpoint open or closed, whatever it finds; `None` leaves it to itself.
-    pub fn force_breaker(&mut self, now: Instant, endpoint: Endpoint, forced: Option<Forced>) {
-        self.handle_timeout(now);
-        let meant = |instance: &Instance| !instance.retired && instance.member.endpoint == endpoint;
-        let found = self.instances.iter().find(|(_, instance)| meant(instance));
-        let Some(key) = found.map(|(key, _)| key) else { return };
-        if let Some(instance) = self.instances.get_mut(key) {
-            instance.breaker.force(forced);
-        }
-        self.refresh(now, key);
-        if forced == Some(Forced::Open) && self.policy.breaker.mode.obeys() {
-            self.close_idle(now, key, Retire::BreakerOpened);
-        }
-        self.pump(now);
-    }
-
     /// Takes no more calls. Those that are here go on; connections close as they are not needed
     /// any more.
     pub fn drain(&mut self, now: Instant) {
@@ -354,76 +298,6 @@ impl Dispatcher {
         &self.policy
     }
 
-    fn add_endpoint(&mut self, now: Instant, member: Member) {
-        let seed = self.jitter.draw();
-        // The configuration was checked when the dispatcher was built.
-        let Ok(breaker) = Breaker::new(self.policy.breaker, seed) else { return };
-        let costs = match self.policy.balance.algorithm {
-            Algorithm::PeakEwma(config) => config,
-            _ => BalanceConfig::default(),
-        };
-        let Ok(latency) = PeakEwma::with_config(now, costs) else { return };
-        let near = self.balancer.is_near(member);
-        let mut instance = Instance {
-            member,
-            weight: self.balancer.weight(member.weight),
-            near,
-            born: now,
-            grown_at: now,
-            share: slots::Share::EMPTY,
-            in_flight: 0,
-            breaker,
-            latency,
-            ready_at: None,
-            warm_after: None,
-            ejected: false,
-            down: false,
-            retired: false,
-        };
-        instance.grows(now, self.policy.balance.slow_start);
-        let key = self.instances.insert(instance);
-        self.balancer.nears += usize::from(near);
-        self.watch(now, key);
-        self.refresh(now, key);
-    }
-
-    /// Something else is said of an endpoint that is here. Whether it is.
-    fn change_endpoint(&mut self, now: Instant, key: Key, member: Member) -> bool {
-        let Self { instances, balancer, .. } = self;
-        if instances.get(key).is_none_or(|instance| instance.member == member) {
-            return false;
-        }
-        balancer.unlist(key, instances);
-        if let Some(instance) = instances.get_mut(key) {
-            let near = balancer.is_near(member);
-            balancer.nears -= usize::from(instance.near);
-            balancer.nears += usize::from(near);
-            instance.weight = balancer.weight(member.weight);
-            (instance.member, instance.near) = (member, near);
-        }
-        self.list_anew(now, key);
-        true
-    }
-
-    fn retire_endpoint(&mut self, now: Instant, key: Key) {
-        self.unwatch(key);
-        if let Some(instance) = self.instances.get_mut(key) {
-            instance.retired = true;
-            self.balancer.nears -= usize::from(instance.near);
-        }
-        self.refresh(now, key);
-        let theirs: Vec<Key> = self
-            .slots
-            .iter()
-            .filter(|(_, slot)| slot.endpoint == key)
-            .map(|(connection, _)| connection)
-            .collect();
-        for connection in theirs {
-            self.retire_one(now, connection, Retire::EndpointRetired);
-        }
-        self.forget_endpoint(key);
-    }
-
     /// Closes a connection, once it carries nothing.
     fn retire_one(&mut self, now: Instant, key: Key, why: Retire) {
         let Some(slot) = self.slots.get(key) else { return };
@@ -435,14 +309,6 @@ impl Dispatcher {
             self.close(now, key, why);
         } else if let Some(instance) = self.instances.get_mut(endpoint) {
             self.slots.retire(key, &mut instance.share);
-        }
-    }
-
-    /// An endpoint that is no longer part of the destination goes with its last connection.
-    fn forget_endpoint(&mut self, key: Key) {
-        let over = |instance: &Instance| instance.retired && instance.share.connections == 0;
-        if self.instances.get(key).is_some_and(over) {
-            self.instances.remove(key);
         }
     }
 
@@ -556,11 +422,9 @@ impl Dispatcher {
     }
 
     /// What is due for the endpoint that has this timer.
-    fn instance_due(&mut self, now: Instant, place: u32) {
-        let Some(at) = place.checked_sub(timer_of(Key { index: 0, generation: 0 })) else {
-            return self.health_due(now);
-        };
-        let Some(key) = self.instances.key_at(at) else { return };
+    fn instance_due(&mut self, now: Instant, timer: u32) {
+        let Some(place) = timed_by(timer) else { return self.health_due(now) };
+        let Some(key) = self.instances.key_at(place) else { return };
         if let Some(instance) = self.instances.get_mut(key)
             && let Some(after) = instance.warm_after
         {
@@ -614,11 +478,11 @@ impl Dispatcher {
         if let Some(place) = self.slots.timers.first_place(at) {
             return if self.slots.is_dialing(place) { Timer::Connect } else { Timer::Idle };
         }
-        let place = self.instance_timers.first_place(at);
-        if place == Some(MESH) {
+        let timer = self.instance_timers.first_place(at);
+        if timer == Some(MESH) {
             return self.health.deadline().map_or(Timer::Ejection, |deadline| deadline.why);
         }
-        let key = place.and_then(|place| self.instances.key_at(place - 1));
+        let key = timer.and_then(timed_by).and_then(|place| self.instances.key_at(place));
         let Some(instance) = key.and_then(|key| self.instances.get(key)) else {
             return Timer::BreakerOpen;
         };

@@ -9,6 +9,7 @@ use core::time::Duration;
 use super::action::{
     Action, CallSpec, ConnectionId, Cut, ExchangeId, Failure, Outcome, Refusal, Retire, Reuse,
 };
+use super::balancer::Picked;
 use super::call::{Call, Exchange, Instance, Lane, Want};
 use super::routes::OnRoute;
 use super::slots::State;
@@ -82,7 +83,7 @@ impl Dispatcher {
             } else {
                 // Rare: the caps are reached. Any endpoint that can take the call is fine then.
                 match self.balancer.ready.iter().copied().find(|key| self.serves(*key, want)) {
-                    Some(other) => Self::only(other),
+                    Some(other) => Picked::only(other),
                     None if want.shun.is_some() => {
                         // Nobody waits for a second attempt while the first is on its way.
                         self.queue.pop();

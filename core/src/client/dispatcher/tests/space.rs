@@ -19,7 +19,7 @@ use crate::error::{Fault, Phase};
 use crate::limit::ConcurrencyConfig;
 use crate::policy::Mode;
 use crate::resilience::{
-    Backoff, BreakerConfig, BudgetConfig, HedgeConfig, Replay, RetryPolicy, Safety,
+    Backoff, Breaker, BreakerConfig, BudgetConfig, HedgeConfig, Replay, RetryPolicy, Safety,
 };
 
 /// All times are so many of these.

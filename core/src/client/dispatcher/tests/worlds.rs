@@ -11,10 +11,13 @@ use http::StatusCode;
 
 use super::*;
 use crate::limit::ConcurrencyConfig;
-use crate::mesh::{BalancePolicy, OutlierConfig, ProbeConfig, RingConfig, SlowStart, Weight, Zone};
+use crate::mesh::{
+    Algorithm, BalanceConfig, BalancePolicy, Member, OutlierConfig, ProbeConfig, RingConfig,
+    SlowStart, Weight, Zone,
+};
 use crate::policy::{Mode, Priority};
 use crate::resilience::{
-    Backoff, BreakerConfig, BudgetConfig, HedgeConfig, Replay, RetryPolicy, Safety,
+    Backoff, BreakerConfig, BudgetConfig, Forced, HedgeConfig, Replay, RetryPolicy, Safety,
 };
 
 /// What the embedder knows of an exchange.
