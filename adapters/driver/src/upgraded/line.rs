@@ -5,7 +5,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use sinew_tls::ServerTls;
 
-use super::carrier::Carry;
+use super::carry::Carry;
 
 /// The connection, and those who wait for it.
 pub(crate) struct Line<C: ?Sized = dyn Carry> {

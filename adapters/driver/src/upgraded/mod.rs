@@ -1,6 +1,7 @@
 //! A connection that left HTTP, as the application holds it.
 
 mod carrier;
+mod carry;
 mod compressors;
 mod line;
 mod spoken;
@@ -12,7 +13,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sinew_tls::PeerIdentity;
 
-pub(crate) use self::carrier::{Carrier, Setup, Unsent};
+pub(crate) use self::carrier::Carrier;
+pub(crate) use self::carry::{Setup, Unsent};
 pub(crate) use self::line::Line;
 pub(crate) use self::spoken::Speech;
 use crate::error::Error;
