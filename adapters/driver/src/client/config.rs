@@ -126,8 +126,8 @@ impl RestClientConfig {
     /// The defaults, for this base URL.
     pub fn new(base_url: impl Into<String>) -> Self {
         let policy = Policy::default();
-        let Policy { pool, retry, budget, admission, breaker, hedge, attempt_timeout, .. } = policy;
-        let Policy { balance, outlier, .. } = policy;
+        let Policy { pool, retry, budget, admission, breaker, balance, .. } = policy;
+        let Policy { outlier, hedge, attempt_timeout, .. } = policy;
         let Timeouts { call, connect, .. } = Timeouts::default();
         Self {
             base_url: base_url.into(),

@@ -74,12 +74,7 @@ impl<R: Runtime, W: Layered<Error = sinew_core::Error>> Connection<R, W> {
         let reached = reach(&runtime, &to.site, found);
         let io = within(&runtime, (Phase::Connect, by), reached).await??;
         let wire = match &to.tls {
-            Some((tls, name)) => {
-                let tls = tls
-                    .connect(name, machine, runtime.now())
-                    .map_err(|why| Error::config("TLS cannot be started").with_source(why))?;
-                AnyWire::Secure(Box::new(tls))
-            }
+            Some((tls, name)) => AnyWire::start_tls(tls, name, machine, runtime.now())?,
             None => AnyWire::Plain(Box::new(machine)),
         };
         let (pipe, alarm) = (Pipe::new(io), Alarm::new());

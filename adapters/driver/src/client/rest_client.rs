@@ -272,8 +272,8 @@ impl<R: Runtime> RestClient<R> {
         loop {
             let plan = self.shared.hub.plan();
             let elsewhere = self.shared.lock_elsewhere().clone();
-            for (client, tls) in elsewhere.iter().zip(plan.tls.iter().cycle()) {
-                client.reload_tls(tls);
+            for client in elsewhere {
+                client.reload_tls(plan.tls.as_ref().unwrap_or(tls));
             }
             // Whoever reloads meanwhile may have been overtaken in what it tells the others.
             if Arc::ptr_eq(&plan, &self.shared.hub.plan()) {
