@@ -164,7 +164,10 @@ impl<'a, R: Runtime> Ticket<'a, R> {
         match waiting.answer {
             Some(answer) => Poll::Ready(answer),
             None => {
-                waiting.waker = Some(waker.clone());
+                // A waker may own what it wakes: none is dropped under the lock.
+                let old = waiting.waker.replace(waker.clone());
+                drop(state);
+                drop(old);
                 Poll::Pending
             }
         }
@@ -238,8 +241,9 @@ impl<R: Runtime> Task<R> {
             if state.phase == Phase::Dropped {
                 return Poll::Ready(());
             }
-            state.task = Some(cx.waker().clone());
+            let old = state.task.replace(cx.waker().clone());
             drop(state);
+            drop(old);
             work.as_mut().poll(cx)
         })
         .await;
