@@ -31,8 +31,8 @@ pub(crate) fn address_of(host: &str, port: u16) -> Option<String> {
 }
 
 fn number_of(name: &str) -> u64 {
-    // Without a key: the same in every process, and nobody gains by two names with one number, which
-    // is refused as a list that names an endpoint twice.
+    // Without a key, so the same in every list. Not `mesh::hash_key`: with two names of one number, which
+    // anybody finds for that, an instance would make a list that names an endpoint twice, and is refused.
     let mut hasher = DefaultHasher::new();
     name.hash(&mut hasher);
     hasher.finish()
