@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
 
 use clap::ValueEnum as _;
 use sinew_conformance::network::adapter::Adapter;
@@ -60,6 +60,22 @@ impl Drop for Server {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// Does something on this runtime, or on each of them; exit code 1 if it does not hold on one.
+pub(super) fn on_each(
+    runtime: Option<Adapter>,
+    mut holds: impl FnMut(Adapter) -> Result<bool, Problem>,
+) -> Result<ExitCode, Problem> {
+    let all = Adapter::value_variants();
+    let runtimes = runtime.as_ref().map_or(all, std::slice::from_ref);
+    let mut code = ExitCode::SUCCESS;
+    for runtime in runtimes {
+        if !holds(*runtime)? {
+            code = ExitCode::FAILURE;
+        }
+    }
+    Ok(code)
 }
 
 /// What a runtime is called on the command line.

@@ -10,14 +10,13 @@ use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::Duration;
 
-use clap::ValueEnum as _;
 use sinew_conformance::network::adapter::Adapter;
 use sinew_conformance::network::conversation::{Patience, Transport};
 use sinew_conformance::network::line::Line;
 
 use super::Problem;
 use super::load::{Load, Tally};
-use super::process::{Folder, Server, name};
+use super::process::{Folder, Server, name, on_each};
 
 /// Others: clients, and what they ask for in a second, all together.
 const OTHERS: (u32, u32) = (8, 200);
@@ -53,15 +52,7 @@ pub(crate) struct Stall {
 
 impl Stall {
     pub(crate) fn run(&self) -> Result<ExitCode, Problem> {
-        let runtimes = match self.runtime {
-            Some(runtime) => vec![runtime],
-            None => Adapter::value_variants().to_vec(),
-        };
-        let mut all = true;
-        for runtime in runtimes {
-            all &= self.on(runtime)?;
-        }
-        Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        on_each(self.runtime, |runtime| self.on(runtime))
     }
 
     /// Whether it stayed under its cap, and others had all of their answers once nothing moved.

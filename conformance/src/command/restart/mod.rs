@@ -11,13 +11,12 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use clap::ValueEnum as _;
 use sinew_conformance::network::adapter::Adapter;
 use sinew_conformance::network::conversation::Transport;
 
 use super::Problem;
 use super::load::{Load, Tally};
-use super::process::{Folder, Server, name};
+use super::process::{Folder, Server, name, on_each};
 use witness::Witness;
 
 /// How long a server that leaves waits for what still runs.
@@ -48,15 +47,7 @@ pub(crate) struct Restart {
 
 impl Restart {
     pub(crate) fn run(&self) -> Result<ExitCode, Problem> {
-        let runtimes = match self.runtime {
-            Some(runtime) => vec![runtime],
-            None => Adapter::value_variants().to_vec(),
-        };
-        let mut all = true;
-        for runtime in runtimes {
-            all &= self.on(runtime)?;
-        }
-        Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        on_each(self.runtime, |runtime| self.on(runtime))
     }
 
     /// Whether nothing was lost.
