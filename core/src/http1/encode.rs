@@ -159,20 +159,22 @@ pub(crate) fn connection(head: &mut Draft<'_>, keep: bool, version: Version, upg
 
 /// `content-length`
 pub(crate) fn content_length(head: &mut Draft<'_>, length: u64) {
+    const NAME: &[u8; 16] = b"content-length: ";
     // Backwards, from the line's end.
-    let mut digits = *b"00000000000000000000\r\n";
-    let mut at = digits.len() - 2;
+    let mut line = *b"                00000000000000000000\r\n";
+    let mut at = line.len() - 2;
     let mut rest = length;
     loop {
         at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
+        line[at] = b'0' + (rest % 10) as u8;
         rest /= 10;
         if rest == 0 {
             break;
         }
     }
-    head.put(b"content-length: ");
-    head.put(&digits[at..]);
+    at -= NAME.len();
+    line[at..at + NAME.len()].copy_from_slice(NAME);
+    head.put(&line[at..]);
 }
 
 /// The last chunk and the trailer section.

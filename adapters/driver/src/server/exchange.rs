@@ -21,8 +21,7 @@ use super::health::{self, Prober};
 use super::http1::Http;
 use super::link::{Demand, Slot};
 use super::mode::Mode;
-use super::request::Request;
-use super::response::Response;
+use super::request::{Inner, Request};
 use super::server_wire::ServerWire;
 use super::service::{Destination, HandlerTimeout, Notice, RouteOptions};
 use super::stream::Outgoing;
@@ -124,7 +123,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             },
             _ => None,
         };
-        let mut request = Request {
+        let mut parts = Box::new(Inner {
             head,
             body: Body::empty(),
             body_limit: 0,
@@ -135,7 +134,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             record: self.passage.as_ref().map(|passage| Arc::clone(&passage.record)),
             extensions: Extensions::new(),
             headers: OnceLock::new(),
-        };
+        });
         self.leave = None;
         if let Some(options) = options {
             self.leave = Leave::new(now, options, service.machine.handler);
@@ -144,17 +143,17 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         if self.has_body {
             self.describe(now);
             let limit = options.and_then(|options| options.body_limit);
-            request.body_limit = limit.unwrap_or(service.machine.limits.body);
-            if self.wire.top().set_body_limit(now, request.body_limit).is_err() {
+            parts.body_limit = limit.unwrap_or(service.machine.limits.body);
+            if self.wire.top().set_body_limit(now, parts.body_limit).is_err() {
                 // The machine has answered: the declared body is too large.
                 return self.end_exchange();
             }
-            request.body = Body::own(self.link.open_body(exchange, size), Origin::Request);
+            parts.body = Body::own(self.link.open_body(exchange, size), Origin::Request);
             if let Some(unpacking) = unpacking {
-                request.head.remove_field("content-encoding");
-                request.head.remove_field("content-length");
-                let body = std::mem::take(&mut request.body);
-                request.body = unpacking.apply(body, request.body_limit, Origin::Request);
+                parts.head.remove_field("content-encoding");
+                parts.head.remove_field("content-length");
+                let body = std::mem::take(&mut parts.body);
+                parts.body = unpacking.apply(body, parts.body_limit, Origin::Request);
             }
             self.feeding = true;
         }
@@ -163,7 +162,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             Some(passage) => passage.record.context.priority,
             None => of_route.unwrap_or_default(),
         };
-        self.enter(now, request, priority, handler);
+        self.enter(now, Request(parts), priority, handler);
     }
 
     fn apply(&mut self, now: Instant, options: &RouteOptions) {
@@ -187,7 +186,13 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             return;
         }
         if let Exchange::Handling(running) = &mut self.exchange {
-            let poll = AssertUnwindSafe(|| Pin::new(running).poll(cx).map(Response::made));
+            let poll = AssertUnwindSafe(|| {
+                let mut polled = Pin::new(running).poll(cx);
+                if let Poll::Ready(response) = &mut polled {
+                    response.body.make();
+                }
+                polled
+            });
             match self.span.run(|| catch_unwind(poll)) {
                 Ok(Poll::Pending) => {
                     self.describe(now);
