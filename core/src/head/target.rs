@@ -110,15 +110,15 @@ impl<'a> Scanned<'a> {
     #[inline]
     pub(crate) fn prefix(bytes: &'a [u8]) -> Self {
         let (mut question, mut percent) = (None, false);
-        let mut at = plain_prefix(bytes);
-        while let Some(&byte) = bytes.get(at) {
-            match byte {
-                b'?' => question = question.or(Some(at)),
-                b'%' => percent = true,
+        let mut at = 0;
+        loop {
+            at += path_prefix(&bytes[at..]);
+            match bytes.get(at) {
+                Some(b'?') => question = question.or(Some(at)),
+                Some(b'%') => percent = true,
                 _ => break,
             }
             at += 1;
-            at += plain_prefix(&bytes[at..]);
         }
         Self { target: &bytes[..at], question, percent }
     }
@@ -160,7 +160,7 @@ const fn is_not_plain(byte: u8) -> bool {
 
 /// Bytes before the first that may not stand in a path or query, or is a `?` or `%`.
 #[inline]
-fn plain_prefix(bytes: &[u8]) -> usize {
+fn path_prefix(bytes: &[u8]) -> usize {
     let (blocks, rest) = bytes.as_chunks();
     let mut plain = 0;
     for block in blocks {
@@ -218,8 +218,9 @@ pub(crate) fn is_host(authority: &[u8]) -> bool {
         [b':', port @ ..] => {
             let mut value = 0;
             port.iter().all(|digit| {
-                value = value * 10 + u32::from(digit.wrapping_sub(b'0'));
-                digit.is_ascii_digit() && value <= 65_535
+                let digit = digit.wrapping_sub(b'0');
+                value = value * 10 + u32::from(digit);
+                digit < 10 && value <= 65_535
             })
         }
         _ => false,
@@ -228,10 +229,18 @@ pub(crate) fn is_host(authority: &[u8]) -> bool {
 
 /// Bytes before the first that is none of [`HOST`].
 fn host_prefix(authority: &[u8]) -> usize {
-    // A name is letters, digits, dots and dashes, nearly always.
-    let usual = authority.as_chunks().0.iter().take_while(|block| !any(block, is_unusual));
-    let usual = usual.count() * BLOCK;
-    usual + prefix_len(&authority[usual..], &HOST)
+    // A name is letters, digits, dots and dashes, nearly always. The two blocks may overlap.
+    let tail = authority.len().saturating_sub(":65535".len());
+    let port = authority[tail..].iter().position(|byte| *byte == b':');
+    let name = port.map_or(authority, |at| &authority[..tail + at]);
+    if let (Some(start), Some(end)) = (name.first_chunk::<BLOCK>(), name.last_chunk::<BLOCK>())
+        && name.len() <= 2 * BLOCK
+        && !any(start, is_unusual)
+        && !any(end, is_unusual)
+    {
+        return name.len();
+    }
+    prefix_len(authority, &HOST)
 }
 
 /// Neither a letter nor a digit, a dot or a dash.

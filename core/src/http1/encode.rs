@@ -22,11 +22,16 @@ pub(crate) struct Given {
 }
 
 /// `HTTP-version SP status-code SP reason CR LF`
+#[inline]
 pub(crate) fn status_line(head: &mut Draft<'_>, line: StatusLine<'_>) -> Result<(), Misuse> {
     if line.status == StatusCode::OK && line.reason.is_none() {
         head.put(b"HTTP/1.1 200 OK\r\n");
         return Ok(());
     }
+    any_status_line(head, line)
+}
+
+fn any_status_line(head: &mut Draft<'_>, line: StatusLine<'_>) -> Result<(), Misuse> {
     let reason = match line.reason {
         Some(reason) if !is_field_value(reason) => return Err(Misuse::Reason),
         Some(reason) => reason,
@@ -159,22 +164,20 @@ pub(crate) fn connection(head: &mut Draft<'_>, keep: bool, version: Version, upg
 
 /// `content-length`
 pub(crate) fn content_length(head: &mut Draft<'_>, length: u64) {
-    const NAME: &[u8; 16] = b"content-length: ";
     // Backwards, from the line's end.
-    let mut line = *b"                00000000000000000000\r\n";
-    let mut at = line.len() - 2;
+    let mut digits = *b"00000000000000000000\r\n";
+    let mut at = digits.len() - 2;
     let mut rest = length;
     loop {
         at -= 1;
-        line[at] = b'0' + (rest % 10) as u8;
+        digits[at] = b'0' + (rest % 10) as u8;
         rest /= 10;
         if rest == 0 {
             break;
         }
     }
-    at -= NAME.len();
-    line[at..at + NAME.len()].copy_from_slice(NAME);
-    head.put(&line[at..]);
+    head.put(b"content-length: ");
+    head.put(&digits[at..]);
 }
 
 /// The last chunk and the trailer section.

@@ -44,6 +44,31 @@ pub(super) struct Inner {
 }
 
 impl Request {
+    /// A request without a body. The memory comes first, so that the head is moved there at once.
+    pub(super) fn new(
+        head: RequestHead,
+        params: Params,
+        template: Option<u32>,
+        exchange: u64,
+        link: Arc<Link>,
+        record: Option<Arc<Record>>,
+    ) -> Self {
+        let memory = Box::new_uninit();
+        let inner = Inner {
+            head,
+            body: Body::empty(),
+            body_limit: 0,
+            params,
+            template,
+            exchange,
+            link,
+            record,
+            extensions: Extensions::new(),
+            headers: OnceLock::new(),
+        };
+        Self(Box::write(memory, inner))
+    }
+
     /// The method.
     pub fn method(&self) -> &Method {
         self.0.head.method()
