@@ -170,6 +170,10 @@ impl Connection {
         if self.masks.is_some() { Role::Client } else { Role::Server }
     }
 
+    pub(in crate::websocket) fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// Whether messages can be sent: neither side has closed.
     pub const fn is_open(&self) -> bool {
         matches!(self.stage, Stage::Open)
