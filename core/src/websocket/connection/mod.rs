@@ -96,7 +96,7 @@ pub struct Connection {
     scheduled: Option<Scheduled>,
     /// When among many like it.
     spread: Jitter,
-    /// Nothing is due before.
+    /// Nothing is due before, and nothing has to be watched; the origin of time where something has.
     wake: Instant,
     /// The end, until it was told.
     untold: Option<Closed>,
@@ -161,7 +161,6 @@ impl Connection {
         };
         connection.guard.remember(&connection.inbox);
         connection.watch(now);
-        connection.set_wake();
         connection
     }
 
@@ -241,48 +240,39 @@ impl Connection {
     /// Looks at the outbox after something was queued.
     #[inline]
     fn queued(&mut self, now: Instant) {
-        if !self.is_open() || self.heartbeat.as_ref().is_some_and(Heartbeat::waits) {
+        if self.wake == Instant::ZERO {
             self.watch(now);
-        } else if !self.stall.settle(&self.outbox) {
-            self.watch_writes(now);
-        }
-    }
-
-    /// Looks whether the peer takes what is queued.
-    #[inline]
-    fn watch_writes(&mut self, now: Instant) {
-        self.stall.observe(&self.outbox, now, self.config.write_stall);
-        if let Some(stall) = self.stall.deadline(&self.outbox) {
-            self.wake = self.wake.min(stall.at);
+        } else {
+            self.wake = self.wake.min(self.stall.watch(&self.outbox, now, self.config.write_stall));
         }
     }
 
     /// Looks at the outbox after anything may have been queued or drained.
     fn watch(&mut self, now: Instant) {
-        self.watch_writes(now);
-        if let Some(heartbeat) = &mut self.heartbeat
-            && heartbeat.observe(self.outbox.drained(), now)
-        {
-            self.set_wake();
+        self.stall.observe(&self.outbox, now, self.config.write_stall);
+        if let Some(heartbeat) = &mut self.heartbeat {
+            heartbeat.observe(self.outbox.drained(), now);
         }
-        if !self.is_open() {
-            self.start_timer(now);
-        }
+        self.start_timer(now);
+        self.set_wake();
     }
 
     /// Notes when the first timer fires: wherever one may have moved to an earlier time. Of one that
     /// moved to a later time it is learnt when it fires in vain.
     fn set_wake(&mut self) {
-        self.wake = self.deadline().map_or(Instant::MAX, |deadline| deadline.at);
+        // When bytes leave decides when the timers of a ping, and of the end, start.
+        let watched = !self.is_open() || self.heartbeat.as_ref().is_some_and(Heartbeat::waits);
+        self.wake = match self.deadline() {
+            _ if watched => Instant::ZERO,
+            None => Instant::MAX,
+            Some(deadline) => deadline.at,
+        };
     }
 
     /// Whether there is nothing to look at: no timer is due, and none starts or stops.
     #[inline]
-    fn is_quiet(&mut self, now: Instant) -> bool {
-        self.stall.settle(&self.outbox)
-            && now < self.wake
-            && self.is_open()
-            && !self.heartbeat.as_ref().is_some_and(Heartbeat::waits)
+    fn is_quiet(&self, now: Instant) -> bool {
+        now < self.wake
     }
 
     /// Looks at what changed, and runs what is due.
@@ -297,7 +287,7 @@ impl Connection {
     fn look(&mut self, now: Instant) {
         self.watch(now);
         self.listen();
-        if self.wake <= now {
+        if self.deadline().is_some_and(|deadline| deadline.at <= now) {
             self.fire(now);
         }
     }
@@ -313,7 +303,6 @@ impl Connection {
         self.close_as_scheduled(now);
         self.beat(now);
         self.watch(now);
-        self.set_wake();
     }
 
     /// Bytes that came are a sign of life, wherever they are seen first. And who does not listen
@@ -325,7 +314,6 @@ impl Connection {
             && let Some(heartbeat) = &mut self.heartbeat
         {
             heartbeat.heard();
-            self.set_wake();
         }
     }
 

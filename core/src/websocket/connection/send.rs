@@ -88,7 +88,7 @@ impl Connection {
                 self.put_packed(message);
             }
             self.put_close(Some(code), reason);
-            self.stage = Stage::Closing { until: None };
+            self.enter(Stage::Closing { until: None });
             self.queued(now);
         }
         Ok(())
