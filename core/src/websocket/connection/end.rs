@@ -98,6 +98,7 @@ impl Connection {
     /// From here on every turn is looked at: it may be the one in which the last byte leaves.
     pub(super) fn enter(&mut self, stage: Stage) {
         self.stage = stage;
+        self.timer = None;
         self.wake = Instant::ZERO;
     }
 

@@ -96,6 +96,8 @@ pub struct Connection {
     scheduled: Option<Scheduled>,
     /// When among many like it.
     spread: Jitter,
+    /// The first of the timers, but for that of a write that stalls.
+    timer: Option<Deadline>,
     /// Nothing is due before, and nothing has to be watched; the origin of time where something has.
     wake: Instant,
     /// The end, until it was told.
@@ -149,6 +151,7 @@ impl Connection {
             stage: Stage::Open,
             scheduled: None,
             spread,
+            timer: None,
             wake: now,
             untold: None,
             eof: false,
@@ -254,12 +257,17 @@ impl Connection {
             heartbeat.observe(self.outbox.drained(), now);
         }
         self.start_timer(now);
-        self.set_wake();
+        self.set_timer();
     }
 
-    /// Notes when the first timer fires: wherever one may have moved to an earlier time. Of one that
-    /// moved to a later time it is learnt when it fires in vain.
-    fn set_wake(&mut self) {
+    /// Notes which timer fires first, wherever one may have moved.
+    fn set_timer(&mut self) {
+        let beat = self.heartbeat.as_ref().and_then(Heartbeat::deadline);
+        let scheduled = self.scheduled.map(|close| Deadline { at: close.at, why: Timer::Close });
+        self.timer = match self.stage {
+            Stage::Open => Deadline::earlier(beat, scheduled),
+            _ => self.stage.deadline(),
+        };
         // When bytes leave decides when the timers of a ping, and of the end, start.
         let watched = !self.is_open() || self.heartbeat.as_ref().is_some_and(Heartbeat::waits);
         self.wake = match self.deadline() {
@@ -314,6 +322,7 @@ impl Connection {
             && let Some(heartbeat) = &mut self.heartbeat
         {
             heartbeat.heard();
+            self.set_timer();
         }
     }
 
@@ -337,7 +346,7 @@ impl Connection {
         let event = self.next_event(now);
         self.guard.remember(&self.inbox);
         self.drained = !matches!(event, Ok(Some(_)));
-        if self.outbox.len() != queued || !self.is_open() {
+        if self.outbox.len() != queued || self.wake == Instant::ZERO {
             self.watch(now);
         }
         event
@@ -384,13 +393,7 @@ impl Machine for Connection {
     }
 
     fn deadline(&self) -> Option<Deadline> {
-        let heartbeat = self.heartbeat.as_ref().filter(|_| self.is_open());
-        let beat = heartbeat.and_then(Heartbeat::deadline);
-        let scheduled = self.scheduled.filter(|_| self.is_open());
-        let scheduled = scheduled.map(|close| Deadline { at: close.at, why: Timer::Close });
-        let end = Deadline::earlier(scheduled, self.stage.deadline());
-        let end = Deadline::earlier(beat, end);
-        Deadline::earlier(end, self.stall.deadline(&self.outbox))
+        Deadline::earlier(self.timer, self.stall.deadline(&self.outbox))
     }
 
     fn poll_observed(&mut self) -> Option<observe::Event> {
@@ -404,8 +407,10 @@ impl Wire for Connection {
     }
 
     fn wants_read(&self) -> bool {
-        let wanted = self.frame.as_ref().map_or(0, Open::wanted).max(self.config.limits.inbox);
-        !self.eof && !matches!(self.stage, Stage::Over(_)) && self.inbox.len() < wanted
+        let held = self.inbox.len();
+        let has_room = held < self.config.limits.inbox
+            || self.frame.as_ref().is_some_and(|frame| held < frame.wanted());
+        has_room && !self.eof && !matches!(self.stage, Stage::Over(_))
     }
 
     fn handle_eof(&mut self, now: Instant) {
@@ -428,7 +433,7 @@ impl Wire for Connection {
 
     fn status(&self) -> Status {
         match self.stage {
-            _ if !self.outbox.is_empty() => Status::Open,
+            _ if self.is_open() || !self.outbox.is_empty() => Status::Open,
             Stage::Over(reason) => Status::Close(reason),
             Stage::Draining { shut: true, .. } => Status::HalfClose,
             Stage::Draining { .. } | Stage::Open | Stage::Closing { .. } => Status::Open,

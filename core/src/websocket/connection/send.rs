@@ -135,13 +135,17 @@ impl Connection {
             Message::Binary(bytes) => (Opcode::Binary, bytes),
         };
         match self.deflate(&payload) {
-            Some(packed) => self.put_message(opcode, true, packed),
+            // Most are.
+            None if payload.len() <= COPIED.min(self.config.frame) => {
+                self.put_small(Header { fin: true, rsv1: false, opcode, mask: None, len: 0 }, &payload);
+            }
             None => self.put_message(opcode, false, payload),
+            Some(packed) => self.put_message(opcode, true, packed),
         }
     }
 
     /// A message in as many frames as it needs.
-    #[inline]
+    #[inline(never)]
     fn put_message(&mut self, opcode: Opcode, rsv1: bool, message: Bytes) {
         if message.len() <= self.config.frame {
             self.put_frame(Header { fin: true, rsv1, opcode, mask: None, len: 0 }, message);
