@@ -111,10 +111,10 @@ impl Connection {
             return None;
         }
         let (text, mask, at) = Header::parse_plain(&self.inbox, self.masks.is_none())?;
-        if at.len() > self.config.limits.frame {
+        let payload = self.inbox.get_mut(at.clone())?;
+        if payload.len() > self.config.limits.frame {
             return None;
         }
-        let payload = self.inbox.get_mut(at.clone())?;
         let ascii = match mask {
             Some(mask) => mask.apply_to_text(payload),
             None => !text || payload.is_ascii(),

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use bytes::Bytes;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
 use super::{Deflate, Pool, Takeover, Window};
@@ -38,13 +39,14 @@ impl Codec {
     }
 
     /// A message as it travels; `None` where it travels as it is.
-    pub(in crate::websocket) fn deflate(&mut self, message: &[u8]) -> Option<Vec<u8>> {
+    #[inline(never)]
+    pub(in crate::websocket) fn deflate(&mut self, message: &[u8]) -> Option<Bytes> {
         if message.len() < self.agreed.threshold {
             return None;
         }
         // https://www.rfc-editor.org/rfc/rfc7692#section-7.2.3.6
         if message.is_empty() {
-            return Some(vec![0]);
+            return Some(Bytes::from_static(&[0]));
         }
         let (level, bits) = (self.agreed.level, self.agreed.outgoing.bits);
         let deflater = self.deflater.get_or_insert_with(|| {
@@ -69,7 +71,7 @@ impl Codec {
         if self.agreed.outgoing.takeover == Takeover::Forget {
             deflater.reset();
         }
-        Some(out)
+        Some(out.into())
     }
 
     /// Unpacks a piece of a message. Stops as soon as `out` holds more than `limit` bytes: no more is
