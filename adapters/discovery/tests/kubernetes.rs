@@ -211,6 +211,7 @@ fn a_list_whose_next_page_is_gone_is_begun_again_once() {
             asked.status(410);
             let asked = script.next().await;
             assert_eq!(asked.query("continue"), None);
+            assert!(told.is_empty(), "that is no failure");
             // What stood on the pages before is not in the new list unless it says so.
             list(asked, "20", "rest", &[slice("web-2", "18", &[ready("10.0.0.2")])]);
             script.next().await.status(410);
