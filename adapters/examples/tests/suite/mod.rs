@@ -16,6 +16,7 @@ mod bodies;
 mod broken;
 mod calls;
 mod cancel;
+mod checks;
 mod clock;
 mod codings;
 mod counted;
