@@ -276,7 +276,11 @@ fn who_was_let_in_is_accepted_by_another_configuration_as_a_handshake_would() {
         (other, false, "its authority was removed"),
         (mesh.server(), false, "who is not asked is nobody"),
     ] {
-        assert_eq!(known.server.wire.is_accepted_by(&server.build().unwrap()), is_accepted, "{why}");
+        assert_eq!(
+            known.server.wire.is_accepted_by(&server.build().unwrap()),
+            is_accepted,
+            "{why}"
+        );
     }
     let mut nobody = pair(mesh.client(), optional());
     assert!(talk(&mut nobody));

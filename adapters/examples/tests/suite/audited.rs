@@ -75,8 +75,8 @@ fn each_of_the_ten_kinds_is_written_into_one_chain_over_many_files() {
         let key = Key::new("1");
         let issuer = Issuer::start(Security::Plain, &[key.jwk()]).await;
         let quota = Quota::new(1, Duration::from_secs(3_600), 3).unwrap();
-        let build = |routes: &str| {
-            let rule = Rule::allow("all", Who::Authenticated, Routes::Of(vec![routes.into()]));
+        let build = |open: &str| {
+            let rule = Rule::allow("all", Who::Authenticated, Routes::Of(vec![open.into()]));
             rt::RestServer::builder()
                 .security(SecurityPolicy::new().jwt(verifier(), issuer.endpoint()).rule(rule))
                 .rate_limit(RateLimitConfig { client: Some(quota), ..RateLimitConfig::default() })
@@ -105,7 +105,7 @@ fn each_of_the_ten_kinds_is_written_into_one_chain_over_many_files() {
         let next = other.server(&["localhost", "127.0.0.1"]).unwrap();
         let builder = ServerTls::builder().certificate_pem(&next.chain, &next.key).unwrap();
         let tls = builder.client_ca_pem(pki().authority.pem()).unwrap().build().unwrap();
-        let next = || Ok::<_, BoxError>(build("/{any}").tls(tls));
+        let next = || Ok::<_, BoxError>(build("/out").tls(tls));
         assert_eq!(audited.reloader.reload(next).await.unwrap(), 2);
         assert!(audited.reloader.reload(|| Err::<Builder, _>("a broken file")).await.is_err());
         audited.end().await;
@@ -148,7 +148,8 @@ fn each_of_the_ten_kinds_is_written_into_one_chain_over_many_files() {
             assert!(all.lines().any(is_told), "{kind} {part}: {all}");
         }
         let names: BTreeSet<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
-        let of = |line: &str| line.split(r#""kind":""#).nth(1)?.split('"').next().map(str::to_owned);
+        let of =
+            |line: &str| line.split(r#""kind":""#).nth(1)?.split('"').next().map(str::to_owned);
         assert!(all.lines().filter_map(of).all(|kind| names.contains(&*kind)));
         assert!(!all.contains(&token) && !all.contains("guessed"), "{all}");
     });

@@ -38,10 +38,8 @@ impl Papers {
         let issue = |name| Authority::generate()?.issue(name);
         let servers = (0..epochs).map(|_| issue(NAME)).collect::<Result<_, _>>();
         let servers = servers.map_err(Problem::new)?;
-        let clients = [
-            issue("stays.test").map_err(Problem::new)?,
-            issue("goes.test").map_err(Problem::new)?,
-        ];
+        let clients =
+            [issue("stays.test").map_err(Problem::new)?, issue("goes.test").map_err(Problem::new)?];
         Ok(Self { folder: Folder::make()?, servers, clients })
     }
 

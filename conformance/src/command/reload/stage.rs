@@ -10,7 +10,9 @@ use http::Method;
 use sinew_conformance::network::line::Line;
 use sinew_core::observe::Event;
 use sinew_core::server::ReloadOutcome;
-use sinew_driver::{Notice, Problem as Answer, Request, RestServer, Runtime, ServerBuilder, Threads};
+use sinew_driver::{
+    Notice, Problem as Answer, Request, RestServer, Runtime, ServerBuilder, Threads,
+};
 use sinew_tls::{ConfigError, ServerTls};
 
 use super::super::Problem;
