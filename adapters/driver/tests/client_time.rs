@@ -10,8 +10,8 @@ use sinew_core::error::{Delivery, Fault, Kind, Phase};
 use sinew_core::time::Timer;
 use sinew_driver::client::ClientBuilder;
 use sinew_driver::{ErrorKind, RestClient};
-use support::{Sim, Site};
 use support::calling::{Calling, OK, calling, calling_at, failed, millis};
+use support::{Sim, Site};
 
 const NAMED: &str = "http://service.test:8080";
 

@@ -291,9 +291,7 @@ impl World {
             attempt_timeout: self
                 .chance(4)
                 .then(|| Duration::from_millis(1 + self.random.below(100))),
-            pool_timeout: self
-                .chance(4)
-                .then(|| Duration::from_millis(1 + self.random.below(100))),
+            pool_timeout: self.chance(4).then(|| Duration::from_millis(1 + self.random.below(100))),
             route: self.any(&[None, Some("GET /a"), Some("GET /b"), Some("PUT /c")]).unwrap(),
             hash_key: self.chance(2).then(|| self.random.below(8)),
         };
