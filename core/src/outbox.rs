@@ -143,8 +143,12 @@ impl Outbox {
     /// Gives spare memory back; called when the connection goes to sleep with nothing queued.
     pub fn rest(&mut self) {
         if self.is_empty() {
-            self.block = BytesMut::new();
-            self.queue = VecDeque::new();
+            if !self.lacks_block() {
+                self.block = BytesMut::new();
+            }
+            if self.queue.capacity() > 0 {
+                self.queue = VecDeque::new();
+            }
         }
     }
 
