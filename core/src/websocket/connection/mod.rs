@@ -102,7 +102,7 @@ pub struct Connection {
     wake: Instant,
     /// The end, until it was told.
     untold: Option<Closed>,
-    /// The peer will send nothing more.
+    /// The peer will send nothing more, or nobody would read it.
     eof: bool,
     /// A ping waits for room in the outbox.
     paused: bool,
@@ -404,7 +404,7 @@ impl Wire for Connection {
         let held = self.inbox.len();
         let has_room = held < self.config.limits.inbox
             || self.frame.as_ref().is_some_and(|frame| held < frame.wanted());
-        has_room && !self.eof && !matches!(self.stage, Stage::Over(_))
+        has_room && !self.eof
     }
 
     fn handle_eof(&mut self, now: Instant) {
