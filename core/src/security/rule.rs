@@ -200,6 +200,7 @@ fn any_contains(networks: &[Network], address: IpAddr) -> bool {
 
 impl Who {
     /// Whether this caller is one of them.
+    #[inline]
     pub fn means(&self, context: &SecurityContext) -> bool {
         match self {
             Self::Anyone => true,
