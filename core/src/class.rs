@@ -49,7 +49,6 @@ impl Class {
 }
 
 /// Neither a letter nor a digit, nor one of the three marks in front of the digits.
-#[expect(clippy::needless_bitwise_bool, reason = "with short cuts it takes five times as much")]
 const fn is_unusual(byte: u8) -> bool {
     let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
     !(letter | (byte.wrapping_sub(b'-') <= b'9' - b'-'))

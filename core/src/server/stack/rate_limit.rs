@@ -272,6 +272,7 @@ impl Policy {
     }
 
     /// What a request is held to, in this room.
+    #[inline]
     fn charges<'a>(
         &self,
         arrival: &Arrival<'_>,
