@@ -108,7 +108,8 @@ impl Breaker {
     }
 
     /// The head is there, or will not come.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "every call passes here")]
     pub fn settle(&mut self, now: Instant, permit: Permit, report: Report) -> Option<Change> {
         let State::Closed { consecutive } = &mut self.state else {
             return self.settle_unless_closed(now, permit, report);
