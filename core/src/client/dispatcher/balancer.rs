@@ -1,8 +1,4 @@
 //! Which endpoint an attempt goes to: those that it may go to, and how one of them is chosen.
-#![expect(
-    clippy::inline_always,
-    reason = "every call passes here, once on each way: measured by `sinew-benches`"
-)]
 
 use core::cmp::Ordering;
 use core::ops::Range;

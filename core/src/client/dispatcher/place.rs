@@ -3,10 +3,7 @@
 //! Waiting is late-bound: who waits belongs to no endpoint, and takes the first connection that can
 //! carry it. Connections being dialled are counted, not owned: while as many are coming as calls
 //! wait, nothing else is to be done for them.
-#![expect(
-    clippy::inline_always,
-    reason = "every call passes here, once on each way: measured by `sinew-benches`"
-)]
+#![expect(clippy::inline_always, reason = "every call passes here: measured by `sinew-benches`")]
 
 use core::time::Duration;
 

@@ -1,9 +1,6 @@
 //! Who has which connection: the synchronous half of the pool. It knows caps, ages and who is idle;
 //! who waits is the [queue](crate::limit::PriorityQueue)'s business.
-#![expect(
-    clippy::inline_always,
-    reason = "every call passes here, once on each way: measured by `sinew-benches`"
-)]
+#![expect(clippy::inline_always, reason = "every call passes here: measured by `sinew-benches`")]
 
 use super::action::{Reuse, Sharing};
 use super::alarms::{Alarms, Whose};

@@ -1,9 +1,6 @@
 //! What an attempt came to: what the breaker, the budget and the balancer learn from it, and whether
 //! there is another.
-#![expect(
-    clippy::inline_always,
-    reason = "every call passes here, once on each way: measured by `sinew-benches`"
-)]
+#![expect(clippy::inline_always, reason = "every call passes here: measured by `sinew-benches`")]
 
 use core::time::Duration;
 
