@@ -39,6 +39,8 @@ pub(super) struct Call {
     pub(super) delivered: bool,
     /// When a second attempt is sent beside the first.
     pub(super) hedge_at: Option<Instant>,
+    /// What waits for a connection waits until then.
+    pub(super) wait_until: Instant,
     /// How far the request got, over all attempts.
     pub(super) delivery: Delivery,
     /// The endpoint that failed last: another one is preferred.
@@ -57,6 +59,7 @@ impl Call {
             strikes: 0,
             delivered: false,
             hedge_at: None,
+            wait_until: Instant::MAX,
             delivery: Delivery::NotSent,
             avoid: None,
             route,

@@ -339,6 +339,13 @@ impl Dispatcher {
                     self.vacate_lane(key, lane);
                     self.attempt(now, key, lane);
                 }
+                Some(Lane::Queued(ticket)) if call.wait_until <= now => {
+                    self.queue.remove(ticket);
+                    self.vacate_lane(key, lane);
+                    if self.calls.get(key).is_some_and(Call::is_at_rest) {
+                        self.complete(key, Outcome::TimedOut(Phase::Pool));
+                    }
+                }
                 Some(Lane::Sent(exchange)) => {
                     let late = |exchange: &Exchange| exchange.by <= now;
                     if !call.delivered && self.exchanges.get(exchange).is_some_and(late) {
@@ -359,6 +366,7 @@ impl Dispatcher {
         for lane in call.lanes {
             match lane {
                 Lane::BackOff(until) => next = next.min(until),
+                Lane::Queued(_) => next = next.min(call.wait_until),
                 Lane::Sent(exchange) if !call.delivered => {
                     let by = self.exchanges.get(exchange).map_or(Instant::MAX, |e| e.by);
                     next = next.min(by);
