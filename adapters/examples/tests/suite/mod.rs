@@ -12,6 +12,7 @@
 mod access;
 mod admin;
 mod app;
+mod audited;
 mod bodies;
 mod broken;
 mod calls;
