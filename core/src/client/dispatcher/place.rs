@@ -68,7 +68,7 @@ impl Dispatcher {
         let Some(call) = self.calls.get_mut(key) else { return };
         if let Some(time) = call.spec.pool_timeout.or(self.policy.pool.wait) {
             call.wait_until = now + time;
-            self.call_timers.arm(key.index, call.wait_until);
+            self.alarms.arm(Whose::Calls, key.index, call.wait_until);
         }
     }
 
