@@ -181,14 +181,14 @@ impl Show {
             seen.push(("broken    ".to_owned(), what, is_kept && is_told));
         }
         thread::sleep(STEADY);
-        Ok(Seen { seen, kept: kept.stop(), anew: anew.stop() })
+        Ok(Seen { promises: seen, kept: kept.stop(), anew: anew.stop() })
     }
 }
 
 /// What came of it.
 struct Seen {
     /// When, what should be, and whether it was.
-    seen: Vec<(String, String, bool)>,
+    promises: Vec<(String, String, bool)>,
     kept: Tally,
     anew: Tally,
 }
@@ -198,13 +198,13 @@ impl Seen {
     fn print(&self) -> Result<bool, Problem> {
         let mut out = std::io::stdout().lock();
         let mut say = |line: String| writeln!(out, "{line}").map_err(Problem::new);
-        for (when, what, is_so) in &self.seen {
+        for (when, what, is_so) in &self.promises {
             say(format!("  {when}  {what}: {}", if *is_so { "yes" } else { "NO" }))?;
         }
         say(format!("  kept        {}", self.kept))?;
         say(format!("  anew        {}\n", self.anew))?;
         let lost_none = |tally: &Tally| tally.failed.is_empty() && tally.answered > 0;
-        Ok(self.seen.iter().all(|(.., is_so)| *is_so)
+        Ok(self.promises.iter().all(|(.., is_so)| *is_so)
             && lost_none(&self.kept)
             && lost_none(&self.anew))
     }

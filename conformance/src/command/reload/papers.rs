@@ -7,8 +7,8 @@ use std::path::Path;
 
 use sinew_conformance::network::certificate::{Authority, Issued, NAME};
 use sinew_conformance::network::conversation::Transport;
-use sinew_tls::ClientTls;
 use sinew_tls::rustls::pki_types::ServerName;
+use sinew_tls::{ClientTls, ClientTlsBuilder};
 
 use super::super::Problem;
 use super::super::process::Folder;
@@ -89,7 +89,7 @@ impl Papers {
             builder = builder.ca_pem(&self.server(epoch)?.authority).map_err(Problem::new)?;
         }
         let builder = builder.identity_pem(&client.certificate, &client.key);
-        let tls = builder.and_then(|builder| builder.build()).map_err(Problem::new)?;
+        let tls = builder.and_then(ClientTlsBuilder::build).map_err(Problem::new)?;
         let name = ServerName::try_from(NAME).map_err(Problem::new)?;
         Ok(Transport::Tls(tls.config().clone(), name))
     }
