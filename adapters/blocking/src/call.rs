@@ -46,7 +46,9 @@ impl Call {
         context(context: &CallContext);
         timeout(timeout: Duration);
         attempt_timeout(timeout: Duration);
+        pool_timeout(timeout: Duration);
         between_bytes(limit: Option<Duration>);
+        body_timeout(limit: Option<Duration>);
         route(name: &'static str);
         retry(policy: RetryPolicy);
         no_retry();

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use sinew_core::error::{Delivery, Fault, Kind, Phase};
 use sinew_core::time::Timer;
-use sinew_driver::ErrorKind;
-use support::Site;
+use sinew_driver::client::ClientBuilder;
+use sinew_driver::{ErrorKind, RestClient};
 use support::calling::{Calling, OK, calling, calling_at, failed, millis};
+use support::{Sim, Site};
 
 const NAMED: &str = "http://service.test:8080";
 
@@ -160,6 +161,100 @@ fn a_streamed_answer_may_take_longer_than_the_call() {
     }
     assert_eq!(streamed.take().unwrap().unwrap(), 9);
     assert_eq!(world.counts(), (1, 1));
+}
+
+/// Whoever reads it, and however often a piece comes.
+#[test]
+fn a_body_has_a_time_of_its_own_where_it_is_given_one() {
+    let five = |builder: ClientBuilder<Sim>| builder.body_timeout(Duration::from_secs(5));
+    let head = "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n";
+    for streamed in [true, false] {
+        let world = calling(five);
+        let (server, mut response) = world.first(head);
+        let read = world.sim.start(async move {
+            if !streamed {
+                return response.bytes().await.map(|bytes| bytes.len());
+            }
+            let mut length = 0;
+            while let Some(piece) = response.chunk().await? {
+                length += piece.len();
+            }
+            Ok(length)
+        });
+        for _ in 0..4 {
+            world.sim.advance(Duration::from_secs(1));
+            server.send("x");
+            world.sim.run();
+        }
+        world.sim.advance(millis(999));
+        assert!(read.take().is_none());
+        world.sim.advance(millis(1));
+        let error = read.take().unwrap().unwrap_err();
+        assert!(error.is_timeout());
+        assert_eq!((error.phase(), error.delivery()), (Phase::ResponseBody, Delivery::Processed));
+        assert_eq!(world.counts(), (0, 0));
+    }
+    // A call says otherwise.
+    let world = calling(five);
+    let outcome = world.start(world.client.get("/").body_timeout(None));
+    let server = world.sim.accepted();
+    let mut response = world.answer(&server, &outcome, head);
+    let read = world.sim.start(async move {
+        let first = response.chunk().await;
+        first.map(|piece| (piece, response))
+    });
+    world.sim.advance(Duration::from_secs(14));
+    assert!(read.take().is_none());
+    server.send("123456789");
+    world.sim.run();
+    assert_eq!(read.take().unwrap().unwrap().0.unwrap(), "123456789");
+}
+
+#[test]
+fn a_call_waits_for_a_connection_as_long_as_it_may() {
+    let world = calling(|builder| builder.max_connections(1).pool_timeout(millis(200)));
+    let first = world.get();
+    let server = world.sim.accepted();
+    let (waits, is_short) =
+        (world.get(), world.start(world.client.get("/").pool_timeout(millis(100))));
+    for (outcome, after) in [(&is_short, 100), (&waits, 100)] {
+        world.sim.advance(millis(after - 1));
+        assert!(outcome.take().is_none());
+        world.sim.advance(millis(1));
+        let error = failed(outcome);
+        assert!(error.is_timeout());
+        assert_eq!((error.phase(), error.delivery()), (Phase::Pool, Delivery::NotSent));
+    }
+    world.answer(&server, &first, OK);
+    // What is being opened is waited for, too, and is what the call fell short of.
+    let world = calling(|builder| builder.pool_timeout(millis(200)));
+    world.sim.site("192.0.2.1:80", Site::Silent);
+    let outcome = world.get();
+    world.sim.advance(millis(200));
+    let error = failed(&outcome);
+    assert!(error.is_timeout());
+    assert_eq!((error.phase(), error.delivery()), (Phase::Connect, Delivery::NotSent));
+}
+
+#[test]
+fn a_time_of_nothing_is_refused() {
+    let world = calling(|builder| builder);
+    for call in [
+        world.client.get("/").pool_timeout(Duration::ZERO),
+        world.client.get("/").attempt_timeout(Duration::ZERO),
+    ] {
+        let error = failed(&world.start(call));
+        assert_eq!((error.fault(), error.delivery()), (Fault::Local, Delivery::NotSent));
+    }
+    for build in [
+        |builder: ClientBuilder<Sim>| builder.pool_timeout(Duration::ZERO),
+        |builder: ClientBuilder<Sim>| builder.body_timeout(Duration::ZERO),
+        |builder: ClientBuilder<Sim>| builder.attempt_timeout(Duration::ZERO),
+    ] {
+        let builder = RestClient::builder("http://192.0.2.1").allow_plaintext();
+        let error = build(builder).build_on(Sim::new()).unwrap_err();
+        assert_eq!(error.fault(), Fault::Local, "{error}");
+    }
 }
 
 #[test]

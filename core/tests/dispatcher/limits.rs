@@ -25,6 +25,7 @@ fn senseless_policies_are_refused_with_their_reason() {
         (pool(|pool| pool.idle = Duration::ZERO), BadPolicy::ZeroTime),
         (pool(|pool| pool.max_age = Duration::ZERO), BadPolicy::ZeroTime),
         (pool(|pool| pool.connect = Duration::ZERO), BadPolicy::ZeroTime),
+        (pool(|pool| pool.wait = Some(Duration::ZERO)), BadPolicy::ZeroTime),
         (Policy { attempt_timeout, ..Policy::default() }, BadPolicy::ZeroTime),
         (pool(|pool| pool.max_requests = Some(0)), BadPolicy::ZeroRequests),
         (pool(|pool| pool.warm = 101), BadPolicy::Warm),
@@ -65,6 +66,46 @@ fn one_call_more_than_may_wait_is_refused() {
     bench.sent(1);
     bench.start(4, Sharing::Exclusive);
     bench.quiet();
+}
+
+/// The second call's own time counts, and not what the policy says.
+#[test]
+fn a_call_waits_for_a_connection_as_long_as_it_may() {
+    let mut bench = Bench::new(
+        pool(|pool| {
+            pool.max_connections = 1;
+            pool.max_per_endpoint = 1;
+            pool.wait = Some(ms(200));
+        }),
+        1,
+    );
+    bench.start(1, Sharing::Exclusive);
+    let connection = bench.dialled();
+    bench.dispatcher.connected(bench.now, connection, 1);
+    let (exchange, _) = bench.sent(1);
+    for (token, pool_timeout) in [(2, None), (3, Some(ms(100))), (4, Some(ms(300)))] {
+        let deadline = bench.now + ms(30_000);
+        let spec = CallSpec { pool_timeout, ..CallSpec::new(token, deadline, Safety::Safe) };
+        bench.dispatcher.start(bench.now, spec);
+    }
+    let began = bench.now;
+    for (token, after) in [(3, 100), (2, 200)] {
+        bench.now = began + ms(after - 1);
+        bench.dispatcher.handle_timeout(bench.now);
+        bench.quiet();
+        bench.now = began + ms(after);
+        assert_eq!(bench.dispatcher.deadline().map(|due| due.at), Some(bench.now));
+        bench.dispatcher.handle_timeout(bench.now);
+        assert_eq!(refused(&mut bench), [(token, Outcome::TimedOut(Phase::Pool))]);
+    }
+    // Whoever was served in time has what is left of its call.
+    bench.done(exchange);
+    let sent = |action: &Action| matches!(action, Action::Send { token: 4, .. });
+    assert!(bench.actions().iter().any(sent));
+    bench.now = began + ms(29_000);
+    bench.dispatcher.handle_timeout(bench.now);
+    bench.quiet();
+    assert_eq!((bench.dispatcher.calls(), bench.dispatcher.pending()), (1, 0));
 }
 
 #[test]

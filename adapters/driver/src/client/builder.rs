@@ -82,6 +82,20 @@ impl<R: Runtime> ClientBuilder<R> {
         self
     }
 
+    /// The time that a call waits for a connection: see [`RestClientConfig::pool_timeout`].
+    #[must_use]
+    pub fn pool_timeout(mut self, timeout: Duration) -> Self {
+        self.config.pool_timeout = Some(timeout);
+        self
+    }
+
+    /// The time of the body of an answer: see [`RestClientConfig::body_timeout`].
+    #[must_use]
+    pub fn body_timeout(mut self, timeout: Duration) -> Self {
+        self.config.body_timeout = Some(timeout);
+        self
+    }
+
     /// The instances of the service, or their addresses: see [`RestClientConfig::endpoints`].
     #[must_use]
     pub fn endpoints<E: Into<ServiceEndpoint>>(

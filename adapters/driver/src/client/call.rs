@@ -213,6 +213,13 @@ impl<R: Runtime> Call<R> {
         self
     }
 
+    /// The time that this call waits for a connection: see
+    /// [`RestClientConfig::pool_timeout`](super::RestClientConfig::pool_timeout).
+    pub fn pool_timeout(mut self, timeout: Duration) -> Self {
+        self.terms().pool = Some(timeout);
+        self
+    }
+
     /// The route that this call is of, as `GET /orders/{id}`. A route that fails is left alone by a
     /// [breaker](super::RestClientConfig::circuit_breaker) of its own, wherever it is asked, and what else
     /// the service does goes on. Up to [`max_routes`](super::RestClientConfig::max_routes).
@@ -264,6 +271,13 @@ impl<R: Runtime> Call<R> {
     /// The time between two pieces of the answer; `None` suits event streams.
     pub fn between_bytes(mut self, limit: Option<Duration>) -> Self {
         self.draft.journey.request.between_bytes = limit;
+        self
+    }
+
+    /// The time of the body of the answer: see
+    /// [`RestClientConfig::body_timeout`](super::RestClientConfig::body_timeout). `None`: any.
+    pub fn body_timeout(mut self, limit: Option<Duration>) -> Self {
+        self.draft.journey.request.body_timeout = limit;
         self
     }
 
@@ -346,9 +360,13 @@ impl<R: Runtime> Draft<R> {
 
     /// Refuses rules that make no sense.
     fn check(&self) -> Result<(), Error> {
-        let Terms { attempt, retry, .. } = &self.journey.terms;
-        if attempt.is_some_and(|timeout| timeout.is_zero()) {
-            return Err(Error::config("an attempt of no time"));
+        let Terms { attempt, pool, retry, .. } = &self.journey.terms;
+        for (time, why) in
+            [(attempt, "an attempt of no time"), (pool, "no time to wait for a connection")]
+        {
+            if time.is_some_and(|time| time.is_zero()) {
+                return Err(Error::config(why));
+            }
         }
         match retry {
             Some(policy) => {

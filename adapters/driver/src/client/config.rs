@@ -40,6 +40,11 @@ pub struct RestClientConfig {
     pub between_bytes: Option<Duration>,
     /// One attempt, to the head of its answer. Default: as long as the call has.
     pub attempt_timeout: Option<Duration>,
+    /// Waiting for a connection, one that is being opened included. Default: as long as the call has.
+    pub pool_timeout: Option<Duration>,
+    /// The body of an answer, from its head to its last byte, however it is read. Default: any time,
+    /// where it is streamed.
+    pub body_timeout: Option<Duration>,
     /// The instances of the service, where they are not at the address of the URL. Calls are spread over
     /// them. Where the URL is a socket without TLS, one of TCP needs plaintext and tokens in it to be
     /// allowed. Default: the one of the URL.
@@ -128,13 +133,15 @@ impl RestClientConfig {
         let policy = Policy::default();
         let Policy { pool, retry, budget, admission, breaker, balance, .. } = policy;
         let Policy { outlier, hedge, attempt_timeout, .. } = policy;
-        let Timeouts { call, connect, .. } = Timeouts::default();
+        let Timeouts { call, connect, pool: wait, body, .. } = Timeouts::default();
         Self {
             base_url: base_url.into(),
             timeout: call,
             connect_timeout: connect.unwrap_or(call),
             between_bytes: ClientConfig::default().between_bytes,
             attempt_timeout,
+            pool_timeout: wait,
+            body_timeout: body,
             endpoints: Vec::new(),
             balance,
             zone: None,
@@ -179,6 +186,7 @@ impl RestClientConfig {
             ("timeout", Some(self.timeout)),
             ("connect_timeout", Some(self.connect_timeout)),
             ("between_bytes", self.between_bytes),
+            ("body_timeout", self.body_timeout),
         ] {
             if limit == Some(Duration::ZERO) {
                 return Err(format!("{name} is zero: nothing could be in time"));
@@ -206,6 +214,7 @@ impl RestClientConfig {
             max_connections,
             max_per_endpoint,
             max_pending,
+            wait: self.pool_timeout,
             idle: self.idle_timeout,
             max_age: self.max_age,
             max_requests: self.max_requests,
@@ -256,6 +265,8 @@ impl fmt::Debug for RestClientConfig {
             .field("connect_timeout", &self.connect_timeout)
             .field("between_bytes", &self.between_bytes)
             .field("attempt_timeout", &self.attempt_timeout)
+            .field("pool_timeout", &self.pool_timeout)
+            .field("body_timeout", &self.body_timeout)
             .field(
                 "endpoints",
                 &self.endpoints.iter().map(|one| shown(&one.address)).collect::<Vec<_>>(),

@@ -201,7 +201,9 @@ impl<R: Runtime> Flight<R> {
         let arrived = match verdict {
             HeadVerdict::Deliver => {
                 self.over = true;
-                arrived.held.delivered(self.deadline);
+                let now = self.hub.runtime.now();
+                let body_by = request.body_timeout.map(|time| now + time);
+                arrived.held.delivered(self.deadline, body_by);
                 Some(arrived)
             }
             HeadVerdict::Discard => {

@@ -24,17 +24,21 @@ pub(super) struct Held<R: Runtime> {
     ticket: Ticket,
     /// `None` once the exchange is over.
     carrier: Option<Carrier<R>>,
+    /// The body must be here by then, however it is read.
+    body_by: Option<Instant>,
 }
 
 impl<R: Runtime> Held<R> {
     pub(super) fn new(hub: &Arc<Hub<R>>, ticket: Ticket, carrier: Carrier<R>) -> Self {
-        Self { hub: Arc::clone(hub), ticket, carrier: Some(carrier) }
+        Self { hub: Arc::clone(hub), ticket, carrier: Some(carrier), body_by: None }
     }
 
-    /// The head was given to the caller, who has until `deadline` for the rest.
-    pub(super) fn delivered(&mut self, deadline: Instant) {
+    /// The head was given to the caller, who has until `deadline` for the rest, and never longer than until
+    /// `body_by`.
+    pub(super) fn delivered(&mut self, deadline: Instant, body_by: Option<Instant>) {
+        self.body_by = body_by;
         let Some(carrier) = &mut self.carrier else { return };
-        carrier.set_deadline(Some(deadline));
+        carrier.set_deadline(Some(body_by.map_or(deadline, |by| by.min(deadline))));
         if let Carrier::Seat(seat) = carrier
             && seat.judged()
         {
@@ -89,7 +93,7 @@ impl<R: Runtime> Source for Held<R> {
 
     fn lift_deadline(&mut self) {
         if let Some(carrier) = &mut self.carrier {
-            carrier.set_deadline(None);
+            carrier.set_deadline(self.body_by);
         }
     }
 

@@ -33,6 +33,7 @@ pub(super) struct Terms {
     pub(super) hedge: bool,
     pub(super) retry: Option<RetryPolicy>,
     pub(super) attempt: Option<Duration>,
+    pub(super) pool: Option<Duration>,
     pub(super) route: Option<&'static str>,
     pub(super) hash_key: Option<u64>,
 }
@@ -45,6 +46,7 @@ impl Default for Terms {
             hedge: true,
             retry: None,
             attempt: None,
+            pool: None,
             route: None,
             hash_key: None,
         }
@@ -80,6 +82,7 @@ impl<R: Runtime> Journey<R> {
                 trace: None,
                 payload: Payload::Full(Bytes::new()),
                 between_bytes: config.between_bytes,
+                body_timeout: config.body_timeout,
                 departing: None,
                 told: None,
                 unpacks: None,
@@ -172,6 +175,7 @@ impl<R: Runtime> Journey<R> {
             hedge: terms.hedge && request.can_be_doubled(),
             retry: terms.retry,
             attempt_timeout: terms.attempt,
+            pool_timeout: terms.pool,
             route: terms.route,
             hash_key: terms.hash_key,
             ..CallSpec::new(0, terms.deadline, request.safety())

@@ -47,6 +47,7 @@ pub(super) struct Outgoing {
     pub(super) trace: Option<TraceContext>,
     pub(super) payload: Payload,
     pub(super) between_bytes: Option<Duration>,
+    pub(super) body_timeout: Option<Duration>,
     /// How the next hop learns how long the call waits; `None`: it is told already.
     pub(super) departing: Option<Departing>,
     /// What the attempt that is sent says of that, beside the fields.

@@ -1,5 +1,5 @@
-//! The tests of the suite that are a client's, on the client whose calls block. Those that drop a call
-//! on its way are left out: one that blocks is not dropped.
+//! The tests of the suite that are a client's, on the client whose calls block: all but `drops` and
+//! `pipeline`, whose calls are given up on their way. One that blocks is not.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 #![allow(

@@ -17,6 +17,7 @@ mod bodies;
 mod broken;
 mod calls;
 mod cancel;
+mod checks;
 mod clock;
 mod codings;
 mod counted;

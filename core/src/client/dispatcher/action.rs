@@ -57,6 +57,8 @@ pub struct CallSpec {
     pub retry: Option<RetryPolicy>,
     /// How long one attempt has for its head, instead of what the policy says.
     pub attempt_timeout: Option<Duration>,
+    /// How long it waits for a connection, instead of what the policy says.
+    pub pool_timeout: Option<Duration>,
     /// The route that it is of, as `GET /orders/{id}`: one that fails is left alone by its own breaker,
     /// and its endpoint is not blamed for it. The first names that come have one, up to
     /// [`max_routes`](super::Policy::max_routes).
@@ -79,6 +81,7 @@ impl CallSpec {
             hedge: true,
             retry: None,
             attempt_timeout: None,
+            pool_timeout: None,
             route: None,
             hash_key: None,
         }

@@ -39,6 +39,8 @@ pub(super) struct Call {
     pub(super) delivered: bool,
     /// When a second attempt is sent beside the first.
     pub(super) hedge_at: Option<Instant>,
+    /// What waits for a connection waits until then.
+    pub(super) wait_until: Instant,
     /// How far the request got, over all attempts.
     pub(super) delivery: Delivery,
     /// The endpoint that failed last: another one is preferred.
@@ -57,6 +59,7 @@ impl Call {
             strikes: 0,
             delivered: false,
             hedge_at: None,
+            wait_until: Instant::MAX,
             delivery: Delivery::NotSent,
             avoid: None,
             route,
@@ -65,6 +68,13 @@ impl Call {
 
     pub(super) fn is_at_rest(&self) -> bool {
         self.lanes.iter().all(|lane| *lane == Lane::Empty)
+    }
+
+    #[inline]
+    pub(super) fn set_lane(&mut self, lane: usize, to: Lane) {
+        if let Some(place) = self.lanes.get_mut(lane) {
+            *place = to;
+        }
     }
 
     /// Whether there is nothing on any other lane.
@@ -169,6 +179,12 @@ pub(super) struct Instance {
 }
 
 impl Instance {
+    /// Whether it may be asked, and nothing is found out about it that could change that.
+    #[inline]
+    pub(super) const fn is_settled(&self) -> bool {
+        self.breaker.is_closed() && self.ready_at.is_some() && !self.retired
+    }
+
     pub(super) const fn is_well(&self) -> bool {
         !self.ejected && !self.down
     }

@@ -78,6 +78,9 @@ pub struct PoolPolicy {
     pub max_requests: Option<u32>,
     /// A connection that is not open after this long, TLS included, is given up. Default 3 s.
     pub connect: Duration,
+    /// A call that has waited this long for a connection, one that is being opened included, is given up.
+    /// Default: as long as the call has.
+    pub wait: Option<Duration>,
     /// Connections that are kept open, or opened ahead, at each endpoint. Default 0.
     pub warm: u32,
 }
@@ -93,6 +96,7 @@ impl Default for PoolPolicy {
             max_age: Duration::from_secs(300),
             max_requests: None,
             connect: Duration::from_secs(3),
+            wait: None,
             warm: 0,
         }
     }
@@ -106,7 +110,7 @@ pub enum BadPolicy {
     Connections,
     /// Fewer calls in all than may wait.
     Calls,
-    /// A time of nothing: idle, age, connect, or that of an attempt.
+    /// A time of nothing: idle, age, connect, wait, or that of an attempt.
     ZeroTime,
     /// A connection for no request.
     ZeroRequests,
@@ -141,7 +145,8 @@ impl Policy {
             return Err(BadPolicy::Calls);
         }
         let times = [pool.idle, pool.max_age, pool.connect];
-        if times.into_iter().chain(self.attempt_timeout).any(|time| time.is_zero()) {
+        let some = [self.attempt_timeout, pool.wait].into_iter().flatten();
+        if times.into_iter().chain(some).any(|time| time.is_zero()) {
             return Err(BadPolicy::ZeroTime);
         }
         if pool.max_requests == Some(0) {

@@ -26,7 +26,10 @@ impl Dispatcher {
             }
             for lane in call.lanes {
                 match lane {
-                    Lane::Queued(_) => queued += 1,
+                    Lane::Queued(_) => {
+                        queued += 1;
+                        assert!(call.wait_until > now, "a call waits for too long: {call:?}");
+                    }
                     Lane::Sent(exchange) => {
                         let exchange =
                             self.exchanges.get(exchange).expect("a lane without exchange");

@@ -63,6 +63,7 @@ impl Setting {
                 max_age: Duration::from_secs(1_000_000),
                 max_requests: None,
                 connect: units(1),
+                wait: None,
                 warm: 0,
             },
             retry: RetryPolicy {

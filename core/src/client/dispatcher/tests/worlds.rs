@@ -76,6 +76,7 @@ impl World {
                 max_age: Duration::from_millis(50 + random.below(2_000)),
                 max_requests: (random.below(3) == 0).then(|| small(&mut random, 4)),
                 connect: Duration::from_millis(1 + random.below(200)),
+                wait: (random.below(3) == 0).then(|| Duration::from_millis(1 + random.below(100))),
                 warm: u32::from(random.below(4) == 0),
             },
             retry: RetryPolicy {
@@ -290,6 +291,7 @@ impl World {
             attempt_timeout: self
                 .chance(4)
                 .then(|| Duration::from_millis(1 + self.random.below(100))),
+            pool_timeout: self.chance(4).then(|| Duration::from_millis(1 + self.random.below(100))),
             route: self.any(&[None, Some("GET /a"), Some("GET /b"), Some("PUT /c")]).unwrap(),
             hash_key: self.chance(2).then(|| self.random.below(8)),
         };
