@@ -149,6 +149,34 @@ fn a_signal_ends_it_when_what_runs_is_finished() {
     }
 }
 
+/// The first one waits for what runs, for an hour.
+#[test]
+fn a_second_signal_cuts_what_runs() {
+    for runtime in RUNTIMES {
+        let mut server = Served::start(runtime, &["--deadline", "3600"]);
+        let mut slow = server.connect();
+        slow.write_all(
+            b"POST /sink HTTP/1.1\r\nhost: a.test\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n",
+        )
+        .unwrap();
+        // The handler pulls, and waits for the body.
+        let mut interim = [0; 25];
+        slow.read_exact(&mut interim).unwrap();
+        server.signal("-TERM");
+        server.signal("-INT");
+        let report = line(&mut server.said);
+        assert!(
+            report.starts_with("drained: 1 connection") && report.contains("1 cut_request"),
+            "{report}"
+        );
+        assert!(
+            slow.read(&mut interim).map_or(true, |bytes| bytes == 0),
+            "{runtime}: it is answered"
+        );
+        assert_eq!(server.exit_code(), Some(0), "{runtime}");
+    }
+}
+
 #[test]
 fn a_hangup_brings_the_certificate_of_now_and_a_bad_file_keeps_what_is_in_force() {
     for runtime in RUNTIMES {
