@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use sinew_core::http1::{Server, ServerConfig, ServerEvent};
 use sinew_core::limit::{Charge, Outcome, Quota, RateLimiter};
@@ -25,6 +26,8 @@ use sinew_core::time::{Epoch, Instant};
 use crate::Result;
 use crate::cases::{drain, tick};
 use crate::traffic::{HELLO, REQUEST};
+
+const TEXT_PLAIN: HeaderValue = HeaderValue::from_static("text/plain");
 
 /// Bytes for the values of some answers, as in the driver.
 const TEXTS: usize = 4 * 1024;
@@ -151,8 +154,8 @@ pub(crate) fn server(requests: u64) -> Result<()> {
         let mut seen = Seen::default();
         loop {
             match server.step(seen) {
-                Step::Poll => match server.poll_event(now)? {
-                    Some(ServerEvent::Request { head, .. }) => {
+                Step::Poll => match server.poll_event(now) {
+                    Ok(Some(ServerEvent::Request { head, .. })) => {
                         let Found::Route { value, template, .. } =
                             router.find(head.method(), head.path_bytes())?
                         else {
@@ -175,12 +178,9 @@ pub(crate) fn server(requests: u64) -> Result<()> {
                             return Err(format!("{decision:?}").into());
                         }
                         record.events(answered).for_each(|event| {
-                            black_box(event);
+                            black_box(&event);
                         });
-                        answer.append(
-                            HeaderName::from_static("content-type"),
-                            HeaderValue::from_static("text/plain"),
-                        );
+                        answer.append(CONTENT_TYPE, TEXT_PLAIN);
                         stack.on_response(&record, &mut answer);
                         let fields = answer.fields.iter().map(|(name, value)| (name, value));
                         let body = Bytes::from_static(HELLO);
@@ -190,10 +190,11 @@ pub(crate) fn server(requests: u64) -> Result<()> {
                         stack.on_end(&record, &End::new(now, Some(StatusCode::OK)));
                         answered += 1;
                     }
-                    Some(_) => return Err("a body that nobody sent".into()),
-                    None => {
+                    Ok(Some(_)) => return Err("a body that nobody sent".into()),
+                    Err(error) => return Err(error.into()),
+                    Ok(None) => {
                         while let Some(event) = server.poll_observed() {
-                            black_box(event);
+                            black_box(&event);
                         }
                         seen.drained = true;
                     }

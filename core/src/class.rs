@@ -28,8 +28,9 @@ impl Class {
         // Letters, digits and dashes, nearly always. The last block may overlap the one before it.
         if let Some(last) = text.last_chunk()
             && self.0[usize::from(b'-')]
-            && !text.as_chunks().0.iter().any(|block| any(block, is_unusual))
-            && !any(last, is_unusual)
+            && let (blocks, rest) = text.as_chunks()
+            && !blocks.iter().any(|block| any(block, is_unusual))
+            && (rest.is_empty() || !any(last, is_unusual))
         {
             return true;
         }

@@ -143,8 +143,12 @@ impl Outbox {
     /// Gives spare memory back; called when the connection goes to sleep with nothing queued.
     pub fn rest(&mut self) {
         if self.is_empty() {
-            self.block = BytesMut::new();
-            self.queue = VecDeque::new();
+            if !self.lacks_block() {
+                self.block = BytesMut::new();
+            }
+            if self.queue.capacity() > 0 {
+                self.queue = VecDeque::new();
+            }
         }
     }
 
@@ -258,15 +262,14 @@ impl WriteStall {
         Self { armed: None }
     }
 
-    /// Stops watching an empty outbox. Whether there is nothing to [`observe`](Self::observe).
+    /// Watches an outbox in which something was queued, unless it does already: what it saw then it
+    /// compares when it [expires](Self::expired), and not before. So a stall is noticed within twice the
+    /// time. When to look.
     #[cfg(feature = "websocket")]
     #[inline]
-    pub(crate) fn settle(&mut self, outbox: &Outbox) -> bool {
-        if outbox.is_empty() {
-            self.armed = None;
-            return true;
-        }
-        self.armed.is_some_and(|(_, mark)| mark == outbox.drained())
+    pub(crate) fn watch(&mut self, outbox: &Outbox, now: Instant, after: Duration) -> Instant {
+        let (at, _) = *self.armed.get_or_insert_with(|| (now + after, outbox.drained()));
+        at
     }
 
     /// Looks at the outbox after anything may have been queued or drained.

@@ -89,7 +89,7 @@ impl Mesh {
     fn ask(&mut self, replica: usize, client: &str) -> LeaseVerdict {
         let (leases, ahead) = &mut self.replicas[replica];
         let key = keys().hash(client);
-        leases.check(self.now + *ahead, 1, key, key)
+        leases.check(self.now + *ahead, 1, key, key.into())
     }
 
     /// A millisecond passes.
@@ -213,7 +213,7 @@ fn open_without_a_store_nobody_is_held_up() {
     let mut leases = Leases::new(config.clone()).unwrap();
     let key = keys().hash("ann");
     let mut now = Instant::ZERO;
-    let mut check = |now| leases.check(now, 1, key, key);
+    let mut check = |now| leases.check(now, 1, key, key.into());
     for _ in 0..config.ahead {
         assert_eq!(check(now), LeaseVerdict::Allowed(Basis::Ahead));
     }
@@ -232,12 +232,12 @@ fn what_the_store_has_not_decided_is_owed_and_paid_first() {
     let key = keys().hash("ann");
     let mut now = Instant::ZERO;
     for _ in 0..3 {
-        assert_eq!(leases.check(now, 1, key, key), LeaseVerdict::Allowed(Basis::Ahead));
+        assert_eq!(leases.check(now, 1, key, key.into()), LeaseVerdict::Allowed(Basis::Ahead));
     }
     let unanswered = Shortage::Unanswered;
     let retry_after = Some(config.patience);
     let refused = LeaseVerdict::Refused { reason: unanswered, retry_after };
-    assert_eq!(leases.check(now, 1, key, key), refused);
+    assert_eq!(leases.check(now, 1, key, key.into()), refused);
     let ask = leases.poll_event(now).unwrap().unwrap();
     // The first request asked; what was owed since is asked for next.
     assert_eq!((ask.key, ask.tokens), (key, 11));
@@ -245,7 +245,7 @@ fn what_the_store_has_not_decided_is_owed_and_paid_first() {
     let spent = |tokens| Answer::Granted { tokens, retry_after: millis(500) };
     leases.handle_answer(now, ask.id, spent(2));
     let refused = LeaseVerdict::Refused { reason: Shortage::Spent, retry_after: Some(millis(500)) };
-    assert_eq!(leases.check(now, 1, key, key), refused, "one is owed still");
+    assert_eq!(leases.check(now, 1, key, key.into()), refused, "one is owed still");
     // Nobody asks any more: the debt is paid all the same, and the rest given up.
     now = leases.deadline().unwrap().at;
     assert_eq!(now, Instant::ZERO + millis(500));
@@ -264,18 +264,18 @@ fn leases_end() {
     let mut leases = Leases::new(config.clone()).unwrap();
     let key = keys().hash("ann");
     let now = Instant::ZERO;
-    assert_eq!(leases.check(now, 1, key, key), LeaseVerdict::Allowed(Basis::Ahead));
+    assert_eq!(leases.check(now, 1, key, key.into()), LeaseVerdict::Allowed(Basis::Ahead));
     let ask = leases.poll_event(now).unwrap().unwrap();
     let answer = Answer::Granted { tokens: ask.tokens + 7, retry_after: Duration::ZERO };
     leases.handle_answer(now + millis(99), ask.id, answer);
     for _ in 0..5 {
-        let verdict = leases.check(now + millis(999), 1, key, key);
+        let verdict = leases.check(now + millis(999), 1, key, key.into());
         assert_eq!(verdict, LeaseVerdict::Allowed(Basis::Lease));
     }
     // Since it was asked for, a second: the store may have counted from then on.
     let deadline = leases.deadline().unwrap();
     assert_eq!((deadline.at, deadline.why), (now + config.lifetime, Timer::Lease));
-    let verdict = leases.check(now + config.lifetime, 1, key, key);
+    let verdict = leases.check(now + config.lifetime, 1, key, key.into());
     assert_eq!(verdict, LeaseVerdict::Allowed(Basis::Ahead), "five are given up");
 }
 
@@ -285,12 +285,12 @@ fn a_late_answer_changes_nothing() {
     let mut leases = Leases::new(config.clone()).unwrap();
     let key = keys().hash("ann");
     let now = Instant::ZERO;
-    assert!(matches!(leases.check(now, 1, key, key), LeaseVerdict::Refused { .. }));
+    assert!(matches!(leases.check(now, 1, key, key.into()), LeaseVerdict::Refused { .. }));
     let ask = leases.poll_event(now).unwrap().unwrap();
     let late = now + config.patience;
     let answer = Answer::Granted { tokens: 10, retry_after: Duration::ZERO };
     leases.handle_answer(late, ask.id, answer);
-    let LeaseVerdict::Refused { reason, retry_after } = leases.check(late, 1, key, key) else {
+    let LeaseVerdict::Refused { reason, retry_after } = leases.check(late, 1, key, key.into()) else {
         panic!("its tokens are lost");
     };
     assert_eq!((reason, retry_after), (Shortage::NoStore, Some(config.pause)));
@@ -299,7 +299,7 @@ fn a_late_answer_changes_nothing() {
     let after = late + config.pause;
     for client in 0..5 {
         let key = keys().hash(client);
-        let _ = leases.check(after, 1, key, key);
+        let _ = leases.check(after, 1, key, key.into());
     }
     assert!(leases.poll_event(after).unwrap().is_some());
     assert_eq!(leases.poll_event(after).unwrap(), None);
@@ -317,7 +317,7 @@ fn what_came_of_each_ask_is_told_once() {
     for answer in [Some(all(10)), Some(all(9)), Some(Answer::Failed), None] {
         // Whatever was on lease is given up.
         now = now + config.lifetime;
-        let _ = leases.check(now, 1, key, key);
+        let _ = leases.check(now, 1, key, key.into());
         let ask = leases.poll_event(now).unwrap().unwrap();
         match answer {
             Some(answer) => leases.handle_answer(now, ask.id, answer),
@@ -384,7 +384,7 @@ proptest! {
                 }
                 Act::Check(client, cost) => {
                     let key = keys().hash(client);
-                    if let LeaseVerdict::Allowed(_) = leases.check(now, cost, key, key) {
+                    if let LeaseVerdict::Allowed(_) = leases.check(now, cost, key, key.into()) {
                         *given.entry(name(key)).or_default() -= i64::from(cost);
                     }
                 }

@@ -157,7 +157,7 @@ fn keyed(hasher: &KeyHasher, client: u16, prefix: u8) -> Charge {
     Charge::Keyed {
         quota: QuotaId(0),
         key: hasher.hash(client),
-        prefix: hasher.hash(("prefix", prefix)),
+        prefix: hasher.group(("prefix", prefix)),
     }
 }
 
@@ -247,7 +247,7 @@ fn at_the_cap_newcomers_share_and_the_known_keep_theirs() {
     let charge = |client: u32, prefix: u8| Charge::Keyed {
         quota: QuotaId(0),
         key: hasher.hash(client),
-        prefix: hasher.hash(("prefix", prefix)),
+        prefix: hasher.group(("prefix", prefix)),
     };
     // A known client, with one token left of three.
     let known = |limiter: &mut RateLimiter, now| limiter.check(now, 1, &[charge(0, 0)]);
@@ -278,7 +278,7 @@ fn nine_tenths_of_the_slots_can_be_used() {
     let clients = limiter.capacity() * 9 / 10;
     for client in 0..clients {
         let key = hasher.hash(client);
-        let charge = Charge::Keyed { quota: QuotaId(0), key, prefix: hasher.hash("all") };
+        let charge = Charge::Keyed { quota: QuotaId(0), key, prefix: hasher.group("all") };
         let outcome = limiter.check(Instant::ZERO, 1, &[charge]);
         assert_eq!(outcome.verdict, Verdict::Allowed, "{client} of {clients}");
     }

@@ -12,7 +12,7 @@ use http::{HeaderName, Method, StatusCode};
 use sinew_core::head::RequestHead;
 use sinew_core::http1::{Server, ServerConfig, ServerEvent};
 use sinew_core::limit::{
-    BadLimiter, Basis, Charge, KeyHash, LeaseVerdict, Outcome, Quota, QuotaId, RateLimiter,
+    BadLimiter, Basis, Charge, KeyGroup, KeyHash, LeaseVerdict, Outcome, Quota, QuotaId, RateLimiter,
     Shortage,
 };
 use sinew_core::observe::Event;
@@ -632,7 +632,7 @@ fn classes_routes_and_costs_have_their_own() {
 struct Says(LeaseVerdict, Arc<Mutex<Vec<(u32, KeyHash)>>>);
 
 impl Lessor for Says {
-    fn check(&self, _: Instant, cost: u32, key: KeyHash, _: KeyHash) -> LeaseVerdict {
+    fn check(&self, _: Instant, cost: u32, key: KeyHash, _: KeyGroup) -> LeaseVerdict {
         self.1.lock().unwrap().push((cost, key));
         self.0
     }

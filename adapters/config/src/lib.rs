@@ -23,7 +23,7 @@
 //! a builder that has its routes. What the file does not mention stays as it is.
 //!
 //! - `[server]`, `[limits]`, `[timers]`, `[drain]`, `[admin]` and `[[route]]`: setting by setting.
-//! - `[tls]`, `[proxies]`, `[proxy_protocol]`, `[cors]`, `[rate_limit]`, `[overload]`, `[memory]`,
+//! - `[tls]`, `[proxies]`, `[proxy_protocol]`, `[cors]`, `[rate_limit]`, `[shared_quota]`, `[overload]`, `[memory]`,
 //!   `[decompression]`, `[compression]`, `[audit]`: a section
 //!   replaces what the program says as a whole; its own settings start from their defaults.
 //! - `[authentication]`: its credentials are asked after those of the program; its realm and its modes
@@ -45,6 +45,8 @@
 //!
 //! A key, `key_file` or `key_env`, is read from its file or environment variable and hashed at once; no
 //! secret stands in the file, is shown by `Debug`, or quoted in an error.
+//!
+//! `[shared_quota]` has its clients counted by Redis or Valkey, and needs the feature `redis`.
 //!
 //! Every setting, with its default and unit, stands in `adapters/examples/server.toml`.
 
@@ -159,6 +161,12 @@ impl Config {
         if let Some(limits) = &file.rate_limit {
             let (mode, limits) = limits.build(&mut document);
             builder = builder.rate_limit_in(mode, limits);
+        }
+        #[cfg(feature = "redis")]
+        if let Some(shared) = &file.shared_quota
+            && let Some((mode, shared)) = shared.build(&self.base, &mut document, builder.runtime())
+        {
+            builder = builder.shared_quota_in(mode, shared);
         }
         if let Some(overload) = &file.overload {
             let (config, classes) = overload.build(&mut document);

@@ -5,7 +5,7 @@
 //! source is down. What is kept, and for how long, is decided by
 //! [`EndpointSet`](sinew_core::mesh::EndpointSet) of the core.
 //!
-//! Sources: a file ([`FileSource`]), the DNS ([`DnsSource`]), Consul ([`ConsulSource`]), Kubernetes
+//! Sources: a file ([`FileSource`]), the DNS (`DnsSource`, with the feature `dns`), Consul ([`ConsulSource`]), Kubernetes
 //! ([`EndpointSliceSource`]), and whatever else implements the trait.
 //!
 //! ```no_run
@@ -20,6 +20,7 @@
 //! ```
 
 pub mod consul;
+#[cfg(feature = "dns")]
 pub mod dns;
 mod file;
 mod follow;
@@ -28,9 +29,9 @@ mod member;
 mod pause;
 mod segment;
 mod source;
-mod together;
 
 pub use consul::ConsulSource;
+#[cfg(feature = "dns")]
 pub use dns::DnsSource;
 pub use file::{FileSource, MAX_FILE};
 pub use follow::{News, follow};

@@ -40,6 +40,11 @@ impl<R: Runtime> Pause<R> {
         }
     }
 
+    /// Whether the last one failed.
+    pub(crate) const fn is_failing(&self) -> bool {
+        self.failures > 0
+    }
+
     /// It goes well, and nothing has to be waited for.
     pub(crate) fn well(&mut self) {
         self.failures = 0;
@@ -56,5 +61,35 @@ impl<R: Runtime> Pause<R> {
             self.jitter.between(most / 2, most)
         };
         self.due = Some(self.runtime.now() + time);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sinew_smol::SmolRuntime;
+
+    use super::*;
+
+    /// How long it would wait, as far as may be told while time goes on.
+    fn wait(pause: &mut Pause<SmolRuntime>, well: bool) -> (Duration, Duration) {
+        let before = pause.runtime.now();
+        pause.after(well);
+        let (due, after) = (pause.due.unwrap(), pause.runtime.now());
+        (due.saturating_since(after), due.saturating_since(before))
+    }
+
+    #[test]
+    fn the_time_grows_with_failures_up_to_half_a_minute_and_is_spread() {
+        let mut pause = Pause::new(SmolRuntime, Duration::from_millis(500));
+        for most in [1, 2, 4, 8, 16, 30, 30].map(Duration::from_secs) {
+            let (at_least, at_most) = wait(&mut pause, false);
+            assert!(at_most >= most / 2 && at_least <= most, "{at_least:?} {at_most:?} {most:?}");
+            assert!(pause.is_failing());
+        }
+        let (at_least, at_most) = wait(&mut pause, true);
+        assert!(at_least <= pause.least && pause.least <= at_most && !pause.is_failing());
+        pause.after(false);
+        pause.well();
+        assert!(!pause.is_failing());
     }
 }

@@ -114,6 +114,45 @@ fn a_failure_is_told_and_the_list_is_kept() {
 }
 
 #[test]
+fn an_agent_that_has_no_time_is_asked_again_for_the_list_as_it_is() {
+    smol::block_on(async {
+        let script = Script::start().await;
+        followed(source(&script, |_| {}), async |told| {
+            for (at, status) in (0..).zip([429, 503]) {
+                list(script.next().await, "20", &[entry("a", "10.0.0.1", 80)]);
+                let back = next(&told).await;
+                assert!(back.contains("10.0.0.1") || at > 0 && back.contains("is back"), "{back}");
+                // Once: how often is a matter of its own pace.
+                script.next().await.status(status);
+                let failed = next(&told).await;
+                assert!(failed.contains(&status.to_string()), "{failed}");
+                assert!(failed.contains("is kept"), "{failed}");
+            }
+            assert_eq!(script.next().await.query("index"), None);
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_server_without_a_leader_says_nothing_that_counts() {
+    smol::block_on(async {
+        let script = Script::start().await;
+        let fresh = |query: &mut ConsulQuery| query.stale = Some(Duration::from_secs(5));
+        followed(source(&script, fresh), async |told| {
+            let body = serde_json::to_string(&[entry("old", "10.0.0.9", 80)]).unwrap();
+            let lost = Response::ok(body).header("x-consul-index", "7");
+            script.next().await.answer(lost.header("x-consul-knownleader", "false"));
+            let asked = script.next().await;
+            assert_eq!(asked.query("stale"), None);
+            asked.answer(failed("No cluster leader"));
+            assert!(next(&told).await.contains("there is no list yet"));
+        })
+        .await;
+    });
+}
+
+#[test]
 fn an_answer_that_is_too_old_is_asked_of_the_leader() {
     smol::block_on(async {
         let script = Script::start().await;

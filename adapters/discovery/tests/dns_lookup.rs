@@ -1,5 +1,6 @@
 //! The machine of a lookup, with scripted servers, in virtual time.
 
+#![cfg(feature = "dns")]
 #![expect(clippy::unwrap_used, reason = "outside of `#[test]` too, a test stops where it is wrong")]
 
 mod support;
@@ -13,7 +14,7 @@ use sinew_discovery::dns::{
     Answer, Kind, Lookup, LookupError, LookupEvent, MAX_ALIASES, MAX_STRAYS, ResolverConfig,
     Transport, Trouble, Try,
 };
-use support::wire::{AAAA, Reply, SRV};
+use support::wire::{A, AAAA, Reply, SRV, name};
 
 /// A lookup, its clock, and what it asked last.
 struct Bench {
@@ -424,6 +425,66 @@ fn what_makes_no_sense_moves_on() {
     bench.asks();
     bench.say(|reply| reply.raw(&record(&[0xc0, 12], &[1, 2, 3, 4])));
     assert_eq!(bench.answer().addresses.len(), 1);
+}
+
+#[test]
+fn the_longest_name_is_asked_for_and_answered() {
+    // 253 bytes as text, 255 on the wire.
+    let name = [["a"; 63].concat(), ["b"; 63].concat(), ["c"; 63].concat(), ["d"; 61].concat()];
+    let name = name.join(".");
+    let mut bench = Bench::of_a(&name);
+    let asked = bench.asks();
+    assert_eq!(Reply::asked(&asked.bytes).to_ascii_lowercase(), format!("{name}."));
+    bench.say(|reply| reply.a(&name, 60, [10, 0, 0, 1]));
+    assert_eq!(bench.answer().addresses.len(), 1);
+}
+
+#[test]
+fn only_the_answers_are_read_and_never_more_than_there_are() {
+    // Behind the answers stands what is no record.
+    let mut bench = Bench::of_a("a.test");
+    let asked = bench.asks();
+    let mut reply = Reply::to(&asked.bytes).a("a.test", 60, [10, 0, 0, 1]).bytes();
+    reply[8..12].copy_from_slice(&[0xff; 4]);
+    reply.extend([0x80; 9]);
+    bench.lookup.handle_datagram(bench.now, asked.number, &reply);
+    assert_eq!(bench.answer().addresses.len(), 1);
+
+    // More answers than there are; one without data.
+    for (answers, data) in [(2, &[10, 0, 0, 1][..]), (1, &[])] {
+        let mut bench = Bench::of_a("a.test");
+        let asked = bench.asks();
+        let mut reply = Reply::to(&asked.bytes).record("a.test", A, 60, data).bytes();
+        reply[7] = answers;
+        bench.lookup.handle_datagram(bench.now, asked.number, &reply);
+        assert_eq!(last_of(bench.asks().server), 2, "{data:?}");
+    }
+
+    // Of questions there is one.
+    let mut bench = Bench::of_a("a.test");
+    let asked = bench.asks();
+    let mut reply = Reply::to(&asked.bytes).a("a.test", 60, [10, 0, 0, 1]).bytes();
+    reply[4..6].copy_from_slice(&[0xff; 2]);
+    bench.lookup.handle_datagram(bench.now, asked.number, &reply);
+    assert!(bench.is_quiet());
+}
+
+#[test]
+fn records_that_nobody_asked_for_are_passed_over() {
+    let mut bench = Bench::of_a("a.test");
+    bench.asks();
+    bench.say(|reply| {
+        // A text, a signature, a type without a name, and an address of another class.
+        let chaos = [&name("a.test")[..], &[0, 1, 0, 3, 0, 0, 0, 1, 0, 4, 10, 0, 0, 9]].concat();
+        reply
+            .record("a.test", 16, 1, b"\x03abc")
+            .record("a.test", 46, 1, &[0; 30])
+            .record("a.test", 65_280, 1, &[1])
+            .raw(&chaos)
+            .a("a.test", 60, [10, 0, 0, 1])
+    });
+    let answer = bench.answer();
+    assert_eq!((answer.addresses.len(), answer.ttl), (1, Some(seconds(60))));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Lists from the DNS, over sockets.
 
+#![cfg(feature = "dns")]
 #![expect(clippy::unwrap_used, reason = "outside of `#[test]` too, a test stops where it is wrong")]
 
 mod support;

@@ -1,5 +1,6 @@
 //! `resolv.conf`, and names.
 
+#![cfg(feature = "dns")]
 #![expect(clippy::unwrap_used, reason = "outside of `#[test]` too, a test stops where it is wrong")]
 
 use std::time::Duration;

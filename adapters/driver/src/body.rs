@@ -81,23 +81,19 @@ impl Body {
 
     /// What makes the body anew, where something does.
     pub(crate) fn take_factory(&mut self) -> Option<Factory> {
-        match std::mem::take(&mut self.kind) {
-            Kind::Repeatable(make) => {
-                Some(make.into_inner().unwrap_or_else(PoisonError::into_inner))
-            }
-            other => {
-                self.kind = other;
-                None
-            }
+        if matches!(self.kind, Kind::Repeatable(_))
+            && let Kind::Repeatable(make) = std::mem::take(&mut self.kind)
+        {
+            return Some(make.into_inner().unwrap_or_else(PoisonError::into_inner));
         }
+        None
     }
 
-    /// The same body, to be sent once: one that can be made anew is made.
-    pub(crate) fn made(mut self) -> Self {
+    /// It is to be sent once: one that can be made anew is made.
+    pub(crate) fn make(&mut self) {
         while let Some(mut make) = self.take_factory() {
             self.kind = make().kind;
         }
-        self
     }
 
     /// A body of this crate, whose errors are ours already, and whose they are.
@@ -221,7 +217,7 @@ impl http_body::Body for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        *self = std::mem::take(&mut *self).made();
+        self.make();
         match std::mem::take(&mut self.kind) {
             Kind::Repeatable(_) | Kind::Empty => Poll::Ready(None),
             Kind::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),

@@ -82,7 +82,9 @@ impl<I: Io> Pipe<I> {
             Poll::Ready(Ok(read)) if *read < self.read_size / 4 => {
                 self.read_size = (self.read_size / 2).max(BLOCK);
             }
-            Poll::Pending if inbox.is_empty() => READ_BLOCK.set(std::mem::take(inbox)),
+            Poll::Pending if inbox.is_empty() => {
+                READ_BLOCK.with(|block| block.set(std::mem::take(inbox)))
+            }
             _ => {}
         }
         polled
@@ -151,7 +153,7 @@ pub(crate) fn lend_write_block(outbox: &mut Outbox) {
 pub(crate) fn rest<W: Wire>(wire: &mut W) {
     let inbox = wire.inbox();
     if inbox.is_empty() && inbox.capacity() > 0 {
-        READ_BLOCK.set(std::mem::take(inbox));
+        READ_BLOCK.with(|block| block.set(std::mem::take(inbox)));
     }
     wire.rest();
 }
@@ -159,7 +161,7 @@ pub(crate) fn rest<W: Wire>(wire: &mut W) {
 /// Takes the write block back, if nothing is queued.
 pub(crate) fn return_write_block(outbox: &mut Outbox) {
     if let Some(block) = outbox.take_block() {
-        WRITE_BLOCK.set(block);
+        WRITE_BLOCK.with(|known| known.set(block));
     }
 }
 

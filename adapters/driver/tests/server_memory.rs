@@ -4,13 +4,16 @@
 
 mod support;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::Method;
-use sinew_core::limit::{Account, LedgerConfig};
-use sinew_driver::{Body, BoxError, Request, Response};
+use sinew_core::limit::{Account, LedgerConfig, Stage};
+use sinew_core::observe::Event;
+use sinew_driver::{Body, BoxError, Notice, Request, Response};
 use support::Client;
-use support::running::{Running, get, serve};
+use support::running::{Running, get, seconds, serve};
 
 const CAP: u64 = 1 << 20;
 
@@ -55,4 +58,48 @@ fn what_is_too_little_for_one_goes_to_the_next() {
     clients[1].reset();
     server.sim.run();
     assert_eq!(used(), CAP, "it is taken");
+}
+
+/// At the stage that lets nobody in, who takes nothing makes room after a tenth of the time that it has
+/// on other days; who holds most of it goes first, and once somebody is let in again, nobody goes.
+#[test]
+fn who_takes_nothing_makes_room_for_newcomers() {
+    let bytes = |len: usize| Bytes::from(vec![b'x'; len]);
+    let large = usize::try_from(CAP / 100 * 72).unwrap();
+    let server = serve(move |builder, _| {
+        builder
+            .memory(LedgerConfig { cap: CAP, ..LedgerConfig::default() })
+            .route(Method::GET, "/large", move |_: Request| async move { bytes(large) })
+            .route(Method::GET, "/small", move |_: Request| async move { bytes(70_000) })
+            .route(Method::GET, "/", async |_: Request| "in")
+    });
+    let [small, most] = ["/small", "/large"].map(|path| {
+        let client = server.sim.connect();
+        client.window(0);
+        client.send(get(path));
+        server.sim.run();
+        client
+    });
+    assert_eq!(server.handle.memory().stage, Stage::NoConnections);
+    let newcomer = server.sim.connect();
+    newcomer.send(get("/"));
+    server.sim.advance(seconds(3) - Duration::from_nanos(1));
+    assert_eq!(newcomer.received(), "");
+    server.sim.advance(Duration::from_nanos(1));
+    assert!(newcomer.received().starts_with("HTTP/1.1 200"));
+    let told = || -> Vec<u64> {
+        let notices = server.notices.lock().unwrap();
+        let reclaimed = notices.iter().filter_map(|notice| match notice {
+            Notice::Decided(Event::Reclaimed { bytes }) => Some(*bytes),
+            _ => None,
+        });
+        reclaimed.collect()
+    };
+    assert_eq!(told().len(), 1);
+    assert!(told()[0] > large as u64 && most.is_closed() && !small.is_closed());
+    server.sim.advance(seconds(25));
+    assert!(told().len() == 1 && !small.is_closed());
+    small.window(usize::MAX);
+    server.sim.run();
+    assert!(small.received().len() > 70_000);
 }

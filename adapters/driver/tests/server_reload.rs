@@ -61,12 +61,16 @@ impl Running {
     }
 
     fn reload(&self, build: impl FnOnce(Builder) -> Builder) -> Outcome<Result<u64, Error>> {
-        let (reloader, next) =
-            (self.reloader.clone(), hear(build(program(&self.sim)), &self.notices));
-        let outcome =
-            self.sim.start(async move { reloader.reload(|| Ok::<_, BoxError>(next)).await });
+        let outcome = self.begin_reload(build);
         self.sim.run();
         outcome
+    }
+
+    /// It happens behind what is to happen already.
+    fn begin_reload(&self, build: impl FnOnce(Builder) -> Builder) -> Outcome<Result<u64, Error>> {
+        let (reloader, next) =
+            (self.reloader.clone(), hear(build(program(&self.sim)), &self.notices));
+        self.sim.start(async move { reloader.reload(|| Ok::<_, BoxError>(next)).await })
     }
 
     fn refused(&self, build: impl FnOnce(Builder) -> Builder) -> String {
@@ -154,6 +158,24 @@ fn who_waits_is_looked_after_when_its_gate_was_replaced() {
     let waiting = running.sim.connect();
     one_waits(&running, &waiting);
     assert_eq!(running.reload(|builder| narrow(builder, 2)).take().unwrap().unwrap(), 2);
+    running.sim.advance(Duration::from_secs(1));
+    let refused = waiting.received();
+    assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("retry-after: 1"), "{refused}");
+}
+
+#[test]
+fn who_waits_is_looked_after_when_its_gate_was_replaced_before_the_server_saw_it() {
+    let running = start(|builder| builder);
+    let waiting = running.sim.connect();
+    // In this order, and the server's own task behind all of them.
+    let first = running.begin_reload(|builder| narrow(builder, 1));
+    running.client.send(get("/stuck"));
+    waiting.send(get("/stuck"));
+    let second = running.begin_reload(|builder| narrow(builder, 2));
+    running.sim.run();
+    assert_eq!((first.take().unwrap().unwrap(), second.take().unwrap().unwrap()), (2, 3));
+    running.sim.advance(Duration::from_secs(9));
+    assert_eq!(waiting.received(), "");
     running.sim.advance(Duration::from_secs(1));
     let refused = waiting.received();
     assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("retry-after: 1"), "{refused}");

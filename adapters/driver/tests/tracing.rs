@@ -333,3 +333,44 @@ fn a_server_without_policies_has_spans_too() {
     assert_eq!(field(span, "http.response.status_code"), "200");
     assert!(!format!("{spans:?}").contains("secret"));
 }
+
+/// Secrets in all places of requests, calls and their answers.
+#[test]
+fn no_secret_gets_into_a_span() {
+    async fn relay(client: RestClient<Sim>, request: Request) -> Result<String, Problem> {
+        let call = client.post("/hush?token=hush").bearer("hush").header("cookie", "id=hush");
+        let answer = call.body("hush").context(&request.context()).send().await?;
+        Err(std::io::Error::other(answer.text().await?))?
+    }
+    async fn panics(_: Request) -> &'static str {
+        panic!("with hush")
+    }
+    let spans = recorded(|| {
+        let server = serve(|builder, sim| {
+            let client = RestClient::builder("http://192.0.2.1:80").allow_plaintext();
+            let client = client.allow_plaintext_tokens().default_header("x-api-key", "hush");
+            let client = client.build_on(sim).unwrap();
+            builder
+                .layer_in(Mode::Enforce, Identify::default())
+                .route(Method::GET, "/relay/{id}", move |request| relay(client.clone(), request))
+                .route(Method::GET, "/panic/{id}", panics)
+        });
+        let hush = |start: &str| {
+            format!(
+                "{start} HTTP/1.1\r\nhost: hush.test\r\nauthorization: Bearer hush\r\n\
+                 cookie: id=hush\r\nx-api-key: hush\r\nx-request-id: not hush\r\n\
+                 user-agent: hush\r\n\r\n"
+            )
+        };
+        server.ask(hush("GET /relay/hush?token=hush"));
+        let upstream = server.sim.accepted();
+        assert!(upstream.received().contains("Bearer hush"));
+        upstream.send("HTTP/1.1 500 Hush\r\nset-cookie: hush\r\ncontent-length: 4\r\n\r\nhush");
+        server.sim.run();
+        assert!(server.client.received().starts_with("HTTP/1.1 500"));
+        assert!(server.ask(hush("HUSH /nowhere/hush")).starts_with("HTTP/1.1 404"));
+        assert!(server.ask(hush("GET /panic/hush")).starts_with("HTTP/1.1 500"));
+    });
+    assert!(spans.len() >= 5, "{spans:?}");
+    assert!(!format!("{spans:?}").to_lowercase().contains("hush"), "{spans:?}");
+}

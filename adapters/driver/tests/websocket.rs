@@ -6,7 +6,9 @@ mod support;
 
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Wake, Waker};
+use std::thread;
 use std::time::Duration;
 
 use sinew_core::policy::Stage;
@@ -14,7 +16,7 @@ use sinew_core::security::{Principal, Subject};
 use sinew_core::server::DrainConfig;
 use sinew_core::server::drain::Ending;
 use sinew_core::server::{Arrival, Decision, Layer, Record};
-use sinew_driver::websocket::{HeartbeatConfig, Limits, Overflow, WebSocketConfig};
+use sinew_driver::websocket::{HeartbeatConfig, Limits, Overflow, SocketSender, WebSocketConfig};
 use sinew_driver::{
     DrainReport, Error, Message, Request, Runtime as _, Sockets, WebSocket, WebSocketOptions,
 };
@@ -127,8 +129,9 @@ fn flood(overflow: Overflow) -> (Running, Arc<Mutex<Flooded>>) {
     let told = Arc::new(Mutex::new((0, 0, false)));
     let sink = Arc::clone(&told);
     let limits = Limits { queued: 64 * 1024, ..Limits::default() };
-    let config = WebSocketConfig { limits, heartbeat: None, ..WebSocketConfig::default() };
-    let options = WebSocketOptions::new().config(config).overflow(overflow);
+    let config =
+        WebSocketConfig { limits, overflow, heartbeat: None, ..WebSocketConfig::default() };
+    let options = WebSocketOptions::new().config(config);
     let running = serve(|server, sim| {
         server.websocket_with("/ws", options, move |_: Request, socket: WebSocket| {
             let (sink, sim) = (Arc::clone(&sink), sim.clone());
@@ -434,4 +437,60 @@ fn answers_stand_in_the_order_of_what_they_answer() {
     );
     sim.run();
     assert_eq!(client.received_bytes(), b"\x81\x01a\x8a\x011\x81\x01b\x8a\x012");
+}
+
+/// Wakes a task where it stands, as some runtimes do: it uses the socket before whoever wakes goes on.
+struct AtOnce {
+    task: Waker,
+    sender: SocketSender,
+    /// Whether the socket could be used, each time.
+    used: Arc<Mutex<Vec<bool>>>,
+}
+
+impl Wake for AtOnce {
+    fn wake(self: Arc<Self>) {
+        let sender = self.sender.clone();
+        let (done, used) = mpsc::channel();
+        thread::spawn(move || done.send(sender.dropped()));
+        // So long only where it would wait for ever.
+        let used = used.recv_timeout(seconds(10)).is_ok();
+        self.used.lock().unwrap().push(used);
+        self.task.wake_by_ref();
+    }
+}
+
+#[test]
+fn whoever_has_more_to_do_than_one_turn_takes_is_woken_when_the_socket_is_free() {
+    let used = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&used);
+    let running = serve(|server, _| {
+        server.websocket_with("/ws", quiet(), move |_: Request, socket: WebSocket| {
+            let used = Arc::clone(&noted);
+            async move {
+                let (sender, mut receiver) = socket.split();
+                let mut ended = pin!(receiver.ended());
+                let mut waker = None;
+                poll_fn(|cx| {
+                    let waker: &Waker = waker.get_or_insert_with(|| {
+                        let (task, sender) = (cx.waker().clone(), sender.clone());
+                        Arc::new(AtOnce { task, sender, used: Arc::clone(&used) }).into()
+                    });
+                    ended.as_mut().poll(&mut Context::from_waker(waker)).map(drop)
+                })
+                .await;
+            }
+        })
+    });
+    switched(&running, &running.client);
+    running.client.cut(1);
+    let reads = running.client.reads();
+    running.client.send(masked(0x81, b"thrown away").repeat(20));
+    running.sim.run();
+    assert!(running.client.reads() - reads > 300);
+    running.client.send(masked(0x88, b""));
+    running.client.shut();
+    running.sim.run();
+    assert!(running.client.is_closed());
+    let used = used.lock().unwrap();
+    assert!(used.len() > 3 && used.iter().all(|used| *used), "{used:?}");
 }

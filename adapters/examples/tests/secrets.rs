@@ -94,7 +94,9 @@ fn values_hide_the_secrets_in_them() {
     let context = SecurityContext { principal: Some(principal()), ..SecurityContext::default() };
     hidden("a security context", &context);
     hidden("a client's key", &context.client_key());
-    hidden("a hasher", &KeyHasher::new(*b"hushhushhushhush"));
+    let hasher = KeyHasher::new(*b"hushhushhushhush");
+    hidden("a hasher", &hasher);
+    hidden("a group of keys", &hasher.group("all"));
     let mut short = ApiKeys::new(Crypto::built_in().unwrap());
     error("a short key", &short.insert(MARK, ()).unwrap_err());
     let authentication = Authentication::new(Challenge::new("api").unwrap()).validator(known);

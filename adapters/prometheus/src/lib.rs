@@ -13,6 +13,7 @@
 //! | `sinew_server_admission_wait_seconds` | `priority` | the same that were taken up, by how long they waited |
 //! | `sinew_server_concurrency_limit` | | requests that are served at once, since that changed |
 //! | `sinew_server_memory_stages_total` | `stage` | each change of what is done about memory |
+//! | `sinew_server_reclaimed_connections_total` | | connections that were cut, as memory ran short and their clients took nothing |
 //! | `sinew_server_refusals_total` | `stage`, `reason`, `mode` | each refusal by a layer, enforced or only noted |
 //! | `sinew_server_problems_total` | `reason` | each answer that says why it is an error, whoever wrote it |
 //! | `sinew_server_connection_failures_total` | `reason`, `phase` | each connection that failed |
@@ -137,6 +138,7 @@ struct Counted {
     waits: Family<Class, Histogram, fn() -> Histogram>,
     concurrency: Gauge,
     pressure: Family<Pressure, Counter>,
+    reclaimed: Counter,
     refusals: Family<Refusal, Counter>,
     problems: Family<Problem, Counter>,
     failures: Family<Failure, Counter>,
@@ -170,6 +172,7 @@ impl Metrics {
             waits: Family::new_with_constructor(waits),
             concurrency: Gauge::default(),
             pressure: Family::default(),
+            reclaimed: Counter::default(),
             refusals: Family::default(),
             problems: Family::default(),
             failures: Family::default(),
@@ -233,6 +236,11 @@ impl Metrics {
             "sinew_server_memory_stages",
             "Changes of what is done about memory",
             counted.pressure.clone(),
+        );
+        registry.register(
+            "sinew_server_reclaimed_connections",
+            "Connections that were cut, as memory ran short and their clients took nothing",
+            counted.reclaimed.clone(),
         );
         registry.register(
             "sinew_server_refusals",
@@ -312,6 +320,9 @@ impl Metrics {
             }
             Event::Pressure(stage) => {
                 self.counted.pressure.get_or_create(&Pressure::from(*stage)).inc();
+            }
+            Event::Reclaimed { .. } => {
+                self.counted.reclaimed.inc();
             }
             Event::Reload(outcome) => {
                 self.counted.reloads.get_or_create(&Reloaded::from(*outcome)).inc();

@@ -222,6 +222,7 @@ fn what_a_server_goes_by_is_counted() {
         Event::CertificateExpiry { not_after, expiry: Expiry::Far },
         Event::CertificateExpiry { not_after, expiry: Expiry::Month },
         Event::AuditLost(7),
+        Event::Reclaimed { bytes: 70_000 },
     ] {
         metrics.observe(&event);
     }
@@ -232,6 +233,7 @@ fn what_a_server_goes_by_is_counted() {
         ("sinew_server_certificate_not_after_seconds", "1800000000"),
         (r#"sinew_server_certificate_expiries_total{left="month"}"#, "1"),
         ("sinew_server_lost_audit_records_total", "7"),
+        ("sinew_server_reclaimed_connections_total", "1"),
     ] {
         assert_eq!(value(&text, series), count, "{series}");
     }

@@ -260,6 +260,37 @@ fn revoked_stale_and_unlisted() {
     refused_by_client(pair(client, mesh.server()), Reason::Revoked, Reason::Revoked);
 }
 
+/// A reload asks that of everybody who is connected.
+#[test]
+fn who_was_let_in_is_accepted_by_another_configuration_as_a_handshake_would() {
+    let mesh = Mesh::new();
+    let mut known = pair(mesh.mtls_client(), mesh.mtls_server());
+    assert!(talk(&mut known));
+    let crl = |revoked: u64| mesh.mtls_server().crls_pem(mesh.ca.crl(12, &[revoked])).unwrap();
+    let optional = || mesh.mtls_server().client_auth(ClientAuth::Optional);
+    let other = mesh.server().client_ca_pem(Authority::new("Other CA").pem).unwrap();
+    for (server, is_accepted, why) in [
+        (mesh.mtls_server(), true, "the same"),
+        (crl(99), true, "somebody else is revoked"),
+        (crl(mesh.client.serial), false, "it is revoked"),
+        (other, false, "its authority was removed"),
+        (mesh.server(), false, "who is not asked is nobody"),
+    ] {
+        assert_eq!(
+            known.server.wire.is_accepted_by(&server.build().unwrap()),
+            is_accepted,
+            "{why}"
+        );
+    }
+    let mut nobody = pair(mesh.client(), optional());
+    assert!(talk(&mut nobody));
+    for (server, is_accepted) in
+        [(optional(), true), (mesh.server(), true), (mesh.mtls_server(), false)]
+    {
+        assert_eq!(nobody.server.wire.is_accepted_by(&server.build().unwrap()), is_accepted);
+    }
+}
+
 #[test]
 fn a_session_is_resumed_only_where_no_certificate_is_skipped() {
     let mesh = Mesh::new();

@@ -12,7 +12,23 @@ use std::time::{Duration, Instant};
 use sinew_conformance::network::conversation::{Patience, Transport};
 use sinew_conformance::network::line::{Heard, Line};
 
-const REQUEST: &[u8] = b"GET /plain HTTP/1.1\r\nhost: localhost\r\n\r\n";
+/// What a client does with its connection.
+#[derive(Clone, Copy)]
+pub(super) enum Habit {
+    /// Keeps it for as long as the server does.
+    Keeps,
+    /// Opens one for each request.
+    Opens,
+}
+
+impl Habit {
+    const fn request(self) -> &'static [u8] {
+        match self {
+            Self::Keeps => b"GET /plain HTTP/1.1\r\nhost: localhost\r\n\r\n",
+            Self::Opens => b"GET /plain HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+        }
+    }
+}
 
 /// An answer that takes longer has failed.
 const PATIENCE: Patience =
@@ -38,12 +54,18 @@ pub(super) struct Tally {
 
 impl Load {
     /// So many clients, which ask so often a second, all together.
-    pub(super) fn start(place: SocketAddr, transport: &Transport, clients: u32, rate: u32) -> Self {
+    pub(super) fn start(
+        place: SocketAddr,
+        transport: &Transport,
+        habit: Habit,
+        clients: u32,
+        rate: u32,
+    ) -> Self {
         let stop = Arc::<AtomicBool>::default();
         let pace = Duration::from_secs(1) * clients / rate;
         let client = |_| {
             let (stop, transport) = (Arc::clone(&stop), transport.clone());
-            thread::spawn(move || client(place, &transport, pace, &stop))
+            thread::spawn(move || client(place, &transport, habit, pace, &stop))
         };
         let clients = (0..clients).map(client).collect();
         Self { stop, started: Instant::now(), clients }
@@ -68,8 +90,14 @@ impl Load {
     }
 }
 
-/// Asks at its pace, on one connection for as long as the server keeps it.
-fn client(place: SocketAddr, transport: &Transport, pace: Duration, stop: &AtomicBool) -> Tally {
+/// Asks at its pace.
+fn client(
+    place: SocketAddr,
+    transport: &Transport,
+    habit: Habit,
+    pace: Duration,
+    stop: &AtomicBool,
+) -> Tally {
     let mut tally = Tally::default();
     let mut kept = None;
     let mut due = Instant::now();
@@ -91,7 +119,7 @@ fn client(place: SocketAddr, transport: &Transport, pace: Duration, stop: &Atomi
                 }
             },
         };
-        match ask(&mut connection) {
+        match ask(&mut connection, habit) {
             Ok(keeps) => {
                 tally.answered += 1;
                 tally.slowest = tally.slowest.max(asked.elapsed());
@@ -104,8 +132,8 @@ fn client(place: SocketAddr, transport: &Transport, pace: Duration, stop: &Atomi
 }
 
 /// Whether the connection is kept.
-fn ask(connection: &mut Line) -> io::Result<bool> {
-    connection.say(REQUEST, PATIENCE.answer);
+fn ask(connection: &mut Line, habit: Habit) -> io::Result<bool> {
+    connection.say(habit.request(), PATIENCE.answer);
     let mut answer = Vec::new();
     // The route answers with these words alone.
     while !answer.ends_with(b"\r\n\r\nHello, World!") {

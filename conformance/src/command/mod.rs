@@ -15,6 +15,8 @@ mod overload;
 #[cfg(all(unix, feature = "sockets"))]
 mod process;
 #[cfg(all(unix, feature = "sockets"))]
+mod reload;
+#[cfg(all(unix, feature = "sockets"))]
 mod restart;
 #[cfg(feature = "sockets")]
 mod serve;
@@ -54,6 +56,9 @@ pub(crate) enum Command {
     /// Replace a server by its successor under steady load, and count what is lost
     #[cfg(all(unix, feature = "sockets"))]
     Restart(restart::Restart),
+    /// Replace all that a server goes by under steady load, and count what is lost; exit code 1 when a promise is broken
+    #[cfg(all(unix, feature = "sockets"))]
+    Reload(reload::Reload),
     /// Let many clients ask a server for large answers and read nothing, and print what it holds
     #[cfg(all(target_os = "linux", feature = "sockets"))]
     Stall(stall::Stall),
@@ -77,6 +82,8 @@ impl Command {
             Self::Serve(serve) => serve.run(),
             #[cfg(all(unix, feature = "sockets"))]
             Self::Restart(restart) => restart.run(),
+            #[cfg(all(unix, feature = "sockets"))]
+            Self::Reload(reload) => reload.run(),
             #[cfg(all(target_os = "linux", feature = "sockets"))]
             Self::Stall(stall) => stall.run(),
         }

@@ -15,7 +15,7 @@ use sinew_conformance::network::conversation::{Patience, Transport};
 use sinew_conformance::network::line::Line;
 
 use super::Problem;
-use super::load::{Load, Tally};
+use super::load::{Habit, Load, Tally};
 use super::process::{Folder, Server, name, on_each};
 
 /// Others: clients, and what they ask for in a second, all together.
@@ -76,7 +76,7 @@ impl Stall {
             self.memory
         ))?;
         let (clients, rate) = OTHERS;
-        let others = || Load::start(server.place, &transport, clients, rate);
+        let others = || Load::start(server.place, &transport, Habit::Keeps, clients, rate);
         let filling = others();
         thread::sleep(BEFORE);
         let idle = memory_of(server.id(), "VmRSS")?;

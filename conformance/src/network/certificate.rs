@@ -49,27 +49,52 @@ impl Secrets {
     }
 }
 
-/// A certificate that an authority of its own has issued, all in PEM.
+/// A certificate authority, for as long as the value lives.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    /// Its certificate in PEM, for those who are to trust it.
+    pub pem: String,
+}
+
+impl Authority {
+    /// A fresh key.
+    pub fn generate() -> Result<Self, Box<dyn Error>> {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate()?;
+        let pem = params.self_signed(&key)?.pem();
+        Ok(Self { issuer: Issuer::new(params, key), pem })
+    }
+
+    /// A certificate for this name, with a fresh key.
+    pub fn issue(&self, name: &str) -> Result<Issued, Box<dyn Error>> {
+        let key = KeyPair::generate()?;
+        let leaf = CertificateParams::new(vec![name.to_owned()])?.signed_by(&key, &self.issuer)?;
+        let (authority, certificate) = (self.pem.clone(), leaf.pem());
+        Ok(Issued { authority, certificate, key: key.serialize_pem() })
+    }
+}
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authority").finish_non_exhaustive()
+    }
+}
+
+/// A certificate that an authority has issued, all in PEM.
 pub struct Issued {
-    /// Whom clients are to trust.
+    /// Whom others are to trust.
     pub authority: String,
-    /// For [`NAME`].
+    /// For a server, or a client.
     pub certificate: String,
     /// Its private key.
     pub key: String,
 }
 
 impl Issued {
-    /// Fresh keys.
+    /// For [`NAME`], of an authority of its own; fresh keys.
     pub fn generate() -> Result<Self, Box<dyn Error>> {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate()?;
-        let authority = params.self_signed(&key)?.pem();
-        let issuer = Issuer::new(params, key);
-        let key = KeyPair::generate()?;
-        let leaf = CertificateParams::new(vec![NAME.to_owned()])?.signed_by(&key, &issuer)?;
-        Ok(Self { authority, certificate: leaf.pem(), key: key.serialize_pem() })
+        Authority::generate()?.issue(NAME)
     }
 }
 

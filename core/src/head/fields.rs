@@ -103,6 +103,7 @@ impl Fields {
         &self.block
     }
 
+    #[inline]
     pub(crate) fn slice(&self, start: u16, len: u16) -> &[u8] {
         let start = usize::from(start);
         // A span always lies in its block: both were made by the same parse.
@@ -149,11 +150,9 @@ impl Fields {
         })
     }
 
-    /// Every field line as bytes.
-    pub(crate) fn lines(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.spans.iter().map(|span| {
-            (self.slice(span.name, span.name_len), self.slice(span.value, span.value_len))
-        })
+    /// Where the lines stand: those of the usual head, and what is beyond.
+    pub(super) fn spans(&self) -> (&[Span], &[Span]) {
+        self.spans.parts()
     }
 
     /// The value of the line behind so many others.

@@ -1,6 +1,6 @@
 //! Where the fields stand that every request is asked for.
 
-use super::{Fields, is_name};
+use super::{Fields, Span, is_name};
 
 /// The value of a field that should come once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,22 +46,31 @@ pub(crate) enum Place {
 impl Index {
     pub(crate) fn new(fields: &Fields) -> Self {
         let mut index = Self::default();
-        for (at, (name, _)) in (0..).zip(fields.lines()) {
-            // Few names get past their length and first letter.
-            let place = match (name.len(), name.first().map_or(0, |byte| byte | 0x20)) {
-                (6, b'o') if is_name(name, b"origin") => &mut index.origin,
-                (10, b't') if is_name(name, b"tracestate") => &mut index.tracestate,
-                (11, b't') if is_name(name, b"traceparent") => &mut index.traceparent,
-                (12, b'x') if is_name(name, b"x-request-id") => &mut index.request_id,
-                (13, b'a') if is_name(name, b"authorization") => &mut index.authorization,
-                _ => continue,
-            };
-            *place = match place {
-                Place::Nowhere => Place::Behind(at),
-                Place::Behind(_) | Place::Several => Place::Several,
-            };
+        let (usual, others) = fields.spans();
+        for (at, span) in (0..).zip(usual) {
+            index.note(at, span, fields);
+        }
+        for (at, span) in (usual.len() as u16..).zip(others) {
+            index.note(at, span, fields);
         }
         index
+    }
+
+    #[inline]
+    fn note(&mut self, at: u16, span: &Span, fields: &Fields) {
+        let name = || fields.slice(span.name, span.name_len);
+        let place = match span.name_len {
+            6 if is_name(name(), b"origin") => &mut self.origin,
+            10 if is_name(name(), b"tracestate") => &mut self.tracestate,
+            11 if is_name(name(), b"traceparent") => &mut self.traceparent,
+            12 if is_name(name(), b"x-request-id") => &mut self.request_id,
+            13 if is_name(name(), b"authorization") => &mut self.authorization,
+            _ => return,
+        };
+        *place = match place {
+            Place::Nowhere => Place::Behind(at),
+            Place::Behind(_) | Place::Several => Place::Several,
+        };
     }
 }
 

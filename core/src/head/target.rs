@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use crate::block::{BLOCK, any, is_alphanumeric};
+use crate::block::{BLOCK, any, first, is_alphanumeric};
 
 /// The four forms of a target.
 /// <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>
@@ -110,15 +110,15 @@ impl<'a> Scanned<'a> {
     #[inline]
     pub(crate) fn prefix(bytes: &'a [u8]) -> Self {
         let (mut question, mut percent) = (None, false);
-        let mut at = prefix_len(bytes, &PLAIN);
-        while let Some(&byte) = bytes.get(at) {
-            match byte {
-                b'?' => question = question.or(Some(at)),
-                b'%' => percent = true,
+        let mut at = 0;
+        loop {
+            at += path_prefix(&bytes[at..]);
+            match bytes.get(at) {
+                Some(b'?') => question = question.or(Some(at)),
+                Some(b'%') => percent = true,
                 _ => break,
             }
             at += 1;
-            at += prefix_len(&bytes[at..], &PLAIN);
         }
         Self { target: &bytes[..at], question, percent }
     }
@@ -140,7 +140,15 @@ fn is_plain_block(block: &[u8; BLOCK]) -> bool {
     !any(block, is_not_plain)
 }
 
-/// What may not stand in a target, and the percent.
+/// What may not stand in a target, and what has a meaning of its own there.
+#[expect(clippy::needless_bitwise_bool, reason = "with short cuts it takes five times as much")]
+const fn is_not_path(byte: u8) -> bool {
+    is_not_plain(byte) | (byte == b'?')
+}
+
+/// What may not stand in a target, and the percent. Beyond the grammar of RFC 3986 the bytes
+/// that browsers leave unescaped are taken (`[ ] { | } ^` and the back tick); what could be read as
+/// something else by the next hop is not (`# \ " < >`, white space, controls, everything above ASCII).
 #[expect(clippy::needless_bitwise_bool, reason = "with short cuts it takes five times as much")]
 const fn is_not_plain(byte: u8) -> bool {
     (byte.wrapping_sub(b'!') > b'~' - b'!')
@@ -148,6 +156,20 @@ const fn is_not_plain(byte: u8) -> bool {
         | (byte | 2 == b'>') // or <
         | (byte == b'%')
         | (byte == b'\\')
+}
+
+/// Bytes before the first that may not stand in a path or query, or is a `?` or `%`.
+#[inline]
+fn path_prefix(bytes: &[u8]) -> usize {
+    let (blocks, rest) = bytes.as_chunks();
+    let mut plain = 0;
+    for block in blocks {
+        match first(block, is_not_path) {
+            BLOCK => plain += BLOCK,
+            at => return plain + at,
+        }
+    }
+    plain + rest.iter().take_while(|byte| !is_not_path(**byte)).count()
 }
 
 /// Bytes before the first that is not of the class.
@@ -196,8 +218,9 @@ pub(crate) fn is_host(authority: &[u8]) -> bool {
         [b':', port @ ..] => {
             let mut value = 0;
             port.iter().all(|digit| {
-                value = value * 10 + u32::from(digit.wrapping_sub(b'0'));
-                digit.is_ascii_digit() && value <= 65_535
+                let digit = digit.wrapping_sub(b'0');
+                value = value * 10 + u32::from(digit);
+                digit < 10 && value <= 65_535
             })
         }
         _ => false,
@@ -225,19 +248,6 @@ fn host_prefix(authority: &[u8]) -> usize {
 const fn is_unusual(byte: u8) -> bool {
     !(is_alphanumeric(byte) | (byte == b'.') | (byte == b'-'))
 }
-
-/// What may stand in a path or query, `?` and `%` aside. Beyond the grammar of RFC 3986 the bytes
-/// that browsers leave unescaped are taken (`[ ] { | } ^` and the back tick); what could be read as
-/// something else by the next hop is not (`# \ " < >`, white space, controls, everything above ASCII).
-static PLAIN: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0x21;
-    while byte < 0x7f {
-        table[byte] = !matches!(byte as u8, b'#' | b'\\' | b'"' | b'<' | b'>' | b'?' | b'%');
-        byte += 1;
-    }
-    table
-};
 
 /// `unreserved` and `sub-delims` of RFC 3986 without the comma.
 static HOST: [bool; 256] = {

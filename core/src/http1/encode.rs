@@ -22,11 +22,16 @@ pub(crate) struct Given {
 }
 
 /// `HTTP-version SP status-code SP reason CR LF`
+#[inline]
 pub(crate) fn status_line(head: &mut Draft<'_>, line: StatusLine<'_>) -> Result<(), Misuse> {
     if line.status == StatusCode::OK && line.reason.is_none() {
         head.put(b"HTTP/1.1 200 OK\r\n");
         return Ok(());
     }
+    any_status_line(head, line)
+}
+
+fn any_status_line(head: &mut Draft<'_>, line: StatusLine<'_>) -> Result<(), Misuse> {
     let reason = match line.reason {
         Some(reason) if !is_field_value(reason) => return Err(Misuse::Reason),
         Some(reason) => reason,

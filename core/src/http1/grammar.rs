@@ -84,20 +84,22 @@ fn value_end_behind_tab(bytes: &[u8], tab: usize) -> usize {
 /// Bytes before the first control.
 #[inline(always)]
 pub(crate) fn plain_prefix(bytes: &[u8]) -> usize {
-    let mut rest = bytes;
-    while let Some((block, behind)) = rest.split_first_chunk() {
+    let (blocks, rest) = bytes.as_chunks();
+    let mut plain = 0;
+    for block in blocks {
         if any(block, is_control) {
-            return bytes.len() - rest.len() + first(block, is_control);
+            return plain + first(block, is_control);
         }
-        rest = behind;
+        plain += BLOCK;
     }
+    let mut rest = rest;
     if let Some((word, behind)) = rest.split_first_chunk()
         && controls(u64::from_le_bytes(*word)) == 0
     {
         rest = behind;
+        plain += 8;
     }
-    let plain = rest.iter().take_while(|&&byte| !is_control(byte)).count();
-    bytes.len() - rest.len() + plain
+    plain + rest.iter().take_while(|&&byte| !is_control(byte)).count()
 }
 
 const fn is_control(byte: u8) -> bool {

@@ -144,8 +144,8 @@ pub struct Concurrency {
     peak: u32,
     /// Rounds until it is forgotten that there was overload.
     strained: u32,
-    /// The fastest answer of this round.
-    fastest: Option<Duration>,
+    /// The fastest answer of this round; [`Duration::MAX`]: there is none.
+    fastest: Duration,
     /// What the fastest answer took that is remembered, and when there was one as fast.
     usual: Option<(Duration, Instant)>,
 }
@@ -167,7 +167,7 @@ impl Concurrency {
             overloads: 0,
             peak: 0,
             strained: 0,
-            fastest: None,
+            fastest: Duration::MAX,
             usual: None,
         })
     }
@@ -177,6 +177,7 @@ impl Concurrency {
     /// # Errors
     ///
     /// There is none.
+    #[inline]
     pub fn acquire(&mut self) -> Result<Place, Full> {
         let limit = self.limit();
         if self.in_flight >= limit {
@@ -188,17 +189,16 @@ impl Concurrency {
         Ok(Place(()))
     }
 
-    /// A call is over, and says something.
-    pub fn settle(&mut self, now: Instant, place: Place, load: Load) {
+    /// A call is over, and says something. The limit, if that changed it.
+    #[inline]
+    pub fn settle(&mut self, now: Instant, place: Place, load: Load) -> Option<u32> {
         self.release(place);
         self.settled += 1;
         match load {
-            Load::Borne(took) => self.fastest = Some(self.fastest.map_or(took, |f| f.min(took))),
+            Load::Borne(took) => self.fastest = self.fastest.min(took),
             Load::Overload => self.overloads += 1,
         }
-        if self.settled >= self.peak.max(ROUND) {
-            self.end_round(now);
-        }
+        if self.settled < self.peak.max(ROUND) { None } else { self.end_round(now) }
     }
 
     /// A call is over, and says nothing: its caller gave it up, or it was never sent.
@@ -235,7 +235,9 @@ impl Concurrency {
         &self.config
     }
 
-    fn end_round(&mut self, now: Instant) {
+    #[inline(never)]
+    fn end_round(&mut self, now: Instant) -> Option<u32> {
+        let before = self.limit();
         let (settled, overloads) = (u64::from(self.settled), u64::from(self.overloads));
         let used = (u64::from(self.peak.max(ROUND)) * ONE).min(self.limit);
         let known = self.is_strained();
@@ -258,11 +260,15 @@ impl Concurrency {
         let [min, max] = [self.config.min, self.config.max].map(|limit| u64::from(limit) * ONE);
         self.limit = limit.clamp(min, max);
         (self.settled, self.overloads, self.peak) = (0, 0, self.in_flight);
+        Some(self.limit()).filter(|limit| *limit != before)
     }
 
     /// Whether even the fastest answer of the round was late: all of them waited in a queue.
     fn is_late(&mut self, now: Instant) -> bool {
-        let Some(fastest) = self.fastest.take() else { return false };
+        let fastest = std::mem::replace(&mut self.fastest, Duration::MAX);
+        if fastest == Duration::MAX {
+            return false;
+        }
         let usual = self.usual.map(|(usual, at)| {
             let age = (now - at).as_millis() / FORGET.as_millis();
             let longer = usual.saturating_mul(u32::try_from(age).unwrap_or(u32::MAX));

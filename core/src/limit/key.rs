@@ -21,6 +21,38 @@ impl KeyHash {
     }
 }
 
+/// Whom keys have in common, a network, say: hashed like a key, but not to its end, as it is hardly
+/// ever looked at. Not shown: the secret can be had from it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyGroup(Sip);
+
+impl KeyGroup {
+    /// The same group at the `n`th of several things, each with buckets of its own.
+    #[must_use]
+    pub const fn at(mut self, n: u64) -> Self {
+        self.0.word(n);
+        self
+    }
+
+    /// What is left to do.
+    pub(super) fn hash(self) -> KeyHash {
+        KeyHash(self.0.finish())
+    }
+}
+
+/// The group of whoever is alone in it.
+impl From<KeyHash> for KeyGroup {
+    fn from(key: KeyHash) -> Self {
+        Self(Sip::new(0, 0)).at(key.0)
+    }
+}
+
+impl fmt::Debug for KeyGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyGroup(..)")
+    }
+}
+
 /// Makes [`KeyHash`]es.
 #[derive(Clone)]
 pub struct KeyHasher {
@@ -38,17 +70,22 @@ impl KeyHasher {
     /// The hash of a key, whatever it consists of.
     #[inline]
     pub fn hash(&self, key: impl Hash) -> KeyHash {
-        let mut sip = self.start;
-        key.hash(&mut sip);
-        KeyHash(sip.finish())
+        self.group(key).hash()
     }
 
-    /// The hash of a group of keys, and of one key in it, in one go.
+    /// What keys have in common, whatever it consists of.
     #[inline]
-    pub fn hash_within(&self, group: impl Hash, key: impl Hash) -> (KeyHash, KeyHash) {
+    pub fn group(&self, group: impl Hash) -> KeyGroup {
         let mut sip = self.start;
         group.hash(&mut sip);
-        let group = KeyHash(sip.finish());
+        KeyGroup(sip)
+    }
+
+    /// A group of keys, and the hash of one key in it, in one go.
+    #[inline]
+    pub fn hash_within(&self, group: impl Hash, key: impl Hash) -> (KeyGroup, KeyHash) {
+        let group = self.group(group);
+        let KeyGroup(mut sip) = group;
         key.hash(&mut sip);
         (group, KeyHash(sip.finish()))
     }
@@ -60,10 +97,13 @@ impl fmt::Debug for KeyHasher {
     }
 }
 
+/// Bytes of a text whose length does not fit into the last word.
+const LONG: u64 = 0xff;
+
 /// `SipHash` with one round a word and three at the end, as the maps of std have it. Each value takes
 /// whole words, which std's way of packing them into as few as possible costs more than it saves.
 /// <https://www.aumasson.jp/siphash/siphash.pdf>
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Sip {
     v: [u64; 4],
 }
@@ -105,19 +145,23 @@ impl Sip {
 }
 
 impl Hasher for Sip {
-    /// The length stands in front, so that no two ways to cut text into parts are the same.
-    #[inline]
+    /// The last word ends with the length, or that has a word of its own: so no two ways to cut text
+    /// into parts are the same.
+    #[inline(always)]
     fn write(&mut self, bytes: &[u8]) {
-        self.word(bytes.len() as u64);
         let (words, rest) = bytes.as_chunks::<8>();
         for word in words {
             self.word(u64::from_le_bytes(*word));
         }
-        match bytes.last_chunk::<8>() {
-            _ if rest.is_empty() => {}
-            // The last word may overlap the one before it.
-            Some(word) => self.word(u64::from_le_bytes(*word)),
-            None => self.word(rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte))),
+        let last = match bytes.last_chunk::<8>() {
+            // Of these, the ones that were not in a word yet.
+            Some(last) => u64::from_le_bytes(*last) >> 8 >> (56 - 8 * rest.len()),
+            None => rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+        };
+        let len = bytes.len() as u64;
+        self.word(last | len.min(LONG) << 56);
+        if len >= LONG {
+            self.word(len);
         }
     }
 
@@ -196,7 +240,8 @@ mod tests {
         assert_ne!(hasher.hash("a"), hasher.hash("a\0"));
         assert_ne!(hasher.hash("a"), KeyHasher::new([8; 16]).hash("a"));
         let (group, key) = hasher.hash_within("us", "ann");
-        assert_eq!((group, key), (hasher.hash("us"), hasher.hash(("us", "ann"))));
+        assert_eq!((group.hash(), key), (hasher.hash("us"), hasher.hash(("us", "ann"))));
+        assert_ne!(group.at(1), group.at(2));
         assert_ne!(key.at(1), key.at(2));
         assert_eq!(key.at(0), key);
     }

@@ -17,7 +17,7 @@ use core::fmt;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::{BadLimiter, Charge, KeyHash, Quota, QuotaId, RateLimiter, RateLimiterConfig, Verdict};
+use super::{BadLimiter, Charge, KeyGroup, KeyHash, Quota, QuotaId, RateLimiter, RateLimiterConfig, Verdict};
 use crate::machine::Machine;
 use crate::observe::{Event, Log};
 use crate::time::{Deadline, Instant, Timer};
@@ -267,7 +267,7 @@ impl Leases {
         now: Instant,
         cost: u32,
         key: KeyHash,
-        prefix: KeyHash,
+        prefix: KeyGroup,
     ) -> LeaseVerdict {
         self.handle_timeout(now);
         if !self.clients.contains_key(&key.0) {
@@ -348,7 +348,7 @@ impl Leases {
         now: Instant,
         cost: u32,
         key: KeyHash,
-        prefix: KeyHash,
+        prefix: KeyGroup,
         reason: Shortage,
     ) -> LeaseVerdict {
         if self.config.without_store == WithoutStore::Open {

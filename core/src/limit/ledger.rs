@@ -45,7 +45,7 @@ pub enum Stage {
     Calm,
     /// Connections are kept idle for a shorter time: [`Ledger::idle`].
     ShortenIdle,
-    /// No connection is accepted.
+    /// No connection is accepted; clients that take nothing soon make room: [`Ledger::stall`].
     NoConnections,
     /// Requests up to this priority are [shed](crate::reason::Reason::Overloaded).
     Shed(Priority),
@@ -166,6 +166,8 @@ pub struct OverCap {
 pub struct Ledger {
     config: LedgerConfig,
     held: [u64; Owner::ALL.len()],
+    /// Accounts in which something is booked.
+    accounts: [u64; Owner::ALL.len()],
     used: u64,
     peak: u64,
     stage: Stage,
@@ -179,8 +181,8 @@ impl Ledger {
     /// See [`BadLedger`].
     pub fn new(config: LedgerConfig) -> Result<Self, BadLedger> {
         config.check()?;
-        let held = [0; Owner::ALL.len()];
-        Ok(Self { config, held, used: 0, peak: 0, stage: Stage::Calm })
+        let (held, accounts) = ([0; Owner::ALL.len()], [0; Owner::ALL.len()]);
+        Ok(Self { config, held, accounts, used: 0, peak: 0, stage: Stage::Calm })
     }
 
     /// Books bytes, all or none. The stage, if this changed it: write it into the log, as
@@ -249,6 +251,21 @@ impl Ledger {
         (configured / 1_000).saturating_mul(share)
     }
 
+    /// How long a client may take nothing of what is booked for it: as [`idle`](Self::idle) says, while
+    /// connections are accepted. Then nobody is to be kept out by who takes nothing: a tenth of
+    /// `configured` for an account with its even share of all that its owner holds, or more, and two
+    /// tenths for a smaller one. So those go first that hold most, and none goes any more once
+    /// connections are accepted again.
+    pub fn stall(&self, configured: Duration, account: &Account) -> Duration {
+        let idle = self.idle(configured);
+        if self.stage.accepts() {
+            return idle;
+        }
+        let owner = account.owner as usize;
+        let is_large = account.booked.saturating_mul(self.accounts[owner]) >= self.held[owner];
+        idle.min(configured / 10 * if is_large { 1 } else { 2 })
+    }
+
     fn look(&mut self) -> Option<Stage> {
         let stages = || Stage::ALL.into_iter().zip(self.config.stages);
         let above = |used: u64| {
@@ -304,13 +321,25 @@ impl Account {
         } else {
             ledger.give(self.owner, self.booked - wanted)
         };
+        self.count(ledger, wanted);
         self.booked = wanted;
         Ok(stage)
     }
 
     /// Gives everything back. The stage, if this changed it.
     pub fn close(self, ledger: &mut Ledger) -> Option<Stage> {
+        self.count(ledger, 0);
         ledger.give(self.owner, self.booked)
+    }
+
+    /// It is about to hold so many bytes.
+    fn count(&self, ledger: &mut Ledger, wanted: u64) {
+        let accounts = &mut ledger.accounts[self.owner as usize];
+        match (self.booked, wanted) {
+            (0, 1..) => *accounts += 1,
+            (1.., 0) => *accounts = accounts.saturating_sub(1),
+            _ => {}
+        }
     }
 }
 

@@ -21,7 +21,7 @@ pub use admission::{
     Admission, AdmissionConfig, AdmissionEvent, BadAdmission, Entry, Permit, Shed,
 };
 pub use concurrency::{BadConcurrency, Concurrency, ConcurrencyConfig, Full, Load, Place};
-pub use key::{KeyHash, KeyHasher};
+pub use key::{KeyGroup, KeyHash, KeyHasher};
 pub use lease::{
     Answer, Ask, AskId, AskOutcome, BadLease, Basis, LeaseConfig, LeaseVerdict, Leases, Shortage,
     WithoutStore,

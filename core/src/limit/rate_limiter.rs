@@ -4,7 +4,7 @@ use core::fmt;
 use core::time::Duration;
 
 use super::table::{Slot, Table};
-use super::{KeyHash, Quota, TokenBucket, Wait};
+use super::{KeyGroup, KeyHash, Quota, TokenBucket, Wait};
 use crate::time::Instant;
 
 /// Quotas that one request may meet.
@@ -76,7 +76,7 @@ pub enum Charge {
         /// Whose it is.
         key: KeyHash,
         /// Whose it is together with others, while there is no room for more keys: a network, say.
-        prefix: KeyHash,
+        prefix: KeyGroup,
     },
 }
 
@@ -368,11 +368,11 @@ impl Account {
     }
 
     #[inline]
-    fn find(&mut self, at: u64, key: KeyHash, prefix: KeyHash) -> (Place, TokenBucket) {
+    fn find(&mut self, at: u64, key: KeyHash, prefix: KeyGroup) -> (Place, TokenBucket) {
         if let Some((slot, full_at)) = self.clients.find(key.0, at) {
             return (Place::Own(slot), TokenBucket::from_full_at(full_at));
         }
-        match self.prefixes.find(prefix.0, at) {
+        match self.prefixes.find(prefix.hash().0, at) {
             Some((slot, full_at)) => (Place::Prefix(slot), TokenBucket::from_full_at(full_at)),
             None => (Place::Shared, self.shared),
         }

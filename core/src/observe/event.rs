@@ -305,6 +305,12 @@ pub enum Event {
     AuditLost(u64),
     /// Memory runs short, or does so no more (server).
     Pressure(Stage),
+    /// A connection was cut, as memory runs short and its client took nothing of what waited for it
+    /// (server).
+    Reclaimed {
+        /// Of so many bytes.
+        bytes: u64,
+    },
     /// A connection was dropped before anything was answered (server).
     ConnectionRefused(ConnectionRefused),
     /// A ping of the heartbeat was answered (WebSocket).

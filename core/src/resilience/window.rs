@@ -15,6 +15,9 @@ pub(super) struct Window<const N: usize> {
     width: u64,
     /// The number of the newest bucket since the origin of time.
     newest: u64,
+    /// Its place among the buckets, and the nanosecond with which the next one begins.
+    place: usize,
+    ends: u64,
     buckets: [[u32; N]; BUCKETS as usize],
     sums: [u32; N],
 }
@@ -22,18 +25,22 @@ pub(super) struct Window<const N: usize> {
 impl<const N: usize> Window<N> {
     pub(super) fn new(length: Duration) -> Self {
         let nanos = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
+        let width = (nanos / BUCKETS).max(1);
         Self {
-            width: (nanos / BUCKETS).max(1),
+            width,
             newest: 0,
+            place: 0,
+            ends: width,
             buckets: [[0; N]; BUCKETS as usize],
             sums: [0; N],
         }
     }
 
     /// Adds one to this counter.
+    #[inline]
     pub(super) fn add(&mut self, now: Instant, counter: usize) {
         self.advance(now);
-        let bucket = self.buckets.get_mut((self.newest % BUCKETS) as usize);
+        let bucket = self.buckets.get_mut(self.place);
         let count = bucket.and_then(|bucket| bucket.get_mut(counter));
         // A sum that cannot grow any more must not lose what its buckets lose.
         if let (Some(count), Some(sum)) = (count, self.sums.get_mut(counter))
@@ -56,10 +63,10 @@ impl<const N: usize> Window<N> {
         self.sums = [0; N];
     }
 
+    #[inline]
     fn advance(&mut self, now: Instant) {
-        let current = now.as_nanos() / self.width;
-        if current > self.newest {
-            self.advance_to(current);
+        if now.as_nanos() >= self.ends {
+            self.advance_to(now.as_nanos() / self.width);
         }
     }
 
@@ -67,6 +74,8 @@ impl<const N: usize> Window<N> {
     fn advance_to(&mut self, current: u64) {
         let passed = (current - self.newest).min(BUCKETS);
         self.newest = current;
+        self.place = (current % BUCKETS) as usize;
+        self.ends = current.saturating_add(1).saturating_mul(self.width);
         for back in 0..passed {
             let at = (self.newest - back) % BUCKETS;
             let Some(bucket) = self.buckets.get_mut(at as usize) else { continue };

@@ -6,7 +6,7 @@ use http::HeaderName;
 
 use super::{BearerError, is_tchar};
 use crate::class::Class;
-use crate::head::{Fields, Single};
+use crate::head::{Fields, Single, is_name};
 
 /// Bytes of a token or an API key, at most.
 pub const MAX_CREDENTIAL: usize = 8 * 1024;
@@ -96,10 +96,9 @@ impl<'a> Credential<'a> {
 
 /// `credentials = "Bearer" 1*SP b64token`: <https://www.rfc-editor.org/rfc/rfc6750#section-2.1>
 fn bearer(value: &[u8]) -> Result<Option<Secret<'_>>, BadCredential> {
-    const SCHEME: &[u8; 6] = b"bearer";
     let Some((scheme, rest)) = value.split_first_chunk::<6>() else { return Ok(None) };
     // Schemes compare case-insensitively: https://www.rfc-editor.org/rfc/rfc9110#section-11.1
-    if !SCHEME.eq_ignore_ascii_case(scheme) || rest.first().is_some_and(|byte| is_tchar(*byte)) {
+    if !is_name(scheme, b"bearer") || rest.first().is_some_and(|byte| is_tchar(*byte)) {
         return Ok(None);
     }
     let spaces = rest.iter().take_while(|b| **b == b' ').count();

@@ -230,6 +230,7 @@ impl<T> Router<T> {
     }
 
     /// What belongs to a method of a path with this template.
+    #[inline]
     fn found(&self, method: &Method, template: usize, params: Params) -> Found<'_, T> {
         let Some(entry) = self.entries.get(template) else { return Found::Missing };
         match entry.value(method) {

@@ -57,16 +57,6 @@ impl<T> Slab<T> {
         Some(occupant)
     }
 
-    /// The same, where nobody wants what was there.
-    pub(crate) fn free(&mut self, key: Key) {
-        let Some(place) = self.places.get_mut(key.index as usize) else { return };
-        if place.generation == key.generation && place.occupant.is_some() {
-            place.occupant = None;
-            place.generation = place.generation.wrapping_add(1);
-            self.free.push(key.index);
-        }
-    }
-
     /// `None` for a key that is stale or foreign.
     pub(crate) fn get(&self, key: Key) -> Option<&T> {
         let place = self.places.get(key.index as usize)?;

@@ -39,11 +39,6 @@ impl Timers {
         self.heap.first().filter(|entry| entry.at == at).map(|entry| entry.place)
     }
 
-    /// Whether a time has come.
-    pub(crate) fn is_due(&self, now: Instant) -> bool {
-        self.first <= now
-    }
-
     /// Makes sure that `place` fires at `at` or earlier.
     #[inline]
     pub(crate) fn arm(&mut self, place: u32, at: Instant) {

@@ -3,14 +3,15 @@
 use core::time::Duration;
 
 use super::heartbeat::HeartbeatConfig;
+use super::queue::Overflow;
 use crate::error::{Error, Misuse, Phase};
 
 /// What a peer may make a connection hold, or do. Every one is checked before anything is kept, and
 /// nothing is reserved because a header announced it.
 ///
 /// A connection holds at most: the inbox, or one frame if that is larger, and what one read brings;
-/// a message that comes in several frames, or compressed, in a block of up to twice its size; the
-/// queue and the message that filled it; and what compression needs.
+/// a message that comes in several frames, or compressed, in a block of up to twice its size, and no
+/// larger than the limit; the queue and the message that filled it; and what compression needs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Limits {
     /// Bytes of a frame's payload. Default 256 KiB. Beyond it: 1009.
@@ -50,6 +51,8 @@ pub struct Config {
     /// Bytes of the payload of a frame that we send, at most; larger messages are sent in several.
     /// Default 256 KiB.
     pub frame: usize,
+    /// What becomes of messages for which there is no room. Default: their sender waits.
+    pub overflow: Overflow,
     /// Whether, and when, the peer is asked for a sign of life. Default: every 30 s, for 10 s.
     pub heartbeat: Option<HeartbeatConfig>,
     /// From our close frame, once it is written, to the peer's. Default 5 s.
@@ -70,6 +73,7 @@ impl Default for Config {
         Self {
             limits: Limits::default(),
             frame: 256 * 1024,
+            overflow: Overflow::default(),
             heartbeat: Some(HeartbeatConfig::default()),
             close_handshake: Duration::from_secs(5),
             linger: Duration::from_secs(1),

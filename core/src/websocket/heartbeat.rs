@@ -85,17 +85,14 @@ impl Heartbeat {
         }
     }
 
-    /// Looks how far the outbox was drained: time counts from when the ping left. Whether it has.
-    #[inline]
-    pub(super) fn observe(&mut self, drained: u64, now: Instant) -> bool {
+    /// Looks how far the outbox was drained: time counts from when the ping left.
+    pub(super) fn observe(&mut self, drained: u64, now: Instant) {
         if let Some(pending) = &mut self.pending
             && pending.left.is_none()
             && drained >= pending.position
         {
             pending.left = Some(now);
-            return true;
         }
-        false
     }
 
     pub(super) fn due(&self, now: Instant) -> Due {

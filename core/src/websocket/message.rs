@@ -4,6 +4,17 @@ use core::fmt;
 
 use bytes::Bytes;
 
+/// Makes room for `more` bytes in the block that a message is put together in: it holds `most` bytes at
+/// most, and is that long, or a half of it, a quarter and so on. So it is never twice as long as it has
+/// to be, and the last copy, from a half to the whole, has not been filled further than the whole.
+pub(super) fn make_room(block: &mut Vec<u8>, more: usize, most: usize) {
+    let needed = block.len().saturating_add(more);
+    if needed > block.capacity() {
+        let halvings = most.checked_div(needed).and_then(usize::checked_ilog2).unwrap_or(0);
+        block.reserve_exact((most >> halvings).max(needed) - block.len());
+    }
+}
+
 /// A message: whole, unpacked, and where it is a text, UTF-8.
 ///
 /// One that came in a single frame is a slice of the block that it was read into, and keeps it
@@ -128,5 +139,32 @@ impl fmt::Debug for Message {
             Self::Binary(_) => "Binary",
         };
         write!(f, "{kind}({} bytes)", self.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_block_ends_at_its_limit_and_is_never_twice_as_long_as_it_has_to_be(
+            most in 1usize..100_000,
+            pieces in proptest::collection::vec(1usize..3000, 1..60),
+        ) {
+            let mut block: Vec<u8> = Vec::new();
+            for piece in pieces {
+                let piece = piece.min(most - block.len());
+                let (needed, before) = (block.len() + piece, block.capacity());
+                make_room(&mut block, piece, most);
+                let room = block.capacity();
+                prop_assert!(room >= needed && room <= most, "{room} bytes of {most}");
+                prop_assert!(room == before || room / 2 < needed, "{room} bytes for {needed}");
+                prop_assert!(room == before || before <= room.div_ceil(2), "{before}, then {room}");
+                block.resize(needed, 0);
+            }
+        }
     }
 }

@@ -8,8 +8,8 @@ use super::message::Message;
 use crate::error::{Error, Misuse, Phase};
 use crate::time::Instant;
 
-/// What becomes of a message when the peer takes less than is sent: the queue of the connection
-/// ([`Limits::queued`](super::Limits::queued)) is full then.
+/// What a [`SendQueue`] does with a message when the peer takes less than is sent: the queue of the
+/// connection ([`Limits::queued`](super::Limits::queued)) is full then.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Overflow {
     /// It comes back, and its sender waits.
@@ -25,12 +25,13 @@ pub enum Overflow {
 /// What one message in a [`SendQueue`] is counted as beside its bytes: so empty ones have a bound, too.
 const OVERHEAD: usize = 64;
 
-/// The messages in front of a connection that is full.
-#[derive(Debug)]
+/// The messages in front of a connection that is full: what becomes of them, its configuration says
+/// ([`Config::overflow`](super::Config::overflow)).
+///
+/// Where the oldest are [dropped](Overflow::DropOldest), messages of up to as many bytes wait as the
+/// queue of the connection may hold, each counted with 64 more; or one that is larger.
+#[derive(Debug, Default)]
 pub struct SendQueue {
-    overflow: Overflow,
-    /// Bytes that may wait.
-    limit: usize,
     waiting: VecDeque<Message>,
     /// Of those that wait, with their overhead.
     bytes: usize,
@@ -38,12 +39,6 @@ pub struct SendQueue {
 }
 
 impl SendQueue {
-    /// An empty queue. Where the oldest are [dropped](Overflow::DropOldest), messages of up to `limit`
-    /// bytes wait, each counted with 64 more; or one that is larger.
-    pub const fn new(overflow: Overflow, limit: usize) -> Self {
-        Self { overflow, limit, waiting: VecDeque::new(), bytes: 0, dropped: 0 }
-    }
-
     /// Sends a message, or does with it what is to be done where there is no room.
     ///
     /// # Errors
@@ -99,7 +94,7 @@ impl SendQueue {
 
     /// Whether a message would be taken without waiting.
     pub fn has_room(&self, connection: &Connection) -> bool {
-        self.overflow != Overflow::Wait || connection.can_send()
+        connection.config().overflow != Overflow::Wait || connection.can_send()
     }
 
     /// Bytes that wait, with 64 for each message.
@@ -118,12 +113,13 @@ impl SendQueue {
         now: Instant,
         message: Message,
     ) -> Result<(), Rejected> {
-        match self.overflow {
+        let config = connection.config();
+        match config.overflow {
             Overflow::Wait => Err(Rejected::Full(message)),
             Overflow::DropOldest => {
                 self.bytes += cost(&message);
                 self.waiting.push_back(message);
-                while self.bytes > self.limit && self.waiting.len() > 1 {
+                while self.bytes > config.limits.queued && self.waiting.len() > 1 {
                     self.pop();
                     self.dropped += 1;
                 }

@@ -167,6 +167,7 @@ fn connection_says_whether_another_request_may_follow() {
         ("1.1", "connection: x\r\nconnection: close\r\n", false),
         ("1.1", "connection: close\r\nconnection: keep-alive\r\n", false),
         ("1.1", "connection: keep-alive\r\n", true),
+        ("1.1", "connection: clost\r\n", true),
         ("1.1", "connection: closed\r\n", true),
         ("1.1", "connection: xclose\r\n", true),
         ("1.1", "keep-alive: x\r\n", true),

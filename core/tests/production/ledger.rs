@@ -72,6 +72,43 @@ fn idle_times_shrink_with_what_is_left() {
 }
 
 #[test]
+fn who_takes_nothing_makes_room_while_nobody_is_let_in() {
+    let mut ledger = ledger();
+    let half_a_minute = Duration::from_secs(30);
+    let percent = |percent: u64| CAP / 100 * percent;
+    let mut accounts = [70, 8, 1, 0].map(|share| {
+        let mut account = Account::new(Owner::Outbox);
+        let _ = account.settle(&mut ledger, percent(share));
+        account
+    });
+    // What others hold says nothing of what is an even share.
+    let mut inbox = Account::new(Owner::Inbox);
+    assert_eq!(ledger.stage(), Stage::ShortenIdle);
+    for account in &accounts {
+        assert_eq!(ledger.stall(half_a_minute, account), ledger.idle(half_a_minute));
+    }
+    assert_eq!(inbox.settle(&mut ledger, percent(1)), Ok(Some(Stage::NoConnections)));
+    let limits = accounts.each_ref().map(|account| ledger.stall(half_a_minute, account).as_secs());
+    assert_eq!(limits, [3, 6, 6, 6]);
+    // The two that are left hold nearly the same.
+    let [large, middle, small, _] = &mut accounts;
+    let _ = large.settle(&mut ledger, 0);
+    let _ = middle.settle(&mut ledger, percent(40));
+    let _ = small.settle(&mut ledger, percent(41));
+    assert_eq!(ledger.stage(), Stage::NoConnections);
+    let limits = [middle, small].map(|account| ledger.stall(half_a_minute, account).as_secs());
+    assert_eq!(limits, [6, 3]);
+    // It is never longer than an idle connection would be kept.
+    let most = ledger.left() / Account::STEP * Account::STEP;
+    assert_eq!(inbox.settle(&mut ledger, most), Ok(Some(Stage::Shed(Priority::High))));
+    let [.., nothing] = &accounts;
+    assert_eq!(ledger.stall(half_a_minute, nothing), ledger.idle(half_a_minute));
+    let _ = inbox.close(&mut ledger);
+    let _ = accounts.map(|account| account.close(&mut ledger));
+    assert_eq!(ledger.stall(half_a_minute, &Account::new(Owner::Outbox)), half_a_minute);
+}
+
+#[test]
 fn senseless_ledgers_are_refused() {
     let bad = |config: LedgerConfig| Ledger::new(config).err();
     let sound = LedgerConfig::default();

@@ -215,8 +215,10 @@ proptest! {
                         }
                     }
                 }
-                (1, Some(place)) => limiter.settle(NOW, place, BORNE),
-                (2, Some(place)) => limiter.settle(NOW, place, Load::Overload),
+                (1 | 2, Some(place)) => {
+                    let load = if step == 1 { BORNE } else { Load::Overload };
+                    limiter.settle(NOW, place, load);
+                }
                 (_, Some(place)) => limiter.release(place),
                 (_, None) => {}
             }

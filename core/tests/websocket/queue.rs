@@ -10,9 +10,9 @@ use crate::told::{NOW, Setup, drain, sent_frames, server};
 
 const LIMIT: usize = 4096;
 
-fn slow() -> Connection {
+fn slow(overflow: Overflow) -> Connection {
     let limits = Limits { queued: LIMIT, ..Limits::default() };
-    let config = Config { limits, heartbeat: None, ..Config::default() };
+    let config = Config { limits, overflow, heartbeat: None, ..Config::default() };
     Setup { config, ..server() }.open()
 }
 
@@ -24,7 +24,7 @@ fn number(n: u32) -> Message {
 
 #[test]
 fn whoever_waits_gets_the_message_back() {
-    let (mut connection, mut queue) = (slow(), SendQueue::new(Overflow::Wait, LIMIT));
+    let (mut connection, mut queue) = (slow(Overflow::Wait), SendQueue::default());
     let mut sent = 0;
     let back = loop {
         match queue.send(&mut connection, NOW, number(sent)) {
@@ -43,7 +43,7 @@ fn whoever_waits_gets_the_message_back() {
 
 #[test]
 fn the_oldest_are_dropped_and_the_newest_arrive_in_order() {
-    let (mut connection, mut queue) = (slow(), SendQueue::new(Overflow::DropOldest, LIMIT));
+    let (mut connection, mut queue) = (slow(Overflow::DropOldest), SendQueue::default());
     for n in 0..100_000 {
         assert_eq!(queue.send(&mut connection, NOW, number(n)), Ok(()));
         assert!(queue.bytes() <= LIMIT, "{} bytes", queue.bytes());
@@ -65,7 +65,7 @@ fn the_oldest_are_dropped_and_the_newest_arrive_in_order() {
 
 #[test]
 fn one_that_is_larger_than_the_queue_waits_alone_and_empty_ones_have_a_bound() {
-    let (mut connection, mut queue) = (slow(), SendQueue::new(Overflow::DropOldest, LIMIT));
+    let (mut connection, mut queue) = (slow(Overflow::DropOldest), SendQueue::default());
     while connection.can_send() {
         queue.send(&mut connection, NOW, number(0)).unwrap();
     }
@@ -83,7 +83,7 @@ fn one_that_is_larger_than_the_queue_waits_alone_and_empty_ones_have_a_bound() {
 
 #[test]
 fn what_waits_goes_along_with_a_close() {
-    let (mut connection, mut queue) = (slow(), SendQueue::new(Overflow::DropOldest, LIMIT));
+    let (mut connection, mut queue) = (slow(Overflow::DropOldest), SendQueue::default());
     for n in 0..1000 {
         queue.send(&mut connection, NOW, number(n)).unwrap();
     }
@@ -101,7 +101,7 @@ fn what_waits_goes_along_with_a_close() {
 
 #[test]
 fn a_peer_that_is_too_slow_is_told_so() {
-    let (mut connection, mut queue) = (slow(), SendQueue::new(Overflow::Close, LIMIT));
+    let (mut connection, mut queue) = (slow(Overflow::Close), SendQueue::default());
     let refused = (0..1000).find_map(|n| queue.send(&mut connection, NOW, number(n)).err());
     assert!(matches!(refused, Some(Rejected::Error(_))));
     assert!(!connection.is_open());

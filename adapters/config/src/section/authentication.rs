@@ -1,8 +1,8 @@
 //! `[authentication]`
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::{env, fmt, fs};
 
 use http::HeaderName;
 use serde::{Deserialize, Serialize, Serializer};
@@ -10,8 +10,8 @@ use sinew_auth::{ApiKeys, Crypto, JwtValidator};
 use sinew_core::security::{Challenge, KeyDigest, Principal, Subject};
 use sinew_driver::{Runtime, SecurityPolicy};
 
-use super::ModeName;
 use super::jwt::{Jwt, Keys};
+use super::{ModeName, secret};
 use crate::document::Document;
 use crate::value::{Date, Parse, Text};
 
@@ -144,24 +144,14 @@ impl ApiKey {
     fn digest(&self, base: &Path, crypto: &Crypto) -> Result<[u8; 32], (&'static str, String)> {
         let (setting, key) = match (&self.sha256, &self.key_file, &self.key_env) {
             (Some(Digest(digest)), None, None) => return Ok(*digest),
-            (None, Some(path), None) => {
-                let path = base.join(path);
-                let unreadable = |error: std::io::Error| {
-                    (".key_file", format!("cannot read {}: {}", path.display(), error.kind()))
-                };
-                (".key_file", fs::read_to_string(&path).map_err(unreadable)?)
-            }
-            (None, None, Some(name)) => {
-                let unset = |_| (".key_env", format!("{name} is not set to text"));
-                (".key_env", env::var(name).map_err(unset)?)
-            }
+            (None, Some(path), None) => (".key_file", secret::of_file(base, path)),
+            (None, None, Some(name)) => (".key_env", secret::of_env(name)),
             _ => {
                 let why = "one of sha256, key_file and key_env says what the key is";
                 return Err(("", why.to_owned()));
             }
         };
-        // Whoever writes a file ends it with the end of a line.
-        let key = key.trim_end_matches(['\r', '\n']);
+        let key = key.map_err(|why| (setting, why))?;
         if key.len() < ApiKeys::<()>::MIN_BYTES {
             return Err((setting, sinew_auth::BadKey::TooShort.to_string()));
         }

@@ -1,5 +1,7 @@
 //! The sections of a file, each with what it becomes.
 
+#[cfg(not(feature = "redis"))]
+mod absent;
 mod access;
 mod audit;
 mod authentication;
@@ -12,7 +14,10 @@ mod overload;
 mod proxies;
 mod rate_limit;
 mod route;
+mod secret;
 mod server;
+#[cfg(feature = "redis")]
+mod shared_quota;
 mod tls;
 mod validation;
 mod who;
@@ -20,6 +25,8 @@ mod who;
 use serde::{Deserialize, Serialize};
 use sinew_core::policy::Mode;
 
+#[cfg(not(feature = "redis"))]
+pub(crate) use absent::SharedQuota;
 pub(crate) use access::Access;
 pub(crate) use audit::Audit;
 pub(crate) use authentication::Authentication;
@@ -32,6 +39,8 @@ pub(crate) use proxies::{Proxies, ProxyProtocol};
 pub(crate) use rate_limit::{RateLimit, check as check_rate_limit};
 pub(crate) use route::{Route, apply_routes};
 pub(crate) use server::{Admin, Limits, Server, Timers};
+#[cfg(feature = "redis")]
+pub(crate) use shared_quota::SharedQuota;
 pub(crate) use tls::Tls;
 pub(crate) use validation::Validation;
 
@@ -51,6 +60,7 @@ pub(crate) struct File {
     pub(crate) authentication: Option<Authentication>,
     pub(crate) access: Option<Access>,
     pub(crate) rate_limit: Option<RateLimit>,
+    pub(crate) shared_quota: Option<SharedQuota>,
     pub(crate) audit: Option<Audit>,
     pub(crate) overload: Option<Overload>,
     pub(crate) memory: Option<Memory>,

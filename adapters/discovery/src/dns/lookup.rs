@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use hickory_proto::ProtoError;
+use hickory_proto::op::ResponseCode;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use sinew_core::Machine;
@@ -10,7 +12,7 @@ use sinew_core::time::{Deadline, Instant, Timer};
 
 use super::answer::{Answer, LookupError, Trouble};
 use super::config::ResolverConfig;
-use super::message::{Data, FORMAT_ERROR, Fit, Kind, NAME_ERROR, Question, Record, Reply};
+use super::message::{Data, Fit, Kind, Question, Record, Reply};
 use super::name::Name;
 
 /// Aliases (CNAME) to follow, at most.
@@ -177,42 +179,50 @@ impl Lookup {
     fn read(&mut self, now: Instant, message: &[u8]) {
         let State::Asking { asked, .. } = &mut self.state else { return };
         let (server, transport) = (asked.server, asked.transport);
-        let (fit, reply) = Reply::read(message, asked.id, &asked.question);
-        match (fit, transport, reply) {
-            (Fit::Ours, _, Some(reply)) => self.take(now, server, transport, reply),
-            (Fit::Folded, Transport::Tcp, Some(reply)) => self.take(now, server, transport, reply),
-            (Fit::Folded, Transport::Udp, _) => self.ask(now, server, Transport::Tcp),
-            (_, Transport::Udp, _) => {
+        match (Reply::read(message, asked.id, &asked.question), transport) {
+            (Some((Fit::Exact, reply)), _) | (Some((Fit::Folded, reply)), Transport::Tcp) => {
+                self.take(now, server, transport, reply);
+            }
+            (Some((Fit::Folded, _)), Transport::Udp) => self.ask(now, server, Transport::Tcp),
+            (None, Transport::Udp) => {
                 asked.strays += 1;
                 if asked.strays >= MAX_STRAYS {
                     self.ask(now, server, Transport::Tcp);
                 }
             }
-            (_, Transport::Tcp, _) => self.fail(now, Trouble::Malformed),
+            (None, Transport::Tcp) => self.fail(now, Trouble::Malformed),
         }
     }
 
-    fn take(&mut self, now: Instant, server: SocketAddr, transport: Transport, reply: Reply<'_>) {
+    fn take(
+        &mut self,
+        now: Instant,
+        server: SocketAddr,
+        transport: Transport,
+        mut reply: Reply<'_>,
+    ) {
         match (reply.code(), transport) {
-            (0 | NAME_ERROR, Transport::Udp) if reply.is_truncated() => {
+            (ResponseCode::NoError | ResponseCode::NXDomain, Transport::Udp)
+                if reply.is_truncated() =>
+            {
                 self.ask(now, server, Transport::Tcp);
             }
-            (0 | NAME_ERROR, _) => match reply.records() {
+            (ResponseCode::NoError | ResponseCode::NXDomain, _) => match reply.records() {
                 _ if reply.is_truncated() => self.fail(now, Trouble::Malformed),
-                Ok(records) => self.follow(now, server, reply, &records),
+                Ok(records) => self.follow(now, server, &reply, &records),
                 Err(_) => self.fail(now, Trouble::Malformed),
             },
             // https://www.rfc-editor.org/rfc/rfc6891#section-7
-            (FORMAT_ERROR, _) if self.extended => {
+            (ResponseCode::FormErr, _) if self.extended => {
                 self.extended = false;
                 self.ask(now, server, transport);
             }
-            (code, _) => self.fail(now, Trouble::Code(code)),
+            (code, _) => self.fail(now, Trouble::Code(code.low())),
         }
     }
 
     /// Goes from the name to its records, over aliases.
-    fn follow(&mut self, now: Instant, server: SocketAddr, reply: Reply<'_>, records: &[Record]) {
+    fn follow(&mut self, now: Instant, server: SocketAddr, reply: &Reply<'_>, records: &[Record]) {
         let before = self.aliases;
         loop {
             let own = || records.iter().filter(|record| record.owner == self.name);
@@ -240,7 +250,7 @@ impl Lookup {
             self.ttl = Some(self.ttl.unwrap_or(u32::MAX).min(ttl));
             self.name = target;
         }
-        if reply.code() == NAME_ERROR {
+        if reply.code() == ResponseCode::NXDomain {
             // The code is about the end of the chain. https://www.rfc-editor.org/rfc/rfc6604#section-3
             self.state = State::Failed(LookupError::NoSuchName(self.name.clone()));
         } else if self.aliases > before {
@@ -279,18 +289,13 @@ impl Lookup {
         }
     }
 
-    /// A new id and new letters for each try.
     fn ask(&mut self, now: Instant, server: SocketAddr, transport: Transport) {
         let id = self.random.next_u32() as u16;
-        let (mut letters, mut drawn) = (0, 0);
-        let question = Question::new(&self.name, self.kind, || {
-            if drawn % u32::BITS == 0 {
-                letters = self.random.next_u32();
-            }
-            drawn += 1;
-            letters.rotate_left(drawn) & 1 == 1
-        });
-        let mut bytes = question.message(id, self.extended);
+        let Ok((question, mut bytes)) = self.question(id) else {
+            // What does not fit into a message is the name of nothing.
+            self.state = State::Failed(LookupError::NoSuchName(self.name.clone()));
+            return;
+        };
         if transport == Transport::Tcp {
             // A name has 255 bytes at most.
             bytes.splice(..0, (bytes.len() as u16).to_be_bytes());
@@ -300,6 +305,20 @@ impl Lookup {
         let asked = Asked { server, transport, question, id, until, strays: 0, stream: Vec::new() };
         let unsent = Some(Try { number: self.number, server, transport, bytes });
         self.state = State::Asking { asked, unsent };
+    }
+
+    /// With new letters for each try.
+    fn question(&mut self, id: u16) -> Result<(Question, Vec<u8>), ProtoError> {
+        let (mut letters, mut drawn) = (0, 0);
+        let question = Question::new(&self.name, self.kind, || {
+            if drawn % u32::BITS == 0 {
+                letters = self.random.next_u32();
+            }
+            drawn += 1;
+            letters.rotate_left(drawn) & 1 == 1
+        })?;
+        let message = question.message(id, self.extended)?;
+        Ok((question, message))
     }
 }
 

@@ -1,8 +1,15 @@
-//! The messages of RFC 1035, as far as a stub resolver needs them.
+//! The messages of RFC 1035: written and read by hickory-proto, judged here.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
-use super::name::Name;
+use hickory_proto::ProtoError;
+use hickory_proto::op::{
+    Edns, Header, Message, MessageType, Metadata, OpCode, Query, ResponseCode,
+};
+use hickory_proto::rr::{self, DNSClass, RData, RecordType};
+use hickory_proto::serialize::binary::{BinDecodable as _, BinDecoder, DecodeError};
+
+use super::name::{BadName, Name};
 
 /// What is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -30,100 +37,88 @@ pub struct Service {
 
 /// Bytes of a UDP answer that we take: what fits through any network without fragments.
 /// <https://www.rfc-editor.org/rfc/rfc9715#section-3.2>
-pub(super) const MAX_DATAGRAM: u16 = 1_232;
-
-/// Pointers to follow for one name, at most: none that makes sense has more labels.
-const MAX_POINTERS: usize = 127;
-
-const CLASS_IN: u16 = 1;
-const TYPE_A: u16 = 1;
-const TYPE_CNAME: u16 = 5;
-const TYPE_AAAA: u16 = 28;
-const TYPE_SRV: u16 = 33;
-const TYPE_OPT: u16 = 41;
-
-const HEADER: usize = 12;
+const MAX_DATAGRAM: u16 = 1_232;
 
 impl Kind {
-    const fn code(self) -> u16 {
+    const fn record_type(self) -> RecordType {
         match self {
-            Self::A => TYPE_A,
-            Self::Aaaa => TYPE_AAAA,
-            Self::Srv => TYPE_SRV,
+            Self::A => RecordType::A,
+            Self::Aaaa => RecordType::AAAA,
+            Self::Srv => RecordType::SRV,
         }
     }
 }
 
 /// A question as it goes over the wire: with the letters of its name in the case that was drawn.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Question(Vec<u8>);
+#[derive(Clone, Debug)]
+pub(super) struct Question(Query);
 
 impl Question {
     /// `upper` says of each letter whether it is a capital one.
-    pub(super) fn new(name: &Name, kind: Kind, mut upper: impl FnMut() -> bool) -> Self {
-        let mut bytes = Vec::new();
-        for label in name.labels() {
-            // A label has 63 bytes at most.
-            bytes.push(label.len() as u8);
-            bytes.extend(label.iter().map(|byte| match byte {
-                b'a'..=b'z' if upper() => byte.to_ascii_uppercase(),
-                _ => *byte,
-            }));
-        }
-        bytes.push(0);
-        bytes.extend(kind.code().to_be_bytes());
-        bytes.extend(CLASS_IN.to_be_bytes());
-        Self(bytes)
+    ///
+    /// # Errors
+    ///
+    /// The name does not fit into a message.
+    pub(super) fn new(
+        name: &Name,
+        kind: Kind,
+        mut upper: impl FnMut() -> bool,
+    ) -> Result<Self, ProtoError> {
+        let mut cased = |byte: &u8| match byte {
+            b'a'..=b'z' if upper() => byte.to_ascii_uppercase(),
+            _ => *byte,
+        };
+        let labels = name.labels().map(|label| label.iter().map(&mut cased).collect::<Vec<_>>());
+        let name = rr::Name::from_labels(labels)?;
+        Ok(Self(Query::query(name, kind.record_type())))
     }
 
     /// The message that asks it, for recursion. `extended`: with the size of a datagram that we take.
     /// <https://www.rfc-editor.org/rfc/rfc6891#section-6.1.2>
-    pub(super) fn message(&self, id: u16, extended: bool) -> Vec<u8> {
-        let mut message = Vec::with_capacity(HEADER + self.0.len() + 11);
-        message.extend(id.to_be_bytes());
-        message.extend(RECURSION_DESIRED.to_be_bytes());
-        message.extend([0, 1, 0, 0, 0, 0, 0, u8::from(extended)]);
-        message.extend(&self.0);
+    pub(super) fn message(&self, id: u16, extended: bool) -> Result<Vec<u8>, ProtoError> {
+        let mut message = Message::new(id, MessageType::Query, OpCode::Query);
+        message.metadata.recursion_desired = true;
+        message.add_query(self.0.clone());
         if extended {
-            message.push(0);
-            message.extend(TYPE_OPT.to_be_bytes());
-            message.extend(MAX_DATAGRAM.to_be_bytes());
-            message.extend([0; 6]);
+            let mut edns = Edns::new();
+            edns.set_max_payload(MAX_DATAGRAM);
+            message.set_edns(edns);
         }
-        message
+        message.to_vec()
     }
 }
-
-const RESPONSE: u16 = 0x8000;
-const OPCODE: u16 = 0x7800;
-const AUTHORITATIVE: u16 = 0x0400;
-const TRUNCATED: u16 = 0x0200;
-const RECURSION_DESIRED: u16 = 0x0100;
-const RECURSION_AVAILABLE: u16 = 0x0080;
 
 /// Why bytes are no message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Malformed;
 
-/// How a message fits what was asked.
+impl From<DecodeError> for Malformed {
+    fn from(_: DecodeError) -> Self {
+        Self
+    }
+}
+
+impl From<BadName> for Malformed {
+    fn from(_: BadName) -> Self {
+        Self
+    }
+}
+
+/// How an answer repeats the question.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Fit {
-    /// It is the answer.
-    Ours,
-    /// It is the answer but for the case of the name: of a server that folds it, or of somebody who
-    /// guesses.
+    /// Letter by letter.
+    Exact,
+    /// But for the case of the name: it is of a server that folds it, or of somebody who guesses.
     Folded,
-    /// It is of somebody who guesses, or of before.
-    Stray,
 }
 
 /// The outer parts of an answer.
-#[derive(Clone, Copy, Debug)]
 pub(super) struct Reply<'a> {
-    message: &'a [u8],
-    flags: u16,
+    header: Metadata,
     answers: u16,
-    at: usize,
+    /// Behind the question.
+    rest: BinDecoder<'a>,
 }
 
 /// A record of the answer that matters here.
@@ -158,138 +153,83 @@ impl Data {
 }
 
 impl<'a> Reply<'a> {
-    /// The message, if it answers `question` under this `id`.
-    pub(super) fn read(message: &'a [u8], id: u16, question: &Question) -> (Fit, Option<Self>) {
-        let stray = (Fit::Stray, None);
-        let mut reader = Reader { message, at: 0 };
-        let mut word = || reader.u16().unwrap_or_default();
-        let (its, flags, questions, answers) = (word(), word(), word(), word());
-        if message.len() < HEADER || its != id || flags & (RESPONSE | OPCODE) != RESPONSE {
-            return stray;
+    /// The message, if it answers `question` under this `id`. `None`: it is of somebody who guesses, or of
+    /// before.
+    ///
+    /// Part by part: [`Message`] makes room for as many questions as a header claims, and fails where anything
+    /// behind the answers makes no sense.
+    pub(super) fn read(message: &'a [u8], id: u16, question: &Question) -> Option<(Fit, Self)> {
+        let mut rest = BinDecoder::new(message);
+        let Header { metadata: header, counts } = Header::read(&mut rest).ok()?;
+        let kind = (header.message_type, header.op_code);
+        if header.id != id || kind != (MessageType::Response, OpCode::Query) {
+            return None;
         }
-        let end = HEADER + question.0.len();
-        let asked = message.get(HEADER..end);
-        let fit = match asked {
+        let fit = match counts.queries {
             // Servers that cannot read a question may not repeat it.
-            _ if questions == 0 && flags & 0xf == u16::from(FORMAT_ERROR) => Fit::Ours,
-            Some(asked) if questions == 1 && asked == question.0 => Fit::Ours,
-            Some(asked) if questions == 1 && asked.eq_ignore_ascii_case(&question.0) => Fit::Folded,
-            _ => return stray,
+            0 if header.response_code == ResponseCode::FormErr => Fit::Exact,
+            1 => {
+                let asked = Query::read(&mut rest).ok()?;
+                // Names are equal whatever their case.
+                if asked != question.0 {
+                    return None;
+                }
+                if asked.name.eq_case(&question.0.name) { Fit::Exact } else { Fit::Folded }
+            }
+            _ => return None,
         };
-        (fit, Some(Self { message, flags, answers, at: end }))
+        Some((fit, Self { header, answers: counts.answers, rest }))
     }
 
-    /// The response code. <https://www.rfc-editor.org/rfc/rfc1035#section-4.1.1>
-    pub(super) const fn code(&self) -> u8 {
-        (self.flags & 0xf) as u8
+    /// The response code, without what EDNS adds to it.
+    pub(super) const fn code(&self) -> ResponseCode {
+        self.header.response_code
     }
 
     /// There is more than fits into a datagram.
     pub(super) const fn is_truncated(&self) -> bool {
-        self.flags & TRUNCATED != 0
+        self.header.truncation
     }
 
     /// Whether an empty answer means that there is nothing: one who neither knows nor asks others does
     /// not say that.
     pub(super) const fn is_final(&self) -> bool {
-        self.flags & (AUTHORITATIVE | RECURSION_AVAILABLE) != 0
+        self.header.authoritative || self.header.recursion_available
     }
 
     /// The records of the answer that matter here, in order.
-    pub(super) fn records(&self) -> Result<Vec<Record>, Malformed> {
-        let mut reader = Reader { message: self.message, at: self.at };
+    pub(super) fn records(&mut self) -> Result<Vec<Record>, Malformed> {
         let mut records = Vec::new();
         for _ in 0..self.answers {
-            records.extend(reader.record()?);
+            records.extend(Record::of(rr::Record::read(&mut self.rest)?)?);
         }
         Ok(records)
     }
 }
 
-pub(super) const FORMAT_ERROR: u8 = 1;
-pub(super) const NAME_ERROR: u8 = 3;
-
-struct Reader<'a> {
-    message: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
-        let taken = self.message.get(self.at..).and_then(|rest| rest.get(..length));
-        self.at += length;
-        taken.ok_or(Malformed)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
-        self.take(N)?.try_into().map_err(|_| Malformed)
-    }
-
-    fn u16(&mut self) -> Result<u16, Malformed> {
-        self.array().map(u16::from_be_bytes)
-    }
-
+impl Record {
     /// `None`: one that does not matter.
-    fn record(&mut self) -> Result<Option<Record>, Malformed> {
-        let owner = self.name()?;
-        let (kind, class) = (self.u16()?, self.u16()?);
-        let ttl = u32::from_be_bytes(self.array()?);
-        // https://www.rfc-editor.org/rfc/rfc2181#section-8
-        let ttl = if ttl > i32::MAX.unsigned_abs() { 0 } else { ttl };
-        let length = usize::from(self.u16()?);
-        let end = self.at + length;
-        if end > self.message.len() {
-            return Err(Malformed);
+    fn of(record: rr::Record) -> Result<Option<Self>, Malformed> {
+        let owner = Name::of_wire(&record.name)?;
+        if record.dns_class != DNSClass::IN {
+            return Ok(None);
         }
-        let data = match kind {
-            _ if class != CLASS_IN => None,
-            TYPE_A => Some(Data::Address(Ipv4Addr::from(self.array::<4>()?).into())),
-            TYPE_AAAA => Some(Data::Address(Ipv6Addr::from(self.array::<16>()?).into())),
-            TYPE_CNAME => Some(Data::Alias(self.name()?)),
-            TYPE_SRV => {
-                let (priority, weight, port) = (self.u16()?, self.u16()?, self.u16()?);
-                let target = self.name()?;
-                Some(Data::Service(Service { priority, weight, port, target }))
+        let data = match record.data {
+            RData::A(address) => Data::Address(address.0.into()),
+            RData::AAAA(address) => Data::Address(address.0.into()),
+            RData::CNAME(target) => Data::Alias(Name::of_wire(&target.0)?),
+            RData::SRV(rr::rdata::SRV { priority, weight, port, target, .. }) => {
+                let target = Name::of_wire(&target)?;
+                Data::Service(Service { priority, weight, port, target })
             }
-            _ => None,
+            // Without data, which only updates may be. https://www.rfc-editor.org/rfc/rfc2136
+            RData::Update0(
+                RecordType::A | RecordType::AAAA | RecordType::CNAME | RecordType::SRV,
+            ) => return Err(Malformed),
+            _ => return Ok(None),
         };
-        if data.is_some() && self.at != end {
-            return Err(Malformed);
-        }
-        self.at = end;
-        Ok(data.map(|data| Record { owner, ttl, data }))
-    }
-
-    /// <https://www.rfc-editor.org/rfc/rfc1035#section-4.1.4>
-    fn name(&mut self) -> Result<Name, Malformed> {
-        let mut name = Name::root();
-        let mut after = None;
-        for _ in 0..=MAX_POINTERS {
-            let before = self.at;
-            let target = loop {
-                let [length] = self.array()?;
-                match length {
-                    0 => {
-                        self.at = after.unwrap_or(self.at);
-                        return Ok(name);
-                    }
-                    1..=0x3f => {
-                        name.push(self.take(length.into())?).map_err(|_| Malformed)?;
-                    }
-                    0xc0.. => {
-                        let [low] = self.array()?;
-                        break usize::from(u16::from_be_bytes([length & 0x3f, low]));
-                    }
-                    _ => return Err(Malformed),
-                }
-            };
-            after.get_or_insert(self.at);
-            // Only what came before can be pointed at, so there is no circle.
-            if target >= before {
-                return Err(Malformed);
-            }
-            self.at = target;
-        }
-        Err(Malformed)
+        // https://www.rfc-editor.org/rfc/rfc2181#section-8
+        let ttl = if record.ttl > i32::MAX.unsigned_abs() { 0 } else { record.ttl };
+        Ok(Some(Self { owner, ttl, data }))
     }
 }

@@ -11,6 +11,7 @@ mod message;
 mod name;
 mod resolver;
 mod source;
+mod together;
 
 pub use answer::{Answer, LookupError, Trouble};
 pub use config::{BadResolvConf, MAX_RESOLV_CONF, MAX_SEARCH, MAX_SERVERS, ResolverConfig};

@@ -63,8 +63,14 @@ impl Name {
         self.0.is_empty()
     }
 
-    /// Adds a label from the wire.
-    pub(super) fn push(&mut self, label: &[u8]) -> Result<(), BadName> {
+    /// A name as it came.
+    pub(super) fn of_wire(wire: &hickory_proto::rr::Name) -> Result<Self, BadName> {
+        let mut name = Self::root();
+        wire.iter().try_for_each(|label| name.push(label))?;
+        Ok(name)
+    }
+
+    fn push(&mut self, label: &[u8]) -> Result<(), BadName> {
         check(label)?;
         if !self.is_root() {
             self.0.push('.');

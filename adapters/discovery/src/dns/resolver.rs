@@ -21,7 +21,7 @@ use super::exchange::Exchange;
 use super::lookup::{Lookup, LookupEvent};
 use super::message::Kind;
 use super::name::Name;
-use crate::together::together;
+use super::together::together;
 
 /// Which addresses are asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]

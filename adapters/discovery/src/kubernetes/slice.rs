@@ -24,13 +24,18 @@ pub(super) struct ListMeta {
 }
 
 /// One line of a watch.
+/// <https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes>
 #[derive(Deserialize)]
-pub(super) struct Event {
-    pub(super) r#type: String,
-    pub(super) object: serde_json::Value,
+#[serde(tag = "type", content = "object", rename_all = "UPPERCASE")]
+pub(super) enum Event {
+    Added(Slice),
+    Modified(Slice),
+    Deleted(Versioned),
+    Bookmark(Versioned),
+    Error(Status),
 }
 
-/// What a bookmark, or any other object, is at.
+/// What a bookmark, or a slice that is no more, is at.
 #[derive(Deserialize)]
 pub(super) struct Versioned {
     pub(super) metadata: Meta,
@@ -45,9 +50,10 @@ pub(super) struct Status {
     pub(super) message: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Debug)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Meta {
+    /// Bookmarks have none.
     #[serde(default)]
     pub(super) name: String,
     pub(super) resource_version: String,
@@ -56,7 +62,7 @@ pub(super) struct Meta {
 #[derive(Deserialize, Debug)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Slice {
-    pub(super) metadata: SliceMeta,
+    pub(super) metadata: Meta,
     #[serde(default)]
     address_type: AddressType,
     endpoints: Option<Vec<Endpoint>>,
@@ -72,11 +78,6 @@ enum AddressType {
     #[default]
     #[serde(other)]
     Other,
-}
-
-#[derive(Deserialize, Debug)]
-pub(super) struct SliceMeta {
-    pub(super) name: String,
 }
 
 #[derive(Deserialize, Debug)]

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use serde::de::DeserializeOwned;
+use http::StatusCode;
 use sinew_driver::{ClientResponse, RestClient, Runtime, ServiceEndpoint};
 
-use super::slice::{Event, List, Slice, Status, Versioned, merged};
+use super::slice::{Event, List, Slice, Versioned, merged};
 use crate::pause::Pause;
 use crate::segment::segment;
 use crate::source::{Source, SourceError};
@@ -24,7 +24,7 @@ const PAGE: &str = "100";
 /// What the API server may take on top of the time that a watch was asked for.
 const SLACK: Duration = Duration::from_secs(30);
 
-/// A version that the API server does not have any more.
+/// A version, or the rest of a list, that the API server does not have any more.
 const GONE: u16 = 410;
 
 /// What is asked for.
@@ -60,7 +60,8 @@ impl EndpointSliceQuery {
 /// Those that are ready; where none is, those that serve on while they terminate. Of a service with two
 /// families of addresses those of IPv4 are taken, and of IPv6 only where there are none. The zone is that of the
 /// endpoint; pod and node are in the metadata. A version that is gone (410), or a
-/// watch that is refused, begins with a new list.
+/// watch that is refused, begins with a new list; one that the API server has no time for (429, 5xx) is asked for
+/// again.
 /// <https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes>
 #[derive(Debug)]
 pub struct EndpointSliceSource<R: Runtime> {
@@ -111,17 +112,27 @@ impl<R: Runtime> EndpointSliceSource<R> {
         ("labelSelector", format!("kubernetes.io/service-name={}", self.query.service))
     }
 
-    /// All slices, page by page.
+    /// All slices, page by page. A list whose pages are there no more, as of one that is read for long, is
+    /// begun again once.
+    /// <https://kubernetes.io/docs/reference/using-api/api-concepts/#retrieving-large-results-sets-in-chunks>
     async fn list(&mut self) -> Result<(), SourceError> {
         let mut slices = BTreeMap::new();
-        let mut next = String::new();
+        let (mut next, mut begun_again) = (String::new(), false);
         loop {
+            let first = next.is_empty();
             let mut pairs = vec![self.selector(), ("limit", PAGE.to_owned())];
-            if !next.is_empty() {
+            if !first {
                 pairs.push(("continue", next));
             }
             let call = self.client.get(&self.path()).query(&pairs).hedge(false);
-            let answer = call.send().await.and_then(ClientResponse::error_for_status);
+            let answer = call.send().await;
+            let answer = answer.map_err(|why| self.failed("no answer").with_source(why))?;
+            if answer.status() == GONE && !first && !begun_again {
+                (next, begun_again) = (String::new(), true);
+                slices.clear();
+                continue;
+            }
+            let answer = answer.error_for_status();
             let answer = answer.map_err(|why| self.failed("no answer").with_source(why))?;
             let page: List =
                 answer.json().await.map_err(|why| self.failed("no list").with_source(why))?;
@@ -140,24 +151,31 @@ impl<R: Runtime> EndpointSliceSource<R> {
         }
     }
 
-    /// Begins a watch at `version`. `false`: that is gone.
-    async fn begin(&mut self, version: &str) -> Result<bool, SourceError> {
+    /// Begins a watch at `version`, which is kept unless it may be what is refused. `false`: it is gone.
+    async fn begin(&mut self, version: String) -> Result<bool, SourceError> {
         let time = self.query.watch.clamp(Duration::from_secs(1), Duration::from_secs(3_600));
         let pairs = [
             self.selector(),
             ("watch", "1".to_owned()),
             ("allowWatchBookmarks", "true".to_owned()),
-            ("resourceVersion", version.to_owned()),
+            ("resourceVersion", version.clone()),
             ("timeoutSeconds", time.as_secs().to_string()),
         ];
         // One that is silent for longer than it may last is no watch any more.
         let call = self.client.get(&self.path()).query(&pairs).between_bytes(Some(time + SLACK));
         let answer = call.no_retry().hedge(false).send().await;
-        let answer = answer.map_err(|why| self.failed("no watch").with_source(why))?;
-        if answer.status() == GONE {
+        let status = answer.as_ref().ok().map(ClientResponse::status);
+        if status.is_some_and(|status| status == GONE) {
             return Ok(false);
         }
-        let answer = answer.error_for_status();
+        // Whoever has too much to do, or cannot be reached, is asked for the same again: a list is more work.
+        let may_be_refused = |status: StatusCode| {
+            status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS
+        };
+        if !status.is_some_and(may_be_refused) {
+            self.version = Some(version);
+        }
+        let answer = answer.and_then(ClientResponse::error_for_status);
         let answer = answer.map_err(|why| self.failed("no watch").with_source(why))?;
         self.watch = Some(Watch { answer, buffer: BytesMut::new() });
         Ok(true)
@@ -190,44 +208,29 @@ impl<R: Runtime> EndpointSliceSource<R> {
     }
 
     fn take(&mut self, line: &[u8]) -> Result<Seen, SourceError> {
-        let event: Event = self.parsed(serde_json::from_slice(line))?;
-        let of = |value| serde_json::from_value(value);
-        match event.r#type.as_str() {
-            "ADDED" | "MODIFIED" => {
-                let Versioned { metadata } = self.parsed(of(event.object.clone()))?;
-                let slice: Slice = self.parsed(serde_json::from_value(event.object))?;
-                self.slices.insert(metadata.name, slice);
+        let event = serde_json::from_slice(line)
+            .map_err(|why| self.failed("an event that makes no sense").with_source(why))?;
+        let version = match event {
+            Event::Added(slice) | Event::Modified(slice) => {
+                let version = slice.metadata.resource_version.clone();
+                self.slices.insert(slice.metadata.name.clone(), slice);
                 if self.slices.len() > MAX_SLICES {
                     return Err(self.failed("more than 1,024 slices"));
                 }
-                self.version = Some(metadata.resource_version);
+                version
             }
-            "DELETED" => {
-                let Versioned { metadata } = self.parsed(of(event.object))?;
+            Event::Deleted(Versioned { metadata }) => {
                 self.slices.remove(&metadata.name);
-                self.version = Some(metadata.resource_version);
+                metadata.resource_version
             }
-            "BOOKMARK" => {
-                let Versioned { metadata } = self.parsed(of(event.object))?;
-                self.version = Some(metadata.resource_version);
-            }
-            "ERROR" => {
-                let status: Status = self.parsed(serde_json::from_value(event.object))?;
-                if status.code == GONE {
-                    return Ok(Seen::Gone);
-                }
+            Event::Bookmark(Versioned { metadata }) => metadata.resource_version,
+            Event::Error(status) if status.code == GONE => return Ok(Seen::Gone),
+            Event::Error(status) => {
                 return Err(self.failed(&format!("{}: {}", status.code, status.message)));
             }
-            other => return Err(self.failed(&format!("an event of the type {other:?}"))),
-        }
+        };
+        self.version = Some(version);
         Ok(Seen::News)
-    }
-
-    fn parsed<T: DeserializeOwned>(
-        &self,
-        parsed: Result<T, serde_json::Error>,
-    ) -> Result<T, SourceError> {
-        parsed.map_err(|why| self.failed("an event that makes no sense").with_source(why))
     }
 
     fn instances(&self) -> Vec<ServiceEndpoint> {
@@ -251,16 +254,13 @@ impl<R: Runtime> EndpointSliceSource<R> {
                 self.pause.after(true);
             }
             self.pause.wait().await;
-            // Whoever does not get a watch begins with a list: a new watch says nothing while all is quiet, so
-            // that the source would seem to be down, and the version may be what is refused.
             match self.version.take() {
-                Some(version) => {
-                    if self.begin(&version).await? {
-                        self.version = Some(version);
-                    } else {
-                        self.pause.after(true);
-                    }
-                }
+                Some(version) => match self.begin(version).await? {
+                    // A watch says nothing while all is quiet, so that the source would seem to be down.
+                    true if self.pause.is_failing() => return Ok(self.instances()),
+                    true => {}
+                    false => self.pause.after(true),
+                },
                 None => {
                     self.list().await?;
                     return Ok(self.instances());

@@ -10,7 +10,7 @@ use sinew_core::client::reconnect::ReconnectPolicy;
 use sinew_core::error::{Delivery, Phase};
 use sinew_core::propagation::CallContext;
 use sinew_core::websocket::handshake::{BadAnswer, ClientHandshake};
-use sinew_core::websocket::{Config, Overflow, Role};
+use sinew_core::websocket::{Config, Role};
 
 use super::base::shown;
 use super::builder::field;
@@ -32,7 +32,6 @@ pub struct SocketCall<R: Runtime> {
     timeout: Option<Duration>,
     handshake: ClientHandshake,
     config: Config,
-    overflow: Overflow,
     /// What cannot be sent; told by `connect`.
     refused: Option<String>,
 }
@@ -74,7 +73,6 @@ impl<R: Runtime> RestClient<R> {
             timeout: None,
             handshake: ClientHandshake::default(),
             config: Config::default(),
-            overflow: Overflow::default(),
             refused: None,
         }
     }
@@ -122,15 +120,10 @@ impl<R: Runtime> SocketCall<R> {
         self
     }
 
-    /// Sets limits and timers of the socket.
+    /// Sets limits and timers of the socket, and what becomes of messages when the server takes less than
+    /// is sent.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
-        self
-    }
-
-    /// Says what becomes of messages when the server takes less than is sent.
-    pub fn overflow(mut self, overflow: Overflow) -> Self {
-        self.overflow = overflow;
         self
     }
 
@@ -157,7 +150,7 @@ impl<R: Runtime> SocketCall<R> {
     }
 
     pub(super) async fn open(&self) -> Result<WebSocket, Error> {
-        let Self { client, handshake, config, overflow, .. } = self;
+        let Self { client, handshake, config, .. } = self;
         if let Some(why) = &self.refused {
             return Err(Error::config(why.clone()));
         }
@@ -193,7 +186,7 @@ impl<R: Runtime> SocketCall<R> {
         let line = Arc::clone(upgraded.line());
         let config = Arc::new(*config);
         let speech = Speech { role: Role::Client, config, agreed, seed: seed()? };
-        let setup = Setup { speech, overflow: *overflow, expires: None, seat: None };
+        let setup = Setup { speech, expires: None, seat: None };
         let socket = WebSocket::new(upgraded, setup);
         client.shared.hub.spawn(Box::pin(async move {
             poll_fn(|cx| line.poll(cx, |carrier, cx| carrier.poll_over(cx))).await;

@@ -120,7 +120,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         if let Some(packing) = self.packing {
             packing.apply(&mut response);
         }
-        let Response { status, fields, mut body, trailers, pulse, .. } = response;
+        let status = response.status;
         // A connection leaves HTTP only if its handler takes it over: `Request::upgrade`.
         if self.leaves_http(status) {
             return Err(sinew_core::Error::usage(Misuse::Status, Phase::ResponseHead));
@@ -129,12 +129,12 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             status,
             StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED
         ) {
-            body = Body::empty();
+            response.body = Body::empty();
         }
         if self.ticket.is_leaving() {
             self.answers_last(now);
         }
-        let full = body.take_full();
+        let full = response.body.take_full();
         if let Some(bytes) = &full
             && bytes.len() > LARGE
             && !self.head_only
@@ -145,7 +145,8 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                 return self.send(now, problem.into_response());
             }
         }
-        let size = match (&full, &trailers) {
+        let Response { fields, body, trailers, .. } = &response;
+        let size = match (&full, trailers) {
             (Some(bytes), None) => BodySize::Exact(bytes.len() as u64),
             (Some(bytes), Some(_)) if bytes.is_empty() => BodySize::Empty,
             (None, None) => body.size_hint().exact().map_or(BodySize::Unknown, BodySize::Exact),
@@ -168,7 +169,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         }
         drive::lend_write_block(top.outbox());
         let lines = fields.iter().map(|(name, value)| (name, value));
-        match (full, &trailers) {
+        match (full, trailers) {
             (Some(bytes), None) => top.send_whole(now, status, lines, bytes)?,
             (full, _) => {
                 top.send_response(now, status, lines, size)?;
@@ -182,6 +183,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         }
         let top = self.wire.top();
         if streamed && top.response_open() {
+            let Response { fields, body, trailers, pulse, .. } = response;
             let pulse = pulse.map(|pulse| {
                 let at = now + pulse.every;
                 (pulse, at)

@@ -1,10 +1,11 @@
 //! What a server goes by at this moment.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Waker};
 
 use super::background::Tasks;
+use super::gate::Gate;
 use super::link::remember;
 use super::mode::Mode;
 use super::serial::Serial;
@@ -22,13 +23,25 @@ pub(super) struct Current<M: Mode> {
 struct Beside {
     /// What is to run from now on, instead of what did.
     next: Option<Tasks>,
+    /// Where requests may wait: the gates of all that came into force since the server looked last.
+    gates: Vec<Weak<Gate>>,
     server: Option<Waker>,
+}
+
+/// What a server is to look after from now on.
+pub(super) struct Next {
+    /// What is to run instead of what did, if that changed.
+    pub(super) tasks: Option<Tasks>,
+    /// Gates that came into force.
+    pub(super) gates: Vec<Weak<Gate>>,
 }
 
 impl<M: Mode> Current<M> {
     pub(super) fn new(service: Service<M>) -> Self {
+        let gates = service.gate.iter().map(Arc::downgrade).collect();
+        let beside = Mutex::new(Beside { gates, ..Beside::default() });
         let service = Mutex::new(Arc::new(service));
-        Self { reloads: Serial::default(), service, beside: Mutex::default() }
+        Self { reloads: Serial::default(), service, beside }
     }
 
     /// What is in force.
@@ -38,6 +51,11 @@ impl<M: Mode> Current<M> {
 
     /// Puts something else in force; its number.
     pub(super) fn replace(&self, mut next: Service<M>) -> u64 {
+        // Before anybody can wait there: what is replaced before the server looks is known to it, too.
+        let mut beside = self.beside();
+        beside.gates.retain(|gate| gate.strong_count() > 0);
+        beside.gates.extend(next.gate.iter().map(Arc::downgrade));
+        drop(beside);
         let mut service = self.lock();
         next.epoch = service.epoch + 1;
         let epoch = next.epoch;
@@ -58,14 +76,14 @@ impl<M: Mode> Current<M> {
         server.into_iter().for_each(Waker::wake);
     }
 
-    /// What is to run from now on, if that changed; if not, the task is woken when it does.
-    pub(super) fn poll_tasks(&self, cx: &Context<'_>) -> Option<Tasks> {
+    /// What is to be looked after from now on; the task is woken when there is more.
+    pub(super) fn poll_next(&self, cx: &Context<'_>) -> Next {
         let mut beside = self.beside();
         let old = remember(&mut beside.server, cx.waker());
-        let next = beside.next.take();
+        let (tasks, gates) = (beside.next.take(), std::mem::take(&mut beside.gates));
         drop(beside);
         drop(old);
-        next
+        Next { tasks, gates }
     }
 
     fn lock(&self) -> MutexGuard<'_, Arc<Service<M>>> {

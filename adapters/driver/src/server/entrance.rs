@@ -20,7 +20,7 @@ use super::http1::Http;
 use super::memory::Booked;
 use super::mode::Mode;
 use super::problem::Problem;
-use super::request::Request;
+use super::request::{Inner, Request};
 use super::response::IntoResponse as _;
 use super::server_wire::ServerWire;
 use super::service::{Destination, Notice};
@@ -36,9 +36,9 @@ pub(super) struct Waiting {
 
 /// About what a request takes while it waits.
 fn size(request: &Request) -> usize {
-    let lines = request.head.fields().iter().map(|(name, value)| name.len() + value.len() + 4);
-    let head = request.head.target().len() + lines.sum::<usize>();
-    head + size_of::<Waiting>() + size_of::<Record>()
+    let lines = request.0.head.fields().iter().map(|(name, value)| name.len() + value.len() + 4);
+    let head = request.0.head.target().len() + lines.sum::<usize>();
+    head + size_of::<Waiting>() + size_of::<Inner>() + size_of::<Record>()
 }
 
 impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
@@ -78,9 +78,9 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             Entrance::Shed(why) if mode.obeys() => self.turn_away(now, request, priority, why),
             Entrance::Shed(why) => {
                 // What is noted is noted in the record, which nobody shares yet.
-                request.record = None;
+                request.0.record = None;
                 self.note_shed(priority, why, mode);
-                request.record = self.passage.as_ref().map(|passage| Arc::clone(&passage.record));
+                request.0.record = self.passage.as_ref().map(|passage| Arc::clone(&passage.record));
                 self.start(now, request, handler);
             }
         }
@@ -110,7 +110,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             Ok((place, waited)) => {
                 self.place = Some(place);
                 self.admitted(priority, waited);
-                match service.find(&request.head) {
+                match service.find(&request.0.head) {
                     Destination::Route { route, .. } => self.start(now, request, &route.handler),
                     Destination::Fallback(handler) => self.start(now, request, handler),
                     Destination::Answer(response) => self.respond(now, *response),

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{Extensions, Method};
+use http::Method;
 use sinew_core::head::RequestHead;
 use sinew_core::http1::{BodySize, ServerEvent};
 use sinew_core::reason::Reason;
@@ -22,7 +22,6 @@ use super::http1::Http;
 use super::link::{Demand, Slot};
 use super::mode::Mode;
 use super::request::Request;
-use super::response::Response;
 use super::server_wire::ServerWire;
 use super::service::{Destination, HandlerTimeout, Notice, RouteOptions};
 use super::stream::Outgoing;
@@ -124,18 +123,10 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             },
             _ => None,
         };
-        let mut request = Request {
-            head,
-            body: Body::empty(),
-            body_limit: 0,
-            params,
-            template: template.and_then(|template| u32::try_from(template).ok()),
-            exchange,
-            link: Arc::clone(&self.link),
-            record: self.passage.as_ref().map(|passage| Arc::clone(&passage.record)),
-            extensions: Extensions::new(),
-            headers: OnceLock::new(),
-        };
+        let template = template.and_then(|template| u32::try_from(template).ok());
+        let record = self.passage.as_ref().map(|passage| Arc::clone(&passage.record));
+        let link = Arc::clone(&self.link);
+        let mut request = Request::new(head, params, template, exchange, link, record);
         self.leave = None;
         if let Some(options) = options {
             self.leave = Leave::new(now, options, service.machine.handler);
@@ -144,17 +135,17 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         if self.has_body {
             self.describe(now);
             let limit = options.and_then(|options| options.body_limit);
-            request.body_limit = limit.unwrap_or(service.machine.limits.body);
-            if self.wire.top().set_body_limit(now, request.body_limit).is_err() {
+            request.0.body_limit = limit.unwrap_or(service.machine.limits.body);
+            if self.wire.top().set_body_limit(now, request.0.body_limit).is_err() {
                 // The machine has answered: the declared body is too large.
                 return self.end_exchange();
             }
-            request.body = Body::own(self.link.open_body(exchange, size), Origin::Request);
+            request.0.body = Body::own(self.link.open_body(exchange, size), Origin::Request);
             if let Some(unpacking) = unpacking {
-                request.head.remove_field("content-encoding");
-                request.head.remove_field("content-length");
-                let body = std::mem::take(&mut request.body);
-                request.body = unpacking.apply(body, request.body_limit, Origin::Request);
+                request.0.head.remove_field("content-encoding");
+                request.0.head.remove_field("content-length");
+                let body = std::mem::take(&mut request.0.body);
+                request.0.body = unpacking.apply(body, request.0.body_limit, Origin::Request);
             }
             self.feeding = true;
         }
@@ -187,7 +178,13 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             return;
         }
         if let Exchange::Handling(running) = &mut self.exchange {
-            let poll = AssertUnwindSafe(|| Pin::new(running).poll(cx).map(Response::made));
+            let poll = AssertUnwindSafe(|| {
+                let mut polled = Pin::new(running).poll(cx);
+                if let Poll::Ready(response) = &mut polled {
+                    response.body.make();
+                }
+                polled
+            });
             match self.span.run(|| catch_unwind(poll)) {
                 Ok(Poll::Pending) => {
                     self.describe(now);

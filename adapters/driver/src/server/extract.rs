@@ -77,8 +77,8 @@ impl Request {
     ///
     /// 413 above the route's limit, 408 when it came too slowly, 400 when it was cut or malformed.
     pub async fn bytes(self) -> Result<Bytes, Problem> {
-        let limit = self.body_limit;
-        Ok(self.body.collect(limit).await?)
+        let limit = self.0.body_limit;
+        Ok(self.0.body.collect(limit).await?)
     }
 
     /// The whole body as text.

@@ -1,6 +1,6 @@
 //! Who looks after the requests that wait for too long.
 
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
 use std::task::Context;
 
 use super::gate::Gate;
@@ -20,12 +20,12 @@ impl<R: Runtime> Keeper<R> {
         Self { runtime, gates: Vec::new(), alarm: Alarm::new() }
     }
 
-    /// Does what is due; the task is woken when something else is. `current`: the gate that is in force.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, current: Option<&Arc<Gate>>) {
-        if let Some(current) = current
-            && !self.gates.iter().any(|known| known.as_ptr() == Arc::as_ptr(current))
-        {
-            self.gates.push(Arc::downgrade(current));
+    /// Does what is due; the task is woken when something else is. `new`: gates that came into force.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, new: Vec<Weak<Gate>>) {
+        for gate in new {
+            if !self.gates.iter().any(|known| known.ptr_eq(&gate)) {
+                self.gates.push(gate);
+            }
         }
         loop {
             let now = self.runtime.now();

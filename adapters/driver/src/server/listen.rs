@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use sinew_core::error::{Delivery, Phase};
+#[cfg(any(target_os = "android", target_os = "linux"))]
+use socket2::SockRef;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::handover::Handover;
@@ -18,6 +20,11 @@ use crate::runtime::{Runtime, StdListener};
 
 /// Connections that the kernel holds for us before they are accepted.
 pub(super) const BACKLOG: i32 = 1024;
+
+/// Bytes of a connection that the kernel takes from us beyond what the peer's window lets it send. Without
+/// this limit it takes megabytes for a peer that reads nothing; two times 64 KiB keep a fast one busy.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+const UNSENT: u32 = 128 * 1024;
 
 /// Where to listen.
 #[derive(Debug)]
@@ -162,6 +169,9 @@ fn given(listener: StdListener) -> io::Result<Bound> {
     let address = match &listener {
         StdListener::Tcp(listener) => {
             listener.set_nonblocking(true)?;
+            // Connections inherit it. Where it is refused, more memory of the kernel is all that is lost.
+            #[cfg(any(target_os = "android", target_os = "linux"))]
+            let _ = SockRef::from(listener).set_tcp_notsent_lowat(UNSENT);
             Some(listener.local_addr()?)
         }
         #[cfg(unix)]
@@ -226,5 +236,23 @@ pub(super) fn from_fd(fd: std::os::fd::OwnedFd) -> Result<StdListener, Error> {
         }
         Ok(_) => Err(Error::config("the socket handed over is neither TCP nor Unix")),
         Err(error) => Err(failed("the socket handed over", error)),
+    }
+}
+
+#[cfg(all(test, any(target_os = "android", target_os = "linux")))]
+mod tests {
+    use std::net::{Ipv4Addr, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn the_kernel_takes_little_for_a_peer_that_reads_nothing() -> io::Result<()> {
+        let bound = given(StdListener::Tcp(bind_tcp((Ipv4Addr::LOCALHOST, 0).into())?))?;
+        let StdListener::Tcp(listener) = bound.listener else { unreachable!("a TCP listener") };
+        listener.set_nonblocking(false)?;
+        let _client = TcpStream::connect(listener.local_addr()?)?;
+        let (accepted, _) = listener.accept()?;
+        assert_eq!(SockRef::from(&accepted).tcp_notsent_lowat()?, UNSENT);
+        Ok(())
     }
 }

@@ -93,11 +93,6 @@ impl Memory {
         place.checked_sub(1).and_then(|place| Stage::ALL.get(place).copied()).unwrap_or_default()
     }
 
-    /// How long a connection may do nothing.
-    pub(super) fn idle(&self, configured: Duration) -> Duration {
-        self.lock().ledger.idle(configured)
-    }
-
     pub(super) fn report(&self) -> MemoryReport {
         let state = self.lock();
         let ledger = &state.ledger;
@@ -169,7 +164,12 @@ impl Holdings {
 
     /// How long the connection may do nothing.
     pub(super) fn idle(&self, configured: Duration) -> Duration {
-        self.control.memory.idle(configured)
+        self.control.memory.lock().ledger.idle(configured)
+    }
+
+    /// How long its client may take nothing of what waits for it.
+    pub(super) fn stall(&self, configured: Duration) -> Duration {
+        self.control.memory.lock().ledger.stall(configured, &self.outbox)
     }
 
     /// Settles what is held now. `Err`: some of it is not booked, as there is no room; its task is woken

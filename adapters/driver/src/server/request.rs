@@ -25,7 +25,12 @@ use crate::io::Peer;
 use crate::upgraded::Upgraded;
 
 /// A request: its head is read in place, and what is not asked for costs nothing.
-pub struct Request {
+///
+/// It is a pointer: moving it about, into futures for one, is cheap.
+pub struct Request(pub(super) Box<Inner>);
+
+/// What a request consists of.
+pub(super) struct Inner {
     pub(super) head: RequestHead,
     pub(super) body: Body,
     pub(super) body_limit: u64,
@@ -39,60 +44,85 @@ pub struct Request {
 }
 
 impl Request {
+    /// A request without a body. The memory comes first, so that the head is moved there at once.
+    pub(super) fn new(
+        head: RequestHead,
+        params: Params,
+        template: Option<u32>,
+        exchange: u64,
+        link: Arc<Link>,
+        record: Option<Arc<Record>>,
+    ) -> Self {
+        let memory = Box::new_uninit();
+        let inner = Inner {
+            head,
+            body: Body::empty(),
+            body_limit: 0,
+            params,
+            template,
+            exchange,
+            link,
+            record,
+            extensions: Extensions::new(),
+            headers: OnceLock::new(),
+        };
+        Self(Box::write(memory, inner))
+    }
+
     /// The method.
     pub fn method(&self) -> &Method {
-        self.head.method()
+        self.0.head.method()
     }
 
     /// The path, still percent-encoded.
     pub fn raw_path(&self) -> &str {
-        self.head.path()
+        self.0.head.path()
     }
 
     /// The query without its question mark, still percent-encoded.
     pub fn raw_query(&self) -> Option<&str> {
-        self.head.query()
+        self.0.head.query()
     }
 
     /// The target as it stood on the wire.
     pub fn target(&self) -> &str {
-        self.head.target()
+        self.0.head.target()
     }
 
     /// HTTP/1.0 or HTTP/1.1.
     pub fn version(&self) -> Version {
-        self.head.version()
+        self.0.head.version()
     }
 
     /// The first value of a field, as bytes. Names compare case-insensitively.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
-        self.head.header(name)
+        self.0.head.header(name)
     }
 
     /// The first value of a field, where it is text.
     pub fn header_str(&self, name: &str) -> Option<&str> {
-        std::str::from_utf8(self.head.header(name)?).ok()
+        std::str::from_utf8(self.0.head.header(name)?).ok()
     }
 
     /// All fields as a map, built at the first call.
     pub fn headers(&self) -> &HeaderMap {
-        self.headers.get_or_init(|| Box::new(self.head.to_header_map()))
+        self.0.headers.get_or_init(|| Box::new(self.0.head.to_header_map()))
     }
 
     /// The indexed head behind this request.
     pub fn head(&self) -> &RequestHead {
-        &self.head
+        &self.0.head
     }
 
     /// The value of a parameter of the route, decoded once: `param("id")` for `/api/{id}`.
     pub fn param(&self, name: &str) -> Option<Cow<'_, str>> {
-        self.params.get(self.template()?, self.head.path(), name)
+        self.0.params.get(self.template()?, self.0.head.path(), name)
     }
 
     /// Names and values of all parameters of the route, in order.
     pub fn params(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
-        let path = self.head.path();
-        self.template().into_iter().flat_map(move |template| self.params.iter(template, path))
+        let path = self.0.head.path();
+        self.template().into_iter().flat_map(move |template| self.0.params.iter(template, path))
     }
 
     /// The route as it was added, `/api/{id}`; `None` in a fallback.
@@ -102,12 +132,12 @@ impl Request {
 
     /// Who is on the other side.
     pub fn peer(&self) -> &Peer {
-        &self.link.peer
+        &self.0.link.peer
     }
 
     /// Whom the peer's certificate names; `None` without TLS or without a certificate.
     pub fn identity(&self) -> Option<&PeerIdentity> {
-        self.link.identity.get().map(|identity| &**identity)
+        self.0.link.identity.get().map(|identity| &**identity)
     }
 
     /// Who asks, as far as certificate, token and address prove it. Of a server without any policy
@@ -119,46 +149,46 @@ impl Request {
             peer_address: None,
             client_address: None,
         };
-        self.record.as_ref().map_or(&NOBODY, |record| &record.security)
+        self.0.record.as_ref().map_or(&NOBODY, |record| &record.security)
     }
 
     /// What calls made for this request inherit, by [`Call::context`](crate::Call::context): its
     /// trace, its id, its deadline, its priority; no credential.
     pub fn context(&self) -> CallContext {
-        let Some(record) = &self.record else { return CallContext::default() };
+        let Some(record) = &self.0.record else { return CallContext::default() };
         CallContext { request_id: record.request_id.clone(), ..record.context.clone() }
     }
 
     /// By what the request is found again; on a server with policies every request has one.
     pub fn id(&self) -> Option<&RequestId> {
-        self.record.as_ref()?.request_id.as_ref()
+        self.0.record.as_ref()?.request_id.as_ref()
     }
 
     /// What the layers found out, those of the application among them.
     pub fn record(&self) -> Option<&Record> {
-        self.record.as_deref()
+        self.0.record.as_deref()
     }
 
     /// Which access rule let the request in, in plain words; of one that a policy would have refused,
     /// had it been enforced, why. `None` without access rules.
     pub fn explanation(&self) -> Option<String> {
-        self.link.stack.explain(self.record()?)
+        self.0.link.stack.explain(self.record()?)
     }
 
     /// What earlier stages left for later ones, by type.
     pub fn extensions(&self) -> &Extensions {
-        &self.extensions
+        &self.0.extensions
     }
 
     /// What earlier stages left for later ones, by type.
     pub fn extensions_mut(&mut self) -> &mut Extensions {
-        &mut self.extensions
+        &mut self.0.extensions
     }
 
     /// Ready when the client left or the exchange is over, for handlers that want to stop early or
     /// that go on elsewhere. Costs nothing until it is polled.
     pub fn gone(&self) -> Gone {
-        Gone { link: Arc::clone(&self.link), exchange: self.exchange }
+        Gone { link: Arc::clone(&self.0.link), exchange: self.0.exchange }
     }
 
     /// Ready when the server leaves and this exchange, or the connection that it becomes with
@@ -167,7 +197,7 @@ impl Request {
     ///
     /// An event stream whose handler does not poll this is ended by the server when it is time.
     pub fn going_away(&self) -> GoingAway {
-        GoingAway { link: Arc::clone(&self.link), exchange: self.exchange }
+        GoingAway { link: Arc::clone(&self.0.link), exchange: self.0.exchange }
     }
 
     /// Takes the connection over: answers 101 with the protocol chosen in `upgrade`, or 2xx to
@@ -202,24 +232,24 @@ impl Request {
 
     /// The same, of a request that is kept.
     pub(super) async fn switch(&self, answer: Response) -> Result<Upgraded, Error> {
-        if !self.head.offers_switch() {
+        if !self.0.head.offers_switch() {
             // The driver looks for this only where something is offered.
             let error = sinew_core::Error::usage(Misuse::Upgrade, Phase::ResponseHead);
             return Err(Error::from(error).of(Origin::Request));
         }
-        let (link, exchange) = (Arc::clone(&self.link), self.exchange);
+        let (link, exchange) = (Arc::clone(&self.0.link), self.0.exchange);
         let switching = Switching { link, exchange, response: Some(answer) };
         switching.await.map_err(|error| error.of(Origin::Request))
     }
 
     /// The body, to be read piece by piece.
     pub fn body_mut(&mut self) -> &mut Body {
-        &mut self.body
+        &mut self.0.body
     }
 
     /// The body alone. It can be sent to another task, or back as the answer.
     pub fn into_body(self) -> Body {
-        self.body
+        self.0.body
     }
 
     /// The same as an [`http::Request`]. [`Peer`] and the peer's identity go into its extensions.
@@ -228,7 +258,7 @@ impl Request {
     ///
     /// 400, where the target has a byte that [`http::Uri`] does not take.
     pub fn into_http(self) -> Result<http::Request<Body>, Problem> {
-        let Self { head, body, link, mut extensions, .. } = self;
+        let Inner { head, body, link, mut extensions, .. } = *self.0;
         extensions.insert(link.peer.clone());
         if let Some(identity) = link.identity.get() {
             extensions.insert(Arc::clone(identity));
@@ -240,14 +270,14 @@ impl Request {
     }
 
     fn template(&self) -> Option<&Template> {
-        self.link.templates.get(usize::try_from(self.template?).ok()?)
+        self.0.link.templates.get(usize::try_from(self.0.template?).ok()?)
     }
 }
 
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request")
-            .field("head", &self.head)
+            .field("head", &self.0.head)
             .field("route", &self.route())
             .field("peer", self.peer())
             .finish_non_exhaustive()

@@ -132,12 +132,7 @@ impl Response {
         }
     }
 
-    /// The same with a type for the body.
-    /// The same answer, whose body is sent once: what would make it anew has made it.
-    pub(super) fn made(self) -> Self {
-        Self { body: self.body.made(), ..self }
-    }
-
+    /// 200 with this body and its type.
     pub(super) fn typed(body: impl Into<Body>, media_type: &'static str) -> Self {
         let mut response = Self::ok(body);
         response.fields.push((CONTENT_TYPE, HeaderValue::from_static(media_type)));

@@ -137,13 +137,14 @@ impl<R: Runtime, M: Mode> RestServer<R, M> {
         let audit = current.get().audit.clone();
         let mut keeper = Keeper::new(self.runtime.clone());
         let mut beside = move |cx: &mut Context<'_>| {
-            if let Some(tasks) = current.poll_tasks(cx) {
+            let next = current.poll_next(cx);
+            if let Some(tasks) = next.tasks {
                 background = tasks;
             }
             for _ in 0..background.poll(cx) {
                 current.get().notice(None, &Notice::Panicked);
             }
-            keeper.poll(cx, current.get().gate.as_ref());
+            keeper.poll(cx, next.gates);
         };
         let mut offer = match handover.map(|handover| handover.start(&self.control)).transpose() {
             Ok(offer) => offer,

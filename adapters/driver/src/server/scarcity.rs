@@ -3,12 +3,14 @@
 use std::task::Context;
 
 use sinew_core::limit::Stage;
+use sinew_core::observe::Event;
 use sinew_core::time::Instant;
 
 use super::exchange::Exchange;
 use super::http1::{Http, Stop};
 use super::mode::Mode;
 use super::server_wire::ServerWire;
+use super::service::Notice;
 use crate::runtime::Runtime;
 
 /// Bytes that a connection may have read and not parsed although memory is short.
@@ -35,8 +37,8 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         let runs = !matches!(self.exchange, Exchange::None);
         let limit = match queued {
             0 if runs || inbox > 0 || !self.wire.top_ref().is_idle() => None,
-            0 => Some(machine.idle),
-            _ => Some(machine.write_stall),
+            0 => Some(self.holdings.idle(machine.idle)),
+            _ => Some(self.holdings.stall(machine.write_stall)),
         };
         let Some(limit) = limit else {
             self.quiet = None;
@@ -48,7 +50,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             _ => now,
         };
         self.quiet = Some((since, drained));
-        Some(since + self.holdings.idle(limit))
+        Some(since + limit)
     }
 
     /// Gives back what it holds for nothing.
@@ -56,6 +58,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         self.quiet = None;
         let (_, queued) = self.wire.held();
         if queued > 0 {
+            self.notice(&Notice::Decided(Event::Reclaimed { bytes: queued as u64 }));
             return Err(Stop::Aborted);
         }
         self.close(now);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sinew_core::Machine as _;
 use sinew_core::limit::{
-    Answer, Ask, AskId, BadLease, BadLimiter, Charge, KeyHash, LeaseConfig, LeaseVerdict, Leases,
+    Answer, Ask, AskId, BadLease, BadLimiter, Charge, KeyGroup, KeyHash, LeaseConfig, LeaseVerdict, Leases,
     Quota, QuotaId, RateLimiter, RateLimiterConfig, Verdict,
 };
 use sinew_core::observe::Event;
@@ -123,7 +123,7 @@ impl<R> Shared<R> {
 pub(super) struct Desk<R>(Arc<Shared<R>>);
 
 impl<R: Runtime> Lessor for Desk<R> {
-    fn check(&self, now: Instant, cost: u32, key: KeyHash, prefix: KeyHash) -> LeaseVerdict {
+    fn check(&self, now: Instant, cost: u32, key: KeyHash, prefix: KeyGroup) -> LeaseVerdict {
         let mut ledger = self.0.lock();
         let verdict = ledger.leases.check(now, cost, key, prefix);
         let carrier = ledger.stirred();
@@ -235,7 +235,7 @@ impl<R: Runtime> LeaseStore for MemoryStore<R> {
 
     async fn take(&self, client: KeyHash, tokens: u32) -> Answer {
         let now = self.runtime.now();
-        let charge = [Charge::Keyed { quota: QuotaId(0), key: client, prefix: client }];
+        let charge = [Charge::Keyed { quota: QuotaId(0), key: client, prefix: client.into() }];
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         let there = buckets.peek(now, 0, &charge).remaining.min(tokens);
         let _ = buckets.check(now, there, &charge);

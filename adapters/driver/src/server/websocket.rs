@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use sinew_core::reason::Reason;
 use sinew_core::websocket::handshake::{Accepted, Refusal, ServerHandshake};
-use sinew_core::websocket::{CloseCode, Config, Overflow, Role};
+use sinew_core::websocket::{CloseCode, Config, Role};
 
 use super::builder::ServerBuilder;
 use super::mode::{Handler, Local, Mode, Threads};
@@ -26,10 +26,9 @@ use crate::websocket::{Sockets, WebSocket, seed};
 pub struct WebSocketOptions {
     /// Subprotocols, which pages may open a socket, compression.
     pub handshake: ServerHandshake,
-    /// Limits and timers of every socket.
+    /// Limits and timers of every socket, and what becomes of messages when a client takes less than is
+    /// sent.
     pub config: Config,
-    /// What becomes of messages when a client takes less than is sent.
-    pub overflow: Overflow,
     /// Where the sockets are registered, and how many one client may have.
     pub sockets: Sockets,
     /// What the route does differently, up to the switch.
@@ -48,15 +47,10 @@ impl WebSocketOptions {
         self
     }
 
-    /// Sets limits and timers of every socket.
+    /// Sets limits and timers of every socket, and what becomes of messages when a client takes less than
+    /// is sent.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
-        self
-    }
-
-    /// Says what becomes of messages when a client takes less than is sent.
-    pub fn overflow(mut self, overflow: Overflow) -> Self {
-        self.overflow = overflow;
         self
     }
 
@@ -164,7 +158,6 @@ async fn open(request: &Request, options: &WebSocketOptions) -> Result<WebSocket
     let speech = Speech { role: Role::Server, config, agreed: accepted.into_agreed(), seed };
     let setup = Setup {
         speech,
-        overflow: options.overflow,
         expires: security.principal.as_ref().and_then(|known| known.expires),
         seat: Some(seat),
     };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sinew_core::observe;
-use sinew_core::websocket::{CloseCode, Closed, Connection, Message, Overflow};
+use sinew_core::websocket::{CloseCode, Closed, Connection, Message};
 use sinew_tls::ServerTls;
 
 use super::spoken::Speech;
@@ -34,8 +34,8 @@ pub(crate) trait Carry: Send {
     /// Ends here and now.
     fn stop(&mut self);
 
-    /// Whether something happened that others than the last caller may wait for.
-    fn take_stirred(&mut self) -> bool;
+    /// Who is to look at the connection again, after what was done since the last time this was asked.
+    fn take_stir(&mut self) -> Stir;
 
     fn poll_observed(&mut self) -> Option<observe::Event>;
 
@@ -79,11 +79,22 @@ pub(crate) trait Carry: Send {
     fn was_left(&self) -> bool;
 }
 
+/// Who is to look at a connection again.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub(crate) enum Stir {
+    /// Nobody before the socket or the timer says so.
+    #[default]
+    Nobody,
+    /// Something happened that others than the last caller may wait for.
+    Others,
+    /// The last caller has had its turn, and there is more to do.
+    All,
+}
+
 /// How a connection goes on in WebSocket.
 #[derive(Debug)]
 pub(crate) struct Setup {
     pub(crate) speech: Speech,
-    pub(crate) overflow: Overflow,
     /// When the token of the peer expires, since 1970-01-01T00:00:00Z.
     pub(crate) expires: Option<Duration>,
     pub(crate) seat: Option<Seat>,

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use sinew_tls::ServerTls;
 
-use super::carry::Carry;
+use super::carry::{Carry, Stir};
 
 /// The connection, and those who wait for it.
 pub(crate) struct Line<C: ?Sized = dyn Carry> {
@@ -33,10 +33,13 @@ impl Line {
         self.callers.enter(cx.waker());
         let mut carrier = self.lock();
         let polled = act(&mut *carrier, &mut Context::from_waker(&self.waker));
-        let stirred = carrier.take_stirred();
+        let stir = carrier.take_stir();
+        // A waker may run whoever is woken.
         drop(carrier);
-        if stirred {
-            self.callers.wake_others(cx.waker());
+        match stir {
+            Stir::Nobody => {}
+            Stir::Others => self.callers.wake_others(cx.waker()),
+            Stir::All => self.waker.wake_by_ref(),
         }
         polled
     }
@@ -45,9 +48,9 @@ impl Line {
     pub(crate) fn act<T>(&self, act: impl FnOnce(&mut dyn Carry) -> T) -> T {
         let mut carrier = self.lock();
         let done = act(&mut *carrier);
-        let stirred = carrier.take_stirred();
+        let stir = carrier.take_stir();
         drop(carrier);
-        if stirred {
+        if stir != Stir::Nobody {
             self.waker.wake_by_ref();
         }
         done

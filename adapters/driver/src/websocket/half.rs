@@ -80,7 +80,7 @@ impl SocketSender {
     }
 
     /// Queues a message if there is room for it now. Where the
-    /// [policy](crate::WebSocketOptions::overflow) is not to wait there always is, until the socket is
+    /// [policy](super::WebSocketConfig::overflow) is not to wait there always is, until the socket is
     /// closed for it.
     ///
     /// # Errors
@@ -124,7 +124,7 @@ impl SocketSender {
     }
 
     /// Messages that were dropped for newer ones, where the
-    /// [policy](crate::WebSocketOptions::overflow) is to do that.
+    /// [policy](super::WebSocketConfig::overflow) is to do that.
     pub fn dropped(&self) -> u64 {
         self.line().act(|carrier| carrier.dropped())
     }

@@ -46,7 +46,7 @@ enum Owner {
 /// To how many sockets a message went.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Broadcast {
-    /// Those that took it. Where the [policy](crate::WebSocketOptions::overflow) is to drop the oldest,
+    /// Those that took it. Where the [policy](super::WebSocketConfig::overflow) is to drop the oldest,
     /// another message may be dropped for it.
     pub sent: usize,
     /// Those that had no room, or were closed for that.

@@ -37,11 +37,10 @@ impl Said {
 pub fn server(address: &str) -> sinew_driver::ServerBuilder<TokioRuntime, sinew_driver::Threads> {
     let sockets = Sockets::default();
     let limits = Limits { frame: LONGEST, message: LONGEST, ..Limits::default() };
-    let options = WebSocketOptions::new()
-        .config(WebSocketConfig { limits, ..WebSocketConfig::default() })
-        // Who cannot keep up hears the latest.
-        .overflow(Overflow::DropOldest)
-        .sockets(&sockets);
+    // Who cannot keep up hears the latest.
+    let overflow = Overflow::DropOldest;
+    let config = WebSocketConfig { limits, overflow, ..WebSocketConfig::default() };
+    let options = WebSocketOptions::new().config(config).sockets(&sockets);
     RestServer::builder()
         .listen(address)
         .allow_plaintext()

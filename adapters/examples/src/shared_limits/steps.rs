@@ -133,7 +133,7 @@ fn checks(transcript: &mut Transcript) -> Outcome {
         let client = names.hash(turn % 1_000);
         let now = Now::from_nanos(u64::try_from(began.elapsed().as_nanos())?);
         let clock = Instant::now();
-        let verdict = leases.check(now, 1, client, client);
+        let verdict = leases.check(now, 1, client, client.into());
         took.push(clock.elapsed());
         allowed += u32::from(matches!(verdict, LeaseVerdict::Allowed(_)));
         while let Ok(Some(Ask { id, tokens, .. })) = leases.poll_event(now) {

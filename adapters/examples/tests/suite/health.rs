@@ -12,11 +12,12 @@ use sinew_core::observe::Event;
 use sinew_core::server::RateLimitConfig;
 use sinew_core::server::health::{Check, CheckState, Finding, Probe};
 use sinew_driver::{Admin, HealthChecks, Notice, Request, SecurityPolicy};
+use sinew_examples::certs::Validity;
 use tokio::sync::Semaphore;
 
 use super::raw::raw;
-use super::site::{Builder, Security, Site, client_of, client_to};
-use super::{each, pause};
+use super::site::{Builder, Security, Site, client_of, client_to, pki, server_tls};
+use super::{each, pause, run};
 use crate::rt;
 
 fn builder(checks: HealthChecks) -> Builder {
@@ -199,6 +200,27 @@ fn who_probes_without_end_is_turned_away() {
             assert_eq!(socket.answer().unwrap().status(), 200);
         })
         .await;
+    });
+}
+
+#[test]
+fn a_server_whose_certificate_has_ended_is_not_ready() {
+    run(async {
+        for (validity, status, found) in [
+            (Validity::Week, 200, r#"{"name":"certificate","status":"pass"}"#),
+            (
+                Validity::Expired,
+                503,
+                r#"{"name":"certificate","status":"fail","reason":"expired"}"#,
+            ),
+        ] {
+            let identity = pki().authority.server_valid(&["127.0.0.1"], validity).unwrap();
+            let builder = builder(HealthChecks::new()).tls(server_tls(&identity));
+            let site = Site::bound(Security::Mutual, builder).await;
+            let (ready, text) = ask(&operator(&site), "/readyz?verbose").await;
+            assert!(ready == status && text.contains(found), "{ready} {text}");
+            assert_eq!(ask(&operator(&site), "/livez").await.0, 200);
+        }
     });
 }
 

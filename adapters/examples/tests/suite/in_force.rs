@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use futures_util::future::join3;
+use futures_util::future::{join, join3};
 use http::Method;
 use sinew_config::Config;
 use sinew_core::observe::Event;
@@ -20,6 +20,7 @@ use sinew_tls::rustls::{
     ClientConfig, ClientConnection, HandshakeKind, ServerConfig, StreamOwned, crypto,
 };
 use sinew_tls::{ClientTls, Options, ServerTls};
+use tokio::sync::Semaphore;
 
 use super::raw::{blocking, raw};
 use super::site::{Builder, CLIENT, PATIENCE, Security, Site, client_to, client_with, pki};
@@ -136,31 +137,50 @@ fn whoever_is_not_trusted_any_more_is_told_to_close() {
     run(async {
         let (one, two) = (&pki().authority, Authority::mint("the other authority").unwrap());
         let told = Told::default();
+        let (go, entered) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
         let program = || {
-            told.hears(program()).route(Method::GET, "/slow", async |request: Request| {
-                request.gone().await;
+            let (released, inside) = (Arc::clone(&go), Arc::clone(&entered));
+            told.hears(program()).route(Method::GET, "/slow", move |_: Request| {
+                let (released, inside) = (Arc::clone(&released), Arc::clone(&inside));
+                async move {
+                    inside.add_permits(1);
+                    released.acquire().await.unwrap().forget();
+                    "slow"
+                }
             })
         };
         let (site, reloader) = start(program().tls(serves(&pki().server, &[one, &two]))).await;
         let stays = client_with(&site.url(), calls(&pki().client, &[one]));
         let goes = client_with(&site.url(), calls(&two.client(CLIENT).unwrap(), &[one]));
-        for client in [&stays, &goes] {
-            assert_eq!(status_of(client.get("/text")).await, 200);
-        }
-        assert_eq!(site.handle.connections(), 2);
-        let tls = serves(&pki().server, &[one]);
-        reloader.reload(|| ok(program().tls(tls))).await.unwrap();
-        while site.handle.connections() > 1 {
-            pause().await;
-        }
-        assert_eq!(told.count(|notice| *notice == Notice::Distrusted), 1);
+        let connections = async |most: usize| {
+            while site.handle.connections() > most {
+                pause().await;
+            }
+        };
+        let running = goes.get("/slow").no_retry().send();
+        let change = async {
+            entered.acquire().await.unwrap().forget();
+            for client in [&stays, &goes] {
+                assert_eq!(status_of(client.get("/text")).await, 200);
+            }
+            assert_eq!(site.handle.connections(), 3);
+            let tls = serves(&pki().server, &[one]);
+            reloader.reload(|| ok(program().tls(tls))).await.unwrap();
+            // The one that is idle is closed.
+            connections(2).await;
+            go.add_permits(1);
+        };
+        let (answer, ()) = join(running, change).await;
+        let answer = answer.unwrap();
+        assert_eq!(answer.header("connection").unwrap(), "close");
+        assert_eq!(answer.text().await.unwrap(), "slow", "what runs is finished");
+        connections(1).await;
+        assert_eq!(told.count(|notice| *notice == Notice::Distrusted), 2);
         assert!(goes.get("/text").no_retry().send().await.is_err());
         assert_eq!(status_of(stays.get("/text").no_retry()).await, 200);
         // The one that was refused may be there for a moment yet.
-        while site.handle.connections() > 1 {
-            pause().await;
-        }
-        assert_eq!(told.count(|notice| *notice == Notice::Distrusted), 1, "the other one stayed");
+        connections(1).await;
+        assert_eq!(told.count(|notice| *notice == Notice::Distrusted), 2, "the other one stayed");
     });
 }
 
@@ -323,7 +343,7 @@ fn running_requests_keep_what_they_began_with() {
                 assert_eq!(status_of(client.get("/a")).await, 404, "it is a route no more");
                 open.send_replace(true);
             };
-        let (old, ()) = futures_util::future::join(running, change).await;
+        let (old, ()) = join(running, change).await;
         let old = old.unwrap();
         assert!(old.header("ratelimit").is_none());
         assert_eq!(old.text().await.unwrap(), "old a Some(\"/{name}\")");

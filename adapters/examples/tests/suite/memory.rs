@@ -246,7 +246,7 @@ fn each_stage_is_told_and_does_what_it_says() {
 fn under_pressure_nobody_holds_memory_for_nothing() {
     each(async |security| {
         // A tenth of these is what is left once nearly nothing is.
-        let (mut builder, _) = builder(ROOMY, [10, 100, 100, 100, 100, 100]);
+        let (mut builder, told) = builder(ROOMY, [10, 100, 100, 100, 100, 100]);
         let config = builder.config_mut();
         config.idle_timeout = Duration::from_secs(600);
         config.write_timeout = Duration::from_secs(2);
@@ -257,5 +257,28 @@ fn under_pressure_nobody_holds_memory_for_nothing() {
             pause().await;
         }
         assert_eq!(status_of(client_of(&site).get("/small")).await, 200);
+        let is_cut = |event: &Event| matches!(event, Event::Reclaimed { .. });
+        while !told.lock().unwrap().iter().any(is_cut) {
+            pause().await;
+        }
+    });
+}
+
+/// Nobody is let in, until who takes nothing is cut: long before its time on other days.
+#[test]
+fn newcomers_do_not_wait_for_clients_that_read_nothing() {
+    each(async |security| {
+        let (mut builder, told) = builder(ROOMY, [10, 12, 100, 100, 100, 100]);
+        builder.config_mut().write_timeout = Duration::from_secs(5);
+        let site = Site::run(security, builder).await;
+        let _taken = stalled(&site, "/whole", 1).await;
+        while site.handle.memory().stage < Stage::NoConnections {
+            pause().await;
+        }
+        assert_eq!(status_of(client_of(&site).get("/small")).await, 200);
+        let told = told.lock().unwrap();
+        let place = |wanted: fn(&Event) -> bool| told.iter().position(wanted).unwrap();
+        let cut = place(|event| matches!(event, Event::Reclaimed { .. }));
+        assert!(place(|event| *event == Event::Pressure(Stage::NoConnections)) < cut);
     });
 }

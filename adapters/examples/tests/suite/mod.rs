@@ -12,10 +12,12 @@
 mod access;
 mod admin;
 mod app;
+mod audited;
 mod bodies;
 mod broken;
 mod calls;
 mod cancel;
+mod checks;
 mod clock;
 mod codings;
 mod counted;

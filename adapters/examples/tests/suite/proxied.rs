@@ -5,7 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
 use http::Method;
-use sinew_core::security::{Network, ProxyProtocol};
+use sinew_core::security::{ForwardedField, Network, ProxyProtocol, TrustedProxies};
 use sinew_driver::{Peer, Request};
 
 use super::each;
@@ -75,6 +75,50 @@ fn from_everyone_else_a_header_is_garbage() {
         let through = client_for(security, &security.url(proxy(site.address())));
         let answer = through.get("/").send().await;
         assert!(answer.is_err() || answer.is_ok_and(|answer| answer.status() == 400));
+    });
+}
+
+/// Read from the right: what stands left of the first address that is no proxy was made up by anyone.
+#[test]
+fn the_client_is_whom_the_proxies_say_it_is() {
+    async fn client(request: Request) -> String {
+        let record = request.record().unwrap();
+        let said = record.forwarded.as_deref();
+        let host = said.and_then(|said| said.host.as_deref()).unwrap_or("none");
+        let client = record.security.client_address;
+        client.map_or_else(|| "unknown".to_owned(), |client| format!("{client} {host}"))
+    }
+    each(async |security| {
+        let networks = |text: &str| -> Vec<Network> { vec![text.parse().unwrap()] };
+        let ours = [networks("127.0.0.1"), networks("10.0.0.0/8")].concat();
+        for (trusted, field, line, expected) in [
+            (
+                &ours,
+                ForwardedField::Forwarded,
+                "for=198.51.100.1;host=evil.test, for=192.0.2.7;host=shop.test, for=10.0.0.3",
+                "192.0.2.7 shop.test",
+            ),
+            (&ours, ForwardedField::Forwarded, "for=192.0.2.7, for=unknown", "unknown"),
+            (
+                &ours,
+                ForwardedField::XForwardedFor,
+                "198.51.100.1, 192.0.2.7, 10.0.0.3",
+                "192.0.2.7 none",
+            ),
+            (&networks("10.0.0.0/8"), ForwardedField::XForwardedFor, "192.0.2.7", "127.0.0.1 none"),
+        ] {
+            let builder = rt::RestServer::builder()
+                .listen("127.0.0.1:0")
+                .trusted_proxies(TrustedProxies::new(trusted.clone(), field))
+                .route(Method::GET, "/", client);
+            let site = Site::run(security, builder).await;
+            let name = match field {
+                ForwardedField::Forwarded => "forwarded",
+                ForwardedField::XForwardedFor => "x-forwarded-for",
+            };
+            let answer = client_of(&site).get("/").header(name, line).send().await.unwrap();
+            assert_eq!(answer.text().await.unwrap(), expected, "{line}");
+        }
     });
 }
 

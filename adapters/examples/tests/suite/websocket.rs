@@ -347,8 +347,9 @@ fn a_lasting_socket_goes_on_where_its_server_is_too_slow_and_not_where_it_was_le
     each(async |security| {
         let site = site_of(security).await;
         let limits = Limits { queued: 65_536, ..Limits::default() };
-        let config = WebSocketConfig { limits, ..WebSocketConfig::default() };
-        let call = client_of(&site).websocket("/echo").config(config).overflow(Overflow::Close);
+        let overflow = Overflow::Close;
+        let config = WebSocketConfig { limits, overflow, ..WebSocketConfig::default() };
+        let call = client_of(&site).websocket("/echo").config(config);
         let mut socket = call.lasting(ReconnectPolicy::default()).unwrap();
         let Some(SocketEvent::Opened(sender)) = socket.next().await.unwrap() else { panic!() };
         // What comes back is not read, so that the server takes nothing more at some point.

@@ -15,7 +15,7 @@ use sinew_conformance::network::adapter::Adapter;
 use sinew_conformance::network::conversation::Transport;
 
 use super::Problem;
-use super::load::{Load, Tally};
+use super::load::{Habit, Load, Tally};
 use super::process::{Folder, Server, name, on_each};
 use witness::Witness;
 
@@ -73,7 +73,7 @@ impl Restart {
         ];
         let witnesses = witnesses.into_iter().collect::<std::io::Result<Vec<_>>>();
         let witnesses = witnesses.map_err(Problem::new)?;
-        let load = Load::start(place, &transport, self.clients, self.rate);
+        let load = Load::start(place, &transport, Habit::Keeps, self.clients, self.rate);
         say(format!(
             "{}, {}: {} restarts, {} clients, {} requests a second asked for",
             name(runtime),

@@ -68,7 +68,8 @@ pub(super) fn add<R: Runtime>(
 /// More than most take.
 fn overflowing(overflow: Overflow) -> WebSocketOptions {
     let handshake = ServerHandshake { origins: Origins::Any, ..ServerHandshake::default() };
-    WebSocketOptions::new().handshake(handshake).overflow(overflow)
+    let config = WebSocketConfig { overflow, ..WebSocketConfig::default() };
+    WebSocketOptions::new().handshake(handshake).config(config)
 }
 
 fn feed<R: Runtime>(runtime: &R) -> impl SocketHandler<Threads> + use<R> {

@@ -7,8 +7,9 @@
 use super::Dispatcher;
 use super::action::{Failure, Refusal};
 use crate::error::{Delivery, Fault, Phase};
-use crate::limit::{Load, Place};
-use crate::observe::Event;
+use crate::limit::{Concurrency, Load, Place};
+use crate::observe::{Event, Log};
+use crate::policy::Mode;
 use crate::time::Instant;
 
 /// Attempts that may wait for a destination that is short, if no more may be on their way.
@@ -19,21 +20,6 @@ impl Dispatcher {
     pub(super) fn room(&self) -> usize {
         let enforced = self.policy.admission.mode.obeys();
         if enforced { self.admission.room() as usize } else { usize::MAX }
-    }
-
-    /// The place of an attempt that is sent now. `None`: nobody counts it.
-    pub(super) fn admit(&mut self, token: u64) -> Option<Place> {
-        let mode = self.policy.admission.mode;
-        if !mode.asks() {
-            return None;
-        }
-        match self.admission.acquire() {
-            Ok(place) => Some(place),
-            Err(full) => {
-                self.log.record(Event::Held { token, limit: full.limit, mode });
-                None
-            }
-        }
     }
 
     /// A call waits. If that is because the destination bears no more, somebody may have to leave.
@@ -53,14 +39,32 @@ impl Dispatcher {
     }
 
     /// An attempt says this about what the destination bears; `None`: nothing.
+    #[inline]
     pub(super) fn give_back(&mut self, now: Instant, place: Option<Place>, load: Option<Load>) {
         let Some(place) = place else { return };
         let Some(load) = load else { return self.admission.release(place) };
-        let before = self.admission.limit();
-        self.admission.settle(now, place, load);
-        let limit = self.admission.limit();
-        if limit != before {
+        if let Some(limit) = self.admission.settle(now, place, load) {
             self.log.record(Event::ConcurrencyLimit { limit });
+        }
+    }
+}
+
+/// The place of an attempt that is sent now. `None`: nobody counts it.
+#[inline]
+pub(super) fn admit(
+    admission: &mut Concurrency,
+    mode: Mode,
+    token: u64,
+    log: &mut Log,
+) -> Option<Place> {
+    if !mode.asks() {
+        return None;
+    }
+    match admission.acquire() {
+        Ok(place) => Some(place),
+        Err(full) => {
+            log.record(Event::Held { token, limit: full.limit, mode });
+            None
         }
     }
 }

@@ -232,6 +232,7 @@ impl Balancer {
     }
 
     /// What is compared.
+    #[inline]
     fn load(&self, now: Instant, instance: &Instance) -> Load {
         let cost = match self.policy.algorithm {
             Algorithm::PeakEwma(_) => instance.latency.cost(now, instance.in_flight),
@@ -294,18 +295,23 @@ impl Balancer {
         assert_eq!(turns[0] + turns[1], if self.takes_turns() { self.ready.len() } else { 0 });
     }
 
+    /// The less loaded one of two.
     #[inline]
-    fn two(
+    fn of_two(
         &self,
+        now: Instant,
         span: Range<usize>,
         avoid: Option<usize>,
-        load: impl Fn(Key) -> Load,
+        instances: &Slab<Instance>,
         jitter: &mut Jitter,
     ) -> Option<Picked> {
         let ready = self.ready.get(span.clone())?;
         let avoid = avoid.and_then(|at| at.checked_sub(span.start));
-        let cost = |at: usize| ready.get(at).map_or(Load::WORST, |key| load(*key));
-        let choice = PowerOfTwo::pick(ready.len(), avoid, cost, jitter)?;
+        let load = |at: usize| {
+            let instance = ready.get(at).and_then(|key| instances.get(*key));
+            instance.map_or(Load::WORST, |instance| self.load(now, instance))
+        };
+        let choice = PowerOfTwo::pick(ready.len(), avoid, load, jitter)?;
         let endpoint = ready.get(choice.chosen).copied()?;
         let runner_up = choice.runner_up.and_then(|at| ready.get(at).copied());
         Some(Picked { endpoint, runner_up })
@@ -380,20 +386,8 @@ impl Dispatcher {
         let avoided = avoid.and_then(|key| instances.get(key)?.ready_at).map(|at| at as usize);
         let span = balancer.span(avoided, hash, jitter);
         match balancer.policy.algorithm {
-            Algorithm::PeakEwma(_) => {
-                let load = |key: Key| {
-                    instances.get(key).map_or(Load::WORST, |one| Load {
-                        cost: one.latency.cost(now, one.in_flight),
-                        share: balancer.share(now, one),
-                    })
-                };
-                balancer.two(span, avoided, load, jitter)
-            }
-            Algorithm::LeastRequest => {
-                let load = |key: Key| {
-                    instances.get(key).map_or(Load::WORST, |one| balancer.load(now, one))
-                };
-                balancer.two(span, avoided, load, jitter)
+            Algorithm::PeakEwma(_) | Algorithm::LeastRequest => {
+                balancer.of_two(now, span, avoided, instances, jitter)
             }
             Algorithm::RoundRobin | Algorithm::WeightedRoundRobin => {
                 let near = span.start < balancer.near;

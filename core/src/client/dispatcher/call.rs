@@ -70,6 +70,13 @@ impl Call {
         self.lanes.iter().all(|lane| *lane == Lane::Empty)
     }
 
+    #[inline]
+    pub(super) fn set_lane(&mut self, lane: usize, to: Lane) {
+        if let Some(place) = self.lanes.get_mut(lane) {
+            *place = to;
+        }
+    }
+
     /// Whether there is nothing on any other lane.
     pub(super) fn is_alone(&self, lane: usize) -> bool {
         (0..).zip(&self.lanes).all(|(at, other)| at == lane || *other == Lane::Empty)
@@ -172,6 +179,12 @@ pub(super) struct Instance {
 }
 
 impl Instance {
+    /// Whether it may be asked, and nothing is found out about it that could change that.
+    #[inline]
+    pub(super) const fn is_settled(&self) -> bool {
+        self.breaker.is_closed() && self.ready_at.is_some() && !self.retired
+    }
+
     pub(super) const fn is_well(&self) -> bool {
         !self.ejected && !self.down
     }

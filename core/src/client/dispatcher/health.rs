@@ -2,6 +2,7 @@
 //! down are left alone, and where too few are left all of them are asked.
 
 use super::action::Action;
+use super::alarms::Whose;
 use super::call::Instance;
 use super::policy::{BadPolicy, Policy};
 use super::{Dispatcher, MESH};
@@ -137,7 +138,7 @@ impl Dispatcher {
         if outliers.has_events() {
             self.health_due(now);
         } else if let Some(deadline) = outliers.deadline() {
-            self.instance_timers.arm(MESH, deadline.at);
+            self.alarms.arm(Whose::Endpoints, MESH, deadline.at);
         }
     }
 
@@ -161,7 +162,7 @@ impl Dispatcher {
         }
         self.note_panic(now);
         if let Some(deadline) = self.health.deadline() {
-            self.instance_timers.arm(MESH, deadline.at);
+            self.alarms.arm(Whose::Endpoints, MESH, deadline.at);
         }
     }
 

@@ -12,6 +12,7 @@
 
 mod action;
 mod admission;
+mod alarms;
 mod balancer;
 mod call;
 mod endpoints;
@@ -35,9 +36,10 @@ use crate::limit::{Concurrency, PriorityQueue};
 use crate::machine::Machine;
 use crate::observe::{Event, Log};
 use crate::resilience::{Budget, Hedge};
-use crate::table::{Key, Slab, Timers};
+use crate::table::{Key, Slab};
 use crate::time::{Deadline, Instant, Timer};
 
+use alarms::{Alarms, Whose};
 use balancer::Balancer;
 use call::{Call, Exchange, Instance, Lane};
 use health::Health;
@@ -74,11 +76,10 @@ const fn timed_by(timer: u32) -> Option<u32> {
 pub struct Dispatcher {
     policy: Policy,
     calls: Slab<Call>,
-    call_timers: Timers,
     exchanges: Slab<Exchange>,
     slots: Slots,
     instances: Slab<Instance>,
-    instance_timers: Timers,
+    alarms: Alarms,
     routes: Routes,
     balancer: Balancer,
     health: Health,
@@ -112,11 +113,10 @@ impl Dispatcher {
         Ok(Self {
             policy,
             calls: Slab::new(),
-            call_timers: Timers::new(),
             exchanges: Slab::new(),
             slots: Slots::new(),
             instances: Slab::new(),
-            instance_timers: Timers::new(),
+            alarms: Alarms::new(),
             routes: Routes::new(policy.max_routes),
             balancer: Balancer::new(policy.balance),
             health,
@@ -161,7 +161,7 @@ impl Dispatcher {
         match refusal {
             Some(outcome) => self.complete(call, outcome),
             None => {
-                self.call_timers.arm(call.index, spec.deadline);
+                self.alarms.arm(Whose::Calls, call.index, spec.deadline);
                 self.attempt(now, call, 0);
                 self.pump(now);
             }
@@ -213,9 +213,7 @@ impl Dispatcher {
         }
         slot.capacity = capacity.max(1);
         let endpoint = slot.endpoint;
-        if let Some(instance) = self.instances.get_mut(endpoint) {
-            self.slots.list(now, connection.0, &mut instance.share, &self.policy.pool);
-        }
+        self.put_back(now, connection.0, endpoint);
         self.hand_on(now, connection.0);
         self.pump(now);
     }
@@ -313,15 +311,15 @@ impl Dispatcher {
     }
 
     /// The call is over. Whatever it holds is given back first.
+    #[inline]
     fn complete(&mut self, key: Key, outcome: Outcome) {
-        let Some(call) = self.calls.get(key) else { return };
-        debug_assert!(call.is_at_rest(), "a call that is over holds nothing");
+        let Some(call) = self.calls.remove(key) else { return };
+        debug_assert!(call.delivered || call.is_at_rest(), "a call that is over holds nothing");
         let delivery = match outcome {
             Outcome::Done => Delivery::Processed,
             Outcome::Failed { .. } | Outcome::Refused(_) | Outcome::TimedOut(_) => call.delivery,
         };
         let (token, attempts) = (call.spec.token, call.attempts);
-        self.calls.free(key);
         self.actions.push_back(Action::Complete { token, outcome, delivery, attempts });
         self.log.record(Event::CallEnded { token, outcome, attempts });
     }
@@ -376,7 +374,8 @@ impl Dispatcher {
                 _ => {}
             }
         }
-        self.call_timers.arm(key.index, next.min(call.hedge_at.unwrap_or(Instant::MAX)));
+        let next = next.min(call.hedge_at.unwrap_or(Instant::MAX));
+        self.alarms.arm(Whose::Calls, key.index, next);
     }
 
     /// The deadline of the call.
@@ -411,7 +410,7 @@ impl Dispatcher {
 
     /// What is due for the connection at this place.
     fn slot_due(&mut self, now: Instant, place: u32) {
-        match self.slots.due(now, place) {
+        match self.slots.due(now, place, &mut self.alarms) {
             Some((key, State::Dialing)) => {
                 let failure = Failure {
                     delivery: Delivery::NotSent,
@@ -440,7 +439,7 @@ impl Dispatcher {
                 instance.warm_after = None;
                 self.slots.may_be_cold = true;
             } else {
-                self.instance_timers.arm(place, after);
+                self.alarms.arm(Whose::Endpoints, timer, after);
             }
         }
         self.refresh(now, key);
@@ -464,15 +463,11 @@ impl Dispatcher {
     /// Does what is due.
     #[inline(never)]
     fn run_due(&mut self, now: Instant) {
-        loop {
-            if let Some(place) = self.instance_timers.pop_due(now) {
-                self.instance_due(now, place);
-            } else if let Some(place) = self.slots.timers.pop_due(now) {
-                self.slot_due(now, place);
-            } else if let Some(place) = self.call_timers.pop_due(now) {
-                self.call_due(now, place);
-            } else {
-                break;
+        while let Some((whose, place)) = self.alarms.pop_due(now) {
+            match whose {
+                Whose::Endpoints => self.instance_due(now, place),
+                Whose::Connections => self.slot_due(now, place),
+                Whose::Calls => self.call_due(now, place),
             }
         }
         self.pump(now);
@@ -480,13 +475,13 @@ impl Dispatcher {
 
     /// Whose time this is, which is the first of all.
     fn timer_at(&self, at: Instant) -> Timer {
-        if self.call_timers.first() == Some(at) {
+        if self.alarms.first_place(Whose::Calls, at).is_some() {
             return Timer::Call;
         }
-        if let Some(place) = self.slots.timers.first_place(at) {
+        if let Some(place) = self.alarms.first_place(Whose::Connections, at) {
             return if self.slots.is_dialing(place) { Timer::Connect } else { Timer::Idle };
         }
-        let timer = self.instance_timers.first_place(at);
+        let timer = self.alarms.first_place(Whose::Endpoints, at);
         if timer == Some(MESH) {
             return self.health.deadline().map_or(Timer::Ejection, |deadline| deadline.why);
         }
@@ -513,16 +508,14 @@ impl Machine for Dispatcher {
 
     #[inline]
     fn handle_timeout(&mut self, now: Instant) {
-        let due = |timers: &Timers| timers.is_due(now);
-        if due(&self.call_timers) || due(&self.slots.timers) || due(&self.instance_timers) {
+        if self.alarms.is_due(now) {
             self.run_due(now);
         }
     }
 
     /// Early at times: what was due then may be settled since.
     fn deadline(&self) -> Option<Deadline> {
-        let timers = [&self.call_timers, &self.slots.timers, &self.instance_timers];
-        let at = timers.into_iter().filter_map(Timers::first).min()?;
+        let at = self.alarms.first()?;
         Some(Deadline { at, why: self.timer_at(at) })
     }
 

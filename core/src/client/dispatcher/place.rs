@@ -9,9 +9,10 @@ use core::time::Duration;
 use super::action::{
     Action, CallSpec, ConnectionId, Cut, ExchangeId, Failure, Outcome, Refusal, Retire, Reuse,
 };
+use super::admission::admit;
+use super::alarms::Whose;
 use super::balancer::Picked;
 use super::call::{Call, Exchange, Instance, Lane, Want};
-use super::routes::OnRoute;
 use super::slots::State;
 use super::{Dispatcher, timer_of};
 use crate::observe::Event;
@@ -27,9 +28,8 @@ impl Dispatcher {
     /// Makes an attempt of the call, on this lane. Call [`pump`](Self::pump) afterwards.
     pub(super) fn attempt(&mut self, now: Instant, key: Key, lane: usize) {
         let Some(call) = self.calls.get(key) else { return };
-        let (avoid, priority, token, route) =
-            (call.avoid, call.spec.priority, call.spec.token, call.route);
-        let hash = call.spec.hash_key;
+        let CallSpec { priority, token, hash_key, .. } = call.spec;
+        let (avoid, route, want) = (call.avoid, call.route, self.want(call));
         if let Some(refusal) = self.route_refuses(now, route) {
             self.unplaced(key, lane, refusal);
             return;
@@ -42,14 +42,14 @@ impl Dispatcher {
         // Nobody overtakes those who wait.
         if self.queue.is_empty()
             && self.room() > 0
-            && let Some(picked) = self.pick(now, avoid, hash)
-            && let Some(want) = self.want(key)
+            && let Some(picked) = self.pick(now, avoid, hash_key)
             && let Some(connection) = self.available_at(picked.endpoint, want)
             && let Some(permit) = self.permit(now, picked.endpoint)
         {
-            self.took(now, picked.endpoint);
             self.tell_pick(now, key, picked);
-            self.send(now, key, lane, connection, permit);
+            if self.send(now, (key, lane), picked.endpoint, connection, permit) {
+                self.took(now, picked.endpoint);
+            }
             return;
         }
         match self.queue.push(priority, (key, lane)) {
@@ -68,7 +68,7 @@ impl Dispatcher {
         let Some(call) = self.calls.get_mut(key) else { return };
         if let Some(time) = call.spec.pool_timeout.or(self.policy.pool.wait) {
             call.wait_until = now + time;
-            self.call_timers.arm(key.index, call.wait_until);
+            self.alarms.arm(Whose::Calls, key.index, call.wait_until);
         }
     }
 
@@ -84,9 +84,8 @@ impl Dispatcher {
     fn serve_queue(&mut self, now: Instant) {
         while self.queue.len().min(self.room()) > self.slots.dialing {
             let Some((next, lane)) = self.queue.peek().copied() else { break };
-            let Some(want) = self.want(next) else { break };
-            let call = self.calls.get(next);
-            let (avoid, hash) = call.map_or((None, None), |call| (call.avoid, call.spec.hash_key));
+            let Some(call) = self.calls.get(next) else { break };
+            let (avoid, hash, want) = (call.avoid, call.spec.hash_key, self.want(call));
             let Some(picked) = self.pick(now, avoid, hash) else { break };
             let picked = if self.serves(picked.endpoint, want) {
                 picked
@@ -106,13 +105,17 @@ impl Dispatcher {
             let endpoint = picked.endpoint;
             // The list of the ready ones is right: whoever is on it lets calls through.
             let Some(permit) = self.permit(now, endpoint) else { continue };
-            self.took(now, endpoint);
             self.tell_pick(now, next, picked);
             match self.available_at(endpoint, want) {
                 Some(connection) => {
-                    self.serve(now, connection, permit);
+                    if self.serve(now, endpoint, connection, permit) {
+                        self.took(now, endpoint);
+                    }
                 }
-                None => self.dial(now, endpoint, permit),
+                None => {
+                    self.took(now, endpoint);
+                    self.dial(now, endpoint, permit);
+                }
             }
         }
         self.warm(now);
@@ -152,6 +155,7 @@ impl Dispatcher {
     }
 
     /// The connection of this endpoint that was used last, of those that have room.
+    #[inline]
     fn available_at(&self, endpoint: Key, want: Want) -> Option<Key> {
         self.slots.available(&self.instances.get(endpoint)?.share, want)
     }
@@ -161,19 +165,20 @@ impl Dispatcher {
     }
 
     /// What an attempt of this call that is not on its way needs.
-    fn want(&self, call: Key) -> Option<Want> {
-        let call = self.calls.get(call)?;
+    #[inline]
+    fn want(&self, call: &Call) -> Want {
         let shun = call.lanes.iter().find_map(|lane| match lane {
             Lane::Sent(other) => self.exchanges.get(*other).map(|other| other.connection),
             _ => None,
         });
-        Some(Want { sharing: call.spec.sharing, shun })
+        Want { sharing: call.spec.sharing, shun }
     }
 
     /// What whoever is served next needs. While it waits for a connection to itself, nobody overtakes
     /// it, and those that others share empty.
     pub(super) fn next_wants(&self) -> Option<Want> {
-        self.want(self.queue.peek()?.0)
+        let (call, _) = self.queue.peek()?;
+        self.calls.get(*call).map(|call| self.want(call))
     }
 
     fn has_room(&self) -> bool {
@@ -188,6 +193,7 @@ impl Dispatcher {
     }
 
     /// Asks the breaker of an endpoint. `Some(None)`: it is not enforced. `None`: it refuses.
+    #[inline]
     #[allow(clippy::option_option, reason = "refused, let through without a permit, and with one")]
     pub(super) fn permit(&mut self, now: Instant, endpoint: Key) -> Option<Option<Permit>> {
         let mode = self.policy.breaker.mode;
@@ -198,6 +204,14 @@ impl Dispatcher {
         if instance.breaker.is_closed() {
             return Some(instance.breaker.acquire(now).ok());
         }
+        self.permit_unless_open(now, endpoint)
+    }
+
+    #[inline(never)]
+    #[allow(clippy::option_option, reason = "as above")]
+    fn permit_unless_open(&mut self, now: Instant, endpoint: Key) -> Option<Option<Permit>> {
+        let mode = self.policy.breaker.mode;
+        let instance = self.instances.get_mut(endpoint)?;
         let asked = instance.breaker.acquire(now);
         let name = instance.member.endpoint;
         if let Ok(permit) = &asked
@@ -217,9 +231,7 @@ impl Dispatcher {
     #[inline]
     pub(super) fn refresh(&mut self, now: Instant, key: Key) {
         // Nearly always it is there, and stays there.
-        let settled =
-            |one: &Instance| one.breaker.is_closed() && one.ready_at.is_some() && !one.retired;
-        if !self.instances.get(key).is_some_and(settled) {
+        if !self.instances.get(key).is_some_and(Instance::is_settled) {
             self.list_anew(now, key);
         }
     }
@@ -234,7 +246,7 @@ impl Dispatcher {
                 self.log.record(Event::Breaker { endpoint, change });
             }
             if let Some(deadline) = instance.breaker.deadline() {
-                self.instance_timers.arm(timer_of(key), deadline.at);
+                self.alarms.arm(Whose::Endpoints, timer_of(key), deadline.at);
             }
         }
         let lets_through = !mode.obeys() || instance.breaker.is_ready(now);
@@ -272,7 +284,8 @@ impl Dispatcher {
         }
         let Some(instance) = self.instances.get_mut(key) else { return };
         let by = now + self.policy.pool.connect;
-        let connection = self.slots.dial(key, &mut instance.share, permit, now, by);
+        let (share, alarms) = (&mut instance.share, &mut self.alarms);
+        let connection = self.slots.dial(key, share, permit, now, by, alarms);
         let connection = ConnectionId(connection);
         self.actions.push_back(Action::Dial { connection, endpoint: instance.member.endpoint, by });
     }
@@ -302,7 +315,7 @@ impl Dispatcher {
         if let Some(instance) = self.instances.get_mut(endpoint) {
             let after = now + WARM_AGAIN;
             instance.warm_after = Some(after);
-            self.instance_timers.arm(timer_of(endpoint), after);
+            self.alarms.arm(Whose::Endpoints, timer_of(endpoint), after);
         }
     }
 
@@ -312,7 +325,7 @@ impl Dispatcher {
         let (endpoint, permit) = (slot.endpoint, slot.permit.take());
         if self.queue.is_empty() || self.room() == 0 {
             self.release(now, endpoint, permit);
-        } else if self.serve(now, connection, permit) {
+        } else if self.serve(now, endpoint, connection, permit) {
             // A breaker that opened meanwhile makes the permit one of an old epoch, which settles nothing.
             return;
         }
@@ -327,85 +340,84 @@ impl Dispatcher {
         }
     }
 
-    fn put_back(&mut self, now: Instant, connection: Key, endpoint: Key) {
-        if let Some(instance) = self.instances.get_mut(endpoint) {
-            self.slots.list(now, connection, &mut instance.share, &self.policy.pool);
+    pub(super) fn put_back(&mut self, now: Instant, connection: Key, endpoint: Key) {
+        let Self { instances, slots, policy, alarms, .. } = self;
+        if let Some(instance) = instances.get_mut(endpoint) {
+            slots.list(now, connection, &mut instance.share, &policy.pool, alarms);
         }
     }
 
     /// Gives a connection to whoever is next. Whether they take it; one whose route is not to be asked
     /// leaves instead.
-    pub(super) fn serve(&mut self, now: Instant, connection: Key, permit: Option<Permit>) -> bool {
+    pub(super) fn serve(
+        &mut self,
+        now: Instant,
+        endpoint: Key,
+        connection: Key,
+        permit: Option<Permit>,
+    ) -> bool {
         let next = self.queue.pop();
-        next.is_some_and(|(call, lane)| self.send(now, call, lane, connection, permit))
+        next.is_some_and(|next| self.send(now, next, endpoint, connection, permit))
     }
 
     /// Sends an attempt over a connection, if the breaker of its route lets it.
     fn send(
         &mut self,
         now: Instant,
-        key: Key,
-        lane: usize,
+        (key, lane): (Key, usize),
+        endpoint: Key,
         connection: Key,
         permit: Option<Permit>,
     ) -> bool {
-        let route = self.calls.get(key).and_then(|call| call.route);
-        match self.route_permit(now, route) {
-            Ok(route) => {
-                self.bind(now, key, lane, connection, permit, route);
-                true
-            }
-            Err(refusal) => {
-                if let Some(endpoint) = self.slots.get(connection).map(|slot| slot.endpoint) {
+        let route = match self.calls.get(key).and_then(|call| call.route) {
+            None => None,
+            Some(route) => match self.route_permit(now, route) {
+                Ok(on) => on,
+                Err(refusal) => {
                     self.release(now, endpoint, permit);
+                    self.unplaced(key, lane, refusal);
+                    return false;
                 }
-                self.unplaced(key, lane, refusal);
-                false
-            }
-        }
-    }
-
-    fn bind(
-        &mut self,
-        now: Instant,
-        key: Key,
-        lane: usize,
-        connection: Key,
-        permit: Option<Permit>,
-        route: Option<OnRoute>,
-    ) {
-        let Self { slots, instances, calls, balancer, policy, .. } = self;
-        let Some(endpoint) = slots.get(connection).map(|slot| slot.endpoint) else { return };
-        let Some(instance) = instances.get_mut(endpoint) else { return };
-        let Some(call) = calls.get_mut(key) else { return };
+            },
+        };
+        let Self { slots, instances, calls, exchanges, balancer, policy, alarms, log, .. } = self;
+        let Some(instance) = instances.get_mut(endpoint) else { return false };
+        let Some(call) = calls.get_mut(key) else { return false };
         let CallSpec { token, sharing, safety, .. } = call.spec;
-        let Some(slot) = slots.occupy(connection, &mut instance.share, sharing) else { return };
+        let Some(slot) = slots.occupy(connection, &mut instance.share, sharing) else {
+            return false;
+        };
         let first_use = slot.uses == 1;
         balancer.began(instance);
-        let name = instance.member.endpoint;
         call.attempts = call.attempts.saturating_add(1);
         let attempt = call.attempts;
-        let timeout = call.spec.attempt_timeout.or(policy.attempt_timeout);
-        let by = timeout.map_or(Instant::MAX, |time| now + time);
-        let hedges = policy.hedge.mode.obeys() && call.spec.hedge && call.is_alone(lane);
-        let place = self.admit(token);
-        let exchange = self.exchanges.insert(Exchange {
+        let mut by = Instant::MAX;
+        if let Some(timeout) = call.spec.attempt_timeout.or(policy.attempt_timeout) {
+            by = now + timeout;
+            alarms.arm(Whose::Calls, key.index, by);
+        }
+        let exchange = exchanges.insert(Exchange {
             call: Some(key),
             connection,
             endpoint,
             epoch: permit.as_ref().map(Permit::epoch),
             permit,
             route,
-            place,
+            place: admit(&mut self.admission, policy.admission.mode, token, log),
             sent_at: now,
             by,
             first_use,
         });
-        self.set_lane(key, lane, Lane::Sent(exchange));
-        self.call_timers.arm(key.index, by);
-        if hedges && let Ok(delay) = self.hedge.delay(safety) {
-            self.hedge_at(key, now + delay);
+        if policy.hedge.mode.obeys()
+            && call.spec.hedge
+            && call.is_alone(lane)
+            && let Ok(delay) = self.hedge.delay(safety)
+        {
+            let at = now + delay;
+            call.hedge_at = Some(at);
+            alarms.arm(Whose::Calls, key.index, at);
         }
+        call.set_lane(lane, Lane::Sent(exchange));
         self.actions.push_back(Action::Send {
             token,
             exchange: ExchangeId(exchange),
@@ -414,14 +426,8 @@ impl Dispatcher {
             attempt,
             first_use,
         });
-        self.log.record(Event::AttemptSent { token, attempt, endpoint: name });
-    }
-
-    fn hedge_at(&mut self, key: Key, at: Instant) {
-        if let Some(call) = self.calls.get_mut(key) {
-            call.hedge_at = Some(at);
-            self.call_timers.arm(key.index, at);
-        }
+        log.record(Event::AttemptSent { token, attempt, endpoint: instance.member.endpoint });
+        true
     }
 
     /// Sends a call a second time, where its first attempt takes longer than most do.
@@ -442,7 +448,7 @@ impl Dispatcher {
             return;
         }
         // Nor where others wait, or where there is no other connection for it.
-        let Some(want) = self.want(key) else { return };
+        let Some(want) = self.calls.get(key).map(|call| self.want(call)) else { return };
         let placed = self.queue.is_empty()
             && self.room() > 0
             && self.balancer.ready.iter().any(|endpoint| self.serves(*endpoint, want));
@@ -466,10 +472,8 @@ impl Dispatcher {
     }
 
     pub(super) fn set_lane(&mut self, key: Key, lane: usize, to: Lane) {
-        if let Some(call) = self.calls.get_mut(key)
-            && let Some(place) = call.lanes.get_mut(lane)
-        {
-            *place = to;
+        if let Some(call) = self.calls.get_mut(key) {
+            call.set_lane(lane, to);
         }
     }
 
@@ -479,31 +483,30 @@ impl Dispatcher {
 
     /// The embedder ended an exchange. Everything that it held is given back here, and nowhere else.
     pub(super) fn end_exchange(&mut self, now: Instant, key: Key, reuse: Reuse) {
-        let Some(exchange) = self.exchanges.get_mut(key) else { return };
-        let (connection, endpoint) = (exchange.connection, exchange.endpoint);
-        let (permit, route) = (exchange.permit.take(), exchange.route.take());
-        let place = exchange.place.take();
-        self.exchanges.free(key);
+        let Some(ended) = self.exchanges.remove(key) else { return };
+        let Exchange { connection, endpoint, permit, route, place, .. } = ended;
         self.give_back(now, place, None);
         self.release_route(route);
-        if let Some(instance) = self.instances.get_mut(endpoint) {
-            self.balancer.ended(instance);
-            if let Some(permit) = permit {
-                instance.breaker.release(permit);
-            }
-            let pool = &self.policy.pool;
-            let over = self.slots.vacate(now, connection, &mut instance.share, reuse, pool);
-            if over {
-                self.slots.remove(connection, &mut instance.share);
-                if reuse == Reuse::Keep {
-                    // The embedder thinks that it is kept.
-                    let connection = ConnectionId(connection);
-                    self.actions.push_back(Action::Close { connection, why: Retire::Aged });
-                }
+        let Self { slots, instances, balancer, policy, alarms, actions, .. } = self;
+        let Some(instance) = instances.get_mut(endpoint) else { return };
+        balancer.ended(instance);
+        if let Some(permit) = permit {
+            instance.breaker.release(permit);
+        }
+        let share = &mut instance.share;
+        let over = slots.vacate(now, connection, share, reuse, &policy.pool, alarms);
+        if over {
+            slots.remove(connection, share);
+            if reuse == Reuse::Keep {
+                // The embedder thinks that it is kept.
+                let connection = ConnectionId(connection);
+                actions.push_back(Action::Close { connection, why: Retire::Aged });
             }
         }
-        self.refresh(now, endpoint);
-        self.forget_endpoint(endpoint);
+        if !instance.is_settled() {
+            self.list_anew(now, endpoint);
+            self.forget_endpoint(endpoint);
+        }
     }
 
     /// The dispatcher ends an exchange, and says so.

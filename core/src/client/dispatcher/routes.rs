@@ -97,20 +97,23 @@ impl Dispatcher {
     }
 
     /// Why the breaker of a route lets no attempt through.
+    #[inline]
     pub(super) fn route_refuses(&self, now: Instant, key: Option<RouteKey>) -> Option<Refusal> {
         let route = self.routes.get(key?)?;
         let refused = route.breaker.refuses(now).filter(|_| self.policy.breaker.mode.obeys());
         refused.map(|OpenFor { why, until }| Refusal::Route { why, until })
     }
 
-    /// Asks the breaker of a route. `Ok(None)`: there is none, or it is not enforced.
+    /// Asks the breaker of a route. `Ok(None)`: it is not enforced.
     pub(super) fn route_permit(
         &mut self,
         now: Instant,
-        key: Option<RouteKey>,
+        key: RouteKey,
     ) -> Result<Option<OnRoute>, Refusal> {
         let mode = self.policy.breaker.mode;
-        let Some(key) = key.filter(|_| mode.asks()) else { return Ok(None) };
+        if !mode.asks() {
+            return Ok(None);
+        }
         let Some(route) = self.routes.get_mut(key) else { return Ok(None) };
         match route.breaker.acquire(now) {
             Ok(permit) => {

@@ -2,11 +2,12 @@
 //! who waits is the [queue](crate::limit::PriorityQueue)'s business.
 
 use super::action::{Reuse, Sharing};
+use super::alarms::{Alarms, Whose};
 use super::call::Want;
 use super::policy::PoolPolicy;
 use crate::jitter::Jitter;
 use crate::resilience::Permit;
-use crate::table::{Key, Link, List, Slab, Timers};
+use crate::table::{Key, Link, List, Slab};
 use crate::time::Instant;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,30 +94,82 @@ impl Share {
 #[derive(Clone, Debug)]
 pub(super) struct Slots {
     table: Slab<Slot>,
+    lists: Lists,
+    pub(super) dialing: usize,
+    /// Something changed since it was looked whether an endpoint has the connections that are to be open
+    /// ahead.
+    pub(super) may_be_cold: bool,
+}
+
+/// The lists of connections.
+#[derive(Clone, Debug)]
+struct Lists {
     /// By place: where it stands in a list of its endpoint, and in that of all idle ones.
     share_links: Vec<Link>,
     idle_links: Vec<Link>,
     /// Those that carry nothing; the one that was used longest ago in front.
     idle: List,
-    pub(super) timers: Timers,
-    pub(super) dialing: usize,
-    /// Something changed since it was looked whether an endpoint has the connections that are to be open
-    /// ahead.
-    pub(super) may_be_cold: bool,
     idle_count: usize,
+}
+
+impl Lists {
+    /// Moves a connection to the back of the list where it belongs. The one where it stood.
+    #[inline]
+    fn stand(&mut self, place: u32, slot: &mut Slot, share: &mut Share) -> Standing {
+        let to = slot.belongs();
+        let from = std::mem::replace(&mut slot.standing, to);
+        match from {
+            Standing::Out => {}
+            Standing::Busy => share.busy.remove(&mut self.share_links, place),
+            Standing::Idle => {
+                share.idle.remove(&mut self.share_links, place);
+                self.idle.remove(&mut self.idle_links, place);
+                self.idle_count -= 1;
+            }
+        }
+        match to {
+            Standing::Out => {}
+            Standing::Busy => share.busy.push_back(&mut self.share_links, place),
+            Standing::Idle => {
+                share.idle.push_back(&mut self.share_links, place);
+                self.idle.push_back(&mut self.idle_links, place);
+                self.idle_count += 1;
+            }
+        }
+        from
+    }
+
+    /// The same; one that rests from now on does so for a time.
+    #[inline]
+    fn list(
+        &mut self,
+        now: Instant,
+        place: u32,
+        slot: &mut Slot,
+        share: &mut Share,
+        policy: &PoolPolicy,
+        alarms: &mut Alarms,
+    ) {
+        let from = self.stand(place, slot, share);
+        if from != Standing::Idle && slot.standing == Standing::Idle {
+            slot.idle_until = (now + policy.idle).min(slot.retire_at);
+            alarms.arm(Whose::Connections, place, slot.idle_until);
+        }
+    }
 }
 
 impl Slots {
     pub(super) const fn new() -> Self {
         Self {
             table: Slab::new(),
-            share_links: Vec::new(),
-            idle_links: Vec::new(),
-            idle: List::EMPTY,
-            timers: Timers::new(),
+            lists: Lists {
+                share_links: Vec::new(),
+                idle_links: Vec::new(),
+                idle: List::EMPTY,
+                idle_count: 0,
+            },
             dialing: 0,
             may_be_cold: true,
-            idle_count: 0,
         }
     }
 
@@ -125,7 +178,7 @@ impl Slots {
     }
 
     pub(super) fn idle_len(&self) -> usize {
-        self.idle_count
+        self.lists.idle_count
     }
 
     pub(super) fn get(&self, key: Key) -> Option<&Slot> {
@@ -148,11 +201,12 @@ impl Slots {
 
     /// The one of an endpoint that was used last: the others may age. Who can share leaves the idle
     /// ones to others.
+    #[inline]
     pub(super) fn available(&self, share: &Share, want: Want) -> Option<Key> {
         let shun = want.shun.map(|key| key.index);
         let other = |place: u32| {
             let shunned = Some(place) == shun;
-            if shunned { List::ahead_of(&self.share_links, place) } else { Some(place) }
+            if shunned { List::ahead_of(&self.lists.share_links, place) } else { Some(place) }
         };
         let busy = match want.sharing {
             Sharing::Shared => share.busy.back().and_then(other),
@@ -167,7 +221,7 @@ impl Slots {
     }
 
     pub(super) fn oldest_idle(&self) -> Option<Key> {
-        self.table.key_at(self.idle.front()?)
+        self.table.key_at(self.lists.idle.front()?)
     }
 
     /// A place for a connection that is about to be dialled, until `by`.
@@ -178,6 +232,7 @@ impl Slots {
         permit: Option<Permit>,
         now: Instant,
         by: Instant,
+        alarms: &mut Alarms,
     ) -> Key {
         let key = self.table.insert(Slot {
             endpoint,
@@ -193,13 +248,13 @@ impl Slots {
             permit,
         });
         let places = key.index as usize + 1;
-        if self.idle_links.len() < places {
-            self.idle_links.resize(places, Link::OUT);
-            self.share_links.resize(places, Link::OUT);
+        if self.lists.idle_links.len() < places {
+            self.lists.idle_links.resize(places, Link::OUT);
+            self.lists.share_links.resize(places, Link::OUT);
         }
         share.connections += 1;
         self.dialing += 1;
-        self.timers.arm(key.index, by);
+        alarms.arm(Whose::Connections, key.index, by);
         key
     }
 
@@ -226,6 +281,7 @@ impl Slots {
     }
 
     /// Gives it one exchange more.
+    #[inline]
     pub(super) fn occupy(
         &mut self,
         key: Key,
@@ -236,12 +292,13 @@ impl Slots {
         slot.used += 1;
         slot.uses = slot.uses.saturating_add(1);
         slot.exclusive = sharing == Sharing::Exclusive;
-        self.stand(key, share);
-        self.table.get(key)
+        self.lists.stand(key.index, slot, share);
+        Some(slot)
     }
 
     /// Takes an exchange from it. Whether it is over then, and to be [removed](Self::remove).
     #[must_use]
+    #[inline]
     pub(super) fn vacate(
         &mut self,
         now: Instant,
@@ -249,6 +306,7 @@ impl Slots {
         share: &mut Share,
         reuse: Reuse,
         policy: &PoolPolicy,
+        alarms: &mut Alarms,
     ) -> bool {
         let Some(slot) = self.table.get_mut(key) else { return false };
         slot.used = slot.used.saturating_sub(1);
@@ -260,43 +318,21 @@ impl Slots {
         if reuse == Reuse::Close || spent || slot.retire_at <= now {
             slot.state = State::Retiring;
         }
-        let over = slot.state == State::Retiring && slot.used == 0;
-        self.list(now, key, share, policy);
-        over
+        self.lists.list(now, key.index, slot, share, policy, alarms);
+        slot.state == State::Retiring && slot.used == 0
     }
 
     /// Puts it where it is found, as the one used last.
-    pub(super) fn list(&mut self, now: Instant, key: Key, share: &mut Share, policy: &PoolPolicy) {
-        let Some(slot) = self.table.get_mut(key) else { return };
-        if slot.standing != Standing::Idle && slot.belongs() == Standing::Idle {
-            slot.idle_until = (now + policy.idle).min(slot.retire_at);
-            self.timers.arm(key.index, slot.idle_until);
-        }
-        self.stand(key, share);
-    }
-
-    /// Moves it to the back of the list where it belongs.
-    fn stand(&mut self, key: Key, share: &mut Share) {
-        let Some(slot) = self.table.get_mut(key) else { return };
-        let (from, to) = (slot.standing, slot.belongs());
-        slot.standing = to;
-        match from {
-            Standing::Out => {}
-            Standing::Busy => share.busy.remove(&mut self.share_links, key.index),
-            Standing::Idle => {
-                share.idle.remove(&mut self.share_links, key.index);
-                self.idle.remove(&mut self.idle_links, key.index);
-                self.idle_count -= 1;
-            }
-        }
-        match to {
-            Standing::Out => {}
-            Standing::Busy => share.busy.push_back(&mut self.share_links, key.index),
-            Standing::Idle => {
-                share.idle.push_back(&mut self.share_links, key.index);
-                self.idle.push_back(&mut self.idle_links, key.index);
-                self.idle_count += 1;
-            }
+    pub(super) fn list(
+        &mut self,
+        now: Instant,
+        key: Key,
+        share: &mut Share,
+        policy: &PoolPolicy,
+        alarms: &mut Alarms,
+    ) {
+        if let Some(slot) = self.table.get_mut(key) {
+            self.lists.list(now, key.index, slot, share, policy, alarms);
         }
     }
 
@@ -313,7 +349,7 @@ impl Slots {
     fn leave(&mut self, key: Key, share: &mut Share, state: State) {
         if let Some(slot) = self.table.get_mut(key) {
             slot.state = state;
-            self.stand(key, share);
+            self.lists.stand(key.index, slot, share);
         }
     }
 
@@ -329,7 +365,12 @@ impl Slots {
 
     /// What is due at this place: the connection whose time is over, and whether it was still being
     /// dialled.
-    pub(super) fn due(&mut self, now: Instant, place: u32) -> Option<(Key, State)> {
+    pub(super) fn due(
+        &self,
+        now: Instant,
+        place: u32,
+        alarms: &mut Alarms,
+    ) -> Option<(Key, State)> {
         let key = self.table.key_at(place)?;
         let slot = self.table.get(key)?;
         let waits = slot.state == State::Dialing || (slot.state == State::Open && slot.used == 0);
@@ -339,14 +380,14 @@ impl Slots {
         if slot.idle_until <= now {
             return Some((key, slot.state));
         }
-        self.timers.arm(place, slot.idle_until);
+        alarms.arm(Whose::Connections, place, slot.idle_until);
         None
     }
 
     /// By place, of those of one endpoint: the busy ones, and those that are idle.
     #[cfg(test)]
     pub(super) fn lists(&self, share: &Share) -> [Vec<u32>; 2] {
-        [share.busy, share.idle].map(|list| list.places(&self.share_links))
+        [share.busy, share.idle].map(|list| list.places(&self.lists.share_links))
     }
 
     /// The places that are free, the one that is used next in front.
@@ -359,8 +400,8 @@ impl Slots {
     pub(super) fn audit(&self, key: Key, slot: &Slot) {
         let listed = |links: &[Link]| links.get(key.index as usize).is_some_and(|l| l.is_listed());
         assert_eq!(slot.standing, slot.belongs(), "{slot:?}");
-        assert_eq!(listed(&self.share_links), slot.has_room(Sharing::Shared), "{slot:?}");
-        assert_eq!(listed(&self.idle_links), slot.has_room(Sharing::Exclusive), "{slot:?}");
+        assert_eq!(listed(&self.lists.share_links), slot.has_room(Sharing::Shared), "{slot:?}");
+        assert_eq!(listed(&self.lists.idle_links), slot.has_room(Sharing::Exclusive), "{slot:?}");
         assert!(!slot.exclusive || slot.used == 1, "not by itself: {slot:?}");
     }
 }

@@ -3,11 +3,14 @@
 
 use core::time::Duration;
 
+use http::StatusCode;
+
 use super::Dispatcher;
 use super::action::{
     Cut, ExchangeId, Failure, HeadFacts, HeadVerdict, Outcome as CallOutcome, Reuse,
 };
 use super::admission::load_of;
+use super::alarms::Whose;
 use super::call::{Call, Lane, further};
 use crate::error::{Delivery, Fault, Phase};
 use crate::limit::Load;
@@ -33,15 +36,14 @@ impl Dispatcher {
         use crate::machine::Machine as _;
         self.handle_timeout(now);
         let ExchangeId(key) = exchange;
-        let Some(exchange) = self.exchanges.get(key) else { return HeadVerdict::Discard };
-        let took = now - exchange.sent_at;
-        let Some(call) = exchange.call else { return HeadVerdict::Discard };
+        let Some(call) = self.exchanges.get(key).and_then(|exchange| exchange.call) else {
+            return HeadVerdict::Discard;
+        };
         let waiting = self.calls.get(call).filter(|call| !call.delivered);
         let Some(lane) = waiting.and_then(|call| call.lane_of(key)) else {
             return HeadVerdict::Discard;
         };
-        let load = Some(Load::of_status(facts.status, took));
-        self.learn(now, key, Outcome::of_status(facts.status), facts.retry_after, load);
+        self.learn(now, key, Heard::Answer(facts.status, facts.retry_after));
         let attempt = Attempt::Answered {
             status: facts.status,
             delivery: facts.delivery,
@@ -60,7 +62,7 @@ impl Dispatcher {
                 self.avoid(call, key);
                 self.detach(key);
                 self.set_lane(call, lane, Lane::BackOff(until));
-                self.call_timers.arm(call.index, until);
+                self.alarms.arm(Whose::Calls, call.index, until);
                 self.handle_timeout(now);
                 false
             }
@@ -84,9 +86,8 @@ impl Dispatcher {
         self.handle_timeout(now);
         let ExchangeId(key) = exchange;
         let Some(ended) = self.exchanges.get(key) else { return };
-        let connection = ended.connection;
-        let call = ended.call.filter(|call| self.calls.get(*call).is_some_and(|c| c.delivered));
-        if ended.call.is_some() && call.is_none() {
+        let (connection, call) = (ended.connection, ended.call);
+        if call.is_some_and(|call| !self.calls.get(call).is_some_and(|call| call.delivered)) {
             // It cannot be over before its head was here.
             let failure = Failure {
                 delivery: Delivery::MaybeProcessed,
@@ -98,7 +99,6 @@ impl Dispatcher {
         }
         self.end_exchange(now, key, reuse);
         if let Some(call) = call {
-            self.vacate_all(call);
             self.complete(call, CallOutcome::Done);
         }
         self.hand_on(now, connection);
@@ -161,7 +161,6 @@ impl Dispatcher {
                 }
             }
             self.end_exchange(now, key, reuse);
-            self.vacate_all(call);
             let why = NoRetry::Delivered;
             self.complete(call, CallOutcome::Failed { failure, why });
         } else if is_stale {
@@ -252,7 +251,7 @@ impl Dispatcher {
         match decided {
             Decided::Retry(until) => {
                 self.set_lane(key, lane, Lane::BackOff(until));
-                self.call_timers.arm(key.index, until);
+                self.alarms.arm(Whose::Calls, key.index, until);
             }
             Decided::OtherLane => self.vacate_lane(key, lane),
             Decided::GiveUp(why) => {
@@ -321,14 +320,20 @@ impl Dispatcher {
     }
 
     /// This is the answer of the call.
+    #[inline]
     fn deliver(&mut self, now: Instant, key: Key, lane: usize) {
         let Some(call) = self.calls.get_mut(key) else { return };
         call.delivered = true;
         call.hedge_at = None;
-        if call.is_alone(lane) {
-            return;
+        if !call.is_alone(lane) {
+            self.cut_others(now, key, lane);
         }
-        let lanes = call.lanes;
+    }
+
+    /// Nobody waits for the other attempts of a call.
+    #[inline(never)]
+    fn cut_others(&mut self, now: Instant, key: Key, lane: usize) {
+        let Some(lanes) = self.calls.get(key).map(|call| call.lanes) else { return };
         for (at, other) in lanes.into_iter().enumerate().filter(|(at, _)| *at != lane) {
             self.vacate_lane(key, at);
             match other {
@@ -354,12 +359,6 @@ impl Dispatcher {
         }
     }
 
-    fn vacate_all(&mut self, call: Key) {
-        if let Some(call) = self.calls.get_mut(call) {
-            call.lanes = [Lane::Empty; super::call::LANES];
-        }
-    }
-
     /// The next attempt of the call had better go elsewhere.
     fn avoid(&mut self, call: Key, exchange: Key) {
         let endpoint = self.exchanges.get(exchange).map(|exchange| exchange.endpoint);
@@ -370,22 +369,23 @@ impl Dispatcher {
 
     /// An attempt ended without an answer.
     pub(super) fn blame(&mut self, now: Instant, exchange: Key, failure: Failure) {
-        if let Some(outcome) = Outcome::of_fault(failure.fault) {
-            self.learn(now, exchange, outcome, None, load_of(failure));
-        }
+        self.learn(now, exchange, Heard::Failure(failure));
     }
 
     /// What an attempt says about its endpoint and about the destination.
-    fn learn(
-        &mut self,
-        now: Instant,
-        key: Key,
-        outcome: Outcome,
-        retry_after: Option<Duration>,
-        load: Option<Load>,
-    ) {
+    fn learn(&mut self, now: Instant, key: Key, heard: Heard) {
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let (endpoint, latency) = (exchange.endpoint, now - exchange.sent_at);
+        let (outcome, retry_after, load) = match heard {
+            Heard::Answer(status, retry_after) => {
+                let load = Some(Load::of_status(status, latency));
+                (Outcome::of_status(status), retry_after, load)
+            }
+            Heard::Failure(failure) => {
+                let Some(outcome) = Outcome::of_fault(failure.fault) else { return };
+                (outcome, None, load_of(failure))
+            }
+        };
         let (permit, place) = (exchange.permit.take(), exchange.place.take());
         let route = exchange.route.as_mut().map(|on| (on.key, on.permit.take()));
         self.give_back(now, place, load);
@@ -421,6 +421,7 @@ impl Dispatcher {
         }
     }
 
+    #[inline]
     fn tell(&mut self, now: Instant, endpoint: Key, permit: Option<Permit>, report: Report) {
         self.budget.settle(report.outcome);
         let Some(instance) = self.instances.get_mut(endpoint) else { return };
@@ -451,6 +452,7 @@ impl Dispatcher {
         }
     }
 
+    #[inline(never)]
     fn offer_to_queue(&mut self, now: Instant, connection: Key) {
         // Whose route is not to be asked leaves; then it is the next one's.
         while let Some(want) = self.next_wants() {
@@ -465,12 +467,19 @@ impl Dispatcher {
                 return;
             }
             let Some(permit) = self.permit(now, endpoint) else { return };
-            self.took(now, endpoint);
-            if self.serve(now, connection, permit) {
+            if self.serve(now, endpoint, connection, permit) {
+                self.took(now, endpoint);
                 return;
             }
         }
     }
+}
+
+/// What came of an attempt.
+enum Heard {
+    /// An answer, and how long it asks to wait.
+    Answer(StatusCode, Option<Duration>),
+    Failure(Failure),
 }
 
 /// Whether a call is tried again.

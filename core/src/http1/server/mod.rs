@@ -461,7 +461,7 @@ impl Wire for Server {
     }
 
     fn rest(&mut self) {
-        if self.inbox.is_empty() {
+        if self.inbox.is_empty() && self.inbox.capacity() > 0 {
             self.inbox = BytesMut::new();
         }
         self.outbox.rest();

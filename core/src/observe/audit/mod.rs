@@ -34,7 +34,7 @@ pub enum Kind {
     AccessDenied,
     /// The configuration was changed, or a change of it was refused.
     ConfigChange,
-    /// A certificate was replaced, or its replacement was refused.
+    /// A certificate was replaced.
     CertRotation,
     /// The keys that tokens are checked with were replaced.
     KeyRotation,

@@ -78,6 +78,7 @@ impl Breaker {
     /// # Errors
     ///
     /// Why not, and until when.
+    #[inline]
     pub fn acquire(&mut self, now: Instant) -> Result<Permit, OpenFor> {
         if self.is_closed() {
             let epoch = self.epoch;
@@ -107,41 +108,61 @@ impl Breaker {
     }
 
     /// The head is there, or will not come.
-    #[expect(clippy::needless_pass_by_value, reason = "a permit is given back once")]
+    #[inline]
     pub fn settle(&mut self, now: Instant, permit: Permit, report: Report) -> Option<Change> {
+        let State::Closed { consecutive } = &mut self.state else {
+            return self.settle_unless_closed(now, permit, report);
+        };
+        if permit.epoch != self.epoch {
+            return None;
+        }
+        self.window.add(now, CALLS);
+        // A good answer opens nothing, though it may be the one that makes the rate count.
+        if report.outcome == Outcome::Success && report.latency < self.config.slow {
+            *consecutive = 0;
+            return None;
+        }
+        self.settle_bad(now, report)
+    }
+
+    /// An answer that is worse than it should be.
+    #[inline(never)]
+    fn settle_bad(&mut self, now: Instant, report: Report) -> Option<Change> {
+        let State::Closed { consecutive } = &mut self.state else { return None };
+        // A 429 counts in the rate only: it neither ends a row of failures nor makes one.
+        *consecutive = match report.outcome {
+            Outcome::Failure => consecutive.saturating_add(1),
+            Outcome::Limited => *consecutive,
+            Outcome::Success => 0,
+        };
+        let in_a_row = *consecutive >= self.config.consecutive;
+        if report.outcome != Outcome::Success {
+            self.window.add(now, FAILED);
+        }
+        if report.latency >= self.config.slow {
+            self.window.add(now, SLOW);
+        }
+        let trip = if in_a_row { Some(Trip::Consecutive) } else { self.rates(now) };
+        trip.map(|why| self.open(now, why, report.retry_after))
+    }
+
+    #[inline(never)]
+    #[expect(clippy::needless_pass_by_value, reason = "a permit is given back once")]
+    fn settle_unless_closed(
+        &mut self,
+        now: Instant,
+        permit: Permit,
+        report: Report,
+    ) -> Option<Change> {
         let change = self.handle_timeout(now);
         if permit.epoch != self.epoch {
             return change;
         }
-        let slow = report.latency >= self.config.slow;
-        let failed = report.outcome != Outcome::Success;
+        let good = report.outcome == Outcome::Success && report.latency < self.config.slow;
         match (&mut self.state, permit.probe) {
-            (State::Closed { consecutive }, None) => {
-                // A 429 counts in the rate only: it neither ends a row of failures nor makes one.
-                *consecutive = match report.outcome {
-                    Outcome::Failure => consecutive.saturating_add(1),
-                    Outcome::Limited => *consecutive,
-                    Outcome::Success => 0,
-                };
-                let in_a_row = *consecutive >= self.config.consecutive;
-                self.window.add(now, CALLS);
-                if failed {
-                    self.window.add(now, FAILED);
-                }
-                if slow {
-                    self.window.add(now, SLOW);
-                }
-                // A good answer opens nothing, though it may be the one that makes the rate count.
-                let trip = match (in_a_row, failed || slow) {
-                    (true, true) => Some(Trip::Consecutive),
-                    (false, true) => self.rates(now),
-                    (_, false) => None,
-                };
-                trip.map(|why| self.open(now, why, report.retry_after))
-            }
             (State::HalfOpen { successes, leases }, Some(probe)) => {
                 give_back(leases, probe, permit.turn)?;
-                if failed || slow {
+                if !good {
                     return Some(self.open(now, Trip::Probe, report.retry_after));
                 }
                 *successes += 1;

@@ -208,7 +208,7 @@ impl Cors {
     ) -> impl Iterator<Item = (HeaderName, HeaderValue)> + '_ {
         let (lines, private, vary) = self.parts(verdict);
         let origin = verdict.origin.clone().map(|value| (ACCESS_CONTROL_ALLOW_ORIGIN, value));
-        let vary = vary.map(|names| (VARY, HeaderValue::from_static(names)));
+        let vary = vary.map(|names| (VARY, names));
         let private = private
             .then(|| (ACCESS_CONTROL_ALLOW_PRIVATE_NETWORK, HeaderValue::from_static("true")));
         origin.into_iter().chain(lines.iter().cloned()).chain(private).chain(vary)
@@ -231,7 +231,7 @@ impl Cors {
             put(ACCESS_CONTROL_ALLOW_PRIVATE_NETWORK, HeaderValue::from_static("true"));
         }
         if let Some(names) = vary {
-            put(VARY, HeaderValue::from_static(names));
+            put(VARY, names);
         }
     }
 
@@ -240,7 +240,7 @@ impl Cors {
     fn parts(
         &self,
         verdict: &CorsVerdict,
-    ) -> (&[(HeaderName, HeaderValue)], bool, Option<&'static str>) {
+    ) -> (&[(HeaderName, HeaderValue)], bool, Option<HeaderValue>) {
         let preflight = verdict.kind == CorsKind::Preflight;
         let lines: &[_] = match (&verdict.origin, preflight) {
             (None, _) => &[],
@@ -251,7 +251,7 @@ impl Cors {
         let vary = match (preflight, self.private_network, &self.origins) {
             (true, false, _) => Some(VARY_PREFLIGHT),
             (true, true, _) => Some(VARY_PRIVATE),
-            (false, _, Origins::Listed { .. }) => Some("origin"),
+            (false, _, Origins::Listed { .. }) => Some(VARY_ACTUAL),
             // The same for everyone.
             (false, _, Origins::Any) => None,
         };
@@ -344,9 +344,13 @@ fn granted(
 }
 
 const STAR: HeaderValue = HeaderValue::from_static("*");
-const VARY_PREFLIGHT: &str =
-    "origin, access-control-request-method, access-control-request-headers";
-const VARY_PRIVATE: &str = "origin, access-control-request-method, \
-    access-control-request-headers, access-control-request-private-network";
+const VARY_ACTUAL: HeaderValue = HeaderValue::from_static("origin");
+const VARY_PREFLIGHT: HeaderValue = HeaderValue::from_static(
+    "origin, access-control-request-method, access-control-request-headers",
+);
+const VARY_PRIVATE: HeaderValue = HeaderValue::from_static(
+    "origin, access-control-request-method, \
+    access-control-request-headers, access-control-request-private-network",
+);
 const ACCESS_CONTROL_ALLOW_PRIVATE_NETWORK: HeaderName =
     HeaderName::from_static("access-control-allow-private-network");

@@ -206,15 +206,21 @@ impl Stack {
     pub fn on_head(&self, arrival: &Arrival<'_>, record: &mut Record) -> Decision {
         for entry in &self.layers {
             record.asked += 1;
-            let retry_after = record.retry_after;
-            let decision = entry.layer.on_head(arrival, record);
-            if !entry.mode.obeys() {
+            let decision = if entry.mode.obeys() {
+                entry.layer.on_head(arrival, record)
+            } else {
+                let retry_after = record.retry_after;
+                let decision = entry.layer.on_head(arrival, record);
                 record.retry_after = retry_after;
+                decision
+            };
+            if decision == Decision::Continue {
+                continue;
             }
             if let Decision::Refuse(reason) = decision {
                 record.refuse(Refused { stage: entry.stage, reason, mode: entry.mode });
             }
-            if decision != Decision::Continue && entry.mode.obeys() {
+            if entry.mode.obeys() {
                 return decision;
             }
         }
@@ -235,7 +241,8 @@ impl Stack {
         record: &Record,
         response: &mut dyn ResponseHead,
     ) {
-        for entry in self.layers.iter().rev().skip(*asked) {
+        let left = self.layers.len().saturating_sub(*asked);
+        for entry in self.layers.get(..left).unwrap_or_default().iter().rev() {
             *asked += 1;
             if entry.mode.obeys() {
                 entry.layer.on_response(record, response);

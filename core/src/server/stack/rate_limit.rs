@@ -1,6 +1,7 @@
 //! How much each client may ask for.
 
 use core::fmt;
+use core::hash::{Hash, Hasher};
 use core::net::IpAddr;
 use core::time::Duration;
 
@@ -9,7 +10,7 @@ use http::{HeaderName, HeaderValue};
 use super::text::Text;
 use super::{Arrival, Cost, Decision, Layer, Record, ResponseHead};
 use crate::limit::{
-    BadLimiter, Charge, KeyHash, KeyHasher, Outcome, Quota, QuotaId, RateLimiter,
+    BadLimiter, Charge, KeyGroup, KeyHash, KeyHasher, Outcome, Quota, QuotaId, RateLimiter,
     RateLimiterConfig, Verdict,
 };
 use crate::policy::Stage;
@@ -270,12 +271,16 @@ impl Policy {
         Some((*quota, arrival.route.map_or(0, |route| route as u64 + 1)))
     }
 
-    /// What a request is held to, and how many charges that are.
-    fn charges(&self, arrival: &Arrival<'_>, caller: &SecurityContext) -> ([Charge; 3], usize) {
-        let mut charges = [Charge::Shared(QuotaId(usize::MAX)); 3];
+    /// What a request is held to, in this room.
+    fn charges<'a>(
+        &self,
+        arrival: &Arrival<'_>,
+        caller: &SecurityContext,
+        room: &'a mut [Charge; 3],
+    ) -> &'a [Charge] {
         let mut count = 0;
         let mut add = |charge| {
-            charges[count] = charge;
+            room[count] = charge;
             count += 1;
         };
         if let Some(global) = self.global {
@@ -291,7 +296,7 @@ impl Policy {
                 add(Charge::Keyed { quota, key: key.at(at), prefix: prefix.at(at) });
             }
         }
-        (charges, count)
+        &room[..count]
     }
 
     /// <https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-10>
@@ -325,22 +330,35 @@ impl Policy {
 
 /// Whom a client shares a bucket with while there is no room for another, and the client itself: the
 /// neighbours in its network, those whom the same issuer vouches for, or else all of its kind.
-pub(super) fn hash(hasher: &KeyHasher, key: &ClientKey<'_>) -> (KeyHash, KeyHash) {
+pub(super) fn hash(hasher: &KeyHasher, key: &ClientKey<'_>) -> (KeyGroup, KeyHash) {
+    /// On top of the first word, which has room for it.
+    const KIND: u32 = 56;
     match key {
         ClientKey::Network(network) => match network.address() {
             IpAddr::V4(v4) => {
                 let bits = v4.to_bits();
-                hasher.hash_within((0u8, bits >> 8), bits as u8)
+                hasher.hash_within(u64::from(bits >> 8), bits as u8)
             }
             IpAddr::V6(v6) => {
                 let bits = v6.to_bits();
-                hasher.hash_within((1u8, (bits >> 80) as u64), bits)
+                hasher.hash_within(1 << KIND | (bits >> 80) as u64, bits)
             }
         },
-        ClientKey::Subject { issuer, subject } => hasher.hash_within((2u8, issuer), subject),
-        ClientKey::Peer(name) => hasher.hash_within(3u8, name),
-        ClientKey::ApiKey(digest) => hasher.hash_within(4u8, digest),
-        ClientKey::Nowhere => hasher.hash_within(5u8, ()),
+        ClientKey::Subject { issuer, subject } => {
+            hasher.hash_within((2u64 << KIND, Whole(issuer)), Whole(subject))
+        }
+        ClientKey::Peer(name) => hasher.hash_within(3u64 << KIND, name),
+        ClientKey::ApiKey(digest) => hasher.hash_within(4u64 << KIND, digest),
+        ClientKey::Nowhere => hasher.hash_within(5u64 << KIND, ()),
+    }
+}
+
+/// A text that a [`KeyHasher`] tells from all others by itself: `str` adds what others need for that.
+struct Whole<'a>(&'a str);
+
+impl Hash for Whole<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(self.0.as_bytes());
     }
 }
 
@@ -350,11 +368,12 @@ impl<B: Buckets> Layer for RateLimit<B> {
     }
 
     fn on_head(&self, arrival: &Arrival<'_>, record: &mut Record) -> Decision {
-        let (charges, count) = self.policy.charges(arrival, &record.security);
-        if count == 0 {
+        let mut room = [Charge::Shared(QuotaId(usize::MAX)); 3];
+        let charges = self.policy.charges(arrival, &record.security, &mut room);
+        if charges.is_empty() {
             return Decision::Continue;
         }
-        let outcome = self.buckets.check(arrival.now, arrival.policy.cost.0, &charges[..count]);
+        let outcome = self.buckets.check(arrival.now, arrival.policy.cost.0, charges);
         record.quota = Some(outcome);
         match outcome.verdict {
             Verdict::Allowed => Decision::Continue,

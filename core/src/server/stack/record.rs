@@ -127,22 +127,22 @@ impl Record {
 
     /// Every verdict as an event, in the order of the stages.
     pub fn events(&self, exchange: u64) -> impl Iterator<Item = Event> {
-        let verdict = move |at| match at {
-            0 => self.cors.as_ref().map(|verdict| Event::Cors {
-                exchange,
-                kind: verdict.kind(),
-                reason: verdict.reason(),
-            }),
-            1 => self.credential.map(|verdict| Event::Credential { exchange, verdict }),
-            2 => self.access.map(|verdict| Event::Access { exchange, verdict }),
-            3 => self.quota.map(|outcome| Event::Quota {
-                exchange,
-                quota: outcome.quota,
-                verdict: outcome.verdict,
-            }),
-            _ => self.lease.map(|verdict| Event::Lease { exchange, verdict }),
-        };
-        let refused = move |refused| Event::Refused { exchange, refused };
-        (0..5).filter_map(verdict).chain(self.refusals().map(refused))
+        let cors = self.cors.iter().map(move |verdict| Event::Cors {
+            exchange,
+            kind: verdict.kind(),
+            reason: verdict.reason(),
+        });
+        let credential = self.credential.iter();
+        let credential =
+            credential.map(move |&verdict| Event::Credential { exchange, verdict });
+        let access = self.access.iter().map(move |&verdict| Event::Access { exchange, verdict });
+        let quota = self.quota.iter().map(move |&Outcome { quota, verdict, .. }| Event::Quota {
+            exchange,
+            quota,
+            verdict,
+        });
+        let lease = self.lease.iter().map(move |&verdict| Event::Lease { exchange, verdict });
+        let refused = self.refusals().map(move |refused| Event::Refused { exchange, refused });
+        cors.chain(credential).chain(access).chain(quota).chain(lease).chain(refused)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::rate_limit::hash;
 use super::{Arrival, Decision, Layer, Record};
-use crate::limit::{KeyHash, KeyHasher, LeaseVerdict, Shortage};
+use crate::limit::{KeyGroup, KeyHash, KeyHasher, LeaseVerdict, Shortage};
 use crate::policy::Stage;
 use crate::reason::Reason;
 use crate::time::Instant;
@@ -11,7 +11,7 @@ use crate::time::Instant;
 /// and who carries their asks to the store.
 pub trait Lessor {
     /// See [`Leases::check`](crate::limit::Leases::check).
-    fn check(&self, now: Instant, cost: u32, key: KeyHash, prefix: KeyHash) -> LeaseVerdict;
+    fn check(&self, now: Instant, cost: u32, key: KeyHash, prefix: KeyGroup) -> LeaseVerdict;
 }
 
 /// Holds clients to a quota that replicas share: by certificate, else by token, else by API key, else

@@ -21,17 +21,19 @@ impl<const N: usize> Text<N> {
 
     /// A number in decimal digits.
     pub(super) fn number(&mut self, mut n: u64) {
-        let mut digits = [0; 20];
-        let mut at = digits.len();
-        for digit in digits.iter_mut().rev() {
-            *digit = b'0' + (n % 10) as u8;
-            n /= 10;
-            at -= 1;
-            if n == 0 {
-                break;
-            }
+        // From the end on, two at a time.
+        let (mut digits, mut at) = ([0; DIGITS], DIGITS);
+        while n >= 10 {
+            at -= 2;
+            digits[at..at + 2].copy_from_slice(&PAIRS[(n % 100) as usize]);
+            n /= 100;
         }
-        self.put(digits.get(at..).unwrap_or_default());
+        // An odd one, or the zero that is a number by itself.
+        if n > 0 || at == DIGITS {
+            at -= 1;
+            digits[at] = b'0' + n as u8;
+        }
+        self.put(&digits[at..]);
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
@@ -39,13 +41,27 @@ impl<const N: usize> Text<N> {
     }
 }
 
+/// Digits of a number, at most.
+const DIGITS: usize = 20;
+
+/// The numbers below 100, in two digits each.
+static PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut n = 0;
+    while n < pairs.len() {
+        pairs[n] = [b'0' + (n / 10) as u8, b'0' + (n % 10) as u8];
+        n += 1;
+    }
+    pairs
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn numbers_are_written_whole() {
-        for n in [0, 7, 10, 1_234_567_890, u64::MAX] {
+        for n in [0, 7, 10, 99, 100, 101, 1_000, 1_234_567_890, u64::MAX] {
             let mut text = Text::<24>::new();
             text.put(b"n=");
             text.number(n);

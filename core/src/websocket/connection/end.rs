@@ -63,8 +63,7 @@ impl Connection {
         if self.scheduled.is_none_or(|earlier| at < earlier.at) {
             self.scheduled = Some(Scheduled { at, code, reason });
             self.close_as_scheduled(now);
-            self.queued(now);
-            self.set_wake();
+            self.watch(now);
         }
         Ok(())
     }
@@ -92,8 +91,15 @@ impl Connection {
             && self.is_open()
         {
             self.put_close(Some(code), reason);
-            self.stage = Stage::Closing { until: None };
+            self.enter(Stage::Closing { until: None });
         }
+    }
+
+    /// From here on every turn is looked at: it may be the one in which the last byte leaves.
+    pub(super) fn enter(&mut self, stage: Stage) {
+        self.stage = stage;
+        self.timer = None;
+        self.wake = Instant::ZERO;
     }
 
     /// The timers of the end run from when the last byte was written.
@@ -110,7 +116,6 @@ impl Connection {
             }
             Stage::Open | Stage::Over(_) => {}
         }
-        self.set_wake();
     }
 
     /// The timer of the end fired.
@@ -191,12 +196,13 @@ impl Connection {
     }
 
     pub(super) fn drain(&mut self, shut: bool, reason: CloseReason) {
-        self.stage = Stage::Draining { until: None, left: self.config.linger_bytes, shut, reason };
+        let left = self.config.linger_bytes;
+        self.enter(Stage::Draining { until: None, left, shut, reason });
         self.forget();
     }
 
     pub(super) fn over(&mut self, reason: CloseReason) {
-        self.stage = Stage::Over(reason);
+        self.enter(Stage::Over(reason));
         self.inbox.clear();
         self.guard.remember(&self.inbox);
         self.forget();

@@ -96,7 +96,9 @@ pub struct Connection {
     scheduled: Option<Scheduled>,
     /// When among many like it.
     spread: Jitter,
-    /// Nothing is due before.
+    /// The first of the timers, but for that of a write that stalls.
+    timer: Option<Deadline>,
+    /// Nothing is due before, and nothing has to be watched; the origin of time where something has.
     wake: Instant,
     /// The end, until it was told.
     untold: Option<Closed>,
@@ -149,6 +151,7 @@ impl Connection {
             stage: Stage::Open,
             scheduled: None,
             spread,
+            timer: None,
             wake: now,
             untold: None,
             eof: false,
@@ -161,13 +164,16 @@ impl Connection {
         };
         connection.guard.remember(&connection.inbox);
         connection.watch(now);
-        connection.set_wake();
         connection
     }
 
     /// Which of the two ends this is.
     pub const fn role(&self) -> Role {
         if self.masks.is_some() { Role::Client } else { Role::Server }
+    }
+
+    pub(in crate::websocket) fn config(&self) -> &Config {
+        &self.config
     }
 
     /// Whether messages can be sent: neither side has closed.
@@ -237,48 +243,44 @@ impl Connection {
     /// Looks at the outbox after something was queued.
     #[inline]
     fn queued(&mut self, now: Instant) {
-        if !self.is_open() || self.heartbeat.as_ref().is_some_and(Heartbeat::waits) {
+        if self.wake == Instant::ZERO {
             self.watch(now);
-        } else if !self.stall.settle(&self.outbox) {
-            self.watch_writes(now);
-        }
-    }
-
-    /// Looks whether the peer takes what is queued.
-    #[inline]
-    fn watch_writes(&mut self, now: Instant) {
-        self.stall.observe(&self.outbox, now, self.config.write_stall);
-        if let Some(stall) = self.stall.deadline(&self.outbox) {
-            self.wake = self.wake.min(stall.at);
+        } else {
+            self.wake = self.wake.min(self.stall.watch(&self.outbox, now, self.config.write_stall));
         }
     }
 
     /// Looks at the outbox after anything may have been queued or drained.
     fn watch(&mut self, now: Instant) {
-        self.watch_writes(now);
-        if let Some(heartbeat) = &mut self.heartbeat
-            && heartbeat.observe(self.outbox.drained(), now)
-        {
-            self.set_wake();
+        self.stall.observe(&self.outbox, now, self.config.write_stall);
+        if let Some(heartbeat) = &mut self.heartbeat {
+            heartbeat.observe(self.outbox.drained(), now);
         }
-        if !self.is_open() {
-            self.start_timer(now);
-        }
+        self.start_timer(now);
+        self.set_timer();
     }
 
-    /// Notes when the first timer fires: wherever one may have moved to an earlier time. Of one that
-    /// moved to a later time it is learnt when it fires in vain.
-    fn set_wake(&mut self) {
-        self.wake = self.deadline().map_or(Instant::MAX, |deadline| deadline.at);
+    /// Notes which timer fires first, wherever one may have moved.
+    fn set_timer(&mut self) {
+        let beat = self.heartbeat.as_ref().and_then(Heartbeat::deadline);
+        let scheduled = self.scheduled.map(|close| Deadline { at: close.at, why: Timer::Close });
+        self.timer = match self.stage {
+            Stage::Open => Deadline::earlier(beat, scheduled),
+            _ => self.stage.deadline(),
+        };
+        // When bytes leave decides when the timers of a ping, and of the end, start.
+        let watched = !self.is_open() || self.heartbeat.as_ref().is_some_and(Heartbeat::waits);
+        self.wake = match self.deadline() {
+            _ if watched => Instant::ZERO,
+            None => Instant::MAX,
+            Some(deadline) => deadline.at,
+        };
     }
 
     /// Whether there is nothing to look at: no timer is due, and none starts or stops.
     #[inline]
-    fn is_quiet(&mut self, now: Instant) -> bool {
-        self.stall.settle(&self.outbox)
-            && now < self.wake
-            && self.is_open()
-            && !self.heartbeat.as_ref().is_some_and(Heartbeat::waits)
+    fn is_quiet(&self, now: Instant) -> bool {
+        now < self.wake
     }
 
     /// Looks at what changed, and runs what is due.
@@ -293,7 +295,7 @@ impl Connection {
     fn look(&mut self, now: Instant) {
         self.watch(now);
         self.listen();
-        if self.wake <= now {
+        if self.deadline().is_some_and(|deadline| deadline.at <= now) {
             self.fire(now);
         }
     }
@@ -309,7 +311,6 @@ impl Connection {
         self.close_as_scheduled(now);
         self.beat(now);
         self.watch(now);
-        self.set_wake();
     }
 
     /// Bytes that came are a sign of life, wherever they are seen first. And who does not listen
@@ -321,7 +322,7 @@ impl Connection {
             && let Some(heartbeat) = &mut self.heartbeat
         {
             heartbeat.heard();
-            self.set_wake();
+            self.set_timer();
         }
     }
 
@@ -345,7 +346,7 @@ impl Connection {
         let event = self.next_event(now);
         self.guard.remember(&self.inbox);
         self.drained = !matches!(event, Ok(Some(_)));
-        if self.outbox.len() != queued || !self.is_open() {
+        if self.outbox.len() != queued || self.wake == Instant::ZERO {
             self.watch(now);
         }
         event
@@ -392,13 +393,7 @@ impl Machine for Connection {
     }
 
     fn deadline(&self) -> Option<Deadline> {
-        let heartbeat = self.heartbeat.as_ref().filter(|_| self.is_open());
-        let beat = heartbeat.and_then(Heartbeat::deadline);
-        let scheduled = self.scheduled.filter(|_| self.is_open());
-        let scheduled = scheduled.map(|close| Deadline { at: close.at, why: Timer::Close });
-        let end = Deadline::earlier(scheduled, self.stage.deadline());
-        let end = Deadline::earlier(beat, end);
-        Deadline::earlier(end, self.stall.deadline(&self.outbox))
+        Deadline::earlier(self.timer, self.stall.deadline(&self.outbox))
     }
 
     fn poll_observed(&mut self) -> Option<observe::Event> {
@@ -412,8 +407,10 @@ impl Wire for Connection {
     }
 
     fn wants_read(&self) -> bool {
-        let wanted = self.frame.as_ref().map_or(0, Open::wanted).max(self.config.limits.inbox);
-        !self.eof && !matches!(self.stage, Stage::Over(_)) && self.inbox.len() < wanted
+        let held = self.inbox.len();
+        let has_room = held < self.config.limits.inbox
+            || self.frame.as_ref().is_some_and(|frame| held < frame.wanted());
+        has_room && !self.eof && !matches!(self.stage, Stage::Over(_))
     }
 
     fn handle_eof(&mut self, now: Instant) {
@@ -436,7 +433,7 @@ impl Wire for Connection {
 
     fn status(&self) -> Status {
         match self.stage {
-            _ if !self.outbox.is_empty() => Status::Open,
+            _ if self.is_open() || !self.outbox.is_empty() => Status::Open,
             Stage::Over(reason) => Status::Close(reason),
             Stage::Draining { shut: true, .. } => Status::HalfClose,
             Stage::Draining { .. } | Stage::Open | Stage::Closing { .. } => Status::Open,

@@ -11,7 +11,7 @@ use crate::websocket::close;
 #[cfg(feature = "deflate")]
 use crate::websocket::deflate::Flaw;
 use crate::websocket::frame::{Header, Opcode, Rules};
-use crate::websocket::message::{Message, Text};
+use crate::websocket::message::{Message, Text, make_room};
 use crate::websocket::utf8::{NotUtf8, Utf8};
 
 /// A frame of which the header was read, and taken out of the inbox.
@@ -44,6 +44,13 @@ pub(super) struct Assembly {
     compressed: bool,
     fragments: u32,
     data: Vec<u8>,
+}
+
+impl Assembly {
+    fn append(&mut self, piece: &[u8], limit: usize) {
+        make_room(&mut self.data, piece.len(), limit);
+        self.data.extend_from_slice(piece);
+    }
 }
 
 /// Pings of the peer in the second that runs.
@@ -104,10 +111,10 @@ impl Connection {
             return None;
         }
         let (text, mask, at) = Header::parse_plain(&self.inbox, self.masks.is_none())?;
-        if at.len() > self.config.limits.frame {
+        let payload = self.inbox.get_mut(at.clone())?;
+        if payload.len() > self.config.limits.frame {
             return None;
         }
-        let payload = self.inbox.get_mut(at.clone())?;
         let ascii = match mask {
             Some(mask) => mask.apply_to_text(payload),
             None => !text || payload.is_ascii(),
@@ -210,10 +217,10 @@ impl Connection {
         frame.taken += have;
         let last = frame.wanted() == 0 && frame.header.fin;
         let before = message.data.len();
+        let limit = self.config.limits.message;
         #[cfg(feature = "deflate")]
         let unpacked = match (&mut self.codec, message.compressed) {
             (Some(codec), true) => {
-                let limit = self.config.limits.message;
                 let piece = codec.inflate(fresh, &mut message.data, limit);
                 let done = |()| if last { codec.finish(&mut message.data, limit) } else { Ok(()) };
                 let unpacked = piece.and_then(done);
@@ -222,12 +229,12 @@ impl Connection {
                 unpacked
             }
             _ => {
-                message.data.extend_from_slice(fresh);
+                message.append(fresh, limit);
                 Ok(())
             }
         };
         #[cfg(not(feature = "deflate"))]
-        message.data.extend_from_slice(fresh);
+        message.append(fresh, limit);
         self.inbox.advance(have);
         if message.text {
             self.utf8.push(&message.data[before..])?;

@@ -88,7 +88,7 @@ impl Connection {
                 self.put_packed(message);
             }
             self.put_close(Some(code), reason);
-            self.stage = Stage::Closing { until: None };
+            self.enter(Stage::Closing { until: None });
             self.queued(now);
         }
         Ok(())
@@ -111,14 +111,16 @@ impl Connection {
         }
     }
 
+    #[inline(never)]
     fn check_open(&mut self, now: Instant) -> Result<(), Error> {
         self.check(now)?;
         if self.is_open() { Ok(()) } else { Err(USAGE(Misuse::OutOfTurn)) }
     }
 
     #[cfg(feature = "deflate")]
+    #[inline]
     fn deflate(&mut self, payload: &[u8]) -> Option<Bytes> {
-        self.codec.as_mut()?.deflate(payload).map(Bytes::from)
+        self.codec.as_mut()?.deflate(payload)
     }
 
     #[cfg(not(feature = "deflate"))]
@@ -128,20 +130,28 @@ impl Connection {
     }
 
     /// A message, compressed where that was agreed on.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a twentieth of what a small message costs")]
+    #[inline(always)]
     fn put_packed(&mut self, message: Message) {
         let (opcode, payload) = match message {
             Message::Text(text) => (Opcode::Text, text.into_bytes()),
             Message::Binary(bytes) => (Opcode::Binary, bytes),
         };
         match self.deflate(&payload) {
-            Some(packed) => self.put_message(opcode, true, packed),
+            // Most are.
+            None if payload.len() <= COPIED && payload.len() <= self.config.frame => {
+                self.put_small(
+                    Header { fin: true, rsv1: false, opcode, mask: None, len: 0 },
+                    &payload,
+                );
+            }
             None => self.put_message(opcode, false, payload),
+            Some(packed) => self.put_message(opcode, true, packed),
         }
     }
 
     /// A message in as many frames as it needs.
-    #[inline]
+    #[inline(never)]
     fn put_message(&mut self, opcode: Opcode, rsv1: bool, message: Bytes) {
         if message.len() <= self.config.frame {
             self.put_frame(Header { fin: true, rsv1, opcode, mask: None, len: 0 }, message);

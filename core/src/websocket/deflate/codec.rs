@@ -2,9 +2,11 @@
 
 use core::fmt;
 
+use bytes::Bytes;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
 use super::{Deflate, Pool, Takeover, Window};
+use crate::websocket::message::make_room;
 
 /// The end of every message, which does not travel.
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
@@ -37,13 +39,14 @@ impl Codec {
     }
 
     /// A message as it travels; `None` where it travels as it is.
-    pub(in crate::websocket) fn deflate(&mut self, message: &[u8]) -> Option<Vec<u8>> {
+    #[inline(never)]
+    pub(in crate::websocket) fn deflate(&mut self, message: &[u8]) -> Option<Bytes> {
         if message.len() < self.agreed.threshold {
             return None;
         }
         // https://www.rfc-editor.org/rfc/rfc7692#section-7.2.3.6
         if message.is_empty() {
-            return Some(vec![0]);
+            return Some(Bytes::from_static(&[0]));
         }
         let (level, bits) = (self.agreed.level, self.agreed.outgoing.bits);
         let deflater = self.deflater.get_or_insert_with(|| {
@@ -68,11 +71,11 @@ impl Codec {
         if self.agreed.outgoing.takeover == Takeover::Forget {
             deflater.reset();
         }
-        Some(out)
+        Some(out.into())
     }
 
-    /// Unpacks a piece of a message. Stops as soon as `out` holds more than `limit` bytes: no more
-    /// than that and as much again is ever allocated.
+    /// Unpacks a piece of a message. Stops as soon as `out` holds more than `limit` bytes: no more is
+    /// ever allocated.
     pub(in crate::websocket) fn inflate(
         &mut self,
         piece: &[u8],
@@ -95,7 +98,7 @@ impl Codec {
             }
             // One byte beyond the limit tells that there is more.
             let room = (rest.len().saturating_mul(4) + ROOM).min(limit + 1 - out.len());
-            out.reserve(room);
+            make_room(out, room, limit + 1);
             let (read, written) = (inflater.total_in(), out.len());
             let status = inflater
                 .decompress_vec(rest, out, FlushDecompress::Sync)
@@ -181,5 +184,33 @@ impl Codec {
 impl fmt::Debug for Codec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Codec").field("agreed", &self.agreed).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bomb_takes_no_more_memory_than_a_message_may_have() {
+        const LIMIT: usize = 1_000_000;
+        let agreed = Deflate {
+            outgoing: Window::default(),
+            incoming: Window::default(),
+            level: 9,
+            threshold: 0,
+        };
+        let bomb = Codec::new(agreed.clone()).deflate(&vec![0; 4 * LIMIT]).unwrap_or_default();
+        for size in [1, 100, bomb.len()] {
+            let (mut codec, mut out) = (Codec::new(agreed.clone()), Vec::new());
+            let mut largest = 0;
+            let end = bomb.chunks(size).find_map(|piece| {
+                let end = codec.inflate(piece, &mut out, LIMIT).err();
+                largest = largest.max(out.capacity());
+                end
+            });
+            assert_eq!(end, Some(Flaw::TooLong));
+            assert_eq!(largest, LIMIT + 1, "in pieces of {size}");
+        }
     }
 }

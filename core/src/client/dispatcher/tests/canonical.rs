@@ -15,8 +15,8 @@ fn left(now: Instant, at: Instant) -> u64 {
     if at == Instant::MAX { NEVER } else { u64::try_from((at - now).as_nanos()).unwrap_or(NEVER) }
 }
 
-fn armed(timers: &Timers, now: Instant, place: u32) -> u64 {
-    timers.armed(place).map_or(NEVER, |at| left(now, at))
+fn armed(alarms: &Alarms, now: Instant, whose: Whose, place: u32) -> u64 {
+    alarms.armed(whose, place).map_or(NEVER, |at| left(now, at))
 }
 
 /// Both orders of two keys, or the one order of fewer.
@@ -44,7 +44,7 @@ impl Dispatcher {
         }
         out.push(100 + calls.len() as u64);
         for place in self.calls.free_places() {
-            out.push(armed(&self.call_timers, now, place));
+            out.push(armed(&self.alarms, now, Whose::Calls, place));
         }
         let mut queue = self.queue.clone();
         while let Some((call, lane)) = queue.pop() {
@@ -55,7 +55,7 @@ impl Dispatcher {
         }
         out.push(300 + slots.len() as u64);
         for place in self.slots.free() {
-            out.push(armed(&self.slots.timers, now, place));
+            out.push(armed(&self.alarms, now, Whose::Connections, place));
         }
         let mut exchanges: Vec<[u64; 10]> = Vec::new();
         for (key, exchange) in self.exchanges.iter() {
@@ -89,7 +89,7 @@ impl Dispatcher {
         for (key, instance) in self.instances.iter() {
             out.push(400 + u64::from(instance.ready_at.is_some()));
             out.push(left(now, instance.warm_after.unwrap_or(Instant::MAX)));
-            out.push(armed(&self.instance_timers, now, timer_of(key)));
+            out.push(armed(&self.alarms, now, Whose::Endpoints, timer_of(key)));
             out.extend(instance.breaker.canonical(now));
             for list in self.slots.lists(&instance.share) {
                 out.push(500);
@@ -112,7 +112,7 @@ impl Dispatcher {
             u64::from(call.delivered),
             left(now, call.deadline()),
             left(now, call.hedge_at.unwrap_or(Instant::MAX)),
-            armed(&self.call_timers, now, key.index),
+            armed(&self.alarms, now, Whose::Calls, key.index),
         ]);
         for lane in call.lanes {
             out.push(match lane {
@@ -135,7 +135,7 @@ impl Dispatcher {
             u64::from(slot.uses > 0),
             if waits { left(now, slot.idle_until) } else { NEVER },
             slot.permit.as_ref().map_or(0, |permit| 1 + breaker.worth(permit)),
-            armed(&self.slots.timers, now, key.index),
+            armed(&self.alarms, now, Whose::Connections, key.index),
         ]);
     }
 }

@@ -9,7 +9,7 @@ const AT_ONCE: usize = 8;
 
 /// What comes of all of them, in their order, or the first error. Some at a time; each is dropped when it is
 /// ready, and the rest with an error.
-pub(crate) async fn together<T, E, F>(futures: Vec<F>) -> Result<Vec<T>, E>
+pub(super) async fn together<T, E, F>(futures: Vec<F>) -> Result<Vec<T>, E>
 where
     T: Send,
     E: Send,
