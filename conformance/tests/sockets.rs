@@ -394,12 +394,13 @@ fn certificates() -> (String, Leaf, Leaf) {
     let key = KeyPair::generate().unwrap();
     let ca = params.self_signed(&key).unwrap().pem();
     let issuer = Issuer::new(params, key);
-    let leaf = |name: &str| {
+    let leaf = |names: &[&str]| {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let params = CertificateParams::new(names).unwrap();
         Leaf { chain: params.signed_by(&key, &issuer).unwrap().pem(), key: key.serialize_pem() }
     };
-    (ca, leaf("localhost"), leaf("client"))
+    (ca, leaf(&["localhost", "127.0.0.1"]), leaf(&["client"]))
 }
 
 fn ask_with_tls(server: &Served, ca: &str, identity: Option<&Leaf>) -> std::io::Result<Vec<u8>> {
@@ -428,6 +429,33 @@ fn ask_with_tls(server: &Served, ca: &str, identity: Option<&Leaf>) -> std::io::
 
 fn provider() -> sinew_tls::rustls::crypto::CryptoProvider {
     sinew_tls::rustls::crypto::ring::default_provider()
+}
+
+#[test]
+fn a_server_under_tls_is_asked_the_same() {
+    let (ca, leaf, _) = certificates();
+    let (other, ..) = certificates();
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("asked-under-tls");
+    std::fs::create_dir_all(&dir).unwrap();
+    let file = |name: &str, content: &str| {
+        let path = dir.join(name);
+        std::fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (ca, other) = (file("authority.pem", &ca), file("other.pem", &other));
+    file("cert.pem", &leaf.chain);
+    file("key.pem", &leaf.key);
+    for (runtime, filter) in [("tokio", ""), ("smol", "smuggling/"), ("async-std", "smuggling/")] {
+        let server = Served::start(runtime, &["--tls", dir.to_str().unwrap()]);
+        let (code, report) = check(&server.address, &["--ca", &ca, "--filter", filter]);
+        assert_eq!(code, Some(0), "{runtime}: {report}");
+        let passed = report.lines().last().unwrap().split(' ').next().unwrap().parse::<u32>();
+        assert_eq!(passed, Ok(if filter.is_empty() { 495 } else { 102 }), "{runtime}: {report}");
+        // Whom it does not trust it does not ask.
+        let (code, report) = check(&server.address, &["--ca", &other, "--filter", "host/twice"]);
+        assert_ne!(code, Some(0), "{runtime}: {report}");
+    }
+    std::fs::remove_dir_all(&dir).unwrap();
 }
 
 #[test]
