@@ -289,6 +289,29 @@ mod tests {
     }
 
     #[test]
+    fn a_path_ends_where_its_grammar_says() {
+        for byte in 0..=255u8 {
+            for at in 0..40 {
+                let mut text = *b"/a.b-c_d~e!f$g&h'i(j)k*l+m,n;o=p:q@[]{|}";
+                text[at] = byte;
+                let plain = byte.is_ascii_graphic() && !b"#\\\"<>?%".contains(&byte);
+                let expected = if plain { text.len() } else { at };
+                assert_eq!(path_prefix(&text), expected, "{byte:#x} at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_port_is_a_number_of_16_bits() {
+        for host in [&b"a:"[..], b"a:0", b"a:8080", b"a:65535", b"a:0065535"] {
+            assert!(is_host(host), "{}", host.escape_ascii());
+        }
+        for host in [&b"a:65536"[..], b"a:99999", b"a:18446744073709551617", b"a:8o", b"a:-1"] {
+            assert!(!is_host(host), "{}", host.escape_ascii());
+        }
+    }
+
+    #[test]
     fn a_target_that_needs_no_closer_look_is_one_that_passes_it() {
         for len in 0..40 {
             let mut target = vec![b'a'; len];
