@@ -290,7 +290,8 @@ fn a_late_answer_changes_nothing() {
     let late = now + config.patience;
     let answer = Answer::Granted { tokens: 10, retry_after: Duration::ZERO };
     leases.handle_answer(late, ask.id, answer);
-    let LeaseVerdict::Refused { reason, retry_after } = leases.check(late, 1, key, key.into()) else {
+    let LeaseVerdict::Refused { reason, retry_after } = leases.check(late, 1, key, key.into())
+    else {
         panic!("its tokens are lost");
     };
     assert_eq!((reason, retry_after), (Shortage::NoStore, Some(config.pause)));

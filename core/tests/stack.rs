@@ -12,8 +12,8 @@ use http::{HeaderName, Method, StatusCode};
 use sinew_core::head::RequestHead;
 use sinew_core::http1::{Server, ServerConfig, ServerEvent};
 use sinew_core::limit::{
-    BadLimiter, Basis, Charge, KeyGroup, KeyHash, LeaseVerdict, Outcome, Quota, QuotaId, RateLimiter,
-    Shortage,
+    BadLimiter, Basis, Charge, KeyGroup, KeyHash, LeaseVerdict, Outcome, Quota, QuotaId,
+    RateLimiter, Shortage,
 };
 use sinew_core::observe::Event;
 use sinew_core::policy::{Mode, Priority, Refused, Stage};

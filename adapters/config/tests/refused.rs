@@ -55,6 +55,18 @@ client = { count = 1, period = \"1s\", brst = 1 }
     );
 }
 
+#[cfg(not(feature = "redis"))]
+#[test]
+fn a_section_that_the_program_was_built_without_is_told_as_that() {
+    assert_eq!(
+        refused("[shared_quota]\nstore = \"redis://a.test\"\n"),
+        [
+            "s.toml:1:2: shared_quota: this program has no stores: sinew-config has the feature redis \
+          for them"
+        ]
+    );
+}
+
 #[test]
 fn wrong_types_are_told_all_at_once() {
     let text = "\

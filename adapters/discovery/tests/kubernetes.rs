@@ -207,7 +207,10 @@ fn a_list_whose_next_page_is_gone_is_begun_again_once() {
             assert_eq!((asked.query("limit"), asked.query("continue")), (Some("100"), None));
             list(asked, "10", "more", &[first]);
             let asked = script.next().await;
-            assert_eq!((asked.query("limit"), asked.query("continue")), (Some("100"), Some("more")));
+            assert_eq!(
+                (asked.query("limit"), asked.query("continue")),
+                (Some("100"), Some("more"))
+            );
             asked.status(410);
             let asked = script.next().await;
             assert_eq!(asked.query("continue"), None);

@@ -17,7 +17,9 @@ use core::fmt;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::{BadLimiter, Charge, KeyGroup, KeyHash, Quota, QuotaId, RateLimiter, RateLimiterConfig, Verdict};
+use super::{
+    BadLimiter, Charge, KeyGroup, KeyHash, Quota, QuotaId, RateLimiter, RateLimiterConfig, Verdict,
+};
 use crate::machine::Machine;
 use crate::observe::{Event, Log};
 use crate::time::{Deadline, Instant, Timer};

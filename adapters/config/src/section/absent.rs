@@ -9,6 +9,8 @@ pub(crate) enum SharedQuota {}
 
 impl<'de> Deserialize<'de> for SharedQuota {
     fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
-        Err(D::Error::custom("this program has no stores: sinew-config has the feature redis for them"))
+        Err(D::Error::custom(
+            "this program has no stores: sinew-config has the feature redis for them",
+        ))
     }
 }

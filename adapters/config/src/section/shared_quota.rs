@@ -95,11 +95,14 @@ struct Place {
 }
 
 impl Parse for Place {
-    const EXPECTED: &str = "a store such as \"rediss://10.0.0.7:6380/0\" or \"unix:/run/redis.sock\"";
+    const EXPECTED: &str =
+        "a store such as \"rediss://10.0.0.7:6380/0\" or \"unix:/run/redis.sock\"";
 
     fn parse(text: &str) -> Result<Self, Option<String>> {
         if !text.starts_with("unix:") && text.contains('@') {
-            return Err(Some("no credentials stand in here: see user and password_file".to_owned()));
+            return Err(Some(
+                "no credentials stand in here: see user and password_file".to_owned(),
+            ));
         }
         let config = RedisConfig::from_url(text).map_err(|bad| Some(bad.to_string()))?;
         Ok(Self { config, secure: text.starts_with("rediss://") })
@@ -216,7 +219,8 @@ impl SharedQuota {
             (Some(path), None) => (".secret_file", secret::of_file(base, path)),
             (None, Some(name)) => (".secret_env", secret::of_env(name)),
             _ => {
-                let why = "one of secret_file and secret_env says what hides clients from the store";
+                let why =
+                    "one of secret_file and secret_env says what hides clients from the store";
                 return Err(("", why.to_owned()));
             }
         };
@@ -261,11 +265,7 @@ impl SharedQuota {
     }
 }
 
-fn built(
-    quota: &QuotaText,
-    setting: &str,
-    refuse: &mut impl FnMut(&str, String),
-) -> Option<Quota> {
+fn built(quota: &QuotaText, setting: &str, refuse: &mut impl FnMut(&str, String)) -> Option<Quota> {
     let refused = |(part, why): (Option<&str>, String)| {
         let part = part.map(|part| format!(".{part}")).unwrap_or_default();
         refuse(&format!("{setting}{part}"), why);

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use sinew_core::Machine as _;
 use sinew_core::limit::{
-    Answer, Ask, AskId, BadLease, BadLimiter, Charge, KeyGroup, KeyHash, LeaseConfig, LeaseVerdict, Leases,
-    Quota, QuotaId, RateLimiter, RateLimiterConfig, Verdict,
+    Answer, Ask, AskId, BadLease, BadLimiter, Charge, KeyGroup, KeyHash, LeaseConfig, LeaseVerdict,
+    Leases, Quota, QuotaId, RateLimiter, RateLimiterConfig, Verdict,
 };
 use sinew_core::observe::Event;
 use sinew_core::server::Lessor;

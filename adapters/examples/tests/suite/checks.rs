@@ -51,7 +51,8 @@ fn down(client: &rt::RestClient) -> Vec<bool> {
 fn who_completes_no_handshake_as_who_it_should_be_is_down() {
     run(async {
         let authority = &pki().authority;
-        let (good, other) = (Site::start(Security::Mutual).await, Site::start(Security::Mutual).await);
+        let (good, other) =
+            (Site::start(Security::Mutual).await, Site::start(Security::Mutual).await);
         let elsewhere = server_tls(&authority.server(&["elsewhere.test"]).unwrap());
         let elsewhere = site_with(elsewhere).await;
         let expired = authority.server_valid(&["localhost"], Validity::Expired).unwrap();

@@ -133,8 +133,7 @@ impl Record {
             reason: verdict.reason(),
         });
         let credential = self.credential.iter();
-        let credential =
-            credential.map(move |&verdict| Event::Credential { exchange, verdict });
+        let credential = credential.map(move |&verdict| Event::Credential { exchange, verdict });
         let access = self.access.iter().map(move |&verdict| Event::Access { exchange, verdict });
         let quota = self.quota.iter().map(move |&Outcome { quota, verdict, .. }| Event::Quota {
             exchange,
