@@ -21,6 +21,9 @@ use tokio::sync::mpsc;
 
 const SECRET: &str = "000102030405060708090a0b0c0d0e0f";
 
+/// What is needed beside a store.
+const GOOD: &str = "quota = { count = 1, period = \"1s\", burst = 1 }\nsecret_file = \"secret\"\n";
+
 fn program() -> ServerBuilder<TokioRuntime, Threads> {
     RestServer::builder().route(Method::GET, "/", async |_: Request| "hello")
 }
@@ -42,8 +45,6 @@ fn read(base: &Path, section: &str) -> Result<(), Problems> {
 #[test]
 fn what_makes_no_sense_is_refused_at_its_key() {
     let folder = folder();
-    const GOOD: &str =
-        "quota = { count = 1, period = \"1s\", burst = 1 }\nsecret_file = \"secret\"\n";
     read(folder.path(), &format!("{GOOD}store = \"redis://10.0.0.7\"\n")).unwrap();
     for (section, problem) in [
         (String::new(), "s.toml:1:2: shared_quota: store says who counts"),
