@@ -53,7 +53,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "server-full-stack",
         budget: 6_000,
-        limit: 9_600,
+        limit: 8_500,
         allocations: 0,
         requests: 4_000,
         run: |n| crate::stack::server(n),
@@ -77,7 +77,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "websocket-echo-128",
         budget: 600,
-        limit: 770,
+        limit: 600,
         allocations: 0,
         requests: 16_000,
         run: |n| crate::websocket::echo(n, 1),
@@ -85,7 +85,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "websocket-echo-128-x16",
         budget: 600,
-        limit: 560,
+        limit: 475,
         allocations: 0,
         requests: 16_000,
         run: |n| crate::websocket::echo(n, 16),

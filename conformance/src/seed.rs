@@ -10,6 +10,9 @@ use crate::encode::octets;
 const UNIT: u8 = 0x1f;
 const GROUP: u8 = 0x1e;
 
+/// A target tries nothing longer than its longest seed; some cases have megabytes of frames.
+const LONGEST: usize = 4096;
+
 /// The seeds that a case gives: for each the fuzz target and the bytes.
 pub fn seeds(case: &Case) -> Vec<(&'static str, Vec<u8>)> {
     match case {
@@ -29,7 +32,12 @@ pub fn seeds(case: &Case) -> Vec<(&'static str, Vec<u8>)> {
             seeds
         }
         Case::Encode(case) => vec![("sending", write_spec(case.side, &case.spec))],
-        Case::Cors(_) | Case::WebSocket(_) => Vec::new(),
+        Case::WebSocket(case) => {
+            let frames = case.octets();
+            let fits = (1..=LONGEST).contains(&frames.len());
+            if fits { vec![("websocket", frames)] } else { Vec::new() }
+        }
+        Case::Cors(_) => Vec::new(),
     }
 }
 
@@ -116,6 +124,19 @@ mod tests {
     use super::*;
     use crate::encode;
     use crate::load::Cases;
+
+    #[test]
+    fn every_target_has_seeds() {
+        let mut counts = std::collections::BTreeMap::new();
+        for (target, seed) in Cases::built_in().unwrap().iter().flat_map(seeds) {
+            assert!(target != "websocket" || seed.len() <= LONGEST);
+            *counts.entry(target).or_insert(0) += 1;
+        }
+        let all = ["chunked", "exchanges", "heads", "request_stream", "response_stream", "sending"];
+        for target in all.into_iter().chain(["websocket"]) {
+            assert!(counts.get(target).is_some_and(|count| *count >= 50), "{target}: {counts:?}");
+        }
+    }
 
     #[test]
     fn a_message_to_send_survives_its_seed() {

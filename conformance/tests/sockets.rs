@@ -149,6 +149,34 @@ fn a_signal_ends_it_when_what_runs_is_finished() {
     }
 }
 
+/// The first one waits for what runs, for an hour.
+#[test]
+fn a_second_signal_cuts_what_runs() {
+    for runtime in RUNTIMES {
+        let mut server = Served::start(runtime, &["--deadline", "3600"]);
+        let mut slow = server.connect();
+        slow.write_all(
+            b"POST /sink HTTP/1.1\r\nhost: a.test\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n",
+        )
+        .unwrap();
+        // The handler pulls, and waits for the body.
+        let mut interim = [0; 25];
+        slow.read_exact(&mut interim).unwrap();
+        server.signal("-TERM");
+        server.signal("-INT");
+        let report = line(&mut server.said);
+        assert!(
+            report.starts_with("drained: 1 connection") && report.contains("1 cut_request"),
+            "{report}"
+        );
+        assert!(
+            slow.read(&mut interim).map_or(true, |bytes| bytes == 0),
+            "{runtime}: it is answered"
+        );
+        assert_eq!(server.exit_code(), Some(0), "{runtime}");
+    }
+}
+
 #[test]
 fn a_hangup_brings_the_certificate_of_now_and_a_bad_file_keeps_what_is_in_force() {
     for runtime in RUNTIMES {
@@ -366,12 +394,13 @@ fn certificates() -> (String, Leaf, Leaf) {
     let key = KeyPair::generate().unwrap();
     let ca = params.self_signed(&key).unwrap().pem();
     let issuer = Issuer::new(params, key);
-    let leaf = |name: &str| {
+    let leaf = |names: &[&str]| {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let params = CertificateParams::new(names).unwrap();
         Leaf { chain: params.signed_by(&key, &issuer).unwrap().pem(), key: key.serialize_pem() }
     };
-    (ca, leaf("localhost"), leaf("client"))
+    (ca, leaf(&["localhost", "127.0.0.1"]), leaf(&["client"]))
 }
 
 fn ask_with_tls(server: &Served, ca: &str, identity: Option<&Leaf>) -> std::io::Result<Vec<u8>> {
@@ -400,6 +429,33 @@ fn ask_with_tls(server: &Served, ca: &str, identity: Option<&Leaf>) -> std::io::
 
 fn provider() -> sinew_tls::rustls::crypto::CryptoProvider {
     sinew_tls::rustls::crypto::ring::default_provider()
+}
+
+#[test]
+fn a_server_under_tls_is_asked_the_same() {
+    let (ca, leaf, _) = certificates();
+    let (other, ..) = certificates();
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("asked-under-tls");
+    std::fs::create_dir_all(&dir).unwrap();
+    let file = |name: &str, content: &str| {
+        let path = dir.join(name);
+        std::fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (ca, other) = (file("authority.pem", &ca), file("other.pem", &other));
+    file("cert.pem", &leaf.chain);
+    file("key.pem", &leaf.key);
+    for (runtime, filter) in [("tokio", ""), ("smol", "smuggling/"), ("async-std", "smuggling/")] {
+        let server = Served::start(runtime, &["--tls", dir.to_str().unwrap()]);
+        let (code, report) = check(&server.address, &["--ca", &ca, "--filter", filter]);
+        assert_eq!(code, Some(0), "{runtime}: {report}");
+        let passed = report.lines().last().unwrap().split(' ').next().unwrap().parse::<u32>();
+        assert_eq!(passed, Ok(if filter.is_empty() { 495 } else { 102 }), "{runtime}: {report}");
+        // Whom it does not trust it does not ask.
+        let (code, report) = check(&server.address, &["--ca", &other, "--filter", "host/twice"]);
+        assert_ne!(code, Some(0), "{runtime}: {report}");
+    }
+    std::fs::remove_dir_all(&dir).unwrap();
 }
 
 #[test]

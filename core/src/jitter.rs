@@ -32,6 +32,14 @@ impl Jitter {
         ((self.draw() as u128 * bound as u128) >> 64) as u64
     }
 
+    /// Two different numbers below `bound`, of one draw; `bound` is at least 2, and below 2^32.
+    pub const fn two_below(&mut self, bound: u64) -> (u64, u64) {
+        let drawn = self.draw();
+        let first = ((drawn >> 32) * bound) >> 32;
+        let other = ((drawn & 0xffff_ffff) * (bound - 1)) >> 32;
+        (first, other + (other >= first) as u64)
+    }
+
     /// A duration between these two, both included, to the nanosecond; the first, if the second is
     /// not above it.
     pub fn between(&mut self, low: Duration, high: Duration) -> Duration {

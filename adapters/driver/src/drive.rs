@@ -26,7 +26,8 @@ const SLICES: usize = 64;
 
 thread_local! {
     /// The blocks of this worker. A connection borrows them while it is awake and has bytes; a
-    /// sleeping one owns none.
+    /// sleeping one owns none. They are set by `with`: [`LocalKey::set`](std::thread::LocalKey::set)
+    /// makes a first value each time, to be thrown away.
     static READ_BLOCK: Cell<BytesMut> = Cell::new(BytesMut::new());
     static WRITE_BLOCK: Cell<BytesMut> = Cell::new(BytesMut::new());
 }
@@ -83,7 +84,7 @@ impl<I: Io> Pipe<I> {
                 self.read_size = (self.read_size / 2).max(BLOCK);
             }
             Poll::Pending if inbox.is_empty() => {
-                READ_BLOCK.with(|block| block.set(std::mem::take(inbox)))
+                READ_BLOCK.with(|shared| shared.set(std::mem::take(inbox)));
             }
             _ => {}
         }
@@ -153,7 +154,7 @@ pub(crate) fn lend_write_block(outbox: &mut Outbox) {
 pub(crate) fn rest<W: Wire>(wire: &mut W) {
     let inbox = wire.inbox();
     if inbox.is_empty() && inbox.capacity() > 0 {
-        READ_BLOCK.with(|block| block.set(std::mem::take(inbox)));
+        READ_BLOCK.with(|shared| shared.set(std::mem::take(inbox)));
     }
     wire.rest();
 }
@@ -161,7 +162,7 @@ pub(crate) fn rest<W: Wire>(wire: &mut W) {
 /// Takes the write block back, if nothing is queued.
 pub(crate) fn return_write_block(outbox: &mut Outbox) {
     if let Some(block) = outbox.take_block() {
-        WRITE_BLOCK.with(|known| known.set(block));
+        WRITE_BLOCK.with(|shared| shared.set(block));
     }
 }
 

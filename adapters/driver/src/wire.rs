@@ -71,7 +71,11 @@ impl<W: Wire<Error = sinew_core::Error>> Machine for AnyWire<W> {
 
     fn poll_event(&mut self, now: Instant) -> Result<Option<W::Event>, sinew_tls::Error> {
         match self {
-            Self::Plain(wire) => Ok(wire.poll_event(now)?),
+            Self::Plain(wire) => match wire.poll_event(now) {
+                // Told apart: an event is large, and would be copied even where there is none.
+                Ok(None) => Ok(None),
+                event => Ok(event?),
+            },
             Self::Secure(tls) => tls.poll_event(now),
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use sinew_core::error::{Delivery, Phase};
 use sinew_core::resilience::RetryPolicy;
-use sinew_driver::{Body, ErrorKind, RestClient};
+use sinew_driver::{Body, ErrorKind, RestClient, RestClientConfig};
 use support::calling::{Calling, OK, calling, calling_at, failed};
 use support::{Client, Sim, Site};
 
@@ -242,6 +242,27 @@ fn a_call_does_not_wait_for_ever_for_a_connection() {
     let error = failed(&waits);
     assert!(error.is_timeout());
     assert_eq!((error.phase(), error.delivery()), (Phase::Pool, Delivery::NotSent));
+}
+
+#[test]
+fn some_connections_are_open_ahead_of_the_calls_that_need_them() {
+    let mut config = RestClientConfig::new("http://192.0.2.1:80");
+    config.warm = 2;
+    let world = calling(|builder| builder.config(config).allow_plaintext());
+    let outcome = world.get();
+    let servers = [world.sim.accepted(), world.sim.accepted()];
+    assert!(world.sim.try_accepted().is_none());
+    let asked: Vec<_> = servers.iter().filter(|server| !server.received().is_empty()).collect();
+    assert_eq!(asked.len(), 1);
+    asked[0].send(OK);
+    world.sim.run();
+    world.bytes(outcome.take().unwrap().unwrap()).unwrap();
+    assert_eq!(world.counts(), (2, 2));
+    // Who loses one opens another.
+    servers[0].shut();
+    world.sim.run();
+    assert!(world.sim.try_accepted().is_some());
+    assert_eq!(world.counts().0, 2);
 }
 
 #[test]

@@ -463,6 +463,10 @@ fn whoever_watches_is_told_everything_once() {
     answered(&world, &server, BUSY);
     let explained = world.client.explain_calls();
     assert_eq!((explained.len(), explained[0].attempts), (1, 1));
+    assert_eq!(
+        (explained[0].retry_in, explained[0].hedge_in),
+        (Some(Duration::from_secs(2)), None)
+    );
     world.sim.advance(Duration::from_secs(2));
     answered(&world, &server, OK);
     let response = outcome.take().unwrap().unwrap();

@@ -14,7 +14,8 @@ use http::{Method, StatusCode};
 use sinew_core::observe::Event;
 use sinew_core::server::drain::{DrainConfig, Ending, Phase, TooLate};
 use sinew_driver::{
-    DrainReport, HandlerTimeout, Notice, Problem, Request, Response, RouteOptions, Sse, SseEvent,
+    DrainReport, HandlerTimeout, Notice, Problem, Request, Response, RouteOptions, Runtime as _,
+    Sse, SseEvent, StopSignal,
 };
 use support::running::{Builder, Running, get, seconds, serve, sleep};
 use support::{Outcome, Sim};
@@ -231,6 +232,51 @@ fn force_is_at_once() {
     let report = report.take().expect("nothing is left");
     assert_eq!((report.count(Ending::CutRequest), report.totals.took), (1, Duration::ZERO));
     assert!(server.client.is_closed());
+}
+
+/// It leaves on these signals, each so many seconds behind the one before.
+fn signalled(server: &Running, signals: &[(u64, StopSignal)]) -> Outcome<DrainReport> {
+    let (handle, sim) = (server.handle.clone(), server.sim.clone());
+    let signals = stream::iter(signals.to_vec()).then(move |(after, signal)| {
+        let sleep = sim.sleep_until(sim.now() + seconds(after));
+        async move {
+            sleep.await;
+            signal
+        }
+    });
+    let outcome = server.sim.start(async move { handle.drain_on(signals).await });
+    server.sim.run();
+    outcome
+}
+
+#[test]
+fn a_first_signal_drains_and_a_second_one_forces() {
+    for second in [StopSignal::Terminate, StopSignal::Interrupt] {
+        let server = pod();
+        server.client.send(get("/stuck"));
+        let report = signalled(&server, &[(1, StopSignal::Terminate), (3, second)]);
+        assert_eq!(server.handle.phase(), Phase::Serving);
+        server.sim.advance(seconds(3));
+        assert_eq!(
+            (server.handle.phase(), phases(&server)),
+            (Phase::LameDuck, vec![Phase::LameDuck])
+        );
+        server.sim.advance(seconds(1));
+        let report = report.take().expect("nothing is left");
+        assert_eq!((report.count(Ending::CutRequest), report.totals.took), (1, seconds(3)));
+        assert!(server.client.is_closed() && server.served.take().is_some());
+    }
+}
+
+#[test]
+fn at_ctrl_c_nobody_waits_until_everybody_knows() {
+    let server = pod();
+    let report = signalled(&server, &[(0, StopSignal::Interrupt)]);
+    server.sim.advance(Duration::ZERO);
+    assert_eq!(phases(&server), [Phase::Notify]);
+    // No more signals come, and none is needed.
+    server.sim.advance(seconds(10));
+    assert_eq!(report.take().unwrap().count(Ending::Idle), 1);
 }
 
 #[test]

@@ -83,9 +83,9 @@ fn who_takes_nothing_makes_room_for_newcomers() {
     assert_eq!(server.handle.memory().stage, Stage::NoConnections);
     let newcomer = server.sim.connect();
     newcomer.send(get("/"));
-    server.sim.advance(seconds(3) - Duration::from_nanos(1));
+    server.sim.advance(Duration::from_millis(2_999));
     assert_eq!(newcomer.received(), "");
-    server.sim.advance(Duration::from_nanos(1));
+    server.sim.advance(Duration::from_millis(1));
     assert!(newcomer.received().starts_with("HTTP/1.1 200"));
     let told = || -> Vec<u64> {
         let notices = server.notices.lock().unwrap();

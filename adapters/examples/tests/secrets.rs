@@ -16,11 +16,12 @@ use sinew_core::security::{
 };
 use sinew_core::server::{Authentication, BoxLayer, MediaRange, RateLimitConfig, Stack};
 use sinew_driver::{
-    Audit, BoxError, Explain, JwksEndpoint, Notice, Problem, Request, Response, RouteOptions,
-    SecurityPolicy,
+    Audit, BoxError, Explain, JwksEndpoint, Notice, Problem, Proxy, Request, Response,
+    RouteOptions, SecurityPolicy, Token, Tokens,
 };
 use sinew_examples::certs::{Authority, Identity};
 use sinew_prometheus::Metrics;
+use sinew_redis::RedisConfig;
 use sinew_tls::{ClientTls, ServerTls};
 use sinew_tokio::{RestClient, RestServer};
 
@@ -186,6 +187,29 @@ fn clients_hide_what_they_send() {
     }
     let config = RestClient::builder("http://127.0.0.1:1").default_header("x-api-key", "hush\n");
     error("a configuration", &config.allow_plaintext().build().unwrap_err());
+}
+
+#[test]
+fn what_others_are_shown_is_hidden() {
+    let proxy = Proxy::new("http://127.0.0.1:1").unwrap();
+    let proxy = proxy.authorization("Basic hush").unwrap();
+    hidden("a proxy", &proxy);
+    error("a proxy's URL", &Proxy::new("http://ann:hush@127.0.0.1:1/path").unwrap_err());
+    error("a proxy's credentials", &proxy.clone().authorization("hush\n").unwrap_err());
+    let token = Token::bearer(TOKEN).unwrap();
+    hidden("a token", &token);
+    error("no token", &Token::bearer("hush hush").unwrap_err());
+    let tokens = Tokens::fixed(token);
+    hidden("tokens", &tokens);
+    let builder = RestClient::builder("http://127.0.0.1:1").allow_plaintext();
+    let builder = builder.allow_plaintext_tokens().proxy(proxy).tokens(tokens);
+    hidden("a builder", &builder);
+    hidden("a client", &builder.build().unwrap());
+    hidden("a store", &RedisConfig::from_url("redis://ann:hush@127.0.0.1/1").unwrap());
+    for url in ["redis://ann:hush@", "http://ann:hush@a", "redis://hush@a", "redis://a:hush@a/hush"]
+    {
+        error("a store's URL", &RedisConfig::from_url(url).unwrap_err());
+    }
 }
 
 #[test]

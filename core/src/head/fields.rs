@@ -155,13 +155,6 @@ impl Fields {
         self.spans.parts()
     }
 
-    /// The value of the line behind so many others.
-    pub(crate) fn value_at(&self, at: usize) -> Option<&[u8]> {
-        let (inline, spill) = self.spans.parts();
-        let span = inline.get(at).or_else(|| spill.get(at.checked_sub(INLINE)?))?;
-        Some(self.slice(span.value, span.value_len))
-    }
-
     /// Builds a [`HeaderMap`]; the values share the block.
     pub fn to_header_map(&self) -> HeaderMap {
         let mut map = HeaderMap::with_capacity(self.len());

@@ -1,6 +1,6 @@
 //! Where the fields stand that every request is asked for.
 
-use super::{Fields, Span, is_name};
+use super::{Fields, is_name};
 
 /// The value of a field that should come once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,13 +33,15 @@ pub(crate) struct Index {
     pub(crate) tracestate: Place,
 }
 
-/// Where a field stands.
+/// Where the value of a field stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum Place {
     #[default]
     Nowhere,
-    /// So many lines are in front of it.
-    Behind(u16),
+    At {
+        start: u16,
+        len: u16,
+    },
     Several,
 }
 
@@ -47,42 +49,34 @@ impl Index {
     pub(crate) fn new(fields: &Fields) -> Self {
         let mut index = Self::default();
         let (usual, others) = fields.spans();
-        for (at, span) in (0..).zip(usual) {
-            index.note(at, span, fields);
-        }
-        for (at, span) in (usual.len() as u16..).zip(others) {
-            index.note(at, span, fields);
+        for spans in [usual, others] {
+            for span in spans {
+                let name = || fields.slice(span.name, span.name_len);
+                let place = match span.name_len {
+                    6 if is_name(name(), b"origin") => &mut index.origin,
+                    10 if is_name(name(), b"tracestate") => &mut index.tracestate,
+                    11 if is_name(name(), b"traceparent") => &mut index.traceparent,
+                    12 if is_name(name(), b"x-request-id") => &mut index.request_id,
+                    13 if is_name(name(), b"authorization") => &mut index.authorization,
+                    _ => continue,
+                };
+                *place = match place {
+                    Place::Nowhere => Place::At { start: span.value, len: span.value_len },
+                    Place::At { .. } | Place::Several => Place::Several,
+                };
+            }
         }
         index
-    }
-
-    #[inline]
-    fn note(&mut self, at: u16, span: &Span, fields: &Fields) {
-        let name = || fields.slice(span.name, span.name_len);
-        let place = match span.name_len {
-            6 if is_name(name(), b"origin") => &mut self.origin,
-            10 if is_name(name(), b"tracestate") => &mut self.tracestate,
-            11 if is_name(name(), b"traceparent") => &mut self.traceparent,
-            12 if is_name(name(), b"x-request-id") => &mut self.request_id,
-            13 if is_name(name(), b"authorization") => &mut self.authorization,
-            _ => return,
-        };
-        *place = match place {
-            Place::Nowhere => Place::Behind(at),
-            Place::Behind(_) | Place::Several => Place::Several,
-        };
     }
 }
 
 impl Place {
     /// The value, of the fields that were indexed.
+    #[inline]
     pub(crate) fn of(self, fields: &Fields) -> Single<'_> {
         match self {
             Self::Nowhere => Single::Absent,
-            Self::Behind(at) => match fields.value_at(usize::from(at)) {
-                Some(value) => Single::Once(value),
-                None => Single::Absent,
-            },
+            Self::At { start, len } => Single::Once(fields.slice(start, len)),
             Self::Several => Single::Repeated,
         }
     }

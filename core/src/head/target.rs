@@ -215,16 +215,20 @@ pub(crate) fn is_host(authority: &[u8]) -> bool {
     }
     match rest {
         [] => true,
-        [b':', port @ ..] => {
-            let mut value = 0;
-            port.iter().all(|digit| {
-                let digit = digit.wrapping_sub(b'0');
-                value = value * 10 + u32::from(digit);
-                digit < 10 && value <= 65_535
-            })
-        }
+        [b':', port @ ..] => is_port(port),
         _ => false,
     }
+}
+
+/// Whether these are digits, maybe none, of a number that fits 16 bits.
+fn is_port(digits: &[u8]) -> bool {
+    let number = || {
+        digits.iter().fold(0u32, |number, digit| {
+            number.saturating_mul(10).saturating_add(u32::from(digit - b'0'))
+        })
+    };
+    // Fewer than five fit in any case.
+    digits.iter().all(u8::is_ascii_digit) && (digits.len() < 5 || number() <= 65_535)
 }
 
 /// Bytes before the first that is none of [`HOST`].

@@ -134,8 +134,9 @@ impl Load {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Concurrency {
     config: ConcurrencyConfig,
-    /// In thousandths.
+    /// In thousandths, and in whole calls.
     limit: u64,
+    whole: u32,
     in_flight: u32,
     /// Calls of this round that are over, and how many of them were too much.
     settled: u32,
@@ -162,6 +163,7 @@ impl Concurrency {
         Ok(Self {
             config,
             limit,
+            whole: config.initial,
             in_flight: 0,
             settled: 0,
             overloads: 0,
@@ -209,9 +211,8 @@ impl Concurrency {
     }
 
     /// Calls at once, at most.
-    pub fn limit(&self) -> u32 {
-        // A million at most.
-        (self.limit / ONE) as u32
+    pub const fn limit(&self) -> u32 {
+        self.whole
     }
 
     /// Calls that are there.
@@ -220,7 +221,7 @@ impl Concurrency {
     }
 
     /// How many more calls there may be now.
-    pub fn room(&self) -> u32 {
+    pub const fn room(&self) -> u32 {
         self.limit().saturating_sub(self.in_flight)
     }
 
@@ -259,6 +260,8 @@ impl Concurrency {
         };
         let [min, max] = [self.config.min, self.config.max].map(|limit| u64::from(limit) * ONE);
         self.limit = limit.clamp(min, max);
+        // A million at most.
+        self.whole = (self.limit / ONE) as u32;
         (self.settled, self.overloads, self.peak) = (0, 0, self.in_flight);
         Some(self.limit()).filter(|limit| *limit != before)
     }

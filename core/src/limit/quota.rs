@@ -22,6 +22,8 @@ pub struct Quota {
     burst: u32,
     per_tick: u64,
     token: u64,
+    /// A burst of tokens.
+    full: u64,
 }
 
 /// Why a quota makes no sense.
@@ -73,7 +75,7 @@ impl Quota {
         if per_tick > MAX_PER_TICK || full > u64::MAX / 4 {
             return Err(BadQuota::Range);
         }
-        Ok(Self { count, period, burst, per_tick, token })
+        Ok(Self { count, period, burst, per_tick, token, full })
     }
 
     /// Requests in each [`period`](Self::period).
@@ -98,7 +100,7 @@ impl Quota {
 
     /// So many tokens in units; `None` for more than fit.
     pub(super) fn units(&self, tokens: u32) -> Option<u64> {
-        (tokens <= self.burst).then(|| self.token.saturating_mul(u64::from(tokens)))
+        (tokens <= self.burst).then(|| self.token * u64::from(tokens))
     }
 
     /// Whole tokens in so many units.
@@ -108,7 +110,7 @@ impl Quota {
 
     /// What fits.
     pub(super) const fn full(&self) -> u64 {
-        self.token.saturating_mul(self.burst as u64)
+        self.full
     }
 
     /// How long so many units take to come; never less.

@@ -372,6 +372,12 @@ impl Account {
         if let Some((slot, full_at)) = self.clients.find(key.0, at) {
             return (Place::Own(slot), TokenBucket::from_full_at(full_at));
         }
+        self.find_shared(at, prefix)
+    }
+
+    /// The bucket of someone for whom there is no room.
+    #[cold]
+    fn find_shared(&mut self, at: u64, prefix: KeyGroup) -> (Place, TokenBucket) {
         match self.prefixes.find(prefix.hash().0, at) {
             Some((slot, full_at)) => (Place::Prefix(slot), TokenBucket::from_full_at(full_at)),
             None => (Place::Shared, self.shared),

@@ -67,7 +67,8 @@ impl Table {
 
     /// The slot of a key, and when its bucket is full: its own, or one that is as good as empty.
     /// `now`, like the states, counts units. `None`: its places are full of buckets that are in use.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "every check is one, and what it gives is large")]
+    #[inline(always)]
     pub(super) fn find(&mut self, hash: u64, now: u64) -> Option<(Slot, u64)> {
         let tag = tag(hash);
         let first = self.scale(hash);

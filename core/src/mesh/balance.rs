@@ -95,6 +95,8 @@ impl PeakEwma {
     }
 
     /// An attempt was answered after this time.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a few instructions of every call")]
     pub fn observe(&mut self, now: Instant, latency: Duration) {
         self.learn(now, micros(latency));
     }
@@ -195,11 +197,8 @@ impl PowerOfTwo {
         if len <= 1 {
             return (len == 1).then(|| Choice { chosen: place(0), runner_up: None });
         }
-        let draw = |jitter: &mut Jitter, bound: usize| jitter.below(bound as u64) as usize;
-        let first = draw(jitter, len);
-        let other = draw(jitter, len - 1);
-        let second = other + usize::from(other >= first);
-        let (first, second) = (place(first), place(second));
+        let (first, second) = jitter.two_below(len as u64);
+        let (first, second) = (place(first as usize), place(second as usize));
         let [one, other] = [first, second].map(cost);
         Some(if other < one {
             Choice { chosen: second, runner_up: Some(first) }

@@ -37,7 +37,8 @@ impl<const N: usize> Window<N> {
     }
 
     /// Adds one to this counter.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a few instructions of every call")]
     pub(super) fn add(&mut self, now: Instant, counter: usize) {
         self.advance(now);
         let bucket = self.buckets.get_mut(self.place);

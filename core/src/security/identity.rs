@@ -113,6 +113,7 @@ pub enum ClientKey<'a> {
 
 impl SecurityContext {
     /// Whether anything but an address says who asks.
+    #[inline]
     pub fn is_authenticated(&self) -> bool {
         self.peer.is_some() || self.principal.is_some()
     }

@@ -121,7 +121,9 @@ pub enum Condition {
 }
 
 impl Rule {
-    /// The first condition that does not hold.
+    /// The first condition that does not hold. Not part of a loop over rules, which would prepare for
+    /// conditions that the next one may not have.
+    #[inline(never)]
     pub(super) fn mismatch(&self, context: &SecurityContext, method: &Method) -> Option<Condition> {
         let has_role = |role: &String| context.has_role(role);
         if !self.means_method(method) {
@@ -200,6 +202,7 @@ fn any_contains(networks: &[Network], address: IpAddr) -> bool {
 
 impl Who {
     /// Whether this caller is one of them.
+    #[inline]
     pub fn means(&self, context: &SecurityContext) -> bool {
         match self {
             Self::Anyone => true,

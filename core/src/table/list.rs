@@ -57,6 +57,15 @@ impl List {
         self.back = place;
     }
 
+    /// Puts `place` at the back, wherever in this list it stood, or nowhere.
+    #[inline]
+    pub(crate) fn move_to_back(&mut self, links: &mut [Link], place: u32) {
+        if self.back != place {
+            self.remove(links, place);
+            self.push_back(links, place);
+        }
+    }
+
     /// From front to back.
     #[cfg(test)]
     pub(crate) fn places(self, links: &[Link]) -> Vec<u32> {

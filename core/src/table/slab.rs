@@ -12,9 +12,14 @@ impl Key {
     pub(crate) const NOBODY: Self = Self { index: u32::MAX, generation: u32::MAX };
 }
 
+/// No place.
+const NONE: u32 = u32::MAX;
+
 #[derive(Clone, Debug)]
 struct Place<T> {
     generation: u32,
+    /// While it is free: the one that is used after it.
+    next: u32,
     occupant: Option<T>,
 }
 
@@ -22,27 +27,32 @@ struct Place<T> {
 #[derive(Clone, Debug)]
 pub(crate) struct Slab<T> {
     places: Vec<Place<T>>,
-    free: Vec<u32>,
+    /// The free place that is used next.
+    free: u32,
+    len: usize,
 }
 
 impl<T> Slab<T> {
     pub(crate) const fn new() -> Self {
-        Self { places: Vec::new(), free: Vec::new() }
+        Self { places: Vec::new(), free: NONE, len: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.places.len() - self.free.len()
+        self.len
     }
 
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a few instructions of every call")]
     pub(crate) fn insert(&mut self, occupant: T) -> Key {
-        if let Some(index) = self.free.pop()
-            && let Some(place) = self.places.get_mut(index as usize)
-        {
+        self.len += 1;
+        let index = self.free;
+        if let Some(place) = self.places.get_mut(index as usize) {
+            self.free = place.next;
             place.occupant = Some(occupant);
             return Key { index, generation: place.generation };
         }
-        let index = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
-        self.places.push(Place { generation: 0, occupant: Some(occupant) });
+        let index = u32::try_from(self.places.len()).unwrap_or(NONE);
+        self.places.push(Place { generation: 0, next: NONE, occupant: Some(occupant) });
         Key { index, generation: 0 }
     }
 
@@ -53,7 +63,8 @@ impl<T> Slab<T> {
         }
         let occupant = place.occupant.take()?;
         place.generation = place.generation.wrapping_add(1);
-        self.free.push(key.index);
+        place.next = std::mem::replace(&mut self.free, key.index);
+        self.len -= 1;
         Some(occupant)
     }
 
@@ -75,10 +86,18 @@ impl<T> Slab<T> {
         place.occupant.as_ref().map(|_| Key { index, generation: place.generation })
     }
 
+    /// Who is at this place now, and what is known of it.
+    pub(crate) fn at(&self, index: u32) -> Option<(Key, &T)> {
+        let place = self.places.get(index as usize)?;
+        let key = Key { index, generation: place.generation };
+        place.occupant.as_ref().map(|occupant| (key, occupant))
+    }
+
     /// The places without an occupant, the one that is used next in front.
     #[cfg(test)]
     pub(crate) fn free_places(&self) -> impl Iterator<Item = u32> {
-        self.free.iter().rev().copied()
+        let free = |index: u32| self.places.get(index as usize).map(|place| (index, place.next));
+        std::iter::successors(free(self.free), move |(_, next)| free(*next)).map(|(index, _)| index)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> + Clone {

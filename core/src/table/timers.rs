@@ -6,12 +6,22 @@
 
 use crate::time::Instant;
 
-const NOT_ARMED: u32 = u32::MAX;
-
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     at: Instant,
     place: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// When it fires; [`Instant::MAX`]: it is not armed.
+    at: Instant,
+    /// Where in the heap it stands.
+    position: u32,
+}
+
+impl Place {
+    const NOT_ARMED: Self = Self { at: Instant::MAX, position: u32::MAX };
 }
 
 /// At most one time for each place.
@@ -20,13 +30,12 @@ pub(crate) struct Timers {
     /// The earliest time of all; [`Instant::MAX`]: there is none.
     first: Instant,
     heap: Vec<Entry>,
-    /// Where in the heap a place stands.
-    position: Vec<u32>,
+    places: Vec<Place>,
 }
 
 impl Timers {
     pub(crate) const fn new() -> Self {
-        Self { first: Instant::MAX, heap: Vec::new(), position: Vec::new() }
+        Self { first: Instant::MAX, heap: Vec::new(), places: Vec::new() }
     }
 
     /// The earliest time of all.
@@ -42,8 +51,7 @@ impl Timers {
     /// Makes sure that `place` fires at `at` or earlier.
     #[inline]
     pub(crate) fn arm(&mut self, place: u32, at: Instant) {
-        let stands = self.position.get(place as usize).copied().unwrap_or(NOT_ARMED);
-        let armed = self.heap.get(stands as usize).map_or(Instant::MAX, |entry| entry.at);
+        let armed = self.places.get(place as usize).map_or(Instant::MAX, |place| place.at);
         if at < armed {
             self.arm_earlier(place, at);
         }
@@ -52,20 +60,21 @@ impl Timers {
     #[inline(never)]
     fn arm_earlier(&mut self, place: u32, at: Instant) {
         let slot = place as usize;
-        if self.position.len() <= slot {
-            self.position.resize(slot + 1, NOT_ARMED);
+        if self.places.len() <= slot {
+            self.places.resize(slot + 1, Place::NOT_ARMED);
         }
-        let stands = self.position.get(slot).copied().unwrap_or(NOT_ARMED);
-        if let Some(entry) = self.heap.get_mut(stands as usize) {
+        let Some(known) = self.places.get_mut(slot) else { return };
+        known.at = at;
+        let stands = known.position as usize;
+        if let Some(entry) = self.heap.get_mut(stands) {
             entry.at = at;
-            self.rise(stands as usize);
-            self.first = self.at(0);
-            return;
+            self.rise(stands);
+        } else {
+            self.heap.push(Entry { at, place });
+            let last = self.heap.len() - 1;
+            self.note(last);
+            self.rise(last);
         }
-        self.heap.push(Entry { at, place });
-        let last = self.heap.len() - 1;
-        self.note(last);
-        self.rise(last);
         self.first = self.at(0);
     }
 
@@ -76,8 +85,8 @@ impl Timers {
             return None;
         }
         self.heap.swap_remove(0);
-        if let Some(position) = self.position.get_mut(place as usize) {
-            *position = NOT_ARMED;
+        if let Some(known) = self.places.get_mut(place as usize) {
+            *known = Place::NOT_ARMED;
         }
         if !self.heap.is_empty() {
             self.note(0);
@@ -90,7 +99,8 @@ impl Timers {
     /// When `place` fires.
     #[cfg(test)]
     pub(crate) fn armed(&self, place: u32) -> Option<Instant> {
-        self.heap.iter().find(|entry| entry.place == place).map(|entry| entry.at)
+        let at = self.places.get(place as usize)?.at;
+        (at < Instant::MAX).then_some(at)
     }
 
     fn at(&self, index: usize) -> Instant {
@@ -100,9 +110,9 @@ impl Timers {
     /// Writes down where the entry at `index` stands.
     fn note(&mut self, index: usize) {
         if let Some(entry) = self.heap.get(index)
-            && let Some(position) = self.position.get_mut(entry.place as usize)
+            && let Some(place) = self.places.get_mut(entry.place as usize)
         {
-            *position = index as u32;
+            place.position = index as u32;
         }
     }
 

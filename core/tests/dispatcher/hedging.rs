@@ -38,15 +38,17 @@ fn waits(bench: &mut Bench) {
 #[test]
 fn it_goes_to_another_endpoint() {
     let mut bench = hedging(PoolPolicy::default(), 2, 4);
-    bench.start(1, Sharing::Shared);
+    let call = bench.start(1, Sharing::Shared);
     let mut endpoints = Vec::new();
-    for _ in 0..2 {
+    for attempt in 1..=2 {
         let mut actions = bench.actions();
         if let [Action::Dial { connection, .. }] = actions[..] {
             bench.dispatcher.connected(bench.now, connection, 4);
             actions = bench.actions();
         }
         assert!(matches!(actions[..], [Action::Send { token: 1, .. }]), "{actions:?}");
+        let explained = bench.dispatcher.explain_call(bench.now, call).unwrap();
+        assert_eq!((explained.attempts, explained.hedge_in.is_some()), (attempt, attempt == 1));
         let explained = bench.dispatcher.explain(bench.now);
         endpoints = explained.endpoints.iter().map(|one| one.in_flight).collect();
         waits(&mut bench);

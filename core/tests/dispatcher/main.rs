@@ -7,6 +7,7 @@ mod balancing;
 mod draining;
 mod hedging;
 mod limits;
+mod pool;
 mod retries;
 mod routes;
 mod sharing;

@@ -265,3 +265,26 @@ fn what_cannot_be_opened_ahead_is_left_alone_for_a_while() {
         bench.dialled();
     }
 }
+
+/// What an endpoint waits for besides does not end it, nor forget it.
+#[test]
+fn a_breaker_that_half_opens_meanwhile_leaves_the_rest_of_the_wait() {
+    let pool = PoolPolicy { warm: 1, ..PoolPolicy::default() };
+    let (open_min, open_max) = (ms(200), ms(400));
+    let breaker = BreakerConfig { consecutive: 1, open_min, open_max, ..BreakerConfig::default() };
+    let mut bench = Bench::new(Policy { pool, breaker, ..Policy::default() }, 1);
+    let connection = bench.dialled();
+    let (delivery, phase) = (Delivery::NotSent, Phase::Connect);
+    let failure = Failure { delivery, phase, fault: Fault::Network };
+    bench.dispatcher.dial_failed(bench.now, connection, failure);
+    bench.quiet();
+    let begun = bench.now;
+    let next = bench.dispatcher.deadline().unwrap();
+    assert_eq!(next.why, Timer::BreakerOpen);
+    bench.now = next.at;
+    bench.quiet();
+    let next = bench.dispatcher.deadline().unwrap();
+    assert_eq!((next.at, next.why), (begun + ms(1_000), Timer::Connect));
+    bench.now = next.at;
+    bench.dialled();
+}

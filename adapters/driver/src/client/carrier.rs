@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use sinew_core::error::{Delivery, Phase};
-use sinew_core::head::ResponseHead;
 use sinew_core::http1::{BodySize, ClientEvent};
 use sinew_core::machine::Layered as _;
 use sinew_core::resilience::Replay;
@@ -15,6 +14,7 @@ use super::conn::Conn;
 use super::hub::Hub;
 use super::lane::{Lane, Seat};
 use super::outgoing::Outgoing;
+use super::response::ClientResponse;
 use super::seats::Ticket;
 use crate::error::{Error, ErrorKind};
 use crate::runtime::Runtime;
@@ -60,14 +60,16 @@ impl<R: Runtime> Carrier<R> {
         }
     }
 
-    /// The head of the final answer.
+    /// The head of the final answer, and what follows it.
     pub(super) fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(ResponseHead, BodySize), Error>> {
+    ) -> Poll<Result<(ClientResponse, BodySize), Error>> {
         loop {
             match ready!(self.poll_event(cx))? {
-                ClientEvent::Response { head, body } => return Poll::Ready(Ok((head, body))),
+                ClientEvent::Response { head, body } => {
+                    return Poll::Ready(Ok((ClientResponse::bare(head), body)));
+                }
                 ClientEvent::Informational(_) | ClientEvent::Continue => {}
                 // No body comes before its head.
                 ClientEvent::Data(_) | ClientEvent::End(_) => {

@@ -19,7 +19,7 @@ use super::held::Held;
 use super::hub::{Hub, Started};
 use super::middleware::AttemptOutcome;
 use super::outgoing::Outgoing;
-use super::response::Source as _;
+use super::response::{ClientResponse, Source as _};
 use super::seats::{Letter, Over, Ticket};
 use super::table::Ride;
 use crate::error::{Error, ErrorKind};
@@ -28,7 +28,7 @@ use crate::trace::AttemptSpan;
 
 /// The head of an answer, and who has the rest of it.
 pub(super) struct Arrived<R: Runtime> {
-    pub(super) head: ResponseHead,
+    pub(super) answer: ClientResponse,
     pub(super) body: BodySize,
     pub(super) held: Held<R>,
     pub(super) attempts: u8,
@@ -119,9 +119,9 @@ impl<R: Runtime> Flight<R> {
             while let Some(attempt) = self.attempts.get_mut(at) {
                 match attempt.carrier.poll_head(cx) {
                     Poll::Pending => at += 1,
-                    Poll::Ready(Ok((head, body))) => {
+                    Poll::Ready(Ok((answer, body))) => {
                         let attempt = self.attempts.swap_remove(at);
-                        if let Some(arrived) = self.judge(attempt, head, body, request) {
+                        if let Some(arrived) = self.judge(attempt, answer, body, request) {
                             return Poll::Ready(Ok(arrived));
                         }
                     }
@@ -180,15 +180,16 @@ impl<R: Runtime> Flight<R> {
     fn judge(
         &mut self,
         mut attempt: Attempt<R>,
-        head: ResponseHead,
+        answer: ClientResponse,
         body: BodySize,
         request: &mut Outgoing,
     ) -> Option<Arrived<R>> {
-        let (ticket, status) = (attempt.ticket, head.status());
+        let (ticket, head) = (attempt.ticket, answer.head());
+        let status = head.status();
         let facts = HeadFacts {
-            status: head.status(),
+            status,
             delivery: head.delivery(),
-            retry_after: self.retry_after(&head),
+            retry_after: self.retry_after(head),
             replay: attempt.carrier.replay(request),
         };
         let verdict = self.hub.head(ticket, facts);
@@ -197,7 +198,7 @@ impl<R: Runtime> Flight<R> {
             HeadVerdict::Discard => attempt.carrier.recover(request),
         }
         let held = Held::new(&self.hub, ticket, attempt.carrier);
-        let mut arrived = Arrived { head, body, held, attempts: ticket.attempt };
+        let mut arrived = Arrived { answer, body, held, attempts: ticket.attempt };
         let arrived = match verdict {
             HeadVerdict::Deliver => {
                 self.over = true;

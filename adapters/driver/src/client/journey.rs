@@ -61,7 +61,8 @@ pub(super) struct Journey<R: Runtime> {
     shared: Arc<Shared<R>>,
     pub(super) request: Outgoing,
     pub(super) terms: Terms,
-    redirects: Option<Redirects>,
+    /// Boxed: few clients follow them, and every call moves what it knows.
+    redirects: Option<Box<Redirects>>,
     /// Whether the client adds a token: not where the call has its own, nor once it was sent elsewhere.
     adds_token: bool,
     /// A token was refused once: another one is not tried a second time.
@@ -150,7 +151,7 @@ impl<R: Runtime> Journey<R> {
         let leaves_http = fields.contains_key(UPGRADE);
         self.redirects = config.redirects.filter(|_| !leaves_http).map(|policy| {
             let (method, target) = (request.method.clone(), request.target.clone());
-            Redirects::new(policy, method, home.origin.clone(), target)
+            Box::new(Redirects::new(policy, method, home.origin.clone(), target))
         });
         // A part of what is packed cannot be unpacked: https://www.rfc-editor.org/rfc/rfc9110#section-14.2
         let asks_itself = [ACCEPT_ENCODING, RANGE].iter().any(|name| fields.contains_key(name));
@@ -197,7 +198,7 @@ impl<R: Runtime> Journey<R> {
     fn is_worth_another(&mut self, token: Option<Edition>, arrived: &Arrived<R>) -> bool {
         let Self { shared, request, .. } = self;
         let (Some(tokens), Some(edition)) = (&shared.config.tokens, token) else { return false };
-        arrived.head.status() == StatusCode::UNAUTHORIZED
+        arrived.answer.status() == StatusCode::UNAUTHORIZED
             && tokens.rejected(shared.hub.runtime.now(), edition) == Rejected::Again
             && request.replay() == Replay::Possible
             && !std::mem::replace(&mut self.was_rejected, true)
@@ -205,7 +206,7 @@ impl<R: Runtime> Journey<R> {
 
     fn redirect(&mut self, arrived: &Arrived<R>) -> RedirectVerdict {
         let Some(redirects) = &mut self.redirects else { return RedirectVerdict::Answer };
-        let head = &arrived.head;
+        let head = arrived.answer.head();
         redirects.judge(head.status(), head.fields().get_all("location"), self.request.replay())
     }
 
@@ -239,14 +240,13 @@ impl<R: Runtime> Journey<R> {
     }
 
     fn answer(&self, arrived: Arrived<R>) -> Result<ClientResponse, Error> {
-        let Arrived { head, body, held, attempts } = arrived;
+        let Arrived { answer, body, held, attempts } = arrived;
         let identity = held.identity();
         if held.is_upgraded() {
-            let switched = ClientResponse::switched(head, identity, held.upgrade());
-            return Ok(switched.after(attempts));
+            return Ok(answer.switched(identity, held.upgrade()).after(attempts));
         }
         let incoming = Incoming::new(held, body);
-        let response = ClientResponse::new(head, identity, incoming).after(attempts);
+        let response = answer.with(identity, incoming).after(attempts);
         match self.request.unpacks {
             Some(policy) => response.unpacked(policy),
             None => Ok(response),

@@ -51,20 +51,20 @@ pub(super) trait Arriving: http_body::Body<Data = Bytes, Error = Error> + Send {
 }
 
 impl ClientResponse {
-    pub(super) fn new(
-        head: ResponseHead,
+    /// The same answer, from this peer, with this body.
+    pub(super) fn with(
+        mut self,
         identity: Option<Arc<PeerIdentity>>,
         body: Option<impl Arriving + 'static>,
     ) -> Self {
-        let mut response = Self::bare(head);
-        let answer = &mut *response.answer;
+        let answer = &mut *self.answer;
         answer.identity = identity;
         answer.fresh = body.map(|body| -> Pin<Box<dyn Arriving>> { Box::pin(body) });
-        response
+        self
     }
 
     /// A head, and nothing else.
-    fn bare(head: ResponseHead) -> Self {
+    pub(super) fn bare(head: ResponseHead) -> Self {
         let answer = Answer {
             head,
             fields: OnceLock::new(),
@@ -96,15 +96,14 @@ impl ClientResponse {
 
     /// The answer with which the connection left HTTP.
     pub(super) fn switched(
-        head: ResponseHead,
+        mut self,
         identity: Option<Arc<PeerIdentity>>,
         line: Option<Arc<Line>>,
     ) -> Self {
-        let mut response = Self::bare(head);
-        let answer = &mut *response.answer;
+        let answer = &mut *self.answer;
         answer.upgraded = line.map(|line| Upgraded::new(line, identity.clone()));
         answer.identity = identity;
-        response
+        self
     }
 
     /// The same answer, to this attempt.

@@ -169,7 +169,7 @@ pub(super) fn asked(head: &RequestHead) -> Option<(Probe, Detail)> {
     if !matches!(*head.method(), Method::GET | Method::HEAD) {
         return None;
     }
-    Some((Probe::of_path(head.path())?, Detail::of_query(head.query())))
+    Some((Probe::of_path(head.path_bytes())?, Detail::of_query(head.query())))
 }
 
 impl Probes {

@@ -25,6 +25,7 @@ mod dice;
 mod drops;
 mod faults;
 mod flow;
+mod handlers;
 #[cfg(unix)]
 mod handover;
 mod harness;

@@ -7,29 +7,32 @@ use std::path::Path;
 
 use sinew_conformance::network::certificate::{Authority, Issued, NAME};
 use sinew_conformance::network::conversation::Transport;
-use sinew_tls::ClientTls;
 use sinew_tls::rustls::pki_types::ServerName;
+use sinew_tls::{ClientTls, ClientTlsBuilder};
 
 use super::super::Problem;
 use super::super::process::Folder;
 use super::status;
 
+/// Who asks.
+#[derive(Clone, Copy)]
+pub(super) enum Client {
+    /// Always trusted.
+    Stays,
+    /// Trusted no more in the end.
+    Goes,
+}
+
 /// Of whom a server is, and who its clients are.
 pub(super) struct Papers {
     folder: Folder,
-    /// Of the server, one an epoch; each has an authority of its own.
+    /// One an epoch; each has an authority of its own, as the clients have.
     servers: Vec<Issued>,
-    /// Of two clients; each has an authority of its own.
-    clients: [Issued; 2],
+    stays: Issued,
+    goes: Issued,
 }
 
 impl Papers {
-    /// The client that is always trusted.
-    pub(super) const STAYS: usize = 0;
-
-    /// The client that is trusted no more in the end.
-    pub(super) const GOES: usize = 1;
-
     /// What a server reads.
     pub(super) const FILES: [&str; 3] = ["cert.pem", "key.pem", "ca.pem"];
 
@@ -38,9 +41,9 @@ impl Papers {
         let issue = |name| Authority::generate()?.issue(name);
         let servers = (0..epochs).map(|_| issue(NAME)).collect::<Result<_, _>>();
         let servers = servers.map_err(Problem::new)?;
-        let clients =
-            [issue("stays.test").map_err(Problem::new)?, issue("goes.test").map_err(Problem::new)?];
-        Ok(Self { folder: Folder::make()?, servers, clients })
+        let stays = issue("stays.test").map_err(Problem::new)?;
+        let goes = issue("goes.test").map_err(Problem::new)?;
+        Ok(Self { folder: Folder::make()?, servers, stays, goes })
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -55,11 +58,18 @@ impl Papers {
             .ok_or_else(|| Problem::new("there is no such epoch"))
     }
 
+    fn identity(&self, client: Client) -> &Issued {
+        match client {
+            Client::Stays => &self.stays,
+            Client::Goes => &self.goes,
+        }
+    }
+
     /// Writes the files of an epoch, in which these clients are trusted.
-    pub(super) fn put(&self, epoch: u32, trusted: &[usize]) -> Result<(), Problem> {
+    pub(super) fn put(&self, epoch: u32, trusted: &[Client]) -> Result<(), Problem> {
         let server = self.server(epoch)?;
-        let trusted = trusted.iter().filter_map(|client| self.clients.get(*client));
-        let trusted: String = trusted.map(|client| client.authority.as_str()).collect();
+        let trusted: String =
+            trusted.iter().map(|client| self.identity(*client).authority.as_str()).collect();
         let texts = [&server.certificate, &server.key, &trusted];
         Self::FILES.into_iter().zip(texts).try_for_each(|(file, text)| self.restore(file, text))
     }
@@ -80,16 +90,16 @@ impl Papers {
     /// A client that trusts the certificates of these epochs alone.
     pub(super) fn client(
         &self,
-        which: usize,
+        which: Client,
         epochs: RangeInclusive<u32>,
     ) -> Result<Transport, Problem> {
-        let client = self.clients.get(which).ok_or_else(|| Problem::new("no such client"))?;
+        let client = self.identity(which);
         let mut builder = ClientTls::builder();
         for epoch in epochs {
             builder = builder.ca_pem(&self.server(epoch)?.authority).map_err(Problem::new)?;
         }
         let builder = builder.identity_pem(&client.certificate, &client.key);
-        let tls = builder.and_then(|builder| builder.build()).map_err(Problem::new)?;
+        let tls = builder.and_then(ClientTlsBuilder::build).map_err(Problem::new)?;
         let name = ServerName::try_from(NAME).map_err(Problem::new)?;
         Ok(Transport::Tls(tls.config().clone(), name))
     }
@@ -97,7 +107,7 @@ impl Papers {
     /// Whether the certificate of this epoch is shown, and not that of the one before.
     pub(super) fn holds(&self, place: SocketAddr, epoch: u32) -> Result<bool, Problem> {
         let is_shown = |epoch: u32| {
-            let client = self.client(Self::STAYS, epoch..=epoch)?;
+            let client = self.client(Client::Stays, epoch..=epoch)?;
             Ok(status(place, &client, "GET /plain", "") == Some(200))
         };
         Ok(is_shown(epoch)? && !is_shown(epoch - 1)?)

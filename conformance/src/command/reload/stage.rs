@@ -10,9 +10,7 @@ use http::Method;
 use sinew_conformance::network::line::Line;
 use sinew_core::observe::Event;
 use sinew_core::server::ReloadOutcome;
-use sinew_driver::{
-    Notice, Problem as Answer, Request, RestServer, Runtime, ServerBuilder, Threads,
-};
+use sinew_driver::{Notice, Request, RestServer, Runtime, ServerBuilder, Threads};
 use sinew_tls::{ConfigError, ServerTls};
 
 use super::super::Problem;
@@ -61,9 +59,7 @@ impl<R: Runtime> Stage<R> {
                 after(&slow, SLOW)
             })
             .route(Method::GET, &format!("/epoch/{epoch}"), async |_: Request| "here")
-            .route(Method::POST, "/body", async |request: Request| {
-                Ok::<_, Answer>(request.bytes().await?)
-            })
+            .route(Method::POST, "/body", Request::bytes)
             .observe(move |_, notice| match notice {
                 Notice::Decided(Event::Reload(ReloadOutcome::Refused)) => {
                     told.refusals.fetch_add(1, Ordering::SeqCst);

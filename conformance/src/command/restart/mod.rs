@@ -1,8 +1,8 @@
 //! `sinew restart`: a rolling restart under steady load, with real processes.
 //!
 //! A server is replaced by its successor, again and again, while clients that never retry go on: each
-//! successor takes the listeners over. In the first server an event stream and two upgraded connections
-//! are open; one of them does not end when it is told.
+//! successor takes the listeners over. In the first server an event stream, a WebSocket and two other
+//! upgraded connections are open; one of them does not end when it is told.
 
 mod witness;
 
@@ -68,6 +68,7 @@ impl Restart {
         let place = server.place;
         let witnesses = [
             Witness::of_events(place, &transport),
+            Witness::of_websocket(place, &transport),
             Witness::of_session(place, &transport, "/session"),
             Witness::of_session(place, &transport, "/session/stubborn"),
         ];

@@ -33,7 +33,16 @@ impl Witness {
     /// An event stream, which its server ends.
     pub(super) fn of_events(place: SocketAddr, transport: &Transport) -> io::Result<Self> {
         let request = "GET /events HTTP/1.1\r\nhost: restart\r\n\r\n";
-        Self::open((place, transport), request, "events", b"\r\n0\r\n\r\n", true)
+        Self::open((place, transport), request, "events", (b"\r\n0\r\n\r\n", b""), true)
+    }
+
+    /// A WebSocket, which is closed with 1001 and closes, too.
+    pub(super) fn of_websocket(place: SocketAddr, transport: &Transport) -> io::Result<Self> {
+        let request = "GET /ws HTTP/1.1\r\nhost: restart\r\nconnection: upgrade\r\n\
+                       upgrade: websocket\r\nsec-websocket-version: 13\r\n\
+                       sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        let ends = (&b"\x88\x02\x03\xe9"[..], &b"\x88\x82\0\0\0\0\x03\xe9"[..]);
+        Self::open((place, transport), request, "websocket", ends, true)
     }
 
     /// An upgraded connection; the stubborn one does not end when it is told.
@@ -47,14 +56,14 @@ impl Witness {
         );
         let listens = !path.ends_with("stubborn");
         let what = if listens { "session" } else { "stubborn" };
-        Self::open((place, transport), &request, what, b"goodbye", listens)
+        Self::open((place, transport), &request, what, (b"goodbye", b""), listens)
     }
 
     fn open(
         (place, transport): (SocketAddr, &Transport),
         request: &str,
         what: &'static str,
-        last: &'static [u8],
+        (last, reply): (&'static [u8], &'static [u8]),
         listens: bool,
     ) -> io::Result<Self> {
         let mut connection = transport.connect(place, PATIENCE)?;
@@ -65,7 +74,11 @@ impl Witness {
         let started = Instant::now();
         let reader = thread::spawn(move || {
             // A reset is an end, too.
-            while let Heard::Bytes(_) = connection.hear(&mut seen, PATIENCE.answer) {}
+            while let Heard::Bytes(_) = connection.hear(&mut seen, PATIENCE.answer) {
+                if seen.ends_with(last) && !reply.is_empty() {
+                    connection.say(reply, PATIENCE.answer);
+                }
+            }
             (seen, started.elapsed())
         });
         Ok(Self { what, last, listens, reader })

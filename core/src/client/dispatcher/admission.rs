@@ -50,7 +50,8 @@ impl Dispatcher {
 }
 
 /// The place of an attempt that is sent now. `None`: nobody counts it.
-#[inline]
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "a few instructions of every call")]
 pub(super) fn admit(
     admission: &mut Concurrency,
     mode: Mode,

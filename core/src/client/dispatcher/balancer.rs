@@ -375,7 +375,6 @@ impl Balancer {
 
 impl Dispatcher {
     /// The endpoint for the next attempt of a call. It has its turn only with [`took`](Self::took).
-    #[inline]
     pub(super) fn pick(
         &mut self,
         now: Instant,

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use super::action::CallId;
 use super::routes::Route;
-use super::{Call, Dispatcher};
+use super::{Call, Dispatcher, Lane};
 use crate::error::{Delivery, Phase};
 use crate::mesh::{Algorithm, Endpoint, Reach, Weight, Zone};
 use crate::resilience::BreakerState;
@@ -110,6 +110,10 @@ pub struct CallExplanation {
     pub delivery: Delivery,
     /// What is left until its deadline.
     pub remaining: Duration,
+    /// What is left until it is tried again, where it waits for that.
+    pub retry_in: Option<Duration>,
+    /// What is left until it is sent a second time, should no head have come by then.
+    pub hedge_in: Option<Duration>,
     /// The endpoint that failed last.
     pub avoids: Option<Endpoint>,
     /// The route that it said it is of.
@@ -167,6 +171,11 @@ impl Dispatcher {
             phase: call.phase(),
             delivery: call.delivery,
             remaining: call.spec.deadline - now,
+            retry_in: call.lanes.iter().find_map(|lane| match lane {
+                Lane::BackOff(until) => Some(*until - now),
+                Lane::Empty | Lane::Queued(_) | Lane::Sent(_) => None,
+            }),
+            hedge_in: call.hedge_at.map(|at| at - now),
             avoids: avoids.map(|instance| instance.member.endpoint),
             route: call.spec.route,
             pick: self.balancer.pick_of(key),

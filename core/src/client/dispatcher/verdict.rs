@@ -1,5 +1,6 @@
 //! What an attempt came to: what the breaker, the budget and the balancer learn from it, and whether
 //! there is another.
+#![expect(clippy::inline_always, reason = "every call passes here: measured by `sinew-benches`")]
 
 use core::time::Duration;
 
@@ -373,6 +374,7 @@ impl Dispatcher {
     }
 
     /// What an attempt says about its endpoint and about the destination.
+    #[inline(always)]
     fn learn(&mut self, now: Instant, key: Key, heard: Heard) {
         let Some(exchange) = self.exchanges.get_mut(key) else { return };
         let (endpoint, latency) = (exchange.endpoint, now - exchange.sent_at);
@@ -421,7 +423,7 @@ impl Dispatcher {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn tell(&mut self, now: Instant, endpoint: Key, permit: Option<Permit>, report: Report) {
         self.budget.settle(report.outcome);
         let Some(instance) = self.instances.get_mut(endpoint) else { return };

@@ -108,42 +108,52 @@ impl Breaker {
     }
 
     /// The head is there, or will not come.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "every call passes here")]
     pub fn settle(&mut self, now: Instant, permit: Permit, report: Report) -> Option<Change> {
+        let Report { outcome, latency, retry_after } = report;
+        let slow = latency >= self.config.slow;
+        let good = outcome == Outcome::Success && !slow;
         let State::Closed { consecutive } = &mut self.state else {
-            return self.settle_unless_closed(now, permit, report);
+            return self.settle_unless_closed(now, permit, good, retry_after);
         };
         if permit.epoch != self.epoch {
             return None;
         }
         self.window.add(now, CALLS);
         // A good answer opens nothing, though it may be the one that makes the rate count.
-        if report.outcome == Outcome::Success && report.latency < self.config.slow {
+        if good {
             *consecutive = 0;
             return None;
         }
-        self.settle_bad(now, report)
+        self.settle_bad(now, outcome, slow, retry_after)
     }
 
-    /// An answer that is worse than it should be.
+    /// An answer to a closed breaker that is worse than it should be.
     #[inline(never)]
-    fn settle_bad(&mut self, now: Instant, report: Report) -> Option<Change> {
+    fn settle_bad(
+        &mut self,
+        now: Instant,
+        outcome: Outcome,
+        slow: bool,
+        retry_after: Option<Duration>,
+    ) -> Option<Change> {
         let State::Closed { consecutive } = &mut self.state else { return None };
         // A 429 counts in the rate only: it neither ends a row of failures nor makes one.
-        *consecutive = match report.outcome {
+        *consecutive = match outcome {
             Outcome::Failure => consecutive.saturating_add(1),
             Outcome::Limited => *consecutive,
             Outcome::Success => 0,
         };
         let in_a_row = *consecutive >= self.config.consecutive;
-        if report.outcome != Outcome::Success {
+        if outcome != Outcome::Success {
             self.window.add(now, FAILED);
         }
-        if report.latency >= self.config.slow {
+        if slow {
             self.window.add(now, SLOW);
         }
         let trip = if in_a_row { Some(Trip::Consecutive) } else { self.rates(now) };
-        trip.map(|why| self.open(now, why, report.retry_after))
+        trip.map(|why| self.open(now, why, retry_after))
     }
 
     #[inline(never)]
@@ -152,18 +162,18 @@ impl Breaker {
         &mut self,
         now: Instant,
         permit: Permit,
-        report: Report,
+        good: bool,
+        retry_after: Option<Duration>,
     ) -> Option<Change> {
         let change = self.handle_timeout(now);
         if permit.epoch != self.epoch {
             return change;
         }
-        let good = report.outcome == Outcome::Success && report.latency < self.config.slow;
         match (&mut self.state, permit.probe) {
             (State::HalfOpen { successes, leases }, Some(probe)) => {
                 give_back(leases, probe, permit.turn)?;
                 if !good {
-                    return Some(self.open(now, Trip::Probe, report.retry_after));
+                    return Some(self.open(now, Trip::Probe, retry_after));
                 }
                 *successes += 1;
                 (*successes >= self.config.probes).then(|| self.close())

@@ -37,8 +37,9 @@ impl Probe {
     }
 
     /// What is asked by this path.
-    pub fn of_path(path: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|probe| probe.path() == path)
+    pub fn of_path(path: &(impl AsRef<[u8]> + ?Sized)) -> Option<Self> {
+        let path = path.as_ref();
+        Self::ALL.into_iter().find(|probe| probe.path().as_bytes() == path)
     }
 }
 

@@ -45,7 +45,8 @@ impl Layer for Identify {
                 record.forwarded = says_more.then(|| Box::new(forwarded));
                 client
             }
-            None => peer.map(|peer| if proxies.is_some() { peer.to_canonical() } else { peer }),
+            None if proxies.is_some() => peer.map(|peer| peer.to_canonical()),
+            None => peer,
         };
         Decision::Continue
     }

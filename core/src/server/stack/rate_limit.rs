@@ -272,6 +272,7 @@ impl Policy {
     }
 
     /// What a request is held to, in this room.
+    #[inline]
     fn charges<'a>(
         &self,
         arrival: &Arrival<'_>,
@@ -357,6 +358,8 @@ pub(super) fn hash(hasher: &KeyHasher, key: &ClientKey<'_>) -> (KeyGroup, KeyHas
 struct Whole<'a>(&'a str);
 
 impl Hash for Whole<'_> {
+    #[expect(clippy::inline_always, reason = "a call takes as long as the rounds of a short text")]
+    #[inline(always)]
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write(self.0.as_bytes());
     }

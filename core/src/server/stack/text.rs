@@ -12,6 +12,7 @@ impl<const N: usize> Text<N> {
         Self { bytes: [0; N], len: 0 }
     }
 
+    #[inline]
     pub(super) fn put(&mut self, text: &[u8]) {
         if let Some(to) = self.bytes.get_mut(self.len..self.len + text.len()) {
             to.copy_from_slice(text);
@@ -20,29 +21,25 @@ impl<const N: usize> Text<N> {
     }
 
     /// A number in decimal digits.
-    pub(super) fn number(&mut self, mut n: u64) {
-        // From the end on, two at a time.
-        let (mut digits, mut at) = ([0; DIGITS], DIGITS);
-        while n >= 10 {
-            at -= 2;
-            digits[at..at + 2].copy_from_slice(&PAIRS[(n % 100) as usize]);
-            n /= 100;
+    pub(super) fn number(&mut self, n: u64) {
+        let digits = n.checked_ilog10().map_or(1, |log| log as usize + 1);
+        let Some(to) = self.bytes.get_mut(self.len..self.len + digits) else { return };
+        self.len += digits;
+        let (first, pairs) = to.as_rchunks_mut();
+        let mut left = n;
+        for pair in pairs.iter_mut().rev() {
+            *pair = PAIRS[(left % 100) as usize];
+            left /= 100;
         }
-        // An odd one, or the zero that is a number by itself.
-        if n > 0 || at == DIGITS {
-            at -= 1;
-            digits[at] = b'0' + n as u8;
+        if let [first] = first {
+            *first = b'0' + left as u8;
         }
-        self.put(&digits[at..]);
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 }
-
-/// Digits of a number, at most.
-const DIGITS: usize = 20;
 
 /// The numbers below 100, in two digits each.
 static PAIRS: [[u8; 2]; 100] = {
@@ -70,6 +67,7 @@ mod tests {
         let mut text = Text::<3>::new();
         text.put(b"ab");
         text.put(b"cd");
+        text.number(10);
         assert_eq!(text.as_bytes(), b"ab", "never in part");
     }
 }

@@ -203,6 +203,7 @@ impl Connection {
 
     pub(super) fn over(&mut self, reason: CloseReason) {
         self.enter(Stage::Over(reason));
+        self.eof = true;
         self.inbox.clear();
         self.guard.remember(&self.inbox);
         self.forget();

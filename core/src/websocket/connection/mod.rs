@@ -102,7 +102,7 @@ pub struct Connection {
     wake: Instant,
     /// The end, until it was told.
     untold: Option<Closed>,
-    /// The peer will send nothing more.
+    /// The peer will send nothing more, or nobody would read it.
     eof: bool,
     /// A ping waits for room in the outbox.
     paused: bool,
@@ -268,8 +268,10 @@ impl Connection {
             Stage::Open => Deadline::earlier(beat, scheduled),
             _ => self.stage.deadline(),
         };
-        // When bytes leave decides when the timers of a ping, and of the end, start.
-        let watched = !self.is_open() || self.heartbeat.as_ref().is_some_and(Heartbeat::waits);
+        // When bytes leave decides when the timers of a ping, and of the end, start. And there may be
+        // something to tell though nothing came: an end, or a ping that waited for room.
+        let waits = self.heartbeat.as_ref().is_some_and(Heartbeat::waits);
+        let watched = waits || !self.is_open() || self.eof || self.paused;
         self.wake = match self.deadline() {
             _ if watched => Instant::ZERO,
             None => Instant::MAX,
@@ -326,15 +328,6 @@ impl Connection {
         }
     }
 
-    /// The next event, where something came or is due.
-    #[inline(never)]
-    fn poll_inbox(&mut self, now: Instant) -> Result<Option<Event>, Error> {
-        match self.take_plain(now) {
-            Some(message) => Ok(Some(Event::Message(message))),
-            None => self.pull(now),
-        }
-    }
-
     /// The next event, looked at closely.
     #[inline(never)]
     fn pull(&mut self, now: Instant) -> Result<Option<Event>, Error> {
@@ -346,7 +339,7 @@ impl Connection {
         let event = self.next_event(now);
         self.guard.remember(&self.inbox);
         self.drained = !matches!(event, Ok(Some(_)));
-        if self.outbox.len() != queued || self.wake == Instant::ZERO {
+        if self.outbox.len() != queued || self.paused || self.wake == Instant::ZERO {
             self.watch(now);
         }
         event
@@ -379,13 +372,14 @@ impl Machine for Connection {
     #[inline]
     fn poll_event(&mut self, now: Instant) -> Result<Option<Event>, Error> {
         // Most polls find nothing.
-        let nothing_came = self.inbox.is_empty() && self.guard.len() == 0 && !self.eof;
-        // A ping without a payload waits for room with nothing behind it.
-        if nothing_came && !self.paused && self.is_quiet(now) {
+        if self.inbox.is_empty() && self.guard.len() == 0 && self.is_quiet(now) {
             self.drained = true;
             return Ok(None);
         }
-        self.poll_inbox(now)
+        match self.take_plain(now) {
+            Some(message) => Ok(Some(Event::Message(message))),
+            None => self.pull(now),
+        }
     }
 
     fn handle_timeout(&mut self, now: Instant) {
@@ -410,12 +404,13 @@ impl Wire for Connection {
         let held = self.inbox.len();
         let has_room = held < self.config.limits.inbox
             || self.frame.as_ref().is_some_and(|frame| held < frame.wanted());
-        has_room && !self.eof && !matches!(self.stage, Stage::Over(_))
+        has_room && !self.eof
     }
 
     fn handle_eof(&mut self, now: Instant) {
         self.tick(now);
         self.eof = true;
+        self.wake = Instant::ZERO;
     }
 
     /// The end of a message is never that of the connection.

@@ -16,6 +16,13 @@ const COPIED: usize = 1024;
 
 const USAGE: fn(Misuse) -> Error = |misuse| Error::usage(misuse, Phase::WebSocket);
 
+const fn opcode(message: &Message) -> Opcode {
+    match message {
+        Message::Text(_) => Opcode::Text,
+        Message::Binary(_) => Opcode::Binary,
+    }
+}
+
 /// Refuses what a close frame cannot say.
 pub(super) fn check_close(code: CloseCode, reason: &str) -> Result<(), Error> {
     let sound = code.is_sendable() && reason.len() <= REASON_MAX;
@@ -37,7 +44,14 @@ impl Connection {
         if self.outbox.len() >= self.config.limits.queued {
             return Err(Rejected::Full(message));
         }
-        self.put_packed(message);
+        // Most are small, and go out as they are.
+        if message.len() <= COPIED && message.len() <= self.config.frame && !self.is_packing() {
+            let opcode = opcode(&message);
+            let header = Header { fin: true, rsv1: false, opcode, mask: None, len: 0 };
+            self.put_small(header, message.as_bytes());
+        } else {
+            self.put_packed(message);
+        }
         self.queued(now);
         Ok(())
     }
@@ -117,8 +131,15 @@ impl Connection {
         if self.is_open() { Ok(()) } else { Err(USAGE(Misuse::OutOfTurn)) }
     }
 
+    /// Whether messages may have to be compressed.
+    const fn is_packing(&self) -> bool {
+        #[cfg(feature = "deflate")]
+        return self.codec.is_some();
+        #[cfg(not(feature = "deflate"))]
+        false
+    }
+
     #[cfg(feature = "deflate")]
-    #[inline]
     fn deflate(&mut self, payload: &[u8]) -> Option<Bytes> {
         self.codec.as_mut()?.deflate(payload)
     }
@@ -130,28 +151,16 @@ impl Connection {
     }
 
     /// A message, compressed where that was agreed on.
-    #[expect(clippy::inline_always, reason = "a twentieth of what a small message costs")]
-    #[inline(always)]
+    #[inline(never)]
     fn put_packed(&mut self, message: Message) {
-        let (opcode, payload) = match message {
-            Message::Text(text) => (Opcode::Text, text.into_bytes()),
-            Message::Binary(bytes) => (Opcode::Binary, bytes),
-        };
+        let (opcode, payload) = (opcode(&message), message.into_bytes());
         match self.deflate(&payload) {
-            // Most are.
-            None if payload.len() <= COPIED && payload.len() <= self.config.frame => {
-                self.put_small(
-                    Header { fin: true, rsv1: false, opcode, mask: None, len: 0 },
-                    &payload,
-                );
-            }
             None => self.put_message(opcode, false, payload),
             Some(packed) => self.put_message(opcode, true, packed),
         }
     }
 
     /// A message in as many frames as it needs.
-    #[inline(never)]
     fn put_message(&mut self, opcode: Opcode, rsv1: bool, message: Bytes) {
         if message.len() <= self.config.frame {
             self.put_frame(Header { fin: true, rsv1, opcode, mask: None, len: 0 }, message);

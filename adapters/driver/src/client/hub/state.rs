@@ -166,7 +166,7 @@ impl<R: Runtime> State<R> {
             }
         }
         self.not_connected = None;
-        after.call_keeper |= self.is_early_one_back();
+        after.call_keeper |= !self.early.is_empty() && self.is_early_one_back();
         if !self.closers.is_empty() && self.is_drained() {
             after.wake.extend(self.closers.drain(..));
         }

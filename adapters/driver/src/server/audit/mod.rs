@@ -91,8 +91,9 @@ impl Audit {
         self
     }
 
-    /// Begins the next file where one would have more than so many bytes. `audit.log` becomes
-    /// `audit.log.1`, that `audit.log.2`, and so on. Default 64 MiB; not 0.
+    /// Begins the next file where one would have more than so many bytes; what is written in one go, some
+    /// 64 KiB at most, is not split. `audit.log` becomes `audit.log.1`, that `audit.log.2`, and so on.
+    /// Default 64 MiB; not 0.
     pub fn rotate_at(mut self, bytes: u64) -> Self {
         self.settings.rotate_at = bytes;
         self

@@ -53,6 +53,9 @@ impl Dispatcher {
             self.slots.audit(key, slot);
         }
         assert_eq!(dialing, self.slots.dialing);
+        let idle = |slot: &slots::Slot| slot.state == State::Open && slot.used == 0;
+        let idles = self.slots.iter().filter(|(_, slot)| idle(slot)).count();
+        assert_eq!(idles, self.slots.idle_len());
         assert!(self.slots.len() <= pool.max_connections as usize, "over the cap");
         for (key, instance) in self.instances.iter() {
             let theirs = self.slots.iter().filter(|(_, slot)| slot.endpoint == key);

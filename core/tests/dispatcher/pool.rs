@@ -1,0 +1,164 @@
+//! Which connection a call gets, and when one is not used any more.
+
+use sinew_core::client::dispatcher::Retire;
+use sinew_core::mesh::{Algorithm, BalancePolicy, SlowStart};
+
+use super::*;
+
+fn pool(change: impl FnOnce(&mut PoolPolicy), endpoints: u64) -> Bench {
+    let mut policy = Policy::default();
+    change(&mut policy.pool);
+    Bench::new(policy, endpoints)
+}
+
+impl Bench {
+    /// Calls of these tokens, at once, each on a connection of its own.
+    fn sends(&mut self, tokens: &[u64]) -> Vec<(ExchangeId, ConnectionId)> {
+        for token in tokens {
+            self.start(*token, Sharing::Exclusive);
+        }
+        let mut sent = Vec::new();
+        loop {
+            let actions = self.actions();
+            if actions.is_empty() {
+                return sent;
+            }
+            for action in actions {
+                match action {
+                    Action::Dial { connection, .. } => {
+                        self.dispatcher.connected(self.now, connection, 1);
+                    }
+                    Action::Send { exchange, connection, .. } => sent.push((exchange, connection)),
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+    }
+
+    fn closes(&mut self) -> Vec<(ConnectionId, Retire)> {
+        let closes = |action| match action {
+            Action::Close { connection, why } => Some((connection, why)),
+            _ => None,
+        };
+        self.actions().into_iter().filter_map(closes).collect()
+    }
+
+    fn passes(&mut self, time: Duration) {
+        self.now = self.now + time;
+        self.dispatcher.handle_timeout(self.now);
+    }
+}
+
+#[test]
+fn the_one_used_last_is_used_next_and_the_others_grow_idle() {
+    let mut bench = pool(|_| {}, 1);
+    let [(first, one), (second, two)] = bench.sends(&[1, 2])[..] else { panic!() };
+    bench.done(second);
+    bench.passes(ms(1));
+    bench.done(first);
+    bench.actions();
+    bench.passes(ms(10_000));
+    // One after the other, on the same.
+    for token in 3..6 {
+        let [(exchange, connection)] = bench.sends(&[token])[..] else { panic!() };
+        assert_eq!(connection, one);
+        bench.done(exchange);
+        bench.actions();
+    }
+    bench.passes(ms(4_998));
+    assert_eq!(bench.closes(), []);
+    bench.passes(ms(1));
+    assert_eq!(bench.closes(), [(two, Retire::Idle)], "15 s after it was used");
+    assert_eq!(bench.dispatcher.idle_connections(), 1);
+}
+
+#[test]
+fn a_connection_carries_so_many_requests_and_no_more() {
+    let mut bench = pool(|pool| pool.max_requests = Some(2), 1);
+    let mut carried = Vec::new();
+    for token in 1..=4 {
+        let [(exchange, connection)] = bench.sends(&[token])[..] else { panic!() };
+        bench.done(exchange);
+        let closes = bench.closes();
+        carried.push(connection);
+        let spent = [(connection, Retire::Aged)];
+        assert_eq!(closes, if token % 2 == 0 { &spent[..] } else { &[] }, "{token}");
+    }
+    assert_eq!((carried[0], carried[2]), (carried[1], carried[3]));
+    assert_ne!(carried[0], carried[2]);
+    assert_eq!(bench.dispatcher.connections(), 0);
+}
+
+/// Those that were opened together do not end together.
+#[test]
+fn a_connection_in_constant_use_grows_old_give_or_take_a_tenth() {
+    const MANY: u64 = 20;
+    let mut bench = pool(|pool| pool.max_age = ms(100_000), 1);
+    let tokens: Vec<u64> = (0..MANY).collect();
+    let mut ends = Vec::new();
+    for second in 1..=111 {
+        let sent = bench.sends(&tokens);
+        assert_eq!(sent.len() as u64, MANY);
+        bench.passes(ms(1_000));
+        for (exchange, _) in sent {
+            bench.done(exchange);
+        }
+        ends.extend(bench.closes().into_iter().map(|(_, why)| (second, why)));
+    }
+    assert_eq!(ends.len() as u64, MANY, "{ends:?}");
+    assert!(ends.iter().all(|(at, why)| (90..=111).contains(at) && *why == Retire::Aged));
+    assert!(
+        ends.iter().any(|(at, _)| *at < 98) && ends.iter().any(|(at, _)| *at > 102),
+        "{ends:?}"
+    );
+}
+
+#[test]
+fn at_the_cap_the_oldest_idle_one_of_another_endpoint_gives_way() {
+    let pool = PoolPolicy { max_connections: 2, max_per_endpoint: 2, ..PoolPolicy::default() };
+    let balance = BalancePolicy {
+        algorithm: Algorithm::RoundRobin,
+        slow_start: SlowStart { window: ms(0) },
+        ..BalancePolicy::default()
+    };
+    let mut bench = Bench::new(Policy { pool, balance, ..Policy::default() }, 1);
+    let [(first, oldest), (second, _)] = bench.sends(&[1, 2])[..] else { panic!() };
+    bench.done(first);
+    bench.passes(ms(1));
+    bench.done(second);
+    bench.actions();
+    bench.dispatcher.update_endpoints(bench.now, 2, &[Endpoint(0), Endpoint(1)]);
+    // In turns: one of two calls is for the new one, whose connection needs a place.
+    let mut made = Vec::new();
+    for token in [3, 4] {
+        bench.start(token, Sharing::Exclusive);
+        for action in bench.actions() {
+            match action {
+                Action::Close { connection, why } => made.push((connection, why)),
+                Action::Dial { connection, endpoint, .. } => {
+                    assert_eq!((endpoint, made.len()), (Endpoint(1), 1), "behind the close");
+                    bench.dispatcher.connected(bench.now, connection, 1);
+                }
+                Action::Send { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert_eq!(made, [(oldest, Retire::Evicted)]);
+    assert_eq!(bench.dispatcher.connections(), 2);
+}
+
+#[test]
+fn an_endpoint_has_no_more_than_its_own_cap() {
+    let caps = |pool: &mut PoolPolicy| {
+        pool.max_connections = 10;
+        pool.max_per_endpoint = 3;
+    };
+    let mut bench = pool(caps, 1);
+    let sent = bench.sends(&[1, 2, 3, 4, 5]);
+    assert_eq!((sent.len(), bench.dispatcher.pending()), (3, 2));
+    // Who waits goes elsewhere as soon as there is an elsewhere.
+    bench.dispatcher.update_endpoints(bench.now, 2, &[Endpoint(0), Endpoint(1)]);
+    assert_eq!(bench.sends(&[]).len(), 2);
+    assert_eq!((bench.dispatcher.connections(), bench.dispatcher.pending()), (5, 0));
+}
