@@ -37,7 +37,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "server",
         budget: 4_000,
-        limit: 3_850,
+        limit: 3_700,
         allocations: 0,
         requests: 4_000,
         run: |n| server(n, 1),
@@ -45,7 +45,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "server-pipelined-16",
         budget: 4_000,
-        limit: 3_450,
+        limit: 3_300,
         allocations: 0,
         requests: 4_000,
         run: |n| server(n, 16),

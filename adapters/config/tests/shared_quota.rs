@@ -21,9 +21,6 @@ use tokio::sync::mpsc;
 
 const SECRET: &str = "000102030405060708090a0b0c0d0e0f";
 
-/// What is needed beside a store.
-const GOOD: &str = "quota = { count = 1, period = \"1s\", burst = 1 }\nsecret_file = \"secret\"\n";
-
 fn program() -> ServerBuilder<TokioRuntime, Threads> {
     RestServer::builder().route(Method::GET, "/", async |_: Request| "hello")
 }
@@ -44,6 +41,8 @@ fn read(base: &Path, section: &str) -> Result<(), Problems> {
 
 #[test]
 fn what_makes_no_sense_is_refused_at_its_key() {
+    const GOOD: &str =
+        "quota = { count = 1, period = \"1s\", burst = 1 }\nsecret_file = \"secret\"\n";
     let folder = folder();
     read(folder.path(), &format!("{GOOD}store = \"redis://10.0.0.7\"\n")).unwrap();
     for (section, problem) in [
