@@ -93,7 +93,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "dispatcher",
         budget: 1_500,
-        limit: 2_400,
+        limit: 1_750,
         allocations: 0,
         requests: 4_000,
         run: crate::dispatcher::calls,
@@ -101,7 +101,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "rest-client",
         budget: 10_000,
-        limit: 13_100,
+        limit: 12_000,
         allocations: 6,
         requests: 4_000,
         run: |n| crate::caller::calls(n, 0),
@@ -109,7 +109,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "rest-client-5-fields",
         budget: 15_000,
-        limit: 19_000,
+        limit: 18_000,
         allocations: 15,
         requests: 4_000,
         run: |n| crate::caller::calls(n, 5),

@@ -2,11 +2,16 @@
 
 use std::path::Path;
 
+/// Whether a file has this extension.
+fn is_a(path: &str, extension: &str) -> bool {
+    Path::new(path).extension().is_some_and(|found| found == extension)
+}
+
 /// The tests and cases that a page of `docs/` names: `[name](../path)`.
 fn named(page: &str) -> Vec<(&str, &str)> {
     let links = page.split('[').filter_map(|link| link.split_once("](../"));
     let links = links.filter_map(|(name, rest)| Some((name, rest.split_once(')')?.0)));
-    links.filter(|(_, path)| path.ends_with(".rs") || path.ends_with(".jsonl")).collect()
+    links.filter(|(_, path)| is_a(path, "rs") || is_a(path, "jsonl")).collect()
 }
 
 #[test]
@@ -20,7 +25,7 @@ fn every_fault_has_a_test() {
         assert!(!tests.is_empty(), "no test: {row}");
         for (name, path) in tests {
             let text = std::fs::read_to_string(root.join(path)).unwrap_or_default();
-            let there = if path.ends_with(".rs") {
+            let there = if is_a(path, "rs") {
                 text.contains(&format!("fn {name}("))
             } else {
                 text.contains(&format!("\"id\":\"{name}\""))

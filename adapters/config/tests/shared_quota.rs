@@ -41,9 +41,9 @@ fn read(base: &Path, section: &str) -> Result<(), Problems> {
 
 #[test]
 fn what_makes_no_sense_is_refused_at_its_key() {
-    let folder = folder();
     const GOOD: &str =
         "quota = { count = 1, period = \"1s\", burst = 1 }\nsecret_file = \"secret\"\n";
+    let folder = folder();
     read(folder.path(), &format!("{GOOD}store = \"redis://10.0.0.7\"\n")).unwrap();
     for (section, problem) in [
         (String::new(), "s.toml:1:2: shared_quota: store says who counts"),

@@ -11,7 +11,7 @@ use sinew_core::mesh::{
 };
 use sinew_core::observe::Event;
 use sinew_core::policy::Mode;
-use sinew_core::resilience::{BreakerConfig, BudgetConfig, Forced, RetryPolicy};
+use sinew_core::resilience::{BreakerConfig, BreakerState, BudgetConfig, Forced, RetryPolicy};
 
 use super::*;
 
@@ -322,6 +322,39 @@ fn keys_that_leave_their_zone_go_everywhere_there() {
     }
     assert!((1_300..1_500).contains(&went[1]), "{went:?}");
     assert!(went[2..].iter().all(|calls| *calls > 0), "{went:?}");
+}
+
+/// Who forced it knows nothing of lists.
+#[test]
+fn a_forced_breaker_stays_forced_while_its_endpoint_comes_and_goes() {
+    let breaker = BreakerConfig::default();
+    let mut bench = Bench::new(Policy { breaker, ..Policy::default() }, 2);
+    let state = |bench: &mut Bench, endpoint: u64| {
+        let endpoints = bench.dispatcher.explain(bench.now).endpoints;
+        endpoints.into_iter().find(|one| one.endpoint == Endpoint(endpoint)).unwrap().breaker
+    };
+    let open = BreakerState::Forced(Forced::Open);
+    bench.dispatcher.force_breaker(bench.now, Endpoint(1), Some(Forced::Open));
+    bench.dispatcher.force_breaker(bench.now, Endpoint(2), Some(Forced::Open));
+    for (version, listed) in [(2, vec![0]), (3, vec![0, 1, 2])] {
+        let listed: Vec<Endpoint> = listed.into_iter().map(Endpoint).collect();
+        bench.dispatcher.update_endpoints(bench.now, version, &listed);
+    }
+    let states = [0, 1, 2].map(|endpoint| state(&mut bench, endpoint));
+    assert_eq!(states, [BreakerState::Closed, open, open]);
+    // Nor is what was taken back.
+    bench.dispatcher.update_endpoints(bench.now, 4, &[Endpoint(0)]);
+    bench.dispatcher.force_breaker(bench.now, Endpoint(1), None);
+    bench.dispatcher.update_endpoints(bench.now, 5, &[0, 1, 2].map(Endpoint));
+    assert_eq!([state(&mut bench, 1), state(&mut bench, 2)], [BreakerState::Closed, open]);
+    // Only so many are remembered.
+    bench.dispatcher.update_endpoints(bench.now, 6, &[Endpoint(0)]);
+    for endpoint in 3..3 + 1_024 {
+        bench.dispatcher.force_breaker(bench.now, Endpoint(endpoint), Some(Forced::Closed));
+    }
+    bench.dispatcher.update_endpoints(bench.now, 7, &[0, 2, 1_026].map(Endpoint));
+    let states = [state(&mut bench, 2), state(&mut bench, 1_026)];
+    assert_eq!(states, [BreakerState::Closed, BreakerState::Forced(Forced::Closed)]);
 }
 
 #[test]

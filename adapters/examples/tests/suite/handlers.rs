@@ -97,7 +97,7 @@ fn a_handler_that_fails_leaves_no_doubt_on_the_wire() {
         ("too little", get("/little"), format!("{five}abc")),
         ("nothing", get("/nothing"), five.clone()),
         ("too much", get("/much"), format!("{five}abc")),
-        ("too much at once", get("/much-at-once"), five.clone()),
+        ("too much at once", get("/much-at-once"), five),
         (
             "a large body that it does not read",
             put("/unread", 50_000_000, 1000),

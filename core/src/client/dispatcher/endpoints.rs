@@ -13,6 +13,9 @@ use crate::resilience::{Breaker, Forced};
 use crate::table::Key;
 use crate::time::Instant;
 
+/// Endpoints of which it is remembered what somebody wants their breakers to be.
+const FORCED: usize = 1_024;
+
 impl Dispatcher {
     /// The endpoints of the destination, all of them; of those that are named twice the first counts.
     /// Connections to those that are not among them any more finish what they carry. A `version` that is
@@ -60,11 +63,21 @@ impl Dispatcher {
     }
 
     /// Wants the breaker of an endpoint open or closed, whatever it finds; `None` leaves it to itself.
+    /// One that is not listed, or leaves the list and comes back, is what was said of it last; the last
+    /// 1,024 endpoints of which something was said are remembered.
     pub fn force_breaker(&mut self, now: Instant, endpoint: Endpoint, forced: Option<Forced>) {
         self.handle_timeout(now);
         let meant = |instance: &Instance| !instance.retired && instance.member.endpoint == endpoint;
         let found = self.instances.iter().find(|(_, instance)| meant(instance));
-        let Some(key) = found.map(|(key, _)| key) else { return };
+        let found = found.map(|(key, _)| key);
+        self.forced.retain(|(known, _)| *known != endpoint);
+        if let Some(forced) = forced {
+            self.forced.push_back((endpoint, forced));
+        }
+        if self.forced.len() > FORCED {
+            self.forced.pop_front();
+        }
+        let Some(key) = found else { return };
         if let Some(instance) = self.instances.get_mut(key) {
             instance.breaker.force(forced);
         }
@@ -102,6 +115,10 @@ impl Dispatcher {
             retired: false,
         };
         instance.grows(now, self.policy.balance.slow_start);
+        let wanted = self.forced.iter().find(|(known, _)| *known == member.endpoint);
+        if let Some((_, forced)) = wanted {
+            instance.breaker.force(Some(*forced));
+        }
         let key = self.instances.insert(instance);
         self.balancer.nears += usize::from(near);
         self.watch(now, key);

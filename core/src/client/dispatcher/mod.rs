@@ -35,7 +35,7 @@ use crate::jitter::Jitter;
 use crate::limit::{Concurrency, PriorityQueue};
 use crate::machine::Machine;
 use crate::observe::{Event, Log};
-use crate::resilience::{Budget, Hedge};
+use crate::resilience::{Budget, Forced, Hedge};
 use crate::table::{Key, Slab};
 use crate::time::{Deadline, Instant, Timer};
 
@@ -89,6 +89,8 @@ pub struct Dispatcher {
     budget: Budget,
     hedge: Hedge,
     version: u64,
+    /// What somebody wants of the breakers of endpoints, listed or not; the last one said is at the back.
+    forced: VecDeque<(Endpoint, Forced)>,
     draining: bool,
     actions: VecDeque<Action>,
     log: Log,
@@ -125,6 +127,7 @@ impl Dispatcher {
             budget,
             hedge,
             version: 0,
+            forced: VecDeque::new(),
             draining: false,
             actions: VecDeque::new(),
             log: Log::new(),

@@ -478,6 +478,7 @@ impl Dispatcher {
 }
 
 /// What came of an attempt.
+#[derive(Clone, Copy)]
 enum Heard {
     /// An answer, and how long it asks to wait.
     Answer(StatusCode, Option<Duration>),

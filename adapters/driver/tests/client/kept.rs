@@ -1,17 +1,14 @@
 //! Calls over kept connections, in memory: what is used again, what never is, who waits for whom.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
-
-mod support;
-
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 use sinew_core::error::{Delivery, Phase};
 use sinew_core::resilience::RetryPolicy;
 use sinew_driver::{Body, ErrorKind, RestClient, RestClientConfig};
-use support::calling::{Calling, OK, calling, calling_at, failed};
-use support::{Client, Sim, Site};
+
+use crate::support::calling::{Calling, OK, calling, calling_at, failed};
+use crate::support::{Client, Sim, Site};
 
 fn plain() -> Calling {
     calling(|builder| builder)

@@ -1,9 +1,5 @@
 //! The client in memory: what a call inherits from the request that causes it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
-
-mod support;
-
 use std::num::{NonZeroU64, NonZeroU128};
 
 use http::Method;
@@ -12,9 +8,10 @@ use sinew_core::policy::Mode;
 use sinew_core::propagation::{CallContext, Propagated, Propagation};
 use sinew_core::server::Identify;
 use sinew_driver::{Problem, Request, RestClient, Runtime as _};
-use support::Sim;
-use support::calling::{calling, failed, millis};
-use support::running::serve;
+
+use crate::support::Sim;
+use crate::support::calling::{calling, failed, millis};
+use crate::support::running::serve;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 

@@ -1,17 +1,14 @@
 //! How a client finds its server, and what it does not wait for, in virtual time.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
-
-mod support;
-
 use std::time::Duration;
 
 use sinew_core::error::{Delivery, Fault, Kind, Phase};
 use sinew_core::time::Timer;
 use sinew_driver::client::ClientBuilder;
 use sinew_driver::{ErrorKind, RestClient};
-use support::calling::{Calling, OK, calling, calling_at, failed, millis};
-use support::{Sim, Site};
+
+use crate::support::calling::{Calling, OK, calling, calling_at, failed, millis};
+use crate::support::{Sim, Site};
 
 const NAMED: &str = "http://service.test:8080";
 

@@ -1,10 +1,6 @@
 //! Calls that share a connection: who gets which answer, who gets none, and what a call that leaves
 //! does to the others.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
-
-mod support;
-
 use std::future::pending;
 use std::time::Duration;
 
@@ -13,8 +9,9 @@ use sinew_core::error::{Delivery, Phase};
 use sinew_core::resilience::RetryPolicy;
 use sinew_driver::client::ClientBuilder;
 use sinew_driver::{Error, ErrorKind, RestClientConfig};
-use support::calling::{Answer, Calling, calling, failed};
-use support::{Client, Outcome, Sim, Site};
+
+use crate::support::calling::{Answer, Calling, calling, failed};
+use crate::support::{Client, Outcome, Sim, Site};
 
 /// One connection at most, and eight calls on it.
 fn one_lane() -> Calling {

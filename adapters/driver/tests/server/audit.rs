@@ -1,9 +1,5 @@
 //! The audit log: what is in it, and that nobody waits for it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
-
-mod support;
-
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex};
 use std::{fs, thread};
@@ -13,8 +9,9 @@ use sinew_auth::{ChainBreak, ChainHead, ChainVerdict, Crypto, verify_chain};
 use sinew_core::observe::Event;
 use sinew_core::security::{Routes, Rule, Who};
 use sinew_driver::{Audit, Notice, Request, RestServer, SecurityPolicy, ServerBuilder, Threads};
-use support::Sim;
-use support::running::{Running, get, seconds, serve};
+
+use crate::support::Sim;
+use crate::support::running::{Running, get, seconds, serve};
 
 /// Everything that was written, once the disk is there.
 #[derive(Clone, Default)]

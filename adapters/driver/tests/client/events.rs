@@ -1,13 +1,10 @@
 //! The client in memory: event streams.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
-
-mod support;
-
 use sinew_core::error::{Kind, Limit};
 use sinew_driver::{ErrorKind, Events};
-use support::calling::{Calling, OK, calling, millis};
-use support::{Client, Outcome};
+
+use crate::support::calling::{Calling, OK, calling, millis};
+use crate::support::{Client, Outcome};
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n\r\n";
 

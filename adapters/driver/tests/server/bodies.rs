@@ -1,9 +1,5 @@
 //! The server in memory: request and response bodies.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
-
-mod support;
-
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -15,7 +11,8 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::{Frame, SizeHint};
 use sinew_core::limit::LedgerConfig;
 use sinew_driver::{Body, BoxError, ErrorKind, Request, Response, RouteOptions, Runtime};
-use support::running::{get, seconds, serve, sleep};
+
+use crate::support::running::{get, seconds, serve, sleep};
 
 async fn echo(request: Request) -> Response {
     Response::ok(request.into_body())
@@ -305,7 +302,7 @@ fn a_stream_that_holds_nothing_goes_on_when_there_is_room() {
     assert_eq!(server.handle.memory().used, 1 << 20);
     let answer = server.ask(get("/finite"));
     assert!(answer.starts_with("HTTP/1.1 200") && !answer.contains("room"), "{answer}");
-    taken.iter().for_each(support::Client::reset);
+    taken.iter().for_each(crate::support::Client::reset);
     server.sim.run();
     assert!(server.client.received().contains("room"));
 }

@@ -1,9 +1,5 @@
 //! The server in memory: what becomes of a handler whose client goes away.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
-
-mod support;
-
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,7 +8,8 @@ use sinew_core::server::drain::Ending;
 use sinew_driver::{
     Cancellation, HandlerTimeout, Notice, Problem, Request, Response, RouteOptions,
 };
-use support::running::{Running, get, seconds, serve, sleep};
+
+use crate::support::running::{Running, get, seconds, serve, sleep};
 
 /// What handlers say as they go.
 type Diary = Arc<Mutex<Vec<&'static str>>>;
@@ -212,11 +209,11 @@ fn what_came_of_the_body_can_still_be_read() {
 
 #[test]
 fn a_handler_that_panics_or_wants_the_connection_without_a_client_ends() {
-    async fn panics(sim: support::Sim) -> StatusCode {
+    async fn panics(sim: crate::support::Sim) -> StatusCode {
         sleep(sim, seconds(1)).await;
         panic!("on purpose")
     }
-    async fn switch(sim: support::Sim, request: Request) -> Result<(), Problem> {
+    async fn switch(sim: crate::support::Sim, request: Request) -> Result<(), Problem> {
         sleep(sim, seconds(1)).await;
         let answer = Response::new(StatusCode::SWITCHING_PROTOCOLS).header("upgrade", "echo");
         request.upgrade(answer).await.map(drop).map_err(Problem::from)

@@ -1,9 +1,5 @@
 //! Calls that are made again, and those that are not, in virtual time.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
-
-mod support;
-
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,8 +12,9 @@ use sinew_core::resilience::{
 };
 use sinew_driver::client::{Call, ClientBuilder};
 use sinew_driver::{Body, CloseReport, ErrorKind, RestClientConfig, RouteName};
-use support::calling::{Answer, Calling, OK, calling, failed, millis};
-use support::{Client, Outcome, Sim, Site};
+
+use crate::support::calling::{Answer, Calling, OK, calling, failed, millis};
+use crate::support::{Client, Outcome, Sim, Site};
 
 const BUSY: &str = "HTTP/1.1 503 No\r\nretry-after: 2\r\ncontent-length: 4\r\n\r\nbusy";
 const BROKEN: &str = "HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n";

@@ -1,9 +1,5 @@
 //! What a server goes by is replaced: what is kept, what is refused, what is waited for.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
-
-mod support;
-
 use std::future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,8 +17,9 @@ use sinew_driver::{
     Runtime as _, SecurityPolicy, ServerBuilder, ServerHandle, Threads,
 };
 use sinew_tls::ServerTls;
-use support::running::get;
-use support::{Client, Outcome, Sim};
+
+use crate::support::running::get;
+use crate::support::{Client, Outcome, Sim};
 
 type Builder = ServerBuilder<Sim, Threads>;
 

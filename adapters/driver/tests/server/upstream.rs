@@ -1,16 +1,13 @@
 //! The server in memory: what the client of a handler is told when a call that it made fails.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
-
-mod support;
-
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 use sinew_core::resilience::RetryPolicy;
 use sinew_driver::{Body, Problem, Request, RestClient, RestClientConfig};
-use support::running::{Running, get, seconds, serve};
-use support::{Sim, Site};
+
+use crate::support::running::{Running, get, seconds, serve};
+use crate::support::{Sim, Site};
 
 const UPSTREAM: &str = "192.0.2.1:80";
 

@@ -1,9 +1,5 @@
 //! The server in memory: how it leaves, phase by phase.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
-
-mod support;
-
 use std::convert::Infallible;
 use std::future::{Future as _, poll_fn};
 use std::task::Poll;
@@ -17,8 +13,9 @@ use sinew_driver::{
     DrainReport, HandlerTimeout, Notice, Problem, Request, Response, RouteOptions, Runtime as _,
     Sse, SseEvent, StopSignal,
 };
-use support::running::{Builder, Running, get, seconds, serve, sleep};
-use support::{Outcome, Sim};
+
+use crate::support::running::{Builder, Running, get, seconds, serve, sleep};
+use crate::support::{Outcome, Sim};
 
 /// What a request for `/ws` looks like.
 const SWITCH: &str = "GET /ws HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";

@@ -1,9 +1,5 @@
 //! The server in memory: what a connection does over time.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
-
-mod support;
-
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,8 +13,9 @@ use sinew_driver::server::Gone;
 use sinew_driver::{
     Body, BoxError, HandlerTimeout, Notice, Request, Response, RouteOptions, Runtime, Sse, SseEvent,
 };
-use support::Sim;
-use support::running::{Builder, get, seconds, serve, sleep};
+
+use crate::support::Sim;
+use crate::support::running::{Builder, get, seconds, serve, sleep};
 
 /// A route that waits for so many seconds.
 fn sleepy(builder: Builder, sim: Sim) -> Builder {

@@ -1,9 +1,5 @@
 //! A quota that replicas share: when the store is asked, and what becomes of requests without it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
-
-mod support;
-
 use std::collections::VecDeque;
 use std::future::pending;
 use std::sync::{Arc, Mutex};
@@ -15,8 +11,9 @@ use sinew_core::limit::{
 };
 use sinew_core::observe::Event;
 use sinew_driver::{LeaseStore, MemoryStore, Notice, Request, RouteOptions, SharedQuota};
-use support::Sim;
-use support::running::{Builder, Running, get, seconds, serve};
+
+use crate::support::Sim;
+use crate::support::running::{Builder, Running, get, seconds, serve};
 
 /// What a store does with the next ask.
 #[derive(Clone, Copy, Debug)]

@@ -1,9 +1,5 @@
 //! Bodies both ways: large, in pieces, asked for, cut short.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
-
-mod support;
-
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
@@ -16,8 +12,9 @@ use http_body::Frame;
 use http_body_util::StreamBody;
 use sinew_core::error::{Delivery, Phase};
 use sinew_driver::{Body, ErrorKind, Request, Response, RestServer, Threads};
-use support::calling::{Calling, OK, calling, failed};
-use support::{Sim, Site};
+
+use crate::support::calling::{Calling, OK, calling, failed};
+use crate::support::{Sim, Site};
 
 fn plain() -> Calling {
     calling(|builder| builder)

@@ -1,9 +1,5 @@
 //! The server under TLS, in memory: who the client is, and an end that cannot be mistaken.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
-
-mod support;
-
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,7 +14,8 @@ use sinew_core::outbox::Outbox;
 use sinew_core::server::drain::Ending;
 use sinew_driver::{Request, Response, RestServer, Runtime, ServerBuilder, Threads};
 use sinew_tls::{ClientAuth, ClientTls, ServerTls, Tls};
-use support::{Client, Sim};
+
+use crate::support::{Client, Sim};
 
 /// Signs certificates for a server and for a client, both named by one authority.
 fn authority() -> (ServerTls, ClientTls) {

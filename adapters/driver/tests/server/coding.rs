@@ -1,9 +1,5 @@
 //! The server in memory: bodies with a content coding, both ways.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
-
-mod support;
-
 use std::convert::Infallible;
 use std::io::{Read as _, Write as _};
 
@@ -14,7 +10,8 @@ use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use sinew_core::content_coding::{Coding, Compression, Decompression, FREE, MEMBERS};
 use sinew_driver::{Body, Override, Problem, Request, Response, RouteOptions, Sse, SseEvent};
-use support::running::{Running, get, seconds, serve, sleep};
+
+use crate::support::running::{Running, get, seconds, serve, sleep};
 
 /// splitmix64: <https://prng.di.unimi.it/splitmix64.c>
 struct Dice(u64);
@@ -420,8 +417,8 @@ fn nothing_is_packed_unless_asked_for() {
 
 #[test]
 fn codings_that_make_no_sense_are_refused_at_bind() {
-    let sim = support::Sim::new();
-    let refused = |builder: support::running::Builder| {
+    let sim = crate::support::Sim::new();
+    let refused = |builder: crate::support::running::Builder| {
         sim.block_on(builder.bind()).err().unwrap().to_string()
     };
     let level = |level| Compression { level, ..Compression::default() };

@@ -1,9 +1,5 @@
 //! The server in memory: answers, routes, limits.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
-
-mod support;
-
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -11,7 +7,8 @@ use serde::Deserialize;
 use sinew_driver::{
     Json, Problem, Request, Response, RestServer, RouteOptions, ServerBuilder, Threads,
 };
-use support::{Client, Sim};
+
+use crate::support::{Client, Sim};
 
 type Builder = ServerBuilder<Sim, Threads>;
 

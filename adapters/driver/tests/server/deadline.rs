@@ -1,18 +1,15 @@
 //! The server in memory: how long its callers wait, and work that comes too late.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
-
-mod support;
-
 use http::Method;
 use sinew_core::policy::{Mode, Refused, Stage};
 use sinew_core::reason::Reason;
 use sinew_core::resilience::DeadlineConfig;
 use sinew_core::server::Deadlines;
 use sinew_driver::{Notice, Request, Runtime as _};
-use support::Sim;
-use support::calling::millis;
-use support::running::{Running, serve};
+
+use crate::support::Sim;
+use crate::support::calling::millis;
+use crate::support::running::{Running, serve};
 
 /// Answers how long its caller still waits.
 fn server(mode: Mode, networks: &[&str]) -> Running {

@@ -1,18 +1,15 @@
 //! A service with several endpoints: what is said of them, and how they are asked whether they are well,
 //! in virtual time.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
-
-mod support;
-
 use std::time::Duration;
 
 use sinew_core::client::dispatcher::Refusal;
 use sinew_core::mesh::{Algorithm, BalancePolicy, OutlierConfig, ProbeConfig, RingConfig};
 use sinew_driver::client::ClientBuilder;
 use sinew_driver::{ActiveChecks, ErrorKind, RestClient, ServiceEndpoint};
-use support::calling::{Calling, OK, calling, failed};
-use support::{Client, Sim, Site};
+
+use crate::support::calling::{Calling, OK, calling, failed};
+use crate::support::{Client, Sim, Site};
 
 const ONE: &str = "192.0.2.1:80";
 const TWO: &str = "192.0.2.2:80";

@@ -1,9 +1,5 @@
 //! What runs beside a server: who fetches the keys of a token issuer, when, and for how long it waits.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
-
-mod support;
-
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +10,9 @@ use sinew_core::server::drain::Ending;
 use sinew_driver::{
     ErrorKind, JwksEndpoint, KeysError, Notice, Request, RestClient, SecurityPolicy,
 };
-use support::Sim;
-use support::running::{Builder, Running, get, seconds, serve};
+
+use crate::support::Sim;
+use crate::support::running::{Builder, Running, get, seconds, serve};
 
 /// <https://www.rfc-editor.org/rfc/rfc7517#appendix-A.1>
 const KEYS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"1",
@@ -143,7 +140,7 @@ fn nobody_fetches_for_a_server_that_is_gone() {
 fn keys_are_fetched_while_the_server_drains() {
     let running = serve(|builder, sim| {
         let slow = sim.clone();
-        let slow = move |_: Request| support::running::sleep(slow.clone(), seconds(20));
+        let slow = move |_: Request| crate::support::running::sleep(slow.clone(), seconds(20));
         let public = sinew_driver::RouteOptions::new().allow(sinew_core::security::Who::Anyone);
         guarded(builder, &sim, JwksPolicy::default()).route_with(Method::GET, "/slow", public, slow)
     });
@@ -163,7 +160,7 @@ fn what_runs_in_the_background_ends_with_the_server() {
         builder
             .route(Method::GET, "/", async |_: Request| "here")
             .background(async move {
-                support::running::sleep(sim, seconds(5)).await;
+                crate::support::running::sleep(sim, seconds(5)).await;
                 assert_eq!(Arc::strong_count(&one), 0, "on purpose");
             })
             .background(async move {

@@ -1,9 +1,5 @@
 //! The client in memory: what it puts around a call, and makes of an answer.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
-
-mod support;
-
 use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,8 +15,9 @@ use sinew_core::resilience::{DeadlineConfig, RetryPolicy, TimeoutField};
 use sinew_core::security::{EgressPolicy, EgressRefusal};
 use sinew_driver::client::{ClientResponse, CloseReport};
 use sinew_driver::{Body, BoxError, Error, ErrorKind, RestClient, Runtime as _, Token, Tokens};
-use support::calling::{Calling, OK, calling, calling_at, failed, millis};
-use support::{Client, Sim};
+
+use crate::support::calling::{Calling, OK, calling, calling_at, failed, millis};
+use crate::support::{Client, Sim};
 
 fn line<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))

@@ -1,9 +1,5 @@
 //! The server in memory: who waits for room among the bytes of all.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
-
-mod support;
-
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,8 +8,9 @@ use http::Method;
 use sinew_core::limit::{Account, LedgerConfig, Stage};
 use sinew_core::observe::Event;
 use sinew_driver::{Body, BoxError, Notice, Request, Response};
-use support::Client;
-use support::running::{Running, get, seconds, serve};
+
+use crate::support::Client;
+use crate::support::running::{Running, get, seconds, serve};
 
 const CAP: u64 = 1 << 20;
 

@@ -1,9 +1,5 @@
 //! A connection that speaks what its machine speaks, in memory.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
-
-mod support;
-
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,7 +8,8 @@ use bytes::BytesMut;
 use sinew_core::http1::{Tunnel, TunnelConfig, TunnelEvent};
 use sinew_core::outbox::Outbox;
 use sinew_driver::{ConnectTo, Connection, Runtime as _};
-use support::Sim;
+
+use crate::support::Sim;
 
 #[test]
 fn a_shut_that_waits_is_not_taken_for_done_and_reading_goes_on() {

@@ -1,9 +1,5 @@
 //! The server in memory: connections that a proxy passes on, and how many there may be.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
-
-mod support;
-
 use std::time::Duration;
 
 use http::Method;
@@ -12,7 +8,8 @@ use sinew_core::security::{BadProxyHeader, Network, ProxyProtocol};
 use sinew_core::server::ConnectionRefused;
 use sinew_core::server::drain::{Ending, Phase};
 use sinew_driver::{Notice, Peer, Request};
-use support::running::{Builder, Running, get, seconds, serve};
+
+use crate::support::running::{Builder, Running, get, seconds, serve};
 
 /// Where every client of the simulation is.
 const HERE: &str = "192.0.2.0/24";

@@ -1,9 +1,5 @@
 //! The client under TLS, in memory: who the server is, who is refused, and what is kept.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
-
-mod support;
-
 use std::time::Duration;
 
 use http::Method;
@@ -13,8 +9,9 @@ use sinew_driver::{
     ErrorKind, Request, RestClient, RestServer, ServerHandle, ServiceEndpoint, Threads,
 };
 use sinew_tls::{ClientAuth, ClientTls, Reason, ServerTls, Side};
-use support::calling::{Calling, failed, millis, once};
-use support::{Sim, Site};
+
+use crate::support::calling::{Calling, failed, millis, once};
+use crate::support::{Sim, Site};
 
 /// One authority, a server named `server.test`, a client named `client.test`.
 struct Certificates {
