@@ -205,12 +205,12 @@ impl Dispatcher {
         if instance.breaker.is_closed() {
             return Some(instance.breaker.acquire(now).ok());
         }
-        self.permit_unless_open(now, endpoint)
+        self.permit_unless_closed(now, endpoint)
     }
 
     #[inline(never)]
     #[allow(clippy::option_option, reason = "as above")]
-    fn permit_unless_open(&mut self, now: Instant, endpoint: Key) -> Option<Option<Permit>> {
+    fn permit_unless_closed(&mut self, now: Instant, endpoint: Key) -> Option<Option<Permit>> {
         let mode = self.policy.breaker.mode;
         let instance = self.instances.get_mut(endpoint)?;
         let asked = instance.breaker.acquire(now);
