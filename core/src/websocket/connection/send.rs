@@ -132,6 +132,10 @@ impl Connection {
     }
 
     /// Whether messages may have to be compressed.
+    #[cfg_attr(
+        not(feature = "deflate"),
+        expect(clippy::unused_self, reason = "with the feature it is used")
+    )]
     const fn is_packing(&self) -> bool {
         #[cfg(feature = "deflate")]
         return self.codec.is_some();
