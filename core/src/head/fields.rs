@@ -126,6 +126,7 @@ impl Fields {
     }
 
     /// The first value of this field.
+    #[inline]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         let wanted = name.as_bytes();
         let (inline, spill) = self.spans.parts();
