@@ -33,7 +33,7 @@ impl Jitter {
     }
 
     /// Two different numbers below `bound`, of one draw; `bound` is at least 2, and below 2^32.
-    pub const fn two_below(&mut self, bound: u64) -> (u64, u64) {
+    pub(crate) const fn two_below(&mut self, bound: u64) -> (u64, u64) {
         let drawn = self.draw();
         let first = ((drawn >> 32) * bound) >> 32;
         let other = ((drawn & 0xffff_ffff) * (bound - 1)) >> 32;

@@ -53,7 +53,7 @@ fn run(choice: Choice, bytes: &[u8], size: usize) -> Result<Answer, LookupError>
             None => None,
         };
         if let Some(asked) = asked {
-            answer(&mut lookup, now, &asked, choice, bytes, size);
+            answer(&mut lookup, &mut now, &asked, choice, bytes, size);
         } else if let Some(next) = lookup.deadline() {
             assert!(next.at > now, "a timer is left behind");
             now = next.at;
@@ -64,7 +64,7 @@ fn run(choice: Choice, bytes: &[u8], size: usize) -> Result<Answer, LookupError>
 
 fn answer(
     lookup: &mut Lookup,
-    now: Instant,
+    now: &mut Instant,
     asked: &Try,
     choice: Choice,
     bytes: &[u8],
@@ -73,16 +73,17 @@ fn answer(
     match asked.transport {
         Transport::Udp => {
             let message = fitted(&asked.bytes, choice, bytes);
-            lookup.handle_datagram(now, asked.number, &message);
+            lookup.handle_datagram(*now, asked.number, &message);
         }
         Transport::Tcp => {
             let mut message = fitted(&asked.bytes[2..], choice, bytes);
             message.truncate(u16::MAX.into());
             let stream = [&(message.len() as u16).to_be_bytes(), message.as_slice()].concat();
             for piece in stream.chunks(size) {
-                lookup.handle_stream(now, asked.number, piece);
+                lookup.handle_stream(*now, asked.number, piece);
             }
-            lookup.handle_failure(now + Duration::from_millis(1), asked.number);
+            *now = *now + Duration::from_millis(1);
+            lookup.handle_failure(*now, asked.number);
         }
     }
 }

@@ -156,6 +156,7 @@ async fn a_store_grants_what_clients_get_and_no_secret_is_shown() {
          quota = {{ count = 2, period = \"1h\", burst = 20 }}\n\
          tokens = 7\n\
          ahead = 1\n\
+         lifetime = \"1h\"\n\
          patience = \"60s\"\n\
          connect_timeout = \"60s\"\n\
          reply_timeout = \"60s\"\n",

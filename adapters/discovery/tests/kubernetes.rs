@@ -186,6 +186,15 @@ fn a_server_that_has_no_time_for_a_watch_is_asked_for_it_again() {
                 assert!(next(&told).await.starts_with("the source is back"), "while all is quiet");
                 drop(watch);
             }
+            // Where no watch works, a list may.
+            for _ in 0..2 {
+                script.next().await.status(503);
+                assert!(next(&told).await.contains("no watch"));
+            }
+            let asked = script.next().await;
+            assert_eq!(asked.query("watch"), None);
+            list(asked, "20", "", &[slice("web-1", "8", &[ready("10.0.0.1")])]);
+            assert!(next(&told).await.starts_with("the source is back"));
             // One that says so in the watch may have left out what happened before.
             let watch = Watch::open(script.next().await);
             watch.event("ERROR", &json!({"code": 500, "message": "etcd is away"}));

@@ -62,7 +62,7 @@ impl BalanceConfig {
 pub struct PeakEwma {
     /// Of the last observation.
     at: Instant,
-    /// All times are microseconds; the average, as it was then.
+    /// The average, as it was then, and the penalty are microseconds.
     average: u64,
     penalty: u64,
     /// Half lives in a nanosecond, in parts of 2^80.

@@ -11,7 +11,8 @@ use crate::error::{Error, Misuse, Phase};
 ///
 /// A connection holds at most: the inbox, or one frame if that is larger, and what one read brings;
 /// a message that comes in several frames, or compressed, in a block of up to twice its size, and no
-/// larger than the limit; the queue and the message that filled it; and what compression needs.
+/// larger than the limit; the queue and the message that filled it, and as much again in a `SendQueue` that drops
+/// the oldest; and what compression needs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Limits {
     /// Bytes of a frame's payload. Default 256 KiB. Beyond it: 1009.
@@ -51,7 +52,9 @@ pub struct Config {
     /// Bytes of the payload of a frame that we send, at most; larger messages are sent in several.
     /// Default 256 KiB.
     pub frame: usize,
-    /// What becomes of messages for which there is no room. Default: their sender waits.
+    /// What a [`SendQueue`](super::SendQueue) does with messages for which there is no room;
+    /// [`Connection::send_message`](super::Connection::send_message) itself gives them back. Default: their
+    /// sender waits.
     pub overflow: Overflow,
     /// Whether, and when, the peer is asked for a sign of life. Default: every 30 s, for 10 s.
     pub heartbeat: Option<HeartbeatConfig>,

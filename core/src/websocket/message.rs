@@ -5,8 +5,7 @@ use core::fmt;
 use bytes::Bytes;
 
 /// Makes room for `more` bytes in the block that a message is put together in: it holds `most` bytes at
-/// most, and is that long, or a half of it, a quarter and so on. So it is never twice as long as it has
-/// to be, and the last copy, from a half to the whole, has not been filled further than the whole.
+/// most, and is that long, or a half of it, a quarter and so on: less than twice as long as it has to be.
 pub(super) fn make_room(block: &mut Vec<u8>, more: usize, most: usize) {
     let needed = block.len().saturating_add(more);
     if needed > block.capacity() {

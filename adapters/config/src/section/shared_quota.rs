@@ -225,7 +225,8 @@ impl SharedQuota {
             }
         };
         let text = text.map_err(|why| (setting, why))?;
-        let number = if text.len() == 32 { u128::from_str_radix(&text, 16).ok() } else { None };
+        let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = if is_hex { u128::from_str_radix(&text, 16).ok() } else { None };
         let why = || (setting, "expected 16 bytes in 32 hexadecimal digits".to_owned());
         number.map(u128::to_be_bytes).ok_or_else(why)
     }

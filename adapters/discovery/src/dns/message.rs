@@ -35,6 +35,9 @@ pub struct Service {
     pub target: Name,
 }
 
+/// Records of an answer, at most: the names in each of them may be long chains of pointers.
+const MAX_RECORDS: u16 = 1_024;
+
 /// Bytes of a UDP answer that we take: what fits through any network without fragments.
 /// <https://www.rfc-editor.org/rfc/rfc9715#section-3.2>
 const MAX_DATAGRAM: u16 = 1_232;
@@ -199,6 +202,9 @@ impl<'a> Reply<'a> {
 
     /// The records of the answer that matter here, in order.
     pub(super) fn records(&mut self) -> Result<Vec<Record>, Malformed> {
+        if self.answers > MAX_RECORDS {
+            return Err(Malformed);
+        }
         let mut records = Vec::new();
         for _ in 0..self.answers {
             records.extend(Record::of(rr::Record::read(&mut self.rest)?)?);

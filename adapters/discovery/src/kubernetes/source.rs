@@ -21,6 +21,12 @@ pub const MAX_EVENT: usize = 2 * 1024 * 1024;
 /// Slices of one page of a list.
 const PAGE: &str = "100";
 
+/// Pages of a list, at most: none has to be full.
+const MAX_PAGES: usize = 1_024;
+
+/// Characters of what the API server says of an error that are passed on.
+const MAX_MESSAGE: usize = 256;
+
 /// What the API server may take on top of the time that a watch was asked for.
 const SLACK: Duration = Duration::from_secs(30);
 
@@ -61,7 +67,7 @@ impl EndpointSliceQuery {
 /// families of addresses those of IPv4 are taken, and of IPv6 only where there are none. The zone is that of the
 /// endpoint; pod and node are in the metadata. A version that is gone (410), or a
 /// watch that is refused, begins with a new list; one that the API server has no time for (429, 5xx) is asked for
-/// again.
+/// again, once.
 /// <https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes>
 #[derive(Debug)]
 pub struct EndpointSliceSource<R: Runtime> {
@@ -79,6 +85,8 @@ pub struct EndpointSliceSource<R: Runtime> {
 struct Watch {
     answer: ClientResponse,
     buffer: BytesMut,
+    /// Bytes of it in which no line ends.
+    searched: usize,
 }
 
 /// What came of a watch.
@@ -118,7 +126,7 @@ impl<R: Runtime> EndpointSliceSource<R> {
     async fn list(&mut self) -> Result<(), SourceError> {
         let mut slices = BTreeMap::new();
         let (mut next, mut begun_again) = (String::new(), false);
-        loop {
+        for _ in 0..MAX_PAGES {
             let first = next.is_empty();
             let mut pairs = vec![self.selector(), ("limit", PAGE.to_owned())];
             if !first {
@@ -149,6 +157,7 @@ impl<R: Runtime> EndpointSliceSource<R> {
                 return Ok(());
             }
         }
+        Err(self.failed("more than 1,024 pages"))
     }
 
     /// Begins a watch at `version`, which is kept unless it may be what is refused. `false`: it is gone.
@@ -169,15 +178,16 @@ impl<R: Runtime> EndpointSliceSource<R> {
             return Ok(false);
         }
         // Whoever has too much to do, or cannot be reached, is asked for the same again: a list is more work.
+        // Not for ever: where no watch works, lists may.
         let may_be_refused = |status: StatusCode| {
             status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS
         };
-        if !status.is_some_and(may_be_refused) {
+        if !status.is_some_and(may_be_refused) && !self.pause.is_failing() {
             self.version = Some(version);
         }
         let answer = answer.and_then(ClientResponse::error_for_status);
         let answer = answer.map_err(|why| self.failed("no watch").with_source(why))?;
-        self.watch = Some(Watch { answer, buffer: BytesMut::new() });
+        self.watch = Some(Watch { answer, buffer: BytesMut::new(), searched: 0 });
         Ok(true)
     }
 
@@ -226,7 +236,8 @@ impl<R: Runtime> EndpointSliceSource<R> {
             Event::Bookmark(Versioned { metadata }) => metadata.resource_version,
             Event::Error(status) if status.code == GONE => return Ok(Seen::Gone),
             Event::Error(status) => {
-                return Err(self.failed(&format!("{}: {}", status.code, status.message)));
+                let message: String = status.message.chars().take(MAX_MESSAGE).collect();
+                return Err(self.failed(&format!("{}: {message}", status.code)));
             }
         };
         self.version = Some(version);
@@ -274,8 +285,13 @@ impl Watch {
     /// The next event, if it is here to its end.
     fn line(&mut self) -> Option<BytesMut> {
         loop {
-            let end = self.buffer.iter().position(|byte| *byte == b'\n')?;
-            let line = self.buffer.split_to(end + 1);
+            let fresh = self.buffer.get(self.searched..).unwrap_or_default();
+            let Some(end) = fresh.iter().position(|byte| *byte == b'\n') else {
+                self.searched = self.buffer.len();
+                return None;
+            };
+            let line = self.buffer.split_to(self.searched + end + 1);
+            self.searched = 0;
             if !line.trim_ascii().is_empty() {
                 return Some(line);
             }

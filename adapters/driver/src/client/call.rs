@@ -361,9 +361,11 @@ impl<R: Runtime> Draft<R> {
     /// Refuses rules that make no sense.
     fn check(&self) -> Result<(), Error> {
         let Terms { attempt, pool, retry, .. } = &self.journey.terms;
-        for (time, why) in
-            [(attempt, "an attempt of no time"), (pool, "no time to wait for a connection")]
-        {
+        for (time, why) in [
+            (attempt, "an attempt of no time"),
+            (pool, "no time to wait for a connection"),
+            (&self.journey.request.body_timeout, "no time for a body"),
+        ] {
             if time.is_some_and(|time| time.is_zero()) {
                 return Err(Error::config(why));
             }

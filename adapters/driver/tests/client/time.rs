@@ -239,6 +239,7 @@ fn a_time_of_nothing_is_refused() {
     for call in [
         world.client.get("/").pool_timeout(Duration::ZERO),
         world.client.get("/").attempt_timeout(Duration::ZERO),
+        world.client.get("/").body_timeout(Some(Duration::ZERO)),
     ] {
         let error = failed(&world.start(call));
         assert_eq!((error.fault(), error.delivery()), (Fault::Local, Delivery::NotSent));

@@ -272,13 +272,14 @@ fn newcomers_do_not_wait_for_clients_that_read_nothing() {
         builder.config_mut().write_timeout = Duration::from_secs(5);
         let site = Site::run(security, builder).await;
         let _taken = stalled(&site, "/whole", 1).await;
-        while site.handle.memory().stage < Stage::NoConnections {
+        let is_full = |event: &Event| *event == Event::Pressure(Stage::NoConnections);
+        while !told.lock().unwrap().iter().any(is_full) {
             pause().await;
         }
         assert_eq!(status_of(client_of(&site).get("/small")).await, 200);
         let told = told.lock().unwrap();
         let place = |wanted: fn(&Event) -> bool| told.iter().position(wanted).unwrap();
         let cut = place(|event| matches!(event, Event::Reclaimed { .. }));
-        assert!(place(|event| *event == Event::Pressure(Stage::NoConnections)) < cut);
+        assert!(place(is_full) < cut);
     });
 }

@@ -158,6 +158,7 @@ impl Show {
         stage.run_slowly(&mut running)?;
         papers.put(last, &[Client::Stays])?;
         reload(last)?.map_err(Problem::new)?;
+        stage.let_end();
         let slow = answer(&mut running).is_some_and(|answer| answer.contains("connection: close"));
         let ends = ends(&mut idle) && ends(&mut running);
         let stays_out = status(place, &goes, "GET /plain", "").is_none();

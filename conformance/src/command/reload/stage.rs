@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -19,15 +19,14 @@ use super::PATIENCE;
 /// What a request takes, so that there are always some that run.
 pub(super) const WORK: Duration = Duration::from_millis(10);
 
-/// What a slow one takes.
-const SLOW: Duration = Duration::from_millis(500);
-
 /// What the server was told, by number.
 #[derive(Default)]
 struct Told {
     refusals: AtomicU64,
     distrusted: AtomicU64,
     slow: AtomicU64,
+    /// What takes long may end.
+    may_end: AtomicBool,
 }
 
 /// All that a server goes by, of any epoch.
@@ -55,8 +54,14 @@ impl<R: Runtime> Stage<R> {
             .max_request_size(limit(epoch).into())
             .route(Method::GET, "/plain", move |_: Request| after(&working, WORK))
             .route(Method::GET, "/slow", move |_: Request| {
-                running.slow.fetch_add(1, Ordering::SeqCst);
-                after(&slow, SLOW)
+                let (slow, running) = (slow.clone(), Arc::clone(&running));
+                async move {
+                    running.slow.fetch_add(1, Ordering::SeqCst);
+                    while !running.may_end.load(Ordering::SeqCst) {
+                        after(&slow, WORK).await;
+                    }
+                    "Hello, World!"
+                }
             })
             .route(Method::GET, &format!("/epoch/{epoch}"), async |_: Request| "here")
             .route(Method::POST, "/body", Request::bytes)
@@ -82,6 +87,11 @@ impl<R: Runtime> Stage<R> {
             thread::sleep(Duration::from_millis(1));
         }
         Err(Problem::new("a request is not taken up"))
+    }
+
+    /// Lets what takes long end.
+    pub(super) fn let_end(&self) {
+        self.told.may_end.store(true, Ordering::SeqCst);
     }
 
     /// Reloads that were refused.

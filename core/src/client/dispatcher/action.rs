@@ -57,7 +57,7 @@ pub struct CallSpec {
     pub retry: Option<RetryPolicy>,
     /// How long one attempt has for its head, instead of what the policy says.
     pub attempt_timeout: Option<Duration>,
-    /// How long it waits for a connection, instead of what the policy says.
+    /// How long it waits for a connection at a time, instead of what the policy says.
     pub pool_timeout: Option<Duration>,
     /// The route that it is of, as `GET /orders/{id}`: one that fails is left alone by its own breaker,
     /// and its endpoint is not blamed for it. The first names that come have one, up to
@@ -217,7 +217,7 @@ pub enum Outcome {
     },
     /// It was not let through.
     Refused(Refusal),
-    /// Its deadline came in this phase.
+    /// Its deadline, or that of its wait for a connection, came in this phase.
     TimedOut(Phase),
 }
 

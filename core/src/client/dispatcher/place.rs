@@ -56,7 +56,7 @@ impl Dispatcher {
         match self.queue.push(priority, (key, lane)) {
             Ok(ticket) => {
                 self.set_lane(key, lane, Lane::Queued(ticket));
-                self.wait_until(now, key);
+                self.begin_wait(now, key);
                 self.hold(token);
             }
             Err(_) if self.room() == 0 => self.unplaced(key, lane, Refusal::Admission),
@@ -65,7 +65,7 @@ impl Dispatcher {
     }
 
     /// A call begins to wait for a connection.
-    fn wait_until(&mut self, now: Instant, key: Key) {
+    fn begin_wait(&mut self, now: Instant, key: Key) {
         let Some(call) = self.calls.get_mut(key) else { return };
         if let Some(time) = call.spec.pool_timeout.or(self.policy.pool.wait) {
             call.wait_until = now + time;

@@ -78,8 +78,9 @@ pub struct PoolPolicy {
     pub max_requests: Option<u32>,
     /// A connection that is not open after this long, TLS included, is given up. Default 3 s.
     pub connect: Duration,
-    /// A call that has waited this long for a connection, one that is being opened included, is given up.
-    /// Default: as long as the call has.
+    /// A call that has waited this long at a time for a connection is given up; each attempt may wait as long.
+    /// It should be longer than `connect`: what is being opened counts as coming for whoever waits next, also
+    /// where whom it was opened for has given up. Default: as long as the call has.
     pub wait: Option<Duration>,
     /// Connections that are kept open, or opened ahead, at each endpoint. Default 0.
     pub warm: u32,

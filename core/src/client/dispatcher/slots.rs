@@ -148,13 +148,13 @@ impl Lists {
         from
     }
 
-    /// Takes a connection out of all lists; it belongs to none.
+    /// Takes a connection that belongs to none out of the lists of idle ones, where it may still stand.
     fn forget(&mut self, place: u32, share: &mut Share) {
         share.idle.remove(&mut self.share_links, place);
         self.idle.remove(&mut self.idle_links, place);
     }
 
-    /// The same; one that rests from now on does so for a time.
+    /// Moves a connection to where it belongs; one that rests from now on does so for a time.
     #[inline(always)]
     fn list(
         &mut self,
