@@ -35,8 +35,9 @@ pub struct Service {
     pub target: Name,
 }
 
-/// Records of an answer, at most: the names in each of them may be long chains of pointers.
-const MAX_RECORDS: u16 = 1_024;
+/// Records of an answer, at most, as many addresses as fit into the longest one: the names in each may be long
+/// chains of pointers.
+const MAX_RECORDS: u16 = 4_096;
 
 /// Bytes of a UDP answer that we take: what fits through any network without fragments.
 /// <https://www.rfc-editor.org/rfc/rfc9715#section-3.2>
