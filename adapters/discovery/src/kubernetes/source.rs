@@ -177,12 +177,14 @@ impl<R: Runtime> EndpointSliceSource<R> {
         if status.is_some_and(|status| status == GONE) {
             return Ok(false);
         }
-        // Whoever has too much to do, or cannot be reached, is asked for the same again: a list is more work.
-        // Not for ever: where no watch works, lists may.
-        let may_be_refused = |status: StatusCode| {
-            status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS
+        // Whoever has too much to do, or cannot be reached, is asked for the same again, as a list is more
+        // work; once, as lists may work where watches do not.
+        let is_kept = match status {
+            Some(StatusCode::TOO_MANY_REQUESTS) | None => !self.pause.is_failing(),
+            Some(status) if status.is_server_error() => !self.pause.is_failing(),
+            Some(status) => status.is_success(),
         };
-        if !status.is_some_and(may_be_refused) && !self.pause.is_failing() {
+        if is_kept {
             self.version = Some(version);
         }
         let answer = answer.and_then(ClientResponse::error_for_status);
