@@ -23,7 +23,7 @@ impl KeyHash {
 
 /// Whom keys have in common, a network, say: hashed like a key, but not to its end, as it is hardly
 /// ever looked at. Not shown: the secret can be had from it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct KeyGroup(Sip);
 
 impl KeyGroup {
@@ -103,7 +103,7 @@ const LONG: u64 = 0xff;
 /// `SipHash` with one round a word and three at the end, as the maps of std have it. Each value takes
 /// whole words, which std's way of packing them into as few as possible costs more than it saves.
 /// <https://www.aumasson.jp/siphash/siphash.pdf>
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Sip {
     v: [u64; 4],
 }

@@ -65,7 +65,7 @@ pub enum BadLimiter {
 pub struct QuotaId(pub usize);
 
 /// One of the quotas that a request is held to.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Charge {
     /// Everyone takes from the same bucket.
     Shared(QuotaId),

@@ -35,10 +35,6 @@ pub struct Service {
     pub target: Name,
 }
 
-/// Records of an answer, at most, as many addresses as fit into the longest one: the names in each may be long
-/// chains of pointers.
-const MAX_RECORDS: u16 = 4_096;
-
 /// Bytes of a UDP answer that we take: what fits through any network without fragments.
 /// <https://www.rfc-editor.org/rfc/rfc9715#section-3.2>
 const MAX_DATAGRAM: u16 = 1_232;
@@ -203,9 +199,6 @@ impl<'a> Reply<'a> {
 
     /// The records of the answer that matter here, in order.
     pub(super) fn records(&mut self) -> Result<Vec<Record>, Malformed> {
-        if self.answers > MAX_RECORDS {
-            return Err(Malformed);
-        }
         let mut records = Vec::new();
         for _ in 0..self.answers {
             records.extend(Record::of(rr::Record::read(&mut self.rest)?)?);

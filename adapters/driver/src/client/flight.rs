@@ -202,8 +202,7 @@ impl<R: Runtime> Flight<R> {
         let arrived = match verdict {
             HeadVerdict::Deliver => {
                 self.over = true;
-                let now = self.hub.runtime.now();
-                let body_by = request.body_timeout.map(|time| now + time);
+                let body_by = request.body_timeout.map(|time| self.hub.runtime.now() + time);
                 arrived.held.delivered(self.deadline, body_by);
                 Some(arrived)
             }

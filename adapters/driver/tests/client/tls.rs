@@ -3,59 +3,15 @@
 use std::time::Duration;
 
 use http::Method;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use sinew_core::error::{Delivery, Phase};
 use sinew_driver::{
     ErrorKind, Request, RestClient, RestServer, ServerHandle, ServiceEndpoint, Threads,
 };
-use sinew_tls::{ClientAuth, ClientTls, Reason, ServerTls, Side};
+use sinew_tls::{ClientTls, Reason, ServerTls, Side};
 
 use crate::support::calling::{Calling, failed, millis, once};
+use crate::support::certificates::Certificates;
 use crate::support::{Sim, Site};
-
-/// One authority, a server named `server.test`, a client named `client.test`.
-struct Certificates {
-    ca: String,
-    server: (String, String),
-    client: (String, String),
-}
-
-impl Certificates {
-    fn new() -> Self {
-        Self::of("authority")
-    }
-
-    fn of(authority: &str) -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, authority);
-        let key = KeyPair::generate().unwrap();
-        let ca = params.self_signed(&key).unwrap().pem();
-        let issuer = Issuer::new(params, key);
-        let leaf = |name: &str| {
-            let key = KeyPair::generate().unwrap();
-            let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-            params.distinguished_name.push(DnType::CommonName, name);
-            (params.signed_by(&key, &issuer).unwrap().pem(), key.serialize_pem())
-        };
-        Self { ca, server: leaf("server.test"), client: leaf("client.test") }
-    }
-
-    fn server(&self) -> ServerTls {
-        let server = ServerTls::builder().certificate_pem(&self.server.0, &self.server.1).unwrap();
-        let server = server.client_ca_pem(&self.ca).unwrap().client_auth(ClientAuth::Required);
-        server.build().unwrap()
-    }
-
-    fn client(&self) -> ClientTls {
-        let client = ClientTls::builder().ca_pem(&self.ca).unwrap();
-        client.identity_pem(&self.client.0, &self.client.1).unwrap().build().unwrap()
-    }
-
-    fn anonymous(&self) -> ClientTls {
-        ClientTls::builder().ca_pem(&self.ca).unwrap().build().unwrap()
-    }
-}
 
 /// A client of `https://name`, and a server that demands a certificate.
 fn world(name: &str, server: ServerTls, client: ClientTls) -> (Calling, ServerHandle<Sim>) {

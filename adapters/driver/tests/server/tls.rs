@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use http::{Method, StatusCode};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use sinew_core::http1::{
     self, BodySize, ClientConfig, ClientEvent, NO_FIELDS, RequestLine, Tunnel, TunnelConfig,
 };
@@ -13,31 +12,10 @@ use sinew_core::machine::{Layered, Machine, Status, Wire};
 use sinew_core::outbox::Outbox;
 use sinew_core::server::drain::Ending;
 use sinew_driver::{Request, Response, RestServer, Runtime, ServerBuilder, Threads};
-use sinew_tls::{ClientAuth, ClientTls, ServerTls, Tls};
+use sinew_tls::Tls;
 
+use crate::support::certificates::Certificates;
 use crate::support::{Client, Sim};
-
-/// Signs certificates for a server and for a client, both named by one authority.
-fn authority() -> (ServerTls, ClientTls) {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.distinguished_name.push(DnType::CommonName, "authority");
-    let key = KeyPair::generate().unwrap();
-    let ca = params.self_signed(&key).unwrap().pem();
-    let issuer = Issuer::new(params, key);
-    let leaf = |name: &str| {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
-        (params.signed_by(&key, &issuer).unwrap().pem(), key.serialize_pem())
-    };
-    let (chain, key) = leaf("server.test");
-    let server = ServerTls::builder().certificate_pem(&chain, &key).unwrap();
-    let server = server.client_ca_pem(&ca).unwrap().client_auth(ClientAuth::Required);
-    let (chain, key) = leaf("client.test");
-    let client = ClientTls::builder().ca_pem(&ca).unwrap().identity_pem(&chain, &key).unwrap();
-    (server.build().unwrap(), client.build().unwrap())
-}
 
 /// Carries bytes between the client's machine and the server until neither has more.
 fn carry(sim: &Sim, wire: &mut Tls<http1::Client>, socket: &Client) -> Vec<ClientEvent> {
@@ -96,7 +74,8 @@ async fn echo(request: Request) -> Response {
 
 #[test]
 fn mutual_tls_echoes_and_ends_in_order() {
-    let (server_tls, client_tls) = authority();
+    let certificates = Certificates::new();
+    let (server_tls, client_tls) = (certificates.server(), certificates.client());
     let sim = Sim::new();
     let builder: ServerBuilder<Sim, Threads> = RestServer::builder_on(sim.clone());
     let builder = builder.listen("127.0.0.1:0").tls(server_tls).max_request_size(u64::MAX);
@@ -136,7 +115,8 @@ fn take(outbox: &mut Outbox) -> Vec<u8> {
 
 #[test]
 fn an_end_that_comes_before_the_switch_is_read_behind_it() {
-    let (server_tls, client_tls) = authority();
+    let certificates = Certificates::new();
+    let (server_tls, client_tls) = (certificates.server(), certificates.client());
     let sim = Sim::new();
     let (clock, read) = (sim.clone(), Arc::new(Mutex::new(Vec::new())));
     let sink = Arc::clone(&read);
@@ -177,7 +157,7 @@ fn an_end_that_comes_before_the_switch_is_read_behind_it() {
 
 #[test]
 fn plaintext_to_a_tls_port_ends_the_connection() {
-    let (server_tls, _) = authority();
+    let server_tls = Certificates::new().server();
     let sim = Sim::new();
     let builder: ServerBuilder<Sim, Threads> = RestServer::builder_on(sim.clone());
     let builder = builder.listen("127.0.0.1:0").tls(server_tls);
