@@ -40,6 +40,7 @@ fn an_answer_of_its_own_has_what_it_was_told() {
     let fields = [("vary", "origin"), ("Content-Type", "text/html"), ("x-a", "b")];
     server.describe_failure(Instant::ZERO, ids, fields).unwrap();
     assert_eq!(written(&mut server), "", "nothing failed yet");
+    server.rest();
     server.handle_timeout(Instant::ZERO + LATE);
     let answer = written(&mut server);
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();

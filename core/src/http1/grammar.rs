@@ -203,6 +203,24 @@ mod tests {
     }
 
     #[test]
+    fn every_byte_of_a_token_is_one_of_its_class() {
+        for len in 1..=20 {
+            for at in 0..len {
+                for byte in 0..=255u8 {
+                    let mut text = b"Aa-Zz-Content-Length"[..len].to_vec();
+                    text[at] = byte;
+                    assert_eq!(
+                        is_token(&text),
+                        TOKEN[usize::from(byte)],
+                        "{byte:#x} at {at} of {len}"
+                    );
+                }
+            }
+        }
+        assert!(!is_token(b""));
+    }
+
+    #[test]
     fn decimals_are_digits_that_fit() {
         assert_eq!(decimal(b"18446744073709551615"), Some(u64::MAX));
         for bad in [&b""[..], b"+1", b" 1", b"1_0", b"18446744073709551616"] {

@@ -584,6 +584,7 @@ fn a_connection_that_rests_holds_no_memory() {
     server.rest();
     assert!(!server.outbox().is_empty(), "what is queued stays");
     drain(&mut server);
+    server.inbox().reserve(1_024);
     server.rest();
     assert_eq!((server.inbox().capacity(), server.outbox().lacks_block()), (0, true));
     feed(&mut server, "GET");
