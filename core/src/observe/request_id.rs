@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use http::HeaderValue;
+use bytes::Bytes;
 
 use super::hex;
 use crate::class::Class;
@@ -21,7 +21,7 @@ pub struct RequestId(Text);
 /// Neither takes memory of its own: one lies in the head that it came in.
 #[derive(Clone)]
 enum Text {
-    Given(HeaderValue),
+    Given(Bytes),
     Minted([u8; 32]),
 }
 
@@ -37,7 +37,7 @@ impl RequestId {
         if !(1..=BYTES).contains(&id.len()) || !SAFE.has_all_of(id) {
             return None;
         }
-        HeaderValue::from_maybe_shared(fields.block().slice_ref(id)).ok().map(Text::Given).map(Self)
+        Some(Self(Text::Given(fields.block().slice_ref(id))))
     }
 
     /// An id of our own: 32 digits of a number that nobody else has.
@@ -53,18 +53,10 @@ impl RequestId {
         core::str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 
-    /// The id as it came, where the request brought it.
-    pub(crate) fn as_given(&self) -> Option<&HeaderValue> {
-        match &self.0 {
-            Text::Given(value) => Some(value),
-            Text::Minted(_) => None,
-        }
-    }
-
     /// The same as bytes.
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
-            Text::Given(value) => value.as_bytes(),
+            Text::Given(text) => text,
             Text::Minted(digits) => digits,
         }
     }

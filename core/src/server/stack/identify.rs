@@ -4,7 +4,7 @@ use core::num::{NonZeroU64, NonZeroU128};
 
 use http::HeaderName;
 
-use super::{Arrival, Decision, Layer, Record, ResponseHead};
+use super::{Arrival, Decision, Layer, Record, ResponseHead, write_lines};
 use crate::head::Place;
 use crate::observe::{RequestId, TraceContext, request_id};
 use crate::policy::Stage;
@@ -55,10 +55,9 @@ impl Layer for Identify {
         if let Some(id) = &record.request_id
             && !response.contains(&X_REQUEST_ID)
         {
-            match id.as_given() {
-                Some(given) => response.append(X_REQUEST_ID, given.clone()),
-                None => response.append_text(X_REQUEST_ID, id.as_bytes()),
-            }
+            // A layer of the same kind may have written it.
+            let line = [b"x-request-id: ", id.as_bytes(), b"\r\n"];
+            write_lines(response, |lines| lines.put_once(line));
         }
     }
 }
