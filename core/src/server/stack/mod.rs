@@ -227,11 +227,12 @@ impl Stack {
                 record.retry_after = retry_after;
                 decision
             };
-            if decision == Decision::Continue {
-                continue;
-            }
-            if let Decision::Refuse(reason) = decision {
-                record.refuse(Refused { stage: entry.stage, reason, mode: entry.mode });
+            match decision {
+                Decision::Continue => continue,
+                Decision::Answer(_) => {}
+                Decision::Refuse(reason) => {
+                    record.refuse(Refused { stage: entry.stage, reason, mode: entry.mode });
+                }
             }
             if entry.mode.obeys() {
                 return decision;
