@@ -168,7 +168,7 @@ pub(crate) fn server(requests: u64) -> Result<()> {
                         if decision != Decision::Continue {
                             return Err(format!("{decision:?}").into());
                         }
-                        record.events(answered).for_each(|event| {
+                        record.each_event(answered, |event| {
                             black_box(&event);
                         });
                         answer.append(CONTENT_TYPE, TEXT_PLAIN);

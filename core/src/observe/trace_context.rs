@@ -125,7 +125,7 @@ impl<'a> Parent<'a> {
         let Single::Once(text) = field else { return None };
         let (known, more) = text.split_first_chunk::<55>()?;
         let [v, w, b'-', ids @ .., b'-', f, g] = known else { return None };
-        let ([high, low, ..], [b'-', .., ]) = (ids.as_chunks::<BLOCK>().0, &ids[32..]) else {
+        let ([high, low, ..], [b'-', ..]) = (ids.as_chunks::<BLOCK>().0, &ids[32..]) else {
             return None;
         };
         let span_id = ids.last_chunk()?;

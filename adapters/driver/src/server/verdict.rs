@@ -64,7 +64,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         let decision = asked.unwrap_or(Decision::Refuse(Reason::Internal));
         if service.observer.is_some() {
             let exchange = self.wire.top_ref().exchange();
-            record.events(exchange).for_each(|event| self.notice(&Notice::Decided(event)));
+            record.each_event(exchange, |event| self.notice(&Notice::Decided(event)));
             if record.refused.is_some()
                 && let Some(why) = service.stack.explain(&record)
             {

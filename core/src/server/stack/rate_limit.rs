@@ -260,7 +260,13 @@ impl<B: Buckets> RateLimit<B> {
 
 impl Policy {
     /// The quota of a caller.
+    #[inline]
     fn quota_of(&self, caller: &SecurityContext) -> Option<QuotaId> {
+        if self.classes.is_empty() { self.client } else { self.quota_of_class(caller) }
+    }
+
+    #[inline(never)]
+    fn quota_of_class(&self, caller: &SecurityContext) -> Option<QuotaId> {
         let class = self.classes.iter().find(|(who, roles, _)| {
             let role = roles.is_empty() || roles.iter().any(|role| caller.has_role(role));
             who.means(caller) && role
@@ -270,8 +276,8 @@ impl Policy {
 
     /// The quota of a route for each client, and the place of the route.
     fn of_route(&self, arrival: &Arrival<'_>) -> Option<(QuotaId, u64)> {
-        let wanted = arrival.policy.quota?;
-        let at = self.routes.binary_search_by_key(&wanted, |(quota, _)| *quota).ok()?;
+        let wanted = arrival.policy.quota.as_ref()?;
+        let at = self.routes.binary_search_by(|(quota, _)| quota.cmp(wanted)).ok()?;
         let (_, quota) = self.routes.get(at)?;
         // Not by method: whoever asks could invent as many as they like. 0 is no route.
         Some((*quota, arrival.route.map_or(0, |route| route as u64 + 1)))
