@@ -165,11 +165,11 @@ pub(crate) fn connection(head: &mut Draft<'_>, keep: bool, version: Version, upg
 
 /// `content-length`
 pub(crate) fn content_length(head: &mut Draft<'_>, length: u64) {
-    let mut value = Backwards::<22>::new();
-    value.put(b"\r\n");
-    value.number(length);
-    head.put(b"content-length: ");
-    head.put(value.as_bytes());
+    let mut line = Backwards::<38>::new();
+    line.put(b"\r\n");
+    line.number(length);
+    line.put(b"content-length: ");
+    head.put(line.as_bytes());
 }
 
 /// The last chunk and the trailer section.

@@ -129,26 +129,24 @@ impl<'a> Parent<'a> {
             return None;
         };
         let span_id = ids.last_chunk()?;
-        // The two numbers at the ends as one.
         let mut ends = [b'0'; BLOCK];
-        (ends[0], ends[1], ends[BLOCK - 2], ends[BLOCK - 1]) = (*v, *w, *f, *g);
+        ends[..4].copy_from_slice(&[*v, *w, *f, *g]);
         let all = [&ends, high, low, span_id];
-        if all.into_iter().fold(false, |wrong, digits| wrong | any(digits, |b| !is_digit(b))) {
+        if all.into_iter().fold(false, |wrong, digits| wrong | any(digits, |b| !is_digit(b)))
+            || *span_id == [b'0'; BLOCK]
+        {
             return None;
         }
-        let ends = number(&ends);
         // https://www.w3.org/TR/trace-context/#versioning-of-traceparent
-        match ends >> 56 {
-            0xff => return None,
-            0 if !more.is_empty() => return None,
+        match [*v, *w] {
+            [b'f', b'f'] => return None,
+            [b'0', b'0'] if !more.is_empty() => return None,
             _ if more.first().is_some_and(|&byte| byte != b'-') => return None,
             _ => {}
         }
         let trace_id = u128::from(number(high)) << 64 | u128::from(number(low));
-        if span_id == &[b'0'; BLOCK] {
-            return None;
-        }
-        let flags = ends as u8 & (SAMPLED | RANDOM);
+        // The two flags that have a meaning are in the last digit: a letter is nine above its low bits.
+        let flags = (g + (g >> 6) * 9) & (SAMPLED | RANDOM);
         Some(Self { trace_id: NonZeroU128::new(trace_id)?, span_id, flags })
     }
 

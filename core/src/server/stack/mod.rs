@@ -178,6 +178,24 @@ struct Entry {
     layer: BoxLayer,
 }
 
+impl Entry {
+    /// Asks a layer whose word does not count.
+    #[cold]
+    fn try_out(&self, arrival: &Arrival<'_>, record: &mut Record) {
+        let retry_after = record.retry_after;
+        let decision = self.layer.on_head(arrival, record);
+        record.retry_after = retry_after;
+        self.note(decision, record);
+    }
+
+    #[cold]
+    fn note(&self, decision: Decision, record: &mut Record) {
+        if let Decision::Refuse(reason) = decision {
+            record.refuse(Refused { stage: self.stage, reason, mode: self.mode });
+        }
+    }
+}
+
 /// A layer stands behind one of a later stage.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct OutOfOrder {
@@ -219,22 +237,13 @@ impl Stack {
     pub fn on_head(&self, arrival: &Arrival<'_>, record: &mut Record) -> Decision {
         for entry in &self.layers {
             record.asked += 1;
-            let decision = if entry.mode.obeys() {
-                entry.layer.on_head(arrival, record)
-            } else {
-                let retry_after = record.retry_after;
-                let decision = entry.layer.on_head(arrival, record);
-                record.retry_after = retry_after;
-                decision
-            };
-            match decision {
-                Decision::Continue => continue,
-                Decision::Answer(_) => {}
-                Decision::Refuse(reason) => {
-                    record.refuse(Refused { stage: entry.stage, reason, mode: entry.mode });
-                }
+            if !entry.mode.obeys() {
+                entry.try_out(arrival, record);
+                continue;
             }
-            if entry.mode.obeys() {
+            let decision = entry.layer.on_head(arrival, record);
+            if !matches!(decision, Decision::Continue) {
+                entry.note(decision, record);
                 return decision;
             }
         }
