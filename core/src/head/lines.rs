@@ -42,7 +42,9 @@ impl Lines {
     /// CR LF.
     #[inline]
     pub(crate) fn put<const N: usize>(&mut self, parts: [&[u8]; N]) {
-        parts.into_iter().for_each(|part| self.0.extend_from_slice(part));
+        for part in parts {
+            self.0.extend_from_slice(part);
+        }
         debug_assert!(self.0.ends_with(b"\r\n"), "lines are whole");
     }
 
