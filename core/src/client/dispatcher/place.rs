@@ -2,7 +2,8 @@
 //!
 //! Waiting is late-bound: who waits belongs to no endpoint, and takes the first connection that can
 //! carry it. Connections being dialled are counted, not owned: while as many are coming as calls
-//! wait, nothing else is to be done for them.
+//! wait, nothing else is to be done for them. One that somebody gave up waiting for is not counted
+//! until it is open: nobody knows whether it ever will be.
 #![expect(clippy::inline_always, reason = "every call passes here: measured by `sinew-benches`")]
 
 use core::time::Duration;
@@ -16,6 +17,7 @@ use super::balancer::Picked;
 use super::call::{Call, Exchange, Instance, Lane, Want};
 use super::slots::State;
 use super::{Dispatcher, timer_of};
+use crate::limit::Ticket;
 use crate::observe::Event;
 use crate::resilience::{Attempt, Change, OpenFor, Permit};
 use crate::table::Key;
@@ -83,11 +85,12 @@ impl Dispatcher {
 
     #[inline(never)]
     fn serve_queue(&mut self, now: Instant) {
-        while self.queue.len().min(self.room()) > self.slots.dialing {
+        while self.queue.len().min(self.room()) > self.slots.coming {
             let Some((next, lane)) = self.queue.peek().copied() else { break };
             let Some(call) = self.calls.get(next) else { break };
             let (avoid, hash, want) = (call.avoid, call.spec.hash_key, self.want(call));
             let Some(picked) = self.pick(now, avoid, hash) else { break };
+            let picked = self.unless_slow(now, picked, hash, want);
             let picked = if self.serves(picked.endpoint, want) {
                 picked
             } else {
@@ -121,7 +124,7 @@ impl Dispatcher {
         }
         self.warm(now);
         // Nobody will come for them: no breaker lets anyone through.
-        while self.balancer.ready.is_empty() && self.queue.len() > self.slots.dialing {
+        while self.balancer.ready.is_empty() && self.queue.len() > self.slots.coming {
             let Some((key, lane)) = self.queue.pop_last() else { break };
             let refusal = self.nobody_ready(now);
             self.unplaced(key, lane, refusal);
@@ -130,6 +133,51 @@ impl Dispatcher {
             while let Some(key) = self.slots.oldest_idle() {
                 self.close(now, key, Retire::Draining);
             }
+        }
+    }
+
+    /// Where the endpoint that was chosen has no connection with room, and one that is being opened took
+    /// longer than somebody would wait: another that has a connection, or that is not known to be slow.
+    fn unless_slow(
+        &mut self,
+        now: Instant,
+        picked: Picked,
+        hash: Option<u64>,
+        want: Want,
+    ) -> Picked {
+        let available = |at: &Self, key: Key| {
+            at.instances.get(key).is_some_and(|one| at.slots.is_available(&one.share, want))
+        };
+        let slow = |at: &Self, key: Key| {
+            at.instances.get(key).is_some_and(|one| one.share.is_slow()) && !available(at, key)
+        };
+        if !slow(self, picked.endpoint) {
+            return picked;
+        }
+        if let Some(other) = self.pick(now, Some(picked.endpoint), hash)
+            && !slow(self, other.endpoint)
+            && self.serves(other.endpoint, want)
+        {
+            return other;
+        }
+        // Rare: others are slow, too.
+        let mut ready = self.balancer.ready.iter().copied();
+        ready.find(|key| available(self, *key)).map_or(picked, Picked::only)
+    }
+
+    /// A call gives up its wait for a connection. What is being opened for it counts for nobody else until
+    /// it is open: that may be never.
+    pub(super) fn stop_waiting(&mut self, ticket: Ticket) {
+        self.queue.remove(ticket);
+        if self.slots.coming <= self.queue.len() {
+            return;
+        }
+        let Self { slots, instances, .. } = self;
+        let first = slots.first_coming().map(|(key, slot)| (key, slot.endpoint));
+        if let Some((key, endpoint)) = first
+            && let Some(instance) = instances.get_mut(endpoint)
+        {
+            slots.forsake(key, &mut instance.share);
         }
     }
 
@@ -292,14 +340,18 @@ impl Dispatcher {
     }
 
     /// A connection came to nothing. It is charged to whoever waits for longest, who leaves the queue:
-    /// a burst of failed dials then takes one attempt from each and not all from one.
+    /// a burst of failed dials then takes one attempt from each and not all from one. One that nobody
+    /// waited for is charged to nobody.
     pub(super) fn undo_dial(&mut self, now: Instant, key: Key, failure: Failure) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        let (endpoint, permit) = (slot.endpoint, slot.permit.take());
+        let (endpoint, permit, forsaken) = (slot.endpoint, slot.permit.take(), slot.forsaken);
         let waited = now - slot.dialled_at;
         self.warm_later(now, endpoint);
         self.report(now, endpoint, permit, failure.fault, waited);
         self.forget_connection(now, key);
+        if forsaken {
+            return;
+        }
         let Some((call, lane)) = self.queue.pop() else { return };
         if let Some(call) = self.calls.get_mut(call) {
             call.attempts = call.attempts.saturating_add(1);
