@@ -18,6 +18,7 @@ mod call;
 mod endpoints;
 mod explain;
 mod health;
+mod history;
 mod place;
 mod policy;
 mod routes;
@@ -48,12 +49,13 @@ use slots::{Slots, State};
 
 pub use crate::mesh::{Endpoint, ProbeRun};
 pub use action::{
-    Action, CallId, CallSpec, ConnectionId, Covers, Cut, ExchangeId, Failure, HeadFacts,
+    Action, CallId, CallSpec, ConnectionId, Covers, Cut, Ended, ExchangeId, Failure, HeadFacts,
     HeadVerdict, Outcome, Refusal, Retire, Reuse, Sharing,
 };
 pub use explain::{
     CallExplanation, EndpointExplanation, Explanation, Pick, RouteExplanation, Scored,
 };
+pub use history::{AttemptHistory, CallHistory, Cause, Waited, Waiting};
 pub use policy::{BadPolicy, Policy, PoolPolicy};
 
 /// The place of the timer of what is found about endpoints; those of the endpoints come after it.
@@ -393,6 +395,7 @@ impl Dispatcher {
                 Lane::Queued(ticket) => self.stop_waiting(ticket),
                 Lane::Sent(exchange) => {
                     if !delivered {
+                        self.tell_end(exchange, Ended::Cut(Cut::Deadline));
                         let failure = Failure {
                             delivery: Delivery::MaybeProcessed,
                             phase: Phase::ResponseHead,

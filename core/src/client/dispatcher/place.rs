@@ -9,7 +9,7 @@
 use core::time::Duration;
 
 use super::action::{
-    Action, CallSpec, ConnectionId, Cut, ExchangeId, Failure, Outcome, Refusal, Retire, Reuse,
+    Action, CallSpec, ConnectionId, Cut, Ended, ExchangeId, Failure, Outcome, Refusal, Retire, Reuse,
 };
 use super::admission::admit;
 use super::alarms::Whose;
@@ -356,6 +356,11 @@ impl Dispatcher {
         if let Some(call) = self.calls.get_mut(call) {
             call.attempts = call.attempts.saturating_add(1);
             call.avoid = Some(endpoint);
+            if let Some(instance) = self.instances.get(endpoint) {
+                let (token, attempt) = (call.spec.token, call.attempts);
+                let (endpoint, ended) = (instance.member.endpoint, Ended::Failed(failure));
+                self.log.record(Event::AttemptEnded { token, attempt, endpoint, ended });
+            }
         }
         self.failed_attempt(now, call, lane, Attempt::Failed(failure.delivery), failure);
     }
@@ -459,6 +464,7 @@ impl Dispatcher {
             place: admit(&mut self.admission, policy.admission.mode, token, log),
             sent_at: now,
             by,
+            attempt,
             first_use,
         });
         if policy.hedge.mode.obeys()
@@ -479,7 +485,8 @@ impl Dispatcher {
             attempt,
             first_use,
         });
-        log.record(Event::AttemptSent { token, attempt, endpoint: instance.member.endpoint });
+        let endpoint = instance.member.endpoint;
+        log.record(Event::AttemptSent { token, attempt, endpoint, first_use });
         true
     }
 
@@ -508,11 +515,13 @@ impl Dispatcher {
         if !placed || self.hedge.withdraw(now).is_err() {
             return;
         }
-        let endpoint = self.exchanges.get(first).map(|exchange| exchange.endpoint);
+        let first = self.exchanges.get(first);
+        let after = first.map_or(Duration::ZERO, |first| now - first.sent_at);
+        let endpoint = first.map(|first| first.endpoint);
         if let Some(call) = self.calls.get_mut(key) {
             call.avoid = endpoint;
         }
-        self.log.record(Event::Hedged { token });
+        self.log.record(Event::Hedged { token, after });
         self.attempt(now, key, lane);
     }
 
