@@ -3,9 +3,7 @@
 use sinew_core::client::dispatcher::{CallHistory, Ended, Failure, Outcome, Refusal};
 use sinew_core::error::{Fault, Phase};
 use sinew_core::policy::Mode;
-use sinew_core::resilience::{
-    Backoff, BreakerConfig, BudgetConfig, Forced, NoRetry, RetryPolicy,
-};
+use sinew_core::resilience::{Backoff, BreakerConfig, BudgetConfig, Forced, NoRetry, RetryPolicy};
 
 use super::hedging::hedging;
 use super::*;
@@ -39,6 +37,7 @@ impl Told {
         told
     }
 
+    #[expect(clippy::large_types_passed_by_value, reason = "once a test")]
     fn new(policy: Policy, endpoints: u64) -> Self {
         let bench = Bench::new(policy, endpoints);
         let spec = spec(&bench);
@@ -126,7 +125,10 @@ fn an_endpoint_that_asks_for_a_wait_is_named_for_it() {
     let lines: Vec<_> = said.lines().collect();
     let [first, second] = lines[..] else { panic!("{said}") };
     assert!(first.contains(") rather than endpoint "), "{first}");
-    assert!(first.ends_with(", on a new connection after 3.0ms; 503 after 2.0ms, refused"), "{first}");
+    assert!(
+        first.ends_with(", on a new connection after 3.0ms; 503 after 2.0ms, refused"),
+        "{first}"
+    );
     assert!(second.starts_with("attempt 2, 1.0s later as Retry-After asks: endpoint "), "{second}");
     assert!(second.ends_with(", on a new connection after 3.0ms; 200 after 2.0ms"), "{second}");
     let [first, second] = told.history.attempts[..] else { panic!() };

@@ -164,7 +164,7 @@ impl CallHistory {
     }
 
     fn wait(&mut self, now: Instant) -> &mut Waiting {
-        self.waiting.get_or_insert(Waiting::new(Cause::First, now))
+        self.waiting.get_or_insert_with(|| Waiting::new(Cause::First, now))
     }
 
     fn begin(&mut self, now: Instant, attempt: u8, endpoint: Endpoint, waited_for: Waited) {
@@ -188,8 +188,7 @@ impl CallHistory {
     fn end(&mut self, now: Instant, attempt: u8, endpoint: Endpoint, ended: Ended) {
         // An answer is not a failure, unless what follows says so.
         self.no_retry = None;
-        let on_its_way =
-            |one: &AttemptHistory| one.attempt == attempt && one.ended.is_none();
+        let on_its_way = |one: &AttemptHistory| one.attempt == attempt && one.ended.is_none();
         if !self.attempts.iter().any(on_its_way) {
             self.begin(now, attempt, endpoint, Waited::NoConnection);
         }
@@ -291,7 +290,11 @@ impl AttemptHistory {
                     Fault::Local => "a fault of one's own",
                 };
                 let phase = phase.name();
-                write!(f, "; failed in the {phase} after {took:.1?}, {whose}, {}", reached(delivery))
+                write!(
+                    f,
+                    "; failed in the {phase} after {took:.1?}, {whose}, {}",
+                    reached(delivery)
+                )
             }
             Some(Ended::Stale { delivery }) => {
                 write!(f, "; the connection had ended, {}", reached(delivery))

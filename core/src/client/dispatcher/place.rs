@@ -9,7 +9,8 @@
 use core::time::Duration;
 
 use super::action::{
-    Action, CallSpec, ConnectionId, Cut, Ended, ExchangeId, Failure, Outcome, Refusal, Retire, Reuse,
+    Action, CallSpec, ConnectionId, Cut, Ended, ExchangeId, Failure, Outcome, Refusal, Retire,
+    Reuse,
 };
 use super::admission::admit;
 use super::alarms::Whose;
