@@ -442,9 +442,9 @@ const ALL: Setting = Setting {
     connect: 1,
 };
 
-/// Complete with `SINEW_SPACE=4000000`: the first four settings, 119,294, 237,762, 413,082 and 285,752
-/// states, 13.8 million inputs in all, and that of a route, 1,769,651 states and 24.7 million. Of the other three
-/// the first 4 million states each, after 19 inputs, 129.6 million inputs in all. All keep every promise.
+/// Complete with `SINEW_SPACE=4000000`: one attempt, short attempts, hedges, the limit, short waits and a route,
+/// 39,710, 249,479, 460,549, 312,595, 627,017 and 503,834 states, 28.7 million inputs in all. Of the other three
+/// the first 4 million states each, after 19 inputs, 127.2 million inputs in all. All keep every promise.
 ///
 /// `SINEW_SPACE=N cargo test --release -p sinew-core --lib every_state -- --test-threads 1` looks at up to so
 /// many states of each setting.
