@@ -1,4 +1,5 @@
 //! The request target, split once.
+#![expect(clippy::inline_always, reason = "a vector is not passed from function to function")]
 
 use http::Method;
 
