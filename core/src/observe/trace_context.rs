@@ -8,7 +8,7 @@ use core::num::{NonZeroU64, NonZeroU128};
 use bytes::Bytes;
 
 use super::hex;
-use crate::block::{BLOCK, any};
+use crate::block::{BLOCK, Block, Marks, any};
 use crate::head::{Fields, Single};
 
 /// Bytes of `tracestate` that are passed on, at most; what is beyond is dropped entry by entry.
@@ -113,16 +113,18 @@ impl fmt::Debug for TraceContext {
 /// Sixteen lower-case digits, all of them at once.
 #[inline]
 fn unhex(digits: &[u8; BLOCK]) -> Option<u64> {
-    if any(digits, |byte| !is_digit(byte)) {
+    if any(digits, not_digits) {
         return None;
     }
     let ([high, low], []) = digits.as_chunks::<8>() else { return None };
     Some(values(*high) << 32 | values(*low))
 }
 
-/// A lower-case digit.
-const fn is_digit(byte: u8) -> bool {
-    (byte.wrapping_sub(b'0') < 10) | (byte.wrapping_sub(b'a') < 6)
+/// No lower-case digits.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "a vector is not passed from function to function")]
+fn not_digits(block: Block) -> Marks {
+    !(block.digits() | block.within(b'a'..=b'f'))
 }
 
 /// What eight digits stand for.
@@ -147,7 +149,7 @@ fn parse_parent(text: &[u8]) -> Option<(NonZeroU128, NonZeroU64, u8)> {
     // Both numbers of two digits at once.
     let [v, w, .., f, g] = *known;
     let ends = [v, w, b'0', b'0', b'0', b'0', f, g];
-    if !ends.iter().all(|byte| is_digit(*byte)) {
+    if any(&ends, not_digits) {
         return None;
     }
     let ends = values(ends) as u32;
