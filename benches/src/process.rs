@@ -11,8 +11,8 @@ use crate::load::{self, Shape};
 use crate::pki::Pki;
 use crate::server::{Server, build_peers, peer};
 
-/// The floor is a loop on tokio that answers with canned bytes.
-const SERVERS: [&str; 3] = ["sinew", "hyper", "floor"];
+/// `policies` is sinew with every policy; the floor is a loop on tokio that answers with canned bytes.
+const SERVERS: [&str; 4] = ["sinew", "policies", "hyper", "floor"];
 
 /// Those that speak TLS.
 const SECURE: [&str; 2] = ["sinew", "hyper"];

@@ -1,6 +1,6 @@
 //! Classes of bytes: which may stand in a text.
 
-use crate::block::any;
+use crate::block::{Block, Marks, any};
 
 /// The bytes of a class.
 pub(crate) struct Class {
@@ -30,13 +30,8 @@ impl Class {
     /// Whether a text consists of them alone.
     #[inline]
     pub(crate) fn has_all_of(&self, text: &[u8]) -> bool {
-        // The usual ones, nearly always. The last block may overlap the one before it.
-        if self.usual
-            && let Some(last) = text.last_chunk()
-            && let (blocks, rest) = text.as_chunks()
-            && !blocks.iter().any(|block| any(block, is_unusual))
-            && (rest.is_empty() || !any(last, is_unusual))
-        {
+        // The usual ones, nearly always.
+        if self.usual && !any(text, not_usual) {
             return true;
         }
         // No early exit: a byte costs a look-up.
@@ -48,10 +43,11 @@ impl Class {
     }
 }
 
-/// Neither a letter nor a digit, nor one of the three marks in front of the digits.
-const fn is_unusual(byte: u8) -> bool {
-    let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
-    !(letter | (byte.wrapping_sub(b'-') <= b'9' - b'-'))
+/// Neither letters nor digits, nor one of the three marks in front of the digits.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "a vector is not passed from function to function")]
+fn not_usual(block: Block) -> Marks {
+    !(block.letters() | block.within(b'-'..=b'9'))
 }
 
 #[cfg(test)]

@@ -56,6 +56,7 @@ impl Call {
         priority(priority: Priority);
         idempotency_key(key: &str);
         mint_idempotency_key();
+        explain();
     }
 
     /// Adds a field. See [`header`](sinew_driver::Call::header).

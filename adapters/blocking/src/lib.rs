@@ -29,4 +29,6 @@ pub use call::Call;
 pub use client::RestClient;
 pub use read::Reader;
 pub use response::{Events, Response};
-pub use sinew_driver::{Body, CloseReport, Error, ErrorKind, Health, Proxy, RestClientConfig};
+pub use sinew_driver::{
+    Body, CloseReport, Error, ErrorKind, Explained, Health, Proxy, RestClientConfig,
+};

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use serde::de::DeserializeOwned;
 use sinew_core::event_stream::StreamEvent;
-use sinew_driver::{Body, ClientResponse, Error};
+use sinew_driver::{Body, ClientResponse, Error, Explained};
 use sinew_tls::PeerIdentity;
 
 use crate::read::Reader;
@@ -38,6 +38,12 @@ impl Response {
     /// How many attempts it took, this one included.
     pub fn attempts(&self) -> u8 {
         self.inner.attempts()
+    }
+
+    /// What became of the call up to this answer, and why, where it was to be
+    /// [explained](sinew_driver::Call::explain).
+    pub fn explanation(&self) -> Option<&Explained> {
+        self.inner.explanation()
     }
 
     /// All fields; the map is built at the first call.

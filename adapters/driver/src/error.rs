@@ -12,6 +12,8 @@ use sinew_core::resilience::NoRetry;
 use sinew_core::security::EgressRefusal;
 use sinew_core::websocket::handshake::BadAnswer;
 
+use crate::client::Explained;
+
 /// The source of an error that is not ours.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -25,6 +27,7 @@ pub struct Error {
     attempts: u8,
     no_retry: Option<NoRetry>,
     source: Option<BoxError>,
+    explained: Option<Box<Explained>>,
 }
 
 /// Which exchange went wrong, as seen by a handler: the one that it answers, or one of its own.
@@ -100,6 +103,7 @@ impl Error {
             attempts: 0,
             no_retry: None,
             source: None,
+            explained: None,
         }
     }
 
@@ -170,6 +174,17 @@ impl Error {
     /// Why the call was not tried once more, where its last attempt failed.
     pub fn no_retry(&self) -> Option<NoRetry> {
         self.no_retry
+    }
+
+    pub(crate) fn explained(mut self, explained: Box<Explained>) -> Self {
+        self.explained = Some(explained);
+        self
+    }
+
+    /// What became of the call that failed with this, and why, where it was to be
+    /// [explained](crate::Call::explain).
+    pub fn explanation(&self) -> Option<&Explained> {
+        self.explained.as_deref()
     }
 
     /// What the dispatcher is told of it.

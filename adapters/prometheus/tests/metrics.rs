@@ -14,7 +14,7 @@ use sinew_core::mesh::Outlier;
 use sinew_core::observe::Event;
 use sinew_core::policy::Mode;
 use sinew_core::reason::Reason;
-use sinew_core::resilience::{Change, NoRetry, OpenReason};
+use sinew_core::resilience::{Change, NoRetry, OpenReason, RetryDelay};
 use sinew_core::security::{Access, Expiry, Routes, Rule, Who};
 use sinew_core::server::{
     Arrival, BoxLayer, Decision, End, Layer as _, Peer, Record, ReloadOutcome, RoutePolicy,
@@ -259,9 +259,15 @@ fn what_a_client_decides_is_counted_under_its_name() {
     let why = Outlier::SuccessRate;
     let breaker = Refusal::Breaker { why: OpenReason::Probing, until: None };
     for event in [
-        Event::AttemptSent { token, attempt, endpoint },
-        Event::RetryScheduled { token, attempts: 1, after: Duration::ZERO, mode: Mode::Shadow },
-        Event::AttemptSent { token, attempt: 2, endpoint },
+        Event::AttemptSent { token, attempt, endpoint, first_use: true },
+        Event::RetryScheduled {
+            token,
+            attempts: 1,
+            after: Duration::ZERO,
+            delay: RetryDelay::Backoff,
+            mode: Mode::Shadow,
+        },
+        Event::AttemptSent { token, attempt: 2, endpoint, first_use: false },
         Event::RetryRefused { token, why: NoRetry::Attempts, mode: Mode::Enforce },
         Event::Breaker { endpoint, change: Change::HalfOpened },
         Event::RouteBreaker { route: "GET /orders/{id}", change: Change::Closed },
@@ -277,7 +283,7 @@ fn what_a_client_decides_is_counted_under_its_name() {
     ] {
         orders.observe(&event);
     }
-    stock.observe(&Event::Hedged { token });
+    stock.observe(&Event::Hedged { token, after: Duration::ZERO });
     let text = metrics.encode();
     for (series, count) in [
         (r#"sinew_client_attempts_total{client="orders"}"#, "2"),

@@ -1,8 +1,9 @@
 //! The request target, split once.
+#![expect(clippy::inline_always, reason = "a vector is not passed from function to function")]
 
 use http::Method;
 
-use crate::block::{BLOCK, any, first, is_alphanumeric};
+use crate::block::{Block, Marks, any, find};
 
 /// The four forms of a target.
 /// <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>
@@ -112,7 +113,7 @@ impl<'a> Scanned<'a> {
         let (mut question, mut percent) = (None, false);
         let mut at = 0;
         loop {
-            at += path_prefix(&bytes[at..]);
+            at += find(&bytes[at..], not_path);
             match bytes.get(at) {
                 Some(b'?') => question = question.or(Some(at)),
                 Some(b'%') => percent = true,
@@ -124,52 +125,28 @@ impl<'a> Scanned<'a> {
     }
 }
 
-/// Whether this is an origin-form that needs no closer look: it is not short, and has no percent.
+/// Whether this is an origin-form that needs no closer look: it has no percent.
 /// What it takes, [`Scanned::whole`] and [`Target::split`] take as well, unless for CONNECT.
 pub(crate) fn is_plain_origin(target: &[u8]) -> bool {
-    // The last block may overlap the one before it.
-    let (blocks, _) = target.as_chunks();
-    target.first() == Some(&b'/')
-        && target.last_chunk().is_some_and(is_plain_block)
-        && blocks.iter().all(is_plain_block)
-}
-
-/// Whether all of a block may stand in a target, without a percent.
-#[inline]
-fn is_plain_block(block: &[u8; BLOCK]) -> bool {
-    !any(block, is_not_plain)
+    target.first() == Some(&b'/') && !any(target, not_plain)
 }
 
 /// What may not stand in a target, and what has a meaning of its own there.
-#[expect(clippy::needless_bitwise_bool, reason = "with short cuts it takes five times as much")]
-const fn is_not_path(byte: u8) -> bool {
-    is_not_plain(byte) | (byte == b'?')
+#[inline(always)]
+fn not_path(block: Block) -> Marks {
+    not_plain(block) | block.is(b'?')
 }
 
 /// What may not stand in a target, and the percent. Beyond the grammar of RFC 3986 the bytes
 /// that browsers leave unescaped are taken (`[ ] { | } ^` and the back tick); what could be read as
 /// something else by the next hop is not (`# \ " < >`, white space, controls, everything above ASCII).
-#[expect(clippy::needless_bitwise_bool, reason = "with short cuts it takes five times as much")]
-const fn is_not_plain(byte: u8) -> bool {
-    (byte.wrapping_sub(b'!') > b'~' - b'!')
-        | (byte | 1 == b'#') // or "
-        | (byte | 2 == b'>') // or <
-        | (byte == b'%')
-        | (byte == b'\\')
-}
-
-/// Bytes before the first that may not stand in a path or query, or is a `?` or `%`.
-#[inline]
-fn path_prefix(bytes: &[u8]) -> usize {
-    let (blocks, rest) = bytes.as_chunks();
-    let mut plain = 0;
-    for block in blocks {
-        match first(block, is_not_path) {
-            BLOCK => plain += BLOCK,
-            at => return plain + at,
-        }
-    }
-    plain + rest.iter().take_while(|byte| !is_not_path(**byte)).count()
+#[inline(always)]
+fn not_plain(block: Block) -> Marks {
+    !block.within(b'!'..=b'~')
+        | block.with(1).is(b'#') // or "
+        | block.with(2).is(b'>') // or <
+        | block.is(b'%')
+        | block.is(b'\\')
 }
 
 /// Bytes before the first that is not of the class.
@@ -237,20 +214,16 @@ fn host_prefix(authority: &[u8]) -> usize {
     let tail = authority.len().saturating_sub(":65535".len());
     let port = authority[tail..].iter().position(|byte| *byte == b':');
     let name = port.map_or(authority, |at| &authority[..tail + at]);
-    if let (Some(start), Some(end)) = (name.first_chunk::<BLOCK>(), name.last_chunk::<BLOCK>())
-        && name.len() <= 2 * BLOCK
-        && !any(start, is_unusual)
-        && !any(end, is_unusual)
-    {
+    if !any(name, not_usual) {
         return name.len();
     }
     prefix_len(authority, &HOST)
 }
 
-/// Neither a letter nor a digit, a dot or a dash.
-#[expect(clippy::needless_bitwise_bool, reason = "with short cuts it takes five times as much")]
-const fn is_unusual(byte: u8) -> bool {
-    !(is_alphanumeric(byte) | (byte == b'.') | (byte == b'-'))
+/// Neither letters nor digits, dots or dashes.
+#[inline(always)]
+fn not_usual(block: Block) -> Marks {
+    !(block.letters() | block.digits() | block.within(b'-'..=b'.'))
 }
 
 /// `unreserved` and `sub-delims` of RFC 3986 without the comma.
@@ -296,7 +269,7 @@ mod tests {
                 text[at] = byte;
                 let plain = byte.is_ascii_graphic() && !b"#\\\"<>?%".contains(&byte);
                 let expected = if plain { text.len() } else { at };
-                assert_eq!(path_prefix(&text), expected, "{byte:#x} at {at}");
+                assert_eq!(find(&text, not_path), expected, "{byte:#x} at {at}");
             }
         }
     }

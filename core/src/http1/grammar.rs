@@ -4,7 +4,7 @@
     reason = "every byte of every head passes here: measured by `sinew-benches`"
 )]
 
-use crate::block::{BLOCK, any, first};
+use crate::block::{BLOCK, Block, Marks, any, find};
 
 /// `tchar`: <https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2>
 pub(crate) const TOKEN: [bool; 256] = {
@@ -25,14 +25,9 @@ pub(crate) const TOKEN: [bool; 256] = {
 
 /// Whether these bytes are a `token`.
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
-    // Names are letters and dashes, nearly always. The two words may overlap.
-    if let (Some(start), Some(end)) = (bytes.first_chunk(), bytes.last_chunk())
-        && bytes.len() <= BLOCK
-        && (others(u64::from_le_bytes(*start)) | others(u64::from_le_bytes(*end))) == 0
-    {
-        return true;
-    }
-    !bytes.is_empty() && bytes.iter().all(|&b| TOKEN[usize::from(b)])
+    // Names are letters and dashes, nearly always.
+    let usual = || !any(bytes, others);
+    !bytes.is_empty() && (usual() || bytes.iter().all(|&b| TOKEN[usize::from(b)]))
 }
 
 /// Whether these bytes may stand in a field value: no control but the tab.
@@ -42,25 +37,14 @@ pub(crate) fn is_field_value(bytes: &[u8]) -> bool {
     is_plain(bytes) || is_plain_but_tabs(bytes)
 }
 
+/// Whether there is no control at all.
+fn is_plain(bytes: &[u8]) -> bool {
+    !any(bytes, controls)
+}
+
 #[cold]
 fn is_plain_but_tabs(bytes: &[u8]) -> bool {
     value_end(bytes) == bytes.len()
-}
-
-/// Whether there is no control at all.
-#[inline]
-fn is_plain(bytes: &[u8]) -> bool {
-    // The last block may overlap the one before it.
-    if let Some(last) = bytes.last_chunk() {
-        let (blocks, _) = bytes.as_chunks();
-        return !blocks.iter().any(|block| any(block, is_control)) && !any(last, is_control);
-    }
-    match (bytes.first_chunk(), bytes.last_chunk()) {
-        (Some(start), Some(end)) => {
-            controls(u64::from_le_bytes(*start)) | controls(u64::from_le_bytes(*end)) == 0
-        }
-        _ => !bytes.iter().any(|&byte| is_control(byte)),
-    }
 }
 
 /// Where a field value ends: at the first control that is not a tab.
@@ -84,66 +68,30 @@ fn value_end_behind_tab(bytes: &[u8], tab: usize) -> usize {
 /// Bytes before the first control.
 #[inline(always)]
 pub(crate) fn plain_prefix(bytes: &[u8]) -> usize {
-    let (blocks, rest) = bytes.as_chunks();
-    let mut plain = 0;
-    for block in blocks {
-        if any(block, is_control) {
-            return plain + first(block, is_control);
-        }
-        plain += BLOCK;
-    }
-    let mut rest = rest;
-    if let Some((word, behind)) = rest.split_first_chunk()
-        && controls(u64::from_le_bytes(*word)) == 0
-    {
-        rest = behind;
-        plain += 8;
-    }
-    plain + rest.iter().take_while(|&&byte| !is_control(byte)).count()
+    find(bytes, controls)
 }
 
-const fn is_control(byte: u8) -> bool {
-    byte < 0x20 || byte == 0x7f
+/// Controls: <https://www.rfc-editor.org/rfc/rfc5234#appendix-B.1>
+#[inline(always)]
+fn controls(block: Block) -> Marks {
+    block.within(0..=0x1f) | block.is(0x7f)
 }
 
 /// Bytes before the first that cannot stand in a token.
 #[inline(always)]
 pub(crate) fn token_prefix(bytes: &[u8]) -> usize {
-    // Names are letters and dashes, nearly always.
-    let mut at = match bytes.first_chunk() {
-        Some(block) => first(block, is_other),
-        None => 0,
-    };
+    // Names are letters and dashes, nearly always, and short.
+    let mut at = bytes.first_chunk::<BLOCK>().map_or(0, |block| find(block, others));
     while bytes.get(at).is_some_and(|&b| TOKEN[usize::from(b)]) {
         at += 1;
     }
     at
 }
 
-/// Neither a letter nor a dash.
-const fn is_other(byte: u8) -> bool {
-    (byte | 0x20).wrapping_sub(b'a') >= 26 && byte != b'-'
-}
-
-const ONES: u64 = u64::MAX / 255;
-const HIGH: u64 = ONES * 0x80;
-
-/// Marks the high bit of bytes below 0x20 and of 0x7f. The lowest mark is always right; a mark
-/// above it may be false.
-const fn controls(word: u64) -> u64 {
-    // A byte underflows where it is below 0x20; where it equals 0x7f the exclusive-or is zero.
-    let below = word.wrapping_sub(ONES * 0x20) & !word;
-    let delete = word ^ (ONES * 0x7f);
-    (below | (delete.wrapping_sub(ONES) & !delete)) & HIGH
-}
-
-/// Marks the high bit of bytes that are neither a letter nor a dash.
-const fn others(word: u64) -> u64 {
-    // Seven bits a byte: no sum reaches the next byte.
-    let low = (word | (ONES * 0x20)) & !HIGH;
-    let letter = (low + ONES * (0x80 - b'a' as u64)) & !(low + ONES * (0x7f - b'z' as u64));
-    let dash = ((word ^ (ONES * b'-' as u64)) & !HIGH) + ONES * 0x7f;
-    (!(letter | !dash) | word) & HIGH
+/// Neither letters nor dashes.
+#[inline(always)]
+fn others(block: Block) -> Marks {
+    !(block.letters() | block.is(b'-'))
 }
 
 /// `SP / HTAB`
@@ -182,10 +130,14 @@ mod tests {
     fn field_values_exclude_controls_wherever_they_stand() {
         for byte in 0..=255u8 {
             let plain = (byte >= 0x20 && byte != 0x7f) || byte == b'\t';
-            for at in 0..20 {
-                let mut value = [b'a'; 20];
-                value[at] = byte;
-                assert_eq!(is_field_value(&value), plain, "{byte:#x} at {at}");
+            for len in [1, 7, 8, 15, 16, 17, 31, 32, 33] {
+                for at in 0..len {
+                    let mut value = vec![b'a'; len];
+                    value[at] = byte;
+                    assert_eq!(is_field_value(&value), plain, "{byte:#x} at {at} of {len}");
+                    let end = if plain { len } else { at };
+                    assert_eq!(value_end(&value), end, "{byte:#x} at {at} of {len}");
+                }
             }
         }
     }
@@ -193,11 +145,13 @@ mod tests {
     #[test]
     fn a_token_ends_where_its_grammar_says() {
         for byte in 0..=255u8 {
-            for at in 0..20 {
-                let mut text = *b"Aa-Zz-Content-Length";
-                text[at] = byte;
-                let expected = if TOKEN[usize::from(byte)] { text.len() } else { at };
-                assert_eq!(token_prefix(&text), expected, "{byte:#x} at {at}");
+            for len in [1, 15, 16, 17, 20] {
+                for at in 0..len {
+                    let mut text = b"Aa-Zz-Content-Length"[..len].to_vec();
+                    text[at] = byte;
+                    let expected = if TOKEN[usize::from(byte)] { len } else { at };
+                    assert_eq!(token_prefix(&text), expected, "{byte:#x} at {at} of {len}");
+                }
             }
         }
     }

@@ -4,13 +4,13 @@ use core::time::Duration;
 
 use http::StatusCode;
 
-use crate::client::dispatcher::{Endpoint, Outcome, Pick};
+use crate::client::dispatcher::{Ended, Endpoint, Outcome, Pick};
 use crate::error::Error;
 use crate::limit::{AskOutcome, LeaseVerdict, QuotaId, Shed, Stage, Verdict};
 use crate::machine::CloseReason;
 use crate::mesh::Outlier;
 use crate::policy::{Mode, Priority, Refused};
-use crate::resilience::{Change, NoRetry};
+use crate::resilience::{Change, NoRetry, RetryDelay};
 use crate::security::{AccessVerdict, CorsKind, CorsReason, CredentialVerdict, Expiry};
 use crate::server::drain::{Ending, Phase};
 use crate::server::health::{CheckId, CheckState};
@@ -215,6 +215,20 @@ pub enum Event {
         attempt: u8,
         /// To whom.
         endpoint: Endpoint,
+        /// Nothing was sent on its connection before.
+        first_use: bool,
+    },
+    /// An attempt of a call is over, or has the head of its answer (client). One that was charged with a
+    /// connection that could not be opened was not sent.
+    AttemptEnded {
+        /// The call, by the embedder's name.
+        token: u64,
+        /// Which attempt, counted from 1.
+        attempt: u8,
+        /// Whose it was.
+        endpoint: Endpoint,
+        /// What came of it.
+        ended: Ended,
     },
     /// An attempt of a call waits, or would: as many as the destination bears are on their way
     /// (client).
@@ -240,6 +254,8 @@ pub enum Event {
         attempts: u8,
         /// After this wait.
         after: Duration,
+        /// Who says so.
+        delay: RetryDelay,
         /// Whether it is.
         mode: Mode,
     },
@@ -256,6 +272,8 @@ pub enum Event {
     Hedged {
         /// The call, by the embedder's name.
         token: u64,
+        /// So long after its first attempt.
+        after: Duration,
     },
     /// A call is over (client).
     CallEnded {
@@ -329,4 +347,22 @@ pub enum Event {
     },
     /// The log overflowed: this many events were dropped since the last one drained.
     Lost(u64),
+}
+
+impl Event {
+    /// The call that it is about, by the embedder's name; `None`: it is about no call of a
+    /// [dispatcher](crate::client::Dispatcher).
+    pub const fn token(&self) -> Option<u64> {
+        match *self {
+            Self::Picked { token, .. }
+            | Self::AttemptSent { token, .. }
+            | Self::AttemptEnded { token, .. }
+            | Self::Held { token, .. }
+            | Self::RetryScheduled { token, .. }
+            | Self::RetryRefused { token, .. }
+            | Self::Hedged { token, .. }
+            | Self::CallEnded { token, .. } => Some(token),
+            _ => None,
+        }
+    }
 }

@@ -6,9 +6,10 @@ use core::fmt;
 use core::num::{NonZeroU64, NonZeroU128};
 
 use bytes::Bytes;
+use wide::{bytemuck, i16x8, u8x16};
 
 use super::hex;
-use crate::block::{BLOCK, any};
+use crate::block::{BLOCK, Block, Marks};
 use crate::head::{Fields, Single};
 
 /// Bytes of `tracestate` that are passed on, at most; what is beyond is dropped entry by entry.
@@ -52,7 +53,7 @@ impl TraceContext {
     /// [`root`](Self::root) then, as the standard asks.
     pub fn from_fields(fields: &Fields) -> Option<Self> {
         let parent = Parent::of(fields.single("traceparent"))?;
-        let span_id = NonZeroU64::new(number(parent.span_id))?;
+        let span_id = NonZeroU64::new(number([parent.span_id; 2]) as u64)?;
         Some(parent.with(span_id, Some(fields)))
     }
 
@@ -131,10 +132,8 @@ impl<'a> Parent<'a> {
         let span_id = ids.last_chunk()?;
         let mut ends = [b'0'; BLOCK];
         ends[..4].copy_from_slice(&[*v, *w, *f, *g]);
-        let all = [&ends, high, low, span_id];
-        if all.into_iter().fold(false, |wrong, digits| wrong | any(digits, |b| !is_digit(b)))
-            || *span_id == [b'0'; BLOCK]
-        {
+        let [a, b, c, d] = [&ends, high, low, span_id].map(not_digits);
+        if (a | b | c | d).bits() != 0 || *span_id == [b'0'; BLOCK] {
             return None;
         }
         // https://www.w3.org/TR/trace-context/#versioning-of-traceparent
@@ -144,10 +143,10 @@ impl<'a> Parent<'a> {
             _ if more.first().is_some_and(|&byte| byte != b'-') => return None,
             _ => {}
         }
-        let trace_id = u128::from(number(high)) << 64 | u128::from(number(low));
+        let trace_id = NonZeroU128::new(number([high, low]))?;
         // The two flags that have a meaning are in the last digit: a letter is nine above its low bits.
         let flags = (g + (g >> 6) * 9) & (SAMPLED | RANDOM);
-        Some(Self { trace_id: NonZeroU128::new(trace_id)?, span_id, flags })
+        Some(Self { trace_id, span_id, flags })
     }
 
     fn with(self, span_id: NonZeroU64, states: Option<&Fields>) -> TraceContext {
@@ -157,24 +156,26 @@ impl<'a> Parent<'a> {
     }
 }
 
-/// A lower-case digit.
-const fn is_digit(byte: u8) -> bool {
-    (byte.wrapping_sub(b'0') < 10) | (byte.wrapping_sub(b'a') < 6)
+/// Those that are no lower-case digits.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "a vector is not passed from function to function")]
+fn not_digits(block: &[u8; BLOCK]) -> Marks {
+    let block = Block::new(block);
+    !(block.digits() | block.within(b'a'..=b'f'))
 }
 
-/// What sixteen digits stand for.
+/// What 32 digits stand for.
 #[inline]
-const fn number(digits: &[u8; BLOCK]) -> u64 {
-    const fn half(text: u64) -> u64 {
-        const ONES: u64 = u64::MAX / 255;
-        // Letters have this bit, digits have not.
-        let values = (text & (ONES * 0x0f)) + (text >> 6 & ONES) * 9;
-        let pairs = (values | values >> 4) & 0x00ff_00ff_00ff_00ff;
-        let fours = (pairs | pairs >> 8) & 0x0000_ffff_0000_ffff;
-        (fours | fours >> 16) & 0xffff_ffff
-    }
-    let text = u128::from_be_bytes(*digits);
-    half((text >> 64) as u64) << 32 | half(text as u64)
+fn number(digits: [&[u8; BLOCK]; 2]) -> u128 {
+    let [high, low] = digits.map(|digits| {
+        // Two digits a lane, the first of them in its low byte. Letters, which have a bit that digits
+        // have not, are nine above what their low bits say.
+        let text: i16x8 = bytemuck::cast(*digits);
+        let letters = (text >> 6) & i16x8::splat(0x0101);
+        let values = (text & i16x8::splat(0x0f0f)) + letters * i16x8::splat(9);
+        (values << 4 | values >> 8) & i16x8::splat(0xff)
+    });
+    u128::from_be_bytes(u8x16::narrow_i16x8(high, low).to_array())
 }
 
 /// The entries of all `tracestate` lines as one list; `None` where one of them is malformed.
@@ -235,15 +236,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sixteen_digits_are_read_as_one_by_one() {
-        for at in 0..BLOCK {
+    fn digits_are_read_as_one_by_one() {
+        for at in 0..2 * BLOCK {
             for byte in 0..=u8::MAX {
-                let mut digits = *b"09afc3e70123456f";
+                let mut digits = *b"09afc3e70123456ffedcba9876543210";
                 digits[at] = byte;
                 let lower = digits.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
                 let text = core::str::from_utf8(&digits).ok().filter(|_| lower);
-                let wanted = text.map(|text| u64::from_str_radix(text, 16).unwrap());
-                let found = digits.iter().all(|byte| is_digit(*byte)).then(|| number(&digits));
+                let wanted = text.map(|text| u128::from_str_radix(text, 16).unwrap());
+                let ([high, low], []) = digits.as_chunks() else { unreachable!() };
+                let wrong = (not_digits(high) | not_digits(low)).bits();
+                let found = (wrong == 0).then(|| number([high, low]));
                 assert_eq!(found, wanted, "{byte:#x} at {at}");
             }
         }

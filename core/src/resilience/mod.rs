@@ -29,7 +29,7 @@ pub use hedge::{BadHedge, Hedge, HedgeConfig, NoHedge};
 pub use latencies::Latencies;
 pub use outcome::{Outcome, Report};
 pub use retry::{
-    Attempt, BadRetry, NoRetry, Replay, RetryFacts, RetryPolicy, RetryVerdict, Safety,
+    Attempt, BadRetry, NoRetry, Replay, RetryDelay, RetryFacts, RetryPolicy, RetryVerdict, Safety,
 };
 pub use retry_after::RetryAfter;
 pub use timeout::{BadTimeouts, Timeouts};

@@ -118,6 +118,16 @@ impl Attempt {
             Self::Answered { .. } | Self::Failed(_) | Self::Delivered | Self::NotAdmitted => false,
         }
     }
+
+    /// What decided about a wait of this length.
+    pub(crate) fn delay(&self, wait: Duration) -> RetryDelay {
+        match *self {
+            Self::Answered { retry_after: Some(asked), .. } if asked == wait => {
+                RetryDelay::RetryAfter
+            }
+            _ => RetryDelay::Backoff,
+        }
+    }
 }
 
 /// What is to be known of a call for [`RetryPolicy::decide`].
@@ -146,6 +156,15 @@ pub enum RetryVerdict {
     },
     /// This was the last one.
     GiveUp(NoRetry),
+}
+
+/// What decides how long a call waits until it is tried again.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum RetryDelay {
+    /// The [backoff](Backoff) of the client.
+    Backoff,
+    /// The endpoint asked for it, with `Retry-After`.
+    RetryAfter,
 }
 
 /// Why a call is not tried again.

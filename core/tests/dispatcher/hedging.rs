@@ -7,7 +7,7 @@ use super::*;
 
 /// Calls of this kind take 10 ms at most, so that one that takes longer is sent twice. `capacity` is
 /// that of each connection.
-fn hedging(pool: PoolPolicy, endpoints: u64, capacity: u32) -> Bench {
+pub(super) fn hedging(pool: PoolPolicy, endpoints: u64, capacity: u32) -> Bench {
     let hedge = HedgeConfig {
         mode: Mode::Enforce,
         percent: 50,

@@ -6,6 +6,7 @@ mod admission;
 mod balancing;
 mod draining;
 mod hedging;
+mod history;
 mod limits;
 mod pool;
 mod retries;

@@ -1,6 +1,7 @@
 //! Which connection a call gets, and when one is not used any more.
 
-use sinew_core::client::dispatcher::Retire;
+use sinew_core::client::dispatcher::{CallSpec, Failure, Outcome, Retire};
+use sinew_core::error::{Fault, Phase};
 use sinew_core::mesh::{Algorithm, BalancePolicy, SlowStart};
 
 use super::*;
@@ -47,6 +48,111 @@ impl Bench {
         self.now = self.now + time;
         self.dispatcher.handle_timeout(self.now);
     }
+}
+
+/// How a call stops waiting for a connection.
+#[derive(Clone, Copy, Debug)]
+enum Leaves {
+    PoolTimeout,
+    Deadline,
+    Dropped,
+}
+
+/// Two endpoints: one that does not answer, and whose connection may take 1 s to open, as a call found that
+/// waited 100 ms for it; and one with an idle connection. Those connections, and the second endpoint.
+fn one_is_slow(leaves: Leaves) -> (Bench, [ConnectionId; 2], Endpoint) {
+    let pool = PoolPolicy { connect: ms(1_000), ..PoolPolicy::default() };
+    let balance = BalancePolicy { algorithm: Algorithm::RoundRobin, ..BalancePolicy::default() };
+    let mut bench = Bench::new(Policy { pool, balance, ..Policy::default() }, 2);
+    bench.start(1, Sharing::Exclusive);
+    let slow = bench.dialled();
+    let (mut deadline, mut pool_timeout) = (bench.now + ms(30_000), None);
+    match leaves {
+        Leaves::PoolTimeout => pool_timeout = Some(ms(100)),
+        Leaves::Deadline => deadline = bench.now + ms(100),
+        Leaves::Dropped => {}
+    }
+    let spec = CallSpec { pool_timeout, ..CallSpec::new(2, deadline, Safety::Safe) };
+    let second = bench.dispatcher.start(bench.now, spec);
+    let [Action::Dial { connection: kept, endpoint, .. }] = bench.actions()[..] else { panic!() };
+    bench.dispatcher.connected(bench.now, kept, 1);
+    let (exchange, _) = bench.sent(1);
+    bench.passes(ms(100));
+    match leaves {
+        Leaves::PoolTimeout | Leaves::Deadline => {
+            let late = |action: &Action| {
+                matches!(action, Action::Complete { outcome: Outcome::TimedOut(Phase::Pool), .. })
+            };
+            assert!(bench.actions().iter().any(late));
+        }
+        Leaves::Dropped => bench.dispatcher.abandon(bench.now, second, Reuse::Keep),
+    }
+    bench.done(exchange);
+    assert!(bench.actions().iter().all(completes));
+    (bench, [slow, kept], endpoint)
+}
+
+#[test]
+fn nobody_waits_for_a_connection_that_somebody_gave_up() {
+    for leaves in [Leaves::PoolTimeout, Leaves::Deadline, Leaves::Dropped] {
+        let (mut bench, [slow, kept], endpoint) = one_is_slow(leaves);
+        for token in 3..10 {
+            bench.start(token, Sharing::Exclusive);
+            let (exchange, connection) = bench.sent(token);
+            assert_eq!(connection, kept, "{leaves:?}");
+            bench.done(exchange);
+            assert!(bench.actions().iter().all(completes));
+        }
+        // Where no connection has room, one is opened at the endpoint that is not slow.
+        bench.start(10, Sharing::Exclusive);
+        bench.sent(10);
+        for token in [11, 12] {
+            bench.start(token, Sharing::Exclusive);
+            match bench.actions()[..] {
+                [Action::Dial { endpoint: dialled, .. }] => assert_eq!(dialled, endpoint),
+                ref other => panic!("{leaves:?}: {other:?}"),
+            }
+        }
+        // As it opens after all, it is for whoever waits.
+        bench.dispatcher.connected(bench.now, slow, 1);
+        let (_, connection) = bench.sent(11);
+        assert_eq!(connection, slow, "{leaves:?}");
+    }
+}
+
+#[test]
+fn a_connection_that_somebody_gave_up_is_charged_to_nobody_else() {
+    let (mut bench, [slow, _], _) = one_is_slow(Leaves::PoolTimeout);
+    bench.start(3, Sharing::Exclusive);
+    bench.sent(3);
+    bench.start(4, Sharing::Exclusive);
+    let coming = bench.dialled();
+    let failure =
+        Failure { delivery: Delivery::NotSent, phase: Phase::Connect, fault: Fault::Network };
+    bench.dispatcher.dial_failed(bench.now, slow, failure);
+    bench.quiet();
+    bench.dispatcher.connected(bench.now, coming, 1);
+    let [Action::Send { token: 4, attempt: 1, .. }] = bench.actions()[..] else { panic!() };
+}
+
+#[test]
+fn where_there_is_no_other_endpoint_a_slow_one_is_asked_again() {
+    let mut bench = pool(|pool| pool.wait = Some(ms(100)), 1);
+    bench.start(1, Sharing::Exclusive);
+    let slow = bench.dialled();
+    bench.passes(ms(100));
+    bench.actions();
+    bench.start(2, Sharing::Exclusive);
+    let again = bench.dialled();
+    assert_ne!(slow, again);
+    bench.dispatcher.connected(bench.now, slow, 1);
+    let (exchange, connection) = bench.sent(2);
+    assert_eq!(connection, slow);
+    // The other one is still coming, and nobody gave it up: the next one waits for it.
+    bench.start(3, Sharing::Exclusive);
+    bench.quiet();
+    bench.done(exchange);
+    assert!(bench.actions().iter().any(|action| matches!(action, Action::Send { token: 3, .. })));
 }
 
 #[test]

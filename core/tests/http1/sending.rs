@@ -119,9 +119,9 @@ fn a_response_says_how_it_is_framed() {
         (
             GET,
             200,
-            &[("x-seventeen-bytes", "a")],
+            &[("t-seventeen-bytes", "a")],
             Empty,
-            "HTTP/1.1 200 OK\r\nx-seventeen-bytes: a\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nt-seventeen-bytes: a\r\ncontent-length: 0\r\n\r\n",
         ),
         (GET, 204, &[], Empty, "HTTP/1.1 204 No Content\r\n\r\n"),
         (GET, 304, &[], Empty, "HTTP/1.1 304 Not Modified\r\n\r\n"),

@@ -15,6 +15,7 @@ use sinew_core::time::Instant;
 use smallvec::SmallVec;
 
 use super::carrier::Carrier;
+use super::explained::Explaining;
 use super::held::Held;
 use super::hub::{Hub, Started};
 use super::middleware::AttemptOutcome;
@@ -83,14 +84,21 @@ impl<R: Runtime> Flight<R> {
     ) -> Result<Arrived<R>, Error> {
         let mut flight = None;
         poll_fn(|cx| {
-            let flight = flight.get_or_insert_with(|| Self::start(hub, spec, cx.waker()));
+            let explaining = request.explaining.as_ref();
+            let flight =
+                flight.get_or_insert_with(|| Self::start(hub, spec, explaining, cx.waker()));
             flight.poll(cx, request)
         })
         .await
     }
 
-    fn start(hub: &Arc<Hub<R>>, spec: CallSpec, waker: &Waker) -> Self {
-        let Started { token, call, letter } = hub.start(spec, waker);
+    fn start(
+        hub: &Arc<Hub<R>>,
+        spec: CallSpec,
+        explaining: Option<&Explaining>,
+        waker: &Waker,
+    ) -> Self {
+        let Started { token, call, letter } = hub.start(spec, explaining, waker);
         Self {
             hub: Arc::clone(hub),
             token,
@@ -238,7 +246,12 @@ impl<R: Runtime> Flight<R> {
     fn told(&self, record: &Record, outcome: AttemptOutcome<'_>, request: &Outgoing) {
         match outcome {
             AttemptOutcome::Answered(status) => record.span.answered(status),
-            AttemptOutcome::Failed(error) => record.span.failed(error),
+            AttemptOutcome::Failed(error) => {
+                record.span.failed(error);
+                if let Some(explaining) = &request.explaining {
+                    explaining.failed(record.attempt, error);
+                }
+            }
             AttemptOutcome::Overtaken => record.span.overtaken(),
         }
         request.ended(record.attempt, self.hub.runtime.now() - record.began, outcome);

@@ -88,6 +88,7 @@ impl<R: Runtime> Journey<R> {
                 told: None,
                 unpacks: None,
                 layers: Arc::clone(layers),
+                explaining: None,
             },
             terms: Terms::default(),
             redirects: None,

@@ -20,6 +20,7 @@ use sinew_core::resilience::{
 use sinew_core::time::Instant;
 
 use super::conn::{Conn, Sending, refused};
+use super::explained::Explaining;
 use super::middleware::{AttemptEnd, AttemptOutcome, Layers};
 use super::replay::{ReplayMemory, Streamed};
 use crate::body::{Body, Factory};
@@ -56,6 +57,8 @@ pub(super) struct Outgoing {
     pub(super) unpacks: Option<Decompression>,
     /// Whom the ends of attempts are told.
     pub(super) layers: Layers,
+    /// Where it is to be explained: what is known so far.
+    pub(super) explaining: Option<Explaining>,
 }
 
 /// What is left of a call, told to the next hop.

@@ -16,6 +16,7 @@ use sinew_core::http1::{BodySize, ClientEvent};
 use sinew_tls::PeerIdentity;
 
 use super::events::Events;
+use super::explained::Explained;
 use crate::body::{Body, collect};
 use crate::coding::Unpacking;
 use crate::error::{Error, ErrorKind, Origin};
@@ -40,6 +41,7 @@ struct Answer {
     unpacking: Option<Unpacking>,
     upgraded: Option<Upgraded>,
     attempts: u8,
+    explained: Option<Box<Explained>>,
 }
 
 /// A body that can be told that it is streamed: the call's time ended with the head then.
@@ -75,6 +77,7 @@ impl ClientResponse {
             unpacking: None,
             upgraded: None,
             attempts: 0,
+            explained: None,
         };
         Self { answer: Box::new(answer) }
     }
@@ -115,6 +118,17 @@ impl ClientResponse {
     /// How many attempts it took, this one included; 0 where nobody was asked.
     pub fn attempts(&self) -> u8 {
         self.answer.attempts
+    }
+
+    pub(super) fn explained(mut self, explained: Box<Explained>) -> Self {
+        self.answer.explained = Some(explained);
+        self
+    }
+
+    /// What became of the call up to this answer, and why, where it was to be
+    /// [explained](super::Call::explain).
+    pub fn explanation(&self) -> Option<&Explained> {
+        self.answer.explained.as_deref()
     }
 
     pub(super) fn head(&self) -> &ResponseHead {

@@ -5,7 +5,9 @@ use std::task::Waker;
 
 use sinew_core::client::dispatcher::{CallId, ConnectionId, Cut, ExchangeId, Outcome};
 use sinew_core::error::{Delivery, Phase};
+use sinew_core::observe::Event;
 
+use super::explained::Explaining;
 use super::table::Ride;
 use crate::error::Error;
 use crate::runtime::Runtime;
@@ -53,17 +55,21 @@ struct Seat<R: Runtime> {
     /// Whether somebody reads the letters.
     attended: bool,
     call: CallId,
+    /// Where the call is to be explained.
+    explaining: Option<Explaining>,
 }
 
 /// The calls, by their tokens: a place, and a generation that makes tokens of old stale.
 pub(super) struct Seats<R: Runtime> {
-    seats: Vec<Seat<R>>,
+    places: Vec<Seat<R>>,
     free: Vec<u32>,
+    /// Calls that are to be explained.
+    pub(super) explaining: usize,
 }
 
 impl<R: Runtime> Seats<R> {
     pub(super) const fn new() -> Self {
-        Self { seats: Vec::new(), free: Vec::new() }
+        Self { places: Vec::new(), free: Vec::new(), explaining: 0 }
     }
 
     /// A token for a new call.
@@ -71,10 +77,11 @@ impl<R: Runtime> Seats<R> {
         let index = self.free.pop().unwrap_or_else(|| {
             let (waker, letters) = (None, VecDeque::new());
             let call = CallId::NONE;
-            self.seats.push(Seat { generation: 0, waker, letters, attended: false, call });
-            self.seats.len() as u32 - 1
+            let (attended, explaining) = (false, None);
+            self.places.push(Seat { generation: 0, waker, letters, attended, call, explaining });
+            self.places.len() as u32 - 1
         });
-        let generation = self.seats.get_mut(index as usize).map_or(0, |seat| {
+        let generation = self.places.get_mut(index as usize).map_or(0, |seat| {
             seat.attended = true;
             seat.generation
         });
@@ -82,7 +89,7 @@ impl<R: Runtime> Seats<R> {
     }
 
     fn get(&mut self, token: u64) -> Option<&mut Seat<R>> {
-        let seat = self.seats.get_mut(token as u32 as usize)?;
+        let seat = self.places.get_mut(token as u32 as usize)?;
         (u64::from(seat.generation) == token >> 32).then_some(seat)
     }
 
@@ -93,16 +100,35 @@ impl<R: Runtime> Seats<R> {
         }
     }
 
+    /// The call is to be explained.
+    pub(super) fn explain(&mut self, token: u64, explaining: &Explaining) {
+        if let Some(seat) = self.get(token) {
+            seat.explaining = Some(explaining.clone());
+            self.explaining += 1;
+        }
+    }
+
+    /// Those who are to know of an event: the call that it is about, or all of them.
+    pub(super) fn concerned(&self, event: &Event) -> impl Iterator<Item = &Explaining> {
+        let at = |token| token as u32 as usize;
+        let seats = match (event, event.token()) {
+            (Event::Lost(_), _) => self.places.get(..),
+            (_, Some(token)) => self.places.get(at(token)..=at(token)),
+            (_, None) => None,
+        };
+        seats.unwrap_or_default().iter().filter_map(|seat| seat.explaining.as_ref())
+    }
+
     /// The calls, some of which are over.
     pub(super) fn calls(&self) -> impl Iterator<Item = CallId> {
-        self.seats.iter().map(|seat| seat.call)
+        self.places.iter().map(|seat| seat.call)
     }
 
     /// Stops every call whose answer has not begun, and that is not over. Whom that wakes, for each.
     pub(super) fn stop(&mut self) -> Vec<Option<Waker>> {
         let is_over =
             |seat: &Seat<R>| seat.letters.iter().any(|one| matches!(one, Letter::Over(_)));
-        let waiting = self.seats.iter_mut().filter(|seat| seat.attended && !is_over(seat));
+        let waiting = self.places.iter_mut().filter(|seat| seat.attended && !is_over(seat));
         waiting
             .map(|seat| {
                 seat.letters.push_back(Letter::Stop);
@@ -171,7 +197,9 @@ impl<R: Runtime> Seats<R> {
         let seat = self.get(token)?;
         seat.generation = seat.generation.wrapping_add(1);
         seat.attended = false;
+        let explained = seat.explaining.take().is_some();
         let leavings = seat.clear();
+        self.explaining -= usize::from(explained);
         self.free.push(token as u32);
         Some(leavings)
     }

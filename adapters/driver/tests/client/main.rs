@@ -6,6 +6,7 @@ mod body;
 mod connection;
 mod context;
 mod events;
+mod explained;
 mod kept;
 mod mesh;
 mod pipeline;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sinew_core::client::dispatcher::Refusal;
+use sinew_core::client::dispatcher::{Ended, Refusal};
 use sinew_core::error::{Delivery, Phase};
 use sinew_core::observe::Event;
 use sinew_core::policy::Mode;
@@ -478,12 +478,15 @@ fn whoever_watches_is_told_everything_once() {
         Event::RetryScheduled { attempts, after, .. } => {
             format!("again after {attempts}, {after:?}")
         }
+        Event::AttemptEnded { attempt, ended: Ended::Answered { status, .. }, .. } => {
+            format!("{attempt} answered {}", status.as_u16())
+        }
         Event::CallEnded { outcome, attempts, .. } => format!("{outcome:?} after {attempts}"),
         other => format!("{other:?}"),
     });
-    let (first, again) = (["1 there", "picked 0", "sent 1"], "again after 1, 2s");
-    let expected = [&first[..], &[again, "picked 0", "sent 2", "Done after 2"]].concat();
-    assert_eq!(told.collect::<Vec<_>>(), expected);
+    let first = ["1 there", "picked 0", "sent 1", "1 answered 503"];
+    let second = ["again after 1, 2s", "picked 0", "sent 2", "2 answered 200", "Done after 2"];
+    assert_eq!(told.collect::<Vec<_>>(), [&first[..], &second].concat());
 }
 
 #[test]

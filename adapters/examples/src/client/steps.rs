@@ -41,6 +41,7 @@ pub async fn run() -> Outcome {
     endpoints(&mut transcript).await?;
     hedges(&mut transcript).await?;
     deadline(&mut transcript).await?;
+    explained(&mut transcript).await?;
     println!("\nAll {} steps went as they should.", transcript.steps());
     Ok(())
 }
@@ -210,4 +211,28 @@ async fn deadline(transcript: &mut Transcript) -> Outcome {
         error.attempts()
     ));
     ensure(error.is_timeout(), "a timeout")
+}
+
+async fn explained(transcript: &mut Transcript) -> Outcome {
+    transcript.step("Explain: an answer and an error say what became of their call, and why");
+    let (one, two) =
+        (Backend::start(Mood::Refuses(1)).await?, Backend::start(Mood::Refuses(1)).await?);
+    let client = RestClient::builder("http://service.internal")
+        .allow_plaintext()
+        .endpoints([one.address.to_string(), two.address.to_string()])
+        .build()?;
+    let response = client.post("/").body("an order").explain().send().await?;
+    let explanation = response.explanation().map(ToString::to_string).unwrap_or_default();
+    explanation.lines().for_each(|line| transcript.saw(line));
+    ensure(response.attempts() > 1 && explanation.contains(" later "), "a retry, explained")?;
+    response.text().await?;
+    let fails = Backend::start(Mood::Hangs).await?;
+    let (client, _) = observed(&fails)?;
+    let call = client.get("/").timeout(Duration::from_millis(100)).explain();
+    let Err(error) = call.send().await else {
+        return Err("an answer of a backend that hangs".into());
+    };
+    let explanation = error.explanation().map(ToString::to_string).unwrap_or_default();
+    explanation.lines().for_each(|line| transcript.saw(line));
+    ensure(explanation.contains("cut by the deadline"), "a deadline, explained")
 }

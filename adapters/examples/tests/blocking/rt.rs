@@ -12,7 +12,7 @@ use sinew_core::client::redirect::RedirectPolicy;
 use sinew_core::propagation::CallContext;
 use sinew_core::resilience::{BreakerConfig, HedgeConfig, RetryPolicy};
 use sinew_core::security::EgressPolicy;
-use sinew_driver::{Body, Error, Middleware, Proxy};
+use sinew_driver::{Body, Error, Explained, Middleware, Proxy};
 use sinew_tls::{ClientTls, PeerIdentity};
 
 pub(crate) use sinew_smol::{RestServer, SmolRuntime as Runtime, Threads as Mode};
@@ -100,6 +100,7 @@ settings! { Call:
     between_bytes(limit: Option<Duration>)
     body(body: impl Into<Body>)
     context(context: &CallContext)
+    explain()
     form(pairs: &(impl Serialize + ?Sized))
     hedge(allowed: bool)
     json(value: &(impl Serialize + ?Sized))
@@ -139,6 +140,10 @@ impl Response {
 
     pub(crate) fn attempts(&self) -> u8 {
         self.inner().attempts()
+    }
+
+    pub(crate) fn explanation(&self) -> Option<&Explained> {
+        self.inner().explanation()
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<HeaderValue> {

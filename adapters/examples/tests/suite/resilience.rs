@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::{self, join_all};
 use http::{Method, StatusCode};
-use sinew_core::client::dispatcher::Refusal;
+use sinew_core::client::dispatcher::{AttemptHistory, Ended, Outcome, Refusal};
 use sinew_core::error::{Delivery, Phase};
 use sinew_core::policy::Mode;
 use sinew_core::resilience::{BreakerConfig, HedgeConfig, RetryPolicy};
@@ -86,6 +86,34 @@ fn a_refusal_is_no_answer_until_the_attempts_are_over() {
         assert_eq!((response.text().await.unwrap().as_str(), ran(&count)), ("there you are", 3));
         at_rest(&client).await;
         assert_eq!(client.connections(), 1);
+    });
+}
+
+#[test]
+fn an_answer_and_an_error_explain_themselves() {
+    each(async |security| {
+        let (site, _) = answering(security, |asked| match asked {
+            0 | 1 => unavailable(Some("0")),
+            _ => "there you are".into_response(),
+        })
+        .await;
+        let client = retrying(&site).build().unwrap();
+        let response = client.get("/").explain().send().await.unwrap();
+        let history = response.explanation().and_then(|explained| explained.history());
+        let history = history.expect("it was to be explained");
+        let status = |attempt: &AttemptHistory| match attempt.ended {
+            Some(Ended::Answered { status, .. }) => status.as_u16(),
+            ref other => panic!("{other:?}"),
+        };
+        assert_eq!(history.attempts.iter().map(status).collect::<Vec<_>>(), [503, 503, 200]);
+        assert!(response.text().await.is_ok());
+        let plain = client.get("/").send().await.unwrap();
+        assert!(plain.explanation().is_none());
+        drop(plain);
+        client.close(Duration::ZERO).await;
+        let error = client.get("/").explain().send().await.unwrap_err();
+        let history = error.explanation().and_then(|explained| explained.history());
+        assert_eq!(history.unwrap().outcome, Some(Outcome::Refused(Refusal::Draining)));
     });
 }
 

@@ -244,6 +244,28 @@ impl Outcome {
     }
 }
 
+/// What came of an attempt.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Ended {
+    /// The head of an answer is here. Its call may be tried again, instead of being given it.
+    Answered {
+        /// Its status.
+        status: StatusCode,
+        /// What it says about how far the request got.
+        delivery: Delivery,
+    },
+    /// It failed.
+    Failed(Failure),
+    /// Its connection, which had been used before, ended before anything of an answer came: nobody's
+    /// failure, and it is made again at once.
+    Stale {
+        /// How far the request got.
+        delivery: Delivery,
+    },
+    /// The dispatcher gave it up.
+    Cut(Cut),
+}
+
 /// Why an exchange is given up.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Cut {

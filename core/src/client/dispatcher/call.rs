@@ -148,6 +148,8 @@ pub(super) struct Exchange {
     pub(super) sent_at: Instant,
     /// The head must be here by then.
     pub(super) by: Instant,
+    /// Which attempt of its call it is, counted from 1.
+    pub(super) attempt: u8,
     /// Nothing had been sent on the connection before.
     pub(super) first_use: bool,
 }

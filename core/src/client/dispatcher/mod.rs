@@ -18,6 +18,7 @@ mod call;
 mod endpoints;
 mod explain;
 mod health;
+mod history;
 mod place;
 mod policy;
 mod routes;
@@ -48,12 +49,13 @@ use slots::{Slots, State};
 
 pub use crate::mesh::{Endpoint, ProbeRun};
 pub use action::{
-    Action, CallId, CallSpec, ConnectionId, Covers, Cut, ExchangeId, Failure, HeadFacts,
+    Action, CallId, CallSpec, ConnectionId, Covers, Cut, Ended, ExchangeId, Failure, HeadFacts,
     HeadVerdict, Outcome, Refusal, Retire, Reuse, Sharing,
 };
 pub use explain::{
     CallExplanation, EndpointExplanation, Explanation, Pick, RouteExplanation, Scored,
 };
+pub use history::{AttemptHistory, CallHistory, Cause, Waited, Waiting};
 pub use policy::{BadPolicy, Policy, PoolPolicy};
 
 /// The place of the timer of what is found about endpoints; those of the endpoints come after it.
@@ -181,7 +183,7 @@ impl Dispatcher {
         // First out of the queue, or it would be served with what it leaves behind.
         for lane in call.lanes {
             if let Lane::Queued(ticket) = lane {
-                self.queue.remove(ticket);
+                self.stop_waiting(ticket);
             }
         }
         for lane in call.lanes {
@@ -200,8 +202,10 @@ impl Dispatcher {
     pub fn connected(&mut self, now: Instant, connection: ConnectionId, capacity: u32) {
         self.handle_timeout(now);
         let ConnectionId(key) = connection;
-        let Self { slots, policy, jitter, .. } = self;
-        if slots.open(now, key, capacity, &policy.pool, jitter) {
+        let Self { slots, instances, policy, jitter, .. } = self;
+        let endpoint = slots.get(key).map(|slot| slot.endpoint);
+        let Some(instance) = endpoint.and_then(|key| instances.get_mut(key)) else { return };
+        if slots.open(now, key, &mut instance.share, capacity, &policy.pool, jitter) {
             self.offer(now, key);
             self.pump(now);
         }
@@ -224,7 +228,7 @@ impl Dispatcher {
     /// A connection could not be opened.
     pub fn dial_failed(&mut self, now: Instant, connection: ConnectionId, failure: Failure) {
         self.handle_timeout(now);
-        if self.slots.get(connection.0).is_some_and(|slot| slot.state == State::Dialing) {
+        if self.slots.is_dialing(connection.0) {
             self.undo_dial(now, connection.0, failure);
             self.pump(now);
         }
@@ -343,7 +347,7 @@ impl Dispatcher {
                     self.attempt(now, key, lane);
                 }
                 Some(Lane::Queued(ticket)) if call.wait_until <= now => {
-                    self.queue.remove(ticket);
+                    self.stop_waiting(ticket);
                     self.vacate_lane(key, lane);
                     if self.calls.get(key).is_some_and(Call::is_at_rest) {
                         self.complete(key, Outcome::TimedOut(Phase::Pool));
@@ -388,11 +392,10 @@ impl Dispatcher {
         for (at, lane) in lanes.into_iter().enumerate() {
             self.vacate_lane(key, at);
             match lane {
-                Lane::Queued(ticket) => {
-                    self.queue.remove(ticket);
-                }
+                Lane::Queued(ticket) => self.stop_waiting(ticket),
                 Lane::Sent(exchange) => {
                     if !delivered {
+                        self.tell_end(exchange, Ended::Cut(Cut::Deadline));
                         let failure = Failure {
                             delivery: Delivery::MaybeProcessed,
                             phase: Phase::ResponseHead,
@@ -482,7 +485,8 @@ impl Dispatcher {
             return Timer::Call;
         }
         if let Some(place) = self.alarms.first_place(Whose::Connections, at) {
-            return if self.slots.is_dialing(place) { Timer::Connect } else { Timer::Idle };
+            let dials = self.slots.key_at(place).is_some_and(|key| self.slots.is_dialing(key));
+            return if dials { Timer::Connect } else { Timer::Idle };
         }
         let timer = self.alarms.first_place(Whose::Endpoints, at);
         if timer == Some(MESH) {

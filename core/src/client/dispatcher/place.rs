@@ -2,13 +2,15 @@
 //!
 //! Waiting is late-bound: who waits belongs to no endpoint, and takes the first connection that can
 //! carry it. Connections being dialled are counted, not owned: while as many are coming as calls
-//! wait, nothing else is to be done for them.
+//! wait, nothing else is to be done for them. One that somebody gave up waiting for is not counted
+//! until it is open: nobody knows whether it ever will be.
 #![expect(clippy::inline_always, reason = "every call passes here: measured by `sinew-benches`")]
 
 use core::time::Duration;
 
 use super::action::{
-    Action, CallSpec, ConnectionId, Cut, ExchangeId, Failure, Outcome, Refusal, Retire, Reuse,
+    Action, CallSpec, ConnectionId, Cut, Ended, ExchangeId, Failure, Outcome, Refusal, Retire,
+    Reuse,
 };
 use super::admission::admit;
 use super::alarms::Whose;
@@ -16,6 +18,7 @@ use super::balancer::Picked;
 use super::call::{Call, Exchange, Instance, Lane, Want};
 use super::slots::State;
 use super::{Dispatcher, timer_of};
+use crate::limit::Ticket;
 use crate::observe::Event;
 use crate::resilience::{Attempt, Change, OpenFor, Permit};
 use crate::table::Key;
@@ -83,11 +86,12 @@ impl Dispatcher {
 
     #[inline(never)]
     fn serve_queue(&mut self, now: Instant) {
-        while self.queue.len().min(self.room()) > self.slots.dialing {
+        while self.queue.len().min(self.room()) > self.slots.coming {
             let Some((next, lane)) = self.queue.peek().copied() else { break };
             let Some(call) = self.calls.get(next) else { break };
             let (avoid, hash, want) = (call.avoid, call.spec.hash_key, self.want(call));
             let Some(picked) = self.pick(now, avoid, hash) else { break };
+            let picked = self.unless_slow(now, picked, hash, want);
             let picked = if self.serves(picked.endpoint, want) {
                 picked
             } else {
@@ -121,7 +125,7 @@ impl Dispatcher {
         }
         self.warm(now);
         // Nobody will come for them: no breaker lets anyone through.
-        while self.balancer.ready.is_empty() && self.queue.len() > self.slots.dialing {
+        while self.balancer.ready.is_empty() && self.queue.len() > self.slots.coming {
             let Some((key, lane)) = self.queue.pop_last() else { break };
             let refusal = self.nobody_ready(now);
             self.unplaced(key, lane, refusal);
@@ -130,6 +134,51 @@ impl Dispatcher {
             while let Some(key) = self.slots.oldest_idle() {
                 self.close(now, key, Retire::Draining);
             }
+        }
+    }
+
+    /// Where the endpoint that was chosen has no connection with room, and one that is being opened took
+    /// longer than somebody would wait: another that has a connection, or that is not known to be slow.
+    fn unless_slow(
+        &mut self,
+        now: Instant,
+        picked: Picked,
+        hash: Option<u64>,
+        want: Want,
+    ) -> Picked {
+        let available = |at: &Self, key: Key| {
+            at.instances.get(key).is_some_and(|one| at.slots.is_available(&one.share, want))
+        };
+        let slow = |at: &Self, key: Key| {
+            at.instances.get(key).is_some_and(|one| one.share.is_slow()) && !available(at, key)
+        };
+        if !slow(self, picked.endpoint) {
+            return picked;
+        }
+        if let Some(other) = self.pick(now, Some(picked.endpoint), hash)
+            && !slow(self, other.endpoint)
+            && self.serves(other.endpoint, want)
+        {
+            return other;
+        }
+        // Rare: others are slow, too.
+        let mut ready = self.balancer.ready.iter().copied();
+        ready.find(|key| available(self, *key)).map_or(picked, Picked::only)
+    }
+
+    /// A call gives up its wait for a connection. What is being opened for it counts for nobody else until
+    /// it is open: that may be never.
+    pub(super) fn stop_waiting(&mut self, ticket: Ticket) {
+        self.queue.remove(ticket);
+        if self.slots.coming <= self.queue.len() {
+            return;
+        }
+        let Self { slots, instances, .. } = self;
+        let first = slots.first_coming().map(|(key, slot)| (key, slot.endpoint));
+        if let Some((key, endpoint)) = first
+            && let Some(instance) = instances.get_mut(endpoint)
+        {
+            slots.forsake(key, &mut instance.share);
         }
     }
 
@@ -292,18 +341,27 @@ impl Dispatcher {
     }
 
     /// A connection came to nothing. It is charged to whoever waits for longest, who leaves the queue:
-    /// a burst of failed dials then takes one attempt from each and not all from one.
+    /// a burst of failed dials then takes one attempt from each and not all from one. One that nobody
+    /// waited for is charged to nobody.
     pub(super) fn undo_dial(&mut self, now: Instant, key: Key, failure: Failure) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        let (endpoint, permit) = (slot.endpoint, slot.permit.take());
+        let (endpoint, permit, forsaken) = (slot.endpoint, slot.permit.take(), slot.forsaken);
         let waited = now - slot.dialled_at;
         self.warm_later(now, endpoint);
         self.report(now, endpoint, permit, failure.fault, waited);
         self.forget_connection(now, key);
+        if forsaken {
+            return;
+        }
         let Some((call, lane)) = self.queue.pop() else { return };
         if let Some(call) = self.calls.get_mut(call) {
             call.attempts = call.attempts.saturating_add(1);
             call.avoid = Some(endpoint);
+            if let Some(instance) = self.instances.get(endpoint) {
+                let (token, attempt) = (call.spec.token, call.attempts);
+                let (endpoint, ended) = (instance.member.endpoint, Ended::Failed(failure));
+                self.log.record(Event::AttemptEnded { token, attempt, endpoint, ended });
+            }
         }
         self.failed_attempt(now, call, lane, Attempt::Failed(failure.delivery), failure);
     }
@@ -407,6 +465,7 @@ impl Dispatcher {
             place: admit(&mut self.admission, policy.admission.mode, token, log),
             sent_at: now,
             by,
+            attempt,
             first_use,
         });
         if policy.hedge.mode.obeys()
@@ -427,7 +486,8 @@ impl Dispatcher {
             attempt,
             first_use,
         });
-        log.record(Event::AttemptSent { token, attempt, endpoint: instance.member.endpoint });
+        let endpoint = instance.member.endpoint;
+        log.record(Event::AttemptSent { token, attempt, endpoint, first_use });
         true
     }
 
@@ -456,11 +516,13 @@ impl Dispatcher {
         if !placed || self.hedge.withdraw(now).is_err() {
             return;
         }
-        let endpoint = self.exchanges.get(first).map(|exchange| exchange.endpoint);
+        let first = self.exchanges.get(first);
+        let after = first.map_or(Duration::ZERO, |first| now - first.sent_at);
+        let endpoint = first.map(|first| first.endpoint);
         if let Some(call) = self.calls.get_mut(key) {
             call.avoid = endpoint;
         }
-        self.log.record(Event::Hedged { token });
+        self.log.record(Event::Hedged { token, after });
         self.attempt(now, key, lane);
     }
 

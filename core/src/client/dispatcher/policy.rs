@@ -79,8 +79,9 @@ pub struct PoolPolicy {
     /// A connection that is not open after this long, TLS included, is given up. Default 3 s.
     pub connect: Duration,
     /// A call that has waited this long at a time for a connection is given up; each attempt may wait as long.
-    /// It should be longer than `connect`: what is being opened counts as coming for whoever waits next, also
-    /// where whom it was opened for has given up. Default: as long as the call has.
+    /// What was being opened for it is opened all the same, for whoever is there then. Until it is open nobody
+    /// else counts on it, and its endpoint gets another one only where no other endpoint has a connection, or
+    /// opens one. Default: as long as the call has.
     pub wait: Option<Duration>,
     /// Connections that are kept open, or opened ahead, at each endpoint. Default 0.
     pub warm: u32,

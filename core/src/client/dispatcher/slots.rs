@@ -51,6 +51,8 @@ pub(super) struct Slot {
     pub(super) idle_until: Instant,
     /// What the endpoint's breaker gave for dialling; goes to the exchange that it is opened for.
     pub(super) permit: Option<Permit>,
+    /// While it is dialled: who waited for it gave up, and nobody else is to wait for it.
+    pub(super) forsaken: bool,
 }
 
 impl Slot {
@@ -84,6 +86,8 @@ pub(super) struct Share {
     pub(super) connections: u32,
     /// Those of them that carry nothing.
     idles: u32,
+    /// Those of them that are being dialled, and that nobody is to wait for.
+    forsaken: u32,
     /// Those that carry nothing, the one used last at the back. Who is taken stays in it until somebody
     /// looks for another: most are back before that.
     idle: List,
@@ -93,14 +97,20 @@ pub(super) struct Share {
 
 impl Share {
     pub(super) const EMPTY: Self =
-        Self { connections: 0, idles: 0, idle: List::EMPTY, busy: List::EMPTY };
+        Self { connections: 0, idles: 0, forsaken: 0, idle: List::EMPTY, busy: List::EMPTY };
+
+    /// Whether a connection takes longer to open than somebody would wait.
+    pub(super) const fn is_slow(&self) -> bool {
+        self.forsaken > 0
+    }
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Slots {
     table: Slab<Slot>,
     lists: Lists,
-    pub(super) dialing: usize,
+    /// Connections being dialled that whoever waits may count on.
+    pub(super) coming: usize,
     /// Something changed since it was looked whether an endpoint has the connections that are to be open
     /// ahead.
     pub(super) may_be_cold: bool,
@@ -109,9 +119,11 @@ pub(super) struct Slots {
 /// The lists of connections.
 #[derive(Clone, Debug)]
 struct Lists {
-    /// By place: where it stands in a list of its endpoint, and in that of all idle ones.
+    /// By place: where it stands in a list of its endpoint, and in one of all.
     share_links: Vec<Link>,
     idle_links: Vec<Link>,
+    /// Those being dialled that whoever waits may count on; the one dialled first in front.
+    coming: List,
     /// Those that carry nothing; the one that was used longest ago in front. Who is taken stays in it
     /// as well.
     idle: List,
@@ -180,10 +192,11 @@ impl Slots {
             lists: Lists {
                 share_links: Vec::new(),
                 idle_links: Vec::new(),
+                coming: List::EMPTY,
                 idle: List::EMPTY,
                 idles: 0,
             },
-            dialing: 0,
+            coming: 0,
             may_be_cold: true,
         }
     }
@@ -204,10 +217,14 @@ impl Slots {
         self.table.get_mut(key)
     }
 
-    /// Whether the connection at this place is not open yet.
-    pub(super) fn is_dialing(&self, place: u32) -> bool {
-        let slot = self.table.key_at(place).and_then(|key| self.table.get(key));
-        slot.is_some_and(|slot| slot.state == State::Dialing)
+    /// Whether a connection is not open yet.
+    pub(super) fn is_dialing(&self, key: Key) -> bool {
+        self.table.get(key).is_some_and(|slot| slot.state == State::Dialing)
+    }
+
+    /// The connection at this place.
+    pub(super) fn key_at(&self, place: u32) -> Option<Key> {
+        self.table.key_at(place)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &Slot)> + Clone {
@@ -285,16 +302,44 @@ impl Slots {
             retire_at: Instant::MAX,
             idle_until: by,
             permit,
+            forsaken: false,
         });
         let places = key.index as usize + 1;
         if self.lists.idle_links.len() < places {
             self.lists.idle_links.resize(places, Link::OUT);
             self.lists.share_links.resize(places, Link::OUT);
         }
+        self.lists.coming.push_back(&mut self.lists.idle_links, key.index);
         share.connections += 1;
-        self.dialing += 1;
+        self.coming += 1;
         alarms.arm(Whose::Connections, key.index, by);
         key
+    }
+
+    /// Of those being dialled that whoever waits may count on, the one dialled first.
+    pub(super) fn first_coming(&self) -> Option<(Key, &Slot)> {
+        self.table.at(self.lists.coming.front()?)
+    }
+
+    /// Nobody is to wait for this one, which is being dialled, until it is open.
+    pub(super) fn forsake(&mut self, key: Key, share: &mut Share) {
+        if let Some(slot) = self.table.get_mut(key).filter(|slot| !slot.forsaken) {
+            self.lists.coming.remove(&mut self.lists.idle_links, key.index);
+            self.coming -= 1;
+            slot.forsaken = true;
+            share.forsaken += 1;
+        }
+    }
+
+    /// It is not being dialled any more.
+    fn dialled(&mut self, key: Key, share: &mut Share) {
+        let Some(slot) = self.table.get_mut(key) else { return };
+        if std::mem::take(&mut slot.forsaken) {
+            share.forsaken -= 1;
+        } else {
+            self.lists.coming.remove(&mut self.lists.idle_links, key.index);
+            self.coming -= 1;
+        }
     }
 
     /// It is open; nobody uses it yet. Whether it was expected.
@@ -302,12 +347,16 @@ impl Slots {
         &mut self,
         now: Instant,
         key: Key,
+        share: &mut Share,
         capacity: u32,
         policy: &PoolPolicy,
         jitter: &mut Jitter,
     ) -> bool {
-        let dialled = self.table.get_mut(key).filter(|slot| slot.state == State::Dialing);
-        let Some(slot) = dialled else { return false };
+        if !self.is_dialing(key) {
+            return false;
+        }
+        self.dialled(key, share);
+        let Some(slot) = self.table.get_mut(key) else { return false };
         slot.state = State::Open;
         slot.capacity = capacity.max(1);
         // Connections dialled together shall not end together.
@@ -315,7 +364,6 @@ impl Slots {
         let (low, high) =
             (policy.max_age.saturating_sub(tenth), policy.max_age.saturating_add(tenth));
         slot.retire_at = now + jitter.between(low, high);
-        self.dialing -= 1;
         true
     }
 
@@ -394,12 +442,13 @@ impl Slots {
 
     /// It is gone.
     pub(super) fn remove(&mut self, key: Key, share: &mut Share) -> Option<Slot> {
-        let dialing = self.table.get(key)?.state == State::Dialing;
+        if self.is_dialing(key) {
+            self.dialled(key, share);
+        }
         self.leave(key, share, State::Retiring);
         self.lists.forget(key.index, share);
         share.connections -= 1;
         self.may_be_cold = true;
-        self.dialing -= usize::from(dialing);
         self.table.remove(key)
     }
 
@@ -433,6 +482,12 @@ impl Slots {
         idle.retain(|place| self.table.at(*place).is_some_and(is_idle));
         assert_eq!(idle.len(), share.idles as usize);
         [busy, idle]
+    }
+
+    /// By place, those being dialled that whoever waits may count on.
+    #[cfg(test)]
+    pub(super) fn coming_places(&self) -> Vec<u32> {
+        self.lists.coming.places(&self.lists.idle_links)
     }
 
     /// The places that are free, the one that is used next in front.

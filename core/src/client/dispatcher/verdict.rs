@@ -8,7 +8,7 @@ use http::StatusCode;
 
 use super::Dispatcher;
 use super::action::{
-    Cut, ExchangeId, Failure, HeadFacts, HeadVerdict, Outcome as CallOutcome, Reuse,
+    Cut, Ended, ExchangeId, Failure, HeadFacts, HeadVerdict, Outcome as CallOutcome, Reuse,
 };
 use super::admission::load_of;
 use super::alarms::Whose;
@@ -45,6 +45,8 @@ impl Dispatcher {
             return HeadVerdict::Discard;
         };
         self.learn(now, key, Heard::Answer(facts.status, facts.retry_after));
+        let (status, delivery) = (facts.status, facts.delivery);
+        self.tell_end(key, Ended::Answered { status, delivery });
         let attempt = Attempt::Answered {
             status: facts.status,
             delivery: facts.delivery,
@@ -168,6 +170,7 @@ impl Dispatcher {
             // The peer closed the connection while it was idle: nobody's failure. At once again,
             // without a verdict, a budget or an attempt.
             // https://www.rfc-editor.org/rfc/rfc9112#section-9.3.1
+            self.tell_end(key, Ended::Stale { delivery: failure.delivery });
             self.end_exchange(now, key, reuse);
             if let Some(call) = self.calls.get_mut(call) {
                 call.note(failure);
@@ -179,6 +182,7 @@ impl Dispatcher {
             self.attempt(now, call, lane);
         } else {
             self.blame(now, key, failure);
+            self.tell_end(key, Ended::Failed(failure));
             self.avoid(call, key);
             self.end_exchange(now, key, reuse);
             let attempt = Attempt::Failed(failure.delivery);
@@ -214,6 +218,7 @@ impl Dispatcher {
             fault: Fault::Peer,
         };
         self.blame(now, exchange, failure);
+        self.tell_end(exchange, Ended::Cut(Cut::AttemptTimeout));
         self.avoid(call, exchange);
         self.vacate_lane(call, lane);
         self.cut(now, exchange, Cut::AttemptTimeout);
@@ -315,8 +320,8 @@ impl Dispatcher {
                 return Decided::GiveUp(if policy.mode.obeys() { why } else { NoRetry::Off });
             }
         }
-        let attempts = facts.attempts;
-        self.log.record(Event::RetryScheduled { token, attempts, after, mode });
+        let (attempts, delay) = (facts.attempts, attempt.delay(after));
+        self.log.record(Event::RetryScheduled { token, attempts, after, delay, mode });
         if mode.obeys() { Decided::Retry(now + after) } else { Decided::GiveUp(NoRetry::Off) }
     }
 
@@ -346,6 +351,7 @@ impl Dispatcher {
                     if let Some(loser) = self.exchanges.get(exchange) {
                         self.hedge.record(now, now - loser.sent_at);
                     }
+                    self.tell_end(exchange, Ended::Cut(Cut::HedgeLost));
                     self.cut(now, exchange, Cut::HedgeLost);
                 }
                 Lane::Empty | Lane::BackOff(_) => {}
@@ -365,6 +371,26 @@ impl Dispatcher {
         let endpoint = self.exchanges.get(exchange).map(|exchange| exchange.endpoint);
         if let Some(call) = self.calls.get_mut(call) {
             call.avoid = endpoint;
+        }
+    }
+
+    /// Tells what came of an attempt, to whoever looks.
+    #[inline]
+    pub(super) fn tell_end(&mut self, exchange: Key, ended: Ended) {
+        if self.log.is_enabled() {
+            self.write_end(exchange, ended);
+        }
+    }
+
+    #[inline(never)]
+    fn write_end(&mut self, exchange: Key, ended: Ended) {
+        let Some(exchange) = self.exchanges.get(exchange) else { return };
+        if let Some(call) = exchange.call.and_then(|call| self.calls.get(call))
+            && let Some(instance) = self.instances.get(exchange.endpoint)
+        {
+            let (token, attempt) = (call.spec.token, exchange.attempt);
+            let endpoint = instance.member.endpoint;
+            self.log.record(Event::AttemptEnded { token, attempt, endpoint, ended });
         }
     }
 

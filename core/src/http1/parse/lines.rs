@@ -197,9 +197,9 @@ impl<'a> Line<'a> {
     #[expect(clippy::inline_always, reason = "a fifth of a head's cost: see `sinew-benches`")]
     fn usual(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (name, rest) = bytes.split_at_checked(token_prefix(bytes))?;
-        let (b": ", rest) = rest.split_first_chunk()? else { return None };
+        let rest = rest.strip_prefix(b": ")?;
         let (value, rest) = rest.split_at_checked(plain_prefix(rest))?;
-        let (b"\r\n", behind) = rest.split_first_chunk()? else { return None };
+        let behind = rest.strip_prefix(b"\r\n")?;
         let is_mark = |byte: &u8| *byte > b' ';
         let trimmed = value.first().is_some_and(is_mark) && value.last().is_some_and(is_mark);
         (trimmed && !name.is_empty()).then_some((Self { name, lead: 2, value }, behind))
@@ -244,6 +244,11 @@ mod tests {
 
     #[test]
     fn a_usual_line_is_taken_for_the_same_as_any_line() {
+        // Names and values that end around the edges of blocks are among them.
+        let edges = [15, 16, 17, 31, 32, 33, 63, 64, 65].map(|len| {
+            let (name, value) = ("n".repeat(len.min(33)), "v".repeat(len));
+            format!("{name}: {value}\r\nnext: {value}\r\n").into_bytes()
+        });
         let lines: [&[u8]; 6] = [
             b"X-Request-Id: 7b1f9f0e-5f8a-4a55-9a30-2c1d6e1f7a10\r\n",
             b"Content-Type: text/plain; charset=\"utf-8\"\r\nnext",
@@ -253,7 +258,7 @@ mod tests {
             b"E:\r\n",
         ];
         let mut usual = 0;
-        for line in lines {
+        for line in lines.into_iter().chain(edges.iter().map(|line| &line[..])) {
             for at in 0..line.len() {
                 for byte in 0..=255 {
                     let mut line = line.to_vec();

@@ -29,6 +29,7 @@ use super::base::{Site, Upstream};
 use super::bell::Bells;
 use super::conn::Conn;
 use super::dial::Plan;
+use super::explained::Explaining;
 use super::keeper;
 use super::rest_client::CloseReport;
 use super::seats::{Letter, Ticket};
@@ -65,7 +66,9 @@ impl<R: Runtime> Hub<R> {
         upstreams: Vec<Upstream>,
     ) -> Arc<Self> {
         dispatcher.observe(observer.is_some());
-        let state = Mutex::new(State::new(dispatcher, plan));
+        let mut state = State::new(dispatcher, plan);
+        state.observed = observer.is_some();
+        let state = Mutex::new(state);
         let bells = Arc::default();
         let hub = Arc::new(Self { runtime, bells, observer, state });
         hub.update(upstreams);
@@ -73,9 +76,17 @@ impl<R: Runtime> Hub<R> {
     }
 
     /// Makes a call; the first one starts the keeper.
-    pub(super) fn start(self: &Arc<Self>, mut spec: CallSpec, waker: &Waker) -> Started<R> {
+    pub(super) fn start(
+        self: &Arc<Self>,
+        mut spec: CallSpec,
+        explaining: Option<&Explaining>,
+        waker: &Waker,
+    ) -> Started<R> {
         let start = |state: &mut State<R>, now| {
             spec.token = state.seats.take();
+            if let Some(explaining) = explaining {
+                state.explain(now, spec.token, explaining);
+            }
             if !state.pipelining {
                 spec.sharing = Sharing::Exclusive;
             }
@@ -463,10 +474,11 @@ impl<R: Runtime> Hub<R> {
         let told = input(&mut state, now);
         let afterwards = state.hand_on(now);
         let told = ask(&mut state, told);
-        let mut events = Vec::new();
-        if self.observer.is_some() {
-            events.extend(std::iter::from_fn(|| state.dispatcher.poll_observed()));
-        }
+        let events = if state.observed {
+            state.take_events(now, self.observer.is_some())
+        } else {
+            Vec::new()
+        };
         drop(state);
         let Afterwards { wake, lost, call_keeper } = afterwards;
         drop(lost);

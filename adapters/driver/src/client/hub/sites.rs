@@ -82,6 +82,11 @@ impl Sites {
         self.listed.get(&endpoint.0).map(|upstream| &upstream.instance)
     }
 
+    /// As it was said where it is.
+    pub(super) fn address(&self, endpoint: Endpoint) -> Option<String> {
+        self.listed.get(&endpoint.0).map(|upstream| upstream.told.address.clone())
+    }
+
     /// Those that are listed, by number.
     pub(super) fn listed(&self) -> Vec<(Endpoint, ServiceEndpoint)> {
         let listed = self.listed.iter();

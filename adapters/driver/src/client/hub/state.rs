@@ -9,6 +9,7 @@ use sinew_core::client::dispatcher::{
     Action, ConnectionId, Failure, Outcome, ProbeRun, Retire, Reuse,
 };
 use sinew_core::error::{Delivery, Fault, Phase};
+use sinew_core::observe::Event;
 use sinew_core::resilience::Replay;
 use sinew_core::time::Instant;
 use smallvec::SmallVec;
@@ -16,6 +17,7 @@ use smallvec::SmallVec;
 use super::sites::Sites;
 use crate::client::base::Instance;
 use crate::client::dial::Plan;
+use crate::client::explained::Explaining;
 use crate::client::seats::{Letter, Over, Seats, Ticket};
 use crate::client::table::{Place, Ride, Rider, Table};
 use crate::error::Error;
@@ -37,6 +39,8 @@ pub(super) struct State<R: Runtime> {
     /// Connections that rang while a call had them: looked at when they are back.
     pub(super) early: Vec<ConnectionId>,
     pub(super) sites: Sites,
+    /// Somebody wants to know what is decided.
+    pub(super) observed: bool,
     /// What is to be opened, by the keeper.
     pub(super) dials: Vec<Dial>,
     /// Whom it is to ask.
@@ -97,6 +101,7 @@ impl<R: Runtime> State<R> {
             closers: Vec::new(),
             early: Vec::new(),
             sites: Sites::default(),
+            observed: false,
             dials: Vec::new(),
             probes: Vec::new(),
             keeper: Keeping { running: false, comes_at: Instant::MAX },
@@ -176,6 +181,32 @@ impl<R: Runtime> State<R> {
             after.call_keeper = true;
         }
         after
+    }
+
+    /// The call is to be explained.
+    #[cold]
+    pub(super) fn explain(&mut self, now: Instant, token: u64, explaining: &Explaining) {
+        explaining.begin(token, now);
+        self.seats.explain(token, explaining);
+        self.observed = true;
+        self.dispatcher.observe(true);
+    }
+
+    /// What was decided, after those calls were told that are to be explained. `observer`: whether anybody else
+    /// wants to know.
+    pub(super) fn take_events(&mut self, now: Instant, observer: bool) -> Vec<Event> {
+        let mut events = Vec::new();
+        while let Some(event) = self.dispatcher.poll_observed() {
+            for explaining in self.seats.concerned(&event) {
+                explaining.note(now, &event, |endpoint| self.sites.address(endpoint));
+            }
+            if observer {
+                events.push(event);
+            }
+        }
+        self.observed = observer || self.seats.explaining > 0;
+        self.dispatcher.observe(self.observed);
+        events
     }
 
     /// A connection rang. Where a call has it, or is about to give it back, that is for later.

@@ -54,6 +54,8 @@ impl Dispatcher {
             self.write_slot(now, *key, self.slots.get(*key).unwrap(), &mut out);
         }
         out.push(300 + slots.len() as u64);
+        let place_name = |place: u32| slots.iter().position(|key| key.index == place).unwrap();
+        out.extend(self.slots.coming_places().into_iter().map(|place| place_name(place) as u64));
         for place in self.slots.free() {
             out.push(armed(&self.alarms, now, Whose::Connections, place));
         }
@@ -93,9 +95,7 @@ impl Dispatcher {
             out.extend(instance.breaker.canonical(now));
             for list in self.slots.lists(&instance.share) {
                 out.push(500);
-                for place in list {
-                    out.push(slots.iter().position(|key| key.index == place).unwrap() as u64);
-                }
+                out.extend(list.into_iter().map(|place| place_name(place) as u64));
             }
         }
         out
@@ -103,6 +103,7 @@ impl Dispatcher {
 
     fn write_call(&self, now: Instant, key: Key, out: &mut Vec<u64>) {
         let call = self.calls.get(key).unwrap();
+        let waits = call.lanes.iter().any(|lane| matches!(lane, Lane::Queued(_)));
         out.extend([
             call.spec.safety as u64,
             call.spec.sharing as u64,
@@ -112,6 +113,7 @@ impl Dispatcher {
             u64::from(call.delivered),
             left(now, call.deadline()),
             left(now, call.hedge_at.unwrap_or(Instant::MAX)),
+            if waits { left(now, call.wait_until) } else { NEVER },
             armed(&self.alarms, now, Whose::Calls, key.index),
         ]);
         for lane in call.lanes {
@@ -132,6 +134,7 @@ impl Dispatcher {
             u64::from(slot.capacity),
             u64::from(slot.used),
             u64::from(slot.exclusive),
+            u64::from(slot.forsaken),
             u64::from(slot.uses > 0),
             if waits { left(now, slot.idle_until) } else { NEVER },
             slot.permit.as_ref().map_or(0, |permit| 1 + breaker.worth(permit)),

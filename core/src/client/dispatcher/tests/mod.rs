@@ -6,6 +6,8 @@ mod canonical;
 mod space;
 mod worlds;
 
+use std::collections::BTreeSet;
+
 use super::call::Lane;
 use super::routes::OnRoute;
 use super::slots::State;
@@ -41,18 +43,23 @@ impl Dispatcher {
         }
         assert_eq!(queued, self.queue.len(), "the queue and the lanes disagree");
         assert!(self.queue.len() <= pool.max_pending as usize);
-        let mut dialing = 0;
+        let mut coming = BTreeSet::new();
         for (key, slot) in self.slots.iter() {
             let used = self.exchanges.iter().filter(|(_, e)| e.connection == key).count();
             assert_eq!(used, slot.used as usize, "exchanges of {slot:?}");
-            dialing += usize::from(slot.state == State::Dialing);
+            let dialing = slot.state == State::Dialing;
+            assert!(dialing || !slot.forsaken, "open, and forsaken: {slot:?}");
+            if dialing && !slot.forsaken {
+                coming.insert(key.index);
+            }
             assert!(
                 slot.state != State::Retiring || slot.used > 0,
                 "over, and still here: {slot:?}"
             );
             self.slots.audit(key, slot);
         }
-        assert_eq!(dialing, self.slots.dialing);
+        assert_eq!(coming.len(), self.slots.coming);
+        assert_eq!(coming, self.slots.coming_places().into_iter().collect());
         let idle = |slot: &slots::Slot| slot.state == State::Open && slot.used == 0;
         let idles = self.slots.iter().filter(|(_, slot)| idle(slot)).count();
         assert_eq!(idles, self.slots.idle_len());
@@ -61,6 +68,8 @@ impl Dispatcher {
             let theirs = self.slots.iter().filter(|(_, slot)| slot.endpoint == key);
             let held = |permit: &Option<Permit>| permit.as_ref().is_some_and(Permit::is_probe);
             let dials = theirs.clone().filter(|(_, slot)| held(&slot.permit)).count();
+            let slow = theirs.clone().any(|(_, slot)| slot.forsaken);
+            assert_eq!(slow, instance.share.is_slow());
             assert_eq!(theirs.count(), instance.share.connections as usize);
             assert!(instance.share.connections <= pool.max_per_endpoint, "over the endpoint's cap");
             let exchanges = self.exchanges.iter().filter(|(_, e)| e.endpoint == key);
@@ -90,10 +99,10 @@ impl Dispatcher {
         self.audit_list();
         let placed = self.exchanges.iter().filter(|(_, e)| e.place.is_some()).count();
         assert_eq!(placed, self.admission.in_flight() as usize, "a place is lost");
-        if self.queue.len() > self.slots.dialing {
+        if self.queue.len() > self.slots.coming {
             assert!(!self.balancer.ready.is_empty(), "calls wait for nobody");
         }
-        if self.queue.len().min(self.room()) > self.slots.dialing {
+        if self.queue.len().min(self.room()) > self.slots.coming {
             let want = self.next_wants().expect("nobody waits");
             let free = self.slots.iter().any(|(key, slot)| {
                 self.slots.fits(key, want)

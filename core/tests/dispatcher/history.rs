@@ -1,0 +1,283 @@
+//! What is told of one call: each attempt, why it was made, and why there was no other.
+
+use sinew_core::client::dispatcher::{CallHistory, Ended, Failure, Outcome, Refusal};
+use sinew_core::error::{Fault, Phase};
+use sinew_core::policy::Mode;
+use sinew_core::resilience::{Backoff, BreakerConfig, BudgetConfig, Forced, NoRetry, RetryPolicy};
+
+use super::hedging::hedging;
+use super::*;
+
+const FAILED: Failure =
+    Failure { delivery: Delivery::MaybeProcessed, phase: Phase::ResponseHead, fault: Fault::Peer };
+
+/// One call, and its history.
+struct Told {
+    bench: Bench,
+    history: CallHistory,
+}
+
+const CALL: u64 = 1;
+
+/// The least wait that there is, so that it is known.
+fn policy() -> Policy {
+    let backoff = Backoff { base: Duration::from_nanos(1), cap: Duration::from_nanos(1) };
+    let retry = RetryPolicy { backoff, ..RetryPolicy::default() };
+    let breaker = BreakerConfig { mode: Mode::Off, ..BreakerConfig::default() };
+    Policy { retry, breaker, ..Policy::default() }
+}
+
+impl Told {
+    fn start(bench: Bench, spec: CallSpec) -> Self {
+        let history = CallHistory::new(CALL, bench.now);
+        let mut told = Self { bench, history };
+        while told.bench.dispatcher.poll_observed().is_some() {}
+        told.bench.dispatcher.start(told.bench.now, spec);
+        told.hear();
+        told
+    }
+
+    #[expect(clippy::large_types_passed_by_value, reason = "once a test")]
+    fn new(policy: Policy, endpoints: u64) -> Self {
+        let bench = Bench::new(policy, endpoints);
+        let spec = spec(&bench);
+        Self::start(bench, spec)
+    }
+
+    fn hear(&mut self) {
+        while let Some(event) = self.bench.dispatcher.poll_observed() {
+            self.history.note(self.bench.now, &event);
+        }
+    }
+
+    fn passes(&mut self, time: Duration) {
+        self.bench.now = self.bench.now + time;
+        self.bench.dispatcher.handle_timeout(self.bench.now);
+        self.hear();
+    }
+
+    /// Opens what is to be opened, after 3 ms.
+    fn connects(&mut self) {
+        let connection = self.bench.dialled();
+        self.passes(ms(3));
+        self.bench.dispatcher.connected(self.bench.now, connection, 1);
+        self.hear();
+    }
+
+    /// The call is answered after 2 ms, and asked to wait.
+    fn answers(&mut self, status: u16, retry_after: Option<Duration>) -> HeadVerdict {
+        let (exchange, _) = self.bench.sent(CALL);
+        self.passes(ms(2));
+        let status = StatusCode::from_u16(status).unwrap();
+        let delivery = Delivery::of_answer(status, retry_after.is_some());
+        let facts = HeadFacts { status, delivery, retry_after, replay: Replay::Possible };
+        let verdict = self.bench.dispatcher.head(self.bench.now, exchange, facts);
+        self.bench.dispatcher.finished(self.bench.now, exchange, Reuse::Keep);
+        self.hear();
+        verdict
+    }
+
+    fn fails(&mut self, failure: Failure) {
+        let (exchange, _) = self.bench.sent(CALL);
+        let (now, dispatcher) = (self.bench.now, &mut self.bench.dispatcher);
+        dispatcher.failed(now, exchange, failure, Replay::Possible, Reuse::Close);
+        self.hear();
+    }
+
+    fn says(&self, lines: &[&str]) {
+        let said = self.history.to_string();
+        // Of the least backoff that there is, jitter leaves all or nothing.
+        let said = said.replace("1.0ns later", "0.0ns later");
+        assert_eq!(said.lines().collect::<Vec<_>>(), lines);
+    }
+}
+
+fn spec(bench: &Bench) -> CallSpec {
+    CallSpec::new(CALL, bench.now + ms(5_000), Safety::Safe)
+}
+
+#[test]
+fn the_first_attempt_does() {
+    let mut told = Told::new(policy(), 1);
+    told.connects();
+    let _ = told.answers(200, None);
+    told.says(&["attempt 1: endpoint 0, on a new connection after 3.0ms; 200 after 2.0ms"]);
+    assert_eq!((told.history.outcome, told.history.no_retry), (Some(Outcome::Done), None));
+    // Who comes next finds the connection open.
+    let Told { mut bench, .. } = told;
+    bench.actions();
+    let spec = spec(&bench);
+    let mut told = Told::start(bench, spec);
+    let _ = told.answers(404, None);
+    told.says(&["attempt 1: endpoint 0, on a kept connection; 404 after 2.0ms"]);
+}
+
+#[test]
+fn an_endpoint_that_asks_for_a_wait_is_named_for_it() {
+    let mut told = Told::new(policy(), 2);
+    told.connects();
+    assert_eq!(told.answers(503, Some(ms(1_000))), HeadVerdict::Discard);
+    told.bench.quiet();
+    told.passes(ms(1_000));
+    told.connects();
+    assert_eq!(told.answers(200, None), HeadVerdict::Deliver);
+    let said = told.history.to_string();
+    let lines: Vec<_> = said.lines().collect();
+    let [first, second] = lines[..] else { panic!("{said}") };
+    assert!(first.contains(") rather than endpoint "), "{first}");
+    assert!(
+        first.ends_with(", on a new connection after 3.0ms; 503 after 2.0ms, refused"),
+        "{first}"
+    );
+    assert!(second.starts_with("attempt 2, 1.0s later as Retry-After asks: endpoint "), "{second}");
+    assert!(second.ends_with(", on a new connection after 3.0ms; 200 after 2.0ms"), "{second}");
+    let [first, second] = told.history.attempts[..] else { panic!() };
+    assert_ne!(first.endpoint, second.endpoint);
+}
+
+#[test]
+fn who_tries_no_further_says_why() {
+    let mut told = Told::new(policy(), 1);
+    told.connects();
+    for _ in 0..2 {
+        told.fails(FAILED);
+        told.passes(ms(1));
+        told.connects();
+    }
+    assert_eq!(told.answers(503, None), HeadVerdict::Deliver);
+    let backoff = "0.0ns later by backoff: endpoint 0, on a new connection after 4.0ms";
+    let failed = "failed in the response head after 0.0ns, the peer's fault, maybe processed";
+    told.says(&[
+        &format!("attempt 1: endpoint 0, on a new connection after 3.0ms; {failed}"),
+        &format!("attempt 2, {backoff}; {failed}"),
+        &format!("attempt 3, {backoff}; 503 after 2.0ms, maybe processed"),
+        "no further attempt: attempts",
+    ]);
+}
+
+#[test]
+fn an_unsafe_call_is_not_made_twice() {
+    let bench = Bench::new(policy(), 1);
+    let spec = CallSpec { safety: Safety::Unsafe, ..spec(&bench) };
+    let mut told = Told::start(bench, spec);
+    told.connects();
+    told.fails(FAILED);
+    assert_eq!(told.history.no_retry, Some(NoRetry::NotRepeatable));
+    assert_eq!(told.history.attempts[0].ended, Some(Ended::Failed(FAILED)));
+    assert!(told.history.to_string().ends_with("no further attempt: not_repeatable\n"));
+}
+
+#[test]
+fn a_budget_that_is_empty_is_named() {
+    let budget = BudgetConfig { percent: 1, per_second: 0, ..BudgetConfig::default() };
+    let mut told = Told::new(Policy { budget, ..policy() }, 1);
+    told.connects();
+    assert_eq!(told.answers(503, None), HeadVerdict::Deliver);
+    let Some(NoRetry::Budget(why)) = told.history.no_retry else { panic!("{}", told.history) };
+    told.says(&[
+        "attempt 1: endpoint 0, on a new connection after 3.0ms; 503 after 2.0ms, maybe processed",
+        &format!("no further attempt: {}", why.name()),
+    ]);
+}
+
+#[test]
+fn a_breaker_that_lets_nobody_through_is_named() {
+    let mut bench = Bench::new(Policy { breaker: BreakerConfig::default(), ..policy() }, 1);
+    bench.dispatcher.force_breaker(bench.now, Endpoint(0), Some(Forced::Open));
+    let spec = spec(&bench);
+    let told = Told::start(bench, spec);
+    let Some(Outcome::Refused(Refusal::Breaker { why, .. })) = told.history.outcome else {
+        panic!("{}", told.history)
+    };
+    told.says(&["not sent", &format!("refused: {}", why.name())]);
+}
+
+#[test]
+fn a_hedge_says_after_what_it_was_sent() {
+    let bench = hedging(PoolPolicy::default(), 1, 1);
+    let spec = spec(&bench);
+    let mut told = Told::start(bench, spec);
+    let (first, _) = told.bench.sent(CALL);
+    told.passes(ms(20));
+    told.connects();
+    assert_eq!(told.answers(200, None), HeadVerdict::Deliver);
+    told.says(&[
+        "attempt 1: endpoint 0, on a kept connection; overtaken after 25.0ms",
+        "attempt 2, beside the first after 20.0ms: endpoint 0, on a new connection after 3.0ms; 200 after 2.0ms",
+    ]);
+    // The answer of the other one comes too late.
+    assert_eq!(told.bench.head(first, 200), HeadVerdict::Discard);
+}
+
+#[test]
+fn a_deadline_says_where_it_came() {
+    let mut told = Told::new(policy(), 1);
+    told.connects();
+    told.passes(ms(5_000));
+    told.says(&[
+        "attempt 1: endpoint 0, on a new connection after 3.0ms; cut by the deadline after 5.0s",
+        "timed_out: response head",
+    ]);
+    // In a wait for a connection, nothing was sent.
+    let bench = Bench::new(policy(), 1);
+    let spec = CallSpec { pool_timeout: Some(ms(100)), ..spec(&bench) };
+    let mut told = Told::start(bench, spec);
+    told.passes(ms(100));
+    told.says(&["not sent", "timed_out: wait for a connection"]);
+}
+
+#[test]
+fn a_connection_that_could_not_be_opened_is_an_attempt_that_was_not_sent() {
+    let mut told = Told::new(policy(), 1);
+    let connection = told.bench.dialled();
+    told.passes(ms(3));
+    let failure =
+        Failure { delivery: Delivery::NotSent, phase: Phase::Connect, fault: Fault::Network };
+    told.bench.dispatcher.dial_failed(told.bench.now, connection, failure);
+    told.hear();
+    told.passes(ms(1));
+    told.connects();
+    let _ = told.answers(200, None);
+    told.says(&[
+        "attempt 1: endpoint 0, without a connection after 3.0ms; failed in the connect after 0.0ns, \
+         the network's fault, not sent",
+        "attempt 2, 0.0ns later by backoff: endpoint 0, on a new connection after 4.0ms; 200 after 2.0ms",
+    ]);
+}
+
+#[test]
+fn a_kept_connection_that_had_ended_is_told_apart() {
+    let mut told = Told::new(policy(), 1);
+    told.connects();
+    let _ = told.answers(200, None);
+    told.bench.actions();
+    let Told { bench, .. } = told;
+    let spec = spec(&bench);
+    let mut told = Told::start(bench, spec);
+    told.fails(Failure { delivery: Delivery::NotSent, fault: Fault::Network, ..FAILED });
+    told.connects();
+    let _ = told.answers(200, None);
+    told.says(&[
+        "attempt 1: endpoint 0, on a kept connection; the connection had ended, not sent",
+        "attempt 1, at once: endpoint 0, on a new connection after 3.0ms; 200 after 2.0ms",
+    ]);
+}
+
+/// Others of the same dispatcher are not its business, and what is lost is counted.
+#[test]
+fn it_keeps_to_its_own_call_and_to_its_bound() {
+    let mut history = CallHistory::new(CALL, Instant::from_nanos(0));
+    let before = history.clone();
+    let sent = |token, attempt| {
+        let endpoint = Endpoint(0);
+        sinew_core::observe::Event::AttemptSent { token, attempt, endpoint, first_use: true }
+    };
+    history.note(Instant::from_nanos(5), &sent(CALL + 1, 1));
+    assert_eq!(history, before);
+    for attempt in 1..=100 {
+        history.note(Instant::from_nanos(5), &sent(CALL, attempt));
+    }
+    assert_eq!(history.attempts.len(), 32);
+    history.note(Instant::from_nanos(5), &sinew_core::observe::Event::Lost(3));
+    assert_eq!(history.lost, 3);
+}
