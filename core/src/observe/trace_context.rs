@@ -132,8 +132,8 @@ impl<'a> Parent<'a> {
         let span_id = ids.last_chunk()?;
         let mut ends = [b'0'; BLOCK];
         ends[..4].copy_from_slice(&[*v, *w, *f, *g]);
-        let [a, b, c, d] = [&ends, high, low, span_id].map(not_digits);
-        if (a | b | c | d).bits() != 0 || *span_id == [b'0'; BLOCK] {
+        let wrong = not_digits(&ends) | not_digits(high) | not_digits(low) | not_digits(span_id);
+        if wrong.bits() != 0 || *span_id == [b'0'; BLOCK] {
             return None;
         }
         // https://www.w3.org/TR/trace-context/#versioning-of-traceparent
@@ -149,6 +149,7 @@ impl<'a> Parent<'a> {
         Some(Self { trace_id, span_id, flags })
     }
 
+    #[inline]
     fn with(self, span_id: NonZeroU64, states: Option<&Fields>) -> TraceContext {
         let Self { trace_id, flags, .. } = self;
         let state = states.and_then(collect_state).unwrap_or_default();
@@ -166,16 +167,20 @@ fn not_digits(block: &[u8; BLOCK]) -> Marks {
 
 /// What 32 digits stand for.
 #[inline]
-fn number(digits: [&[u8; BLOCK]; 2]) -> u128 {
-    let [high, low] = digits.map(|digits| {
-        // Two digits a lane, the first of them in its low byte. Letters, which have a bit that digits
-        // have not, are nine above what their low bits say.
-        let text: i16x8 = bytemuck::cast(*digits);
-        let letters = (text >> 6) & i16x8::splat(0x0101);
-        let values = (text & i16x8::splat(0x0f0f)) + letters * i16x8::splat(9);
-        (values << 4 | values >> 8) & i16x8::splat(0xff)
-    });
-    u128::from_be_bytes(u8x16::narrow_i16x8(high, low).to_array())
+fn number([high, low]: [&[u8; BLOCK]; 2]) -> u128 {
+    u128::from_be_bytes(u8x16::narrow_i16x8(pairs(high), pairs(low)).to_array())
+}
+
+/// What each two of sixteen digits stand for.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "a vector is not passed from function to function")]
+fn pairs(digits: &[u8; BLOCK]) -> i16x8 {
+    // Two a lane, the first of them in its low byte. Letters, which have a bit that digits have not,
+    // are nine above what their low bits say.
+    let text: i16x8 = bytemuck::cast(*digits);
+    let letters = (text >> 6) & i16x8::splat(0x0101);
+    let values = (text & i16x8::splat(0x0f0f)) + letters * i16x8::splat(9);
+    (values << 4 | values >> 8) & i16x8::splat(0xff)
 }
 
 /// The entries of all `tracestate` lines as one list; `None` where one of them is malformed.
