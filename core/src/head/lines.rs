@@ -38,21 +38,21 @@ impl Lines {
         })
     }
 
-    /// Appends whole lines, in parts: names in small letters, `": "`, values that may stand in a head,
-    /// CR LF.
-    #[inline]
-    pub(crate) fn put<const N: usize>(&mut self, parts: [&[u8]; N]) {
-        for part in parts {
-            self.0.extend_from_slice(part);
-        }
-        debug_assert!(self.0.ends_with(b"\r\n"), "lines are whole");
+    /// Appends a line. `start`: its name in small letters, `": "`, and maybe the start of its value; or
+    /// lines in front of it, too. `rest`: the rest of its value. Both are such as may stand in a head.
+    #[expect(clippy::inline_always, reason = "most starts are known, and copied without a call")]
+    #[inline(always)]
+    pub(crate) fn put(&mut self, start: &[u8], rest: &[u8]) {
+        self.0.extend_from_slice(start);
+        self.0.extend_from_slice(rest);
+        self.0.extend_from_slice(b"\r\n");
     }
 
-    /// The same, unless they are the last ones already.
+    /// The same, unless it is the last one already.
     #[inline]
-    pub(crate) fn put_once<const N: usize>(&mut self, parts: [&[u8]; N]) {
+    pub(crate) fn put_once(&mut self, start: &'static [u8], rest: &[u8]) {
         let end = self.0.len();
-        self.put(parts);
+        self.put(start, rest);
         let (before, new) = self.0.split_at(end);
         if before.ends_with(new) {
             self.0.truncate(end);

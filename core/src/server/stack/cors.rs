@@ -25,7 +25,7 @@ impl Layer for Cors {
         response.retain(&|name| !Self::owns(name));
         self.put_grants(verdict, |name, value| response.append(name, value));
         if let Some(names) = self.vary(verdict) {
-            write_lines(response, |lines| lines.put([b"vary: ", names.as_bytes(), b"\r\n"]));
+            write_lines(response, |lines| lines.put(b"vary: ", names.as_bytes()));
         }
     }
 }

@@ -61,8 +61,7 @@ impl Layer for Identify {
             && !response.contains(&X_REQUEST_ID)
         {
             // A layer of the same kind may have written it.
-            let line = [b"x-request-id: ", id.as_bytes(), b"\r\n"];
-            write_lines(response, |lines| lines.put_once(line));
+            write_lines(response, |lines| lines.put_once(b"x-request-id: ", id.as_bytes()));
         }
     }
 }

@@ -199,11 +199,10 @@ impl Named {
 
     fn write(&self, outcome: &Outcome, lines: &mut Lines) {
         let mut numbers = Backwards::<64>::new();
-        numbers.put(b"\r\n");
         numbers.number(whole_seconds(outcome.reset));
         numbers.put(self.between);
         numbers.number(outcome.remaining.into());
-        lines.put([&self.before, numbers.as_bytes()]);
+        lines.put(&self.before, numbers.as_bytes());
     }
 }
 
