@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::hex;
 use crate::class::Class;
-use crate::head::{Fields, Single};
+use crate::head::{Fields, Place, Single};
 
 /// The field that carries it.
 pub const FIELD: &str = "x-request-id";
@@ -31,16 +31,18 @@ const SHORT: usize = 38;
 impl RequestId {
     /// The id that a request brings, if it is one and safe.
     pub fn from_fields(fields: &Fields) -> Option<Self> {
-        Self::given(fields, fields.single(FIELD))
+        let id = safe(fields.single(FIELD))?;
+        Some(Self(Text::new(id, fields)))
     }
 
-    /// The same, where the field was looked up already.
-    pub(crate) fn given(fields: &Fields, id: Single<'_>) -> Option<Self> {
-        let Single::Once(id) = id else { return None };
-        if !(1..=BYTES).contains(&id.len()) || !SAFE.has_all_of(id) {
-            return None;
+    /// The same, where the field was looked up already, or else [one of our own](Self::mint). A call of
+    /// its own, so that what it gives is written once.
+    #[inline(never)]
+    pub(crate) fn given_or_minted(fields: &Fields, id: Place, number: u128) -> Self {
+        match safe(id.of(fields)) {
+            Some(id) => Self(Text::new(id, fields)),
+            None => Self::mint(number),
         }
-        Some(Self(Text::short(id).unwrap_or_else(|| Text::Long(fields.block().slice_ref(id)))))
     }
 
     /// An id of our own: 32 digits of a number that nobody else has.
@@ -66,11 +68,25 @@ impl RequestId {
 }
 
 impl Text {
-    fn short(text: &[u8]) -> Option<Self> {
-        let mut bytes = [0; SHORT];
-        bytes.get_mut(..text.len())?.copy_from_slice(text);
-        Some(Self::Short { len: text.len() as u8, bytes })
+    /// A text of these fields.
+    #[inline]
+    fn new(text: &[u8], fields: &Fields) -> Self {
+        let mut short = Self::Short { len: text.len() as u8, bytes: [0; SHORT] };
+        if let Self::Short { bytes, .. } = &mut short
+            && let Some(place) = bytes.get_mut(..text.len())
+        {
+            place.copy_from_slice(text);
+            return short;
+        }
+        Self::Long(fields.block().slice_ref(text))
     }
+}
+
+/// The value, if it may be an id.
+#[inline]
+fn safe(id: Single<'_>) -> Option<&[u8]> {
+    let Single::Once(id) = id else { return None };
+    ((1..=BYTES).contains(&id.len()) && SAFE.has_all_of(id)).then_some(id)
 }
 
 /// What is safe to print anywhere.

@@ -28,8 +28,8 @@ impl Layer for Identify {
     fn on_head(&self, arrival: &Arrival<'_>, record: &mut Record) -> Decision {
         let fields = arrival.head.fields();
         let (number, index) = (arrival.number, record.index);
-        let given = RequestId::given(fields, index.request_id.of(fields));
-        record.request_id = Some(given.unwrap_or_else(|| RequestId::mint(number)));
+        let id = RequestId::given_or_minted(fields, index.request_id, number);
+        record.request_id = Some(id);
         let states = (index.tracestate != Place::Nowhere).then_some(fields);
         // The span of this server: below the one that called, or the first one of a trace.
         let span = NonZeroU64::new(number as u64).unwrap_or(NonZeroU64::MIN);
@@ -41,18 +41,10 @@ impl Layer for Identify {
         let security = &mut record.security;
         security.peer.clone_from(&arrival.peer.name);
         security.peer_address = arrival.peer.address;
-        let peer = arrival.peer.address;
-        let proxies = self.proxies.as_ref();
-        security.client_address = match proxies.and_then(|known| known.forwarded(peer, fields)) {
-            Some(forwarded) => {
-                let client = forwarded.client;
-                let says_more = forwarded.proto.is_some() || forwarded.host.is_some();
-                record.forwarded = says_more.then(|| Box::new(forwarded));
-                client
-            }
-            None if proxies.is_some() => peer.map(|peer| peer.to_canonical()),
-            None => peer,
-        };
+        match &self.proxies {
+            None => security.client_address = arrival.peer.address,
+            Some(proxies) => look_behind(proxies, arrival, record),
+        }
         Decision::Continue
     }
 
@@ -64,4 +56,20 @@ impl Layer for Identify {
             write_lines(response, |lines| lines.put_once(b"x-request-id: ", id.as_bytes()));
         }
     }
+}
+
+/// Whom a request is from that may come from a proxy. Apart, so that servers without proxies do not pay
+/// for it.
+#[inline(never)]
+fn look_behind(proxies: &TrustedProxies, arrival: &Arrival<'_>, record: &mut Record) {
+    let peer = arrival.peer.address;
+    record.security.client_address = match proxies.forwarded(peer, arrival.head.fields()) {
+        Some(forwarded) => {
+            let client = forwarded.client;
+            let says_more = forwarded.proto.is_some() || forwarded.host.is_some();
+            record.forwarded = says_more.then(|| Box::new(forwarded));
+            client
+        }
+        None => peer.map(|peer| peer.to_canonical()),
+    };
 }
