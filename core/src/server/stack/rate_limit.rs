@@ -175,32 +175,35 @@ struct Policy {
 struct Named {
     /// Up to what is left.
     before: Box<[u8]>,
-    /// Up to when it is full again.
-    between: &'static [u8],
+    fields: LimitFields,
 }
 
 impl Named {
     fn new(name: &str, quota: &Quota, fields: LimitFields) -> Option<Self> {
         let (count, window) = (quota.count(), quota.period().as_secs().max(1));
-        let (before, between): (_, &[u8]) = match fields {
+        let before = match fields {
             // https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-10
             LimitFields::Draft => {
                 let policy = format!("ratelimit-policy: \"{name}\";q={count};w={window}\r\n");
-                (format!("{policy}ratelimit: \"{name}\";r="), b";t=")
+                format!("{policy}ratelimit: \"{name}\";r=")
             }
             LimitFields::Legacy => {
                 let limit = format!("x-ratelimit-limit: {count}\r\n");
-                (format!("{limit}x-ratelimit-remaining: "), b"\r\nx-ratelimit-reset: ")
+                format!("{limit}x-ratelimit-remaining: ")
             }
             LimitFields::None => return None,
         };
-        Some(Self { before: before.into_bytes().into(), between })
+        Some(Self { before: before.into_bytes().into(), fields })
     }
 
     fn write(&self, outcome: &Outcome, lines: &mut Lines) {
         let mut numbers = Backwards::<64>::new();
         numbers.number(whole_seconds(outcome.reset));
-        numbers.put(self.between);
+        // Up to when it is full again.
+        match self.fields {
+            LimitFields::Legacy => numbers.put(b"\r\nx-ratelimit-reset: "),
+            LimitFields::Draft | LimitFields::None => numbers.put(b";t="),
+        }
         numbers.number(outcome.remaining.into());
         lines.put(&self.before, numbers.as_bytes());
     }
