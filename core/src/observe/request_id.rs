@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use http::HeaderValue;
+use bytes::Bytes;
 
 use super::hex;
 use crate::class::Class;
@@ -18,12 +18,15 @@ pub const BYTES: usize = 128;
 #[derive(Clone)]
 pub struct RequestId(Text);
 
-/// Neither takes memory of its own: one lies in the head that it came in.
+/// Neither takes memory of its own: the long one lies in the head that it came in.
 #[derive(Clone)]
 enum Text {
-    Given(HeaderValue),
-    Minted([u8; 32]),
+    Short { len: u8, bytes: [u8; SHORT] },
+    Long(Bytes),
 }
+
+/// Bytes of an id that are copied: a UUID has 36 of them, and one of ours 32.
+const SHORT: usize = 38;
 
 impl RequestId {
     /// The id that a request brings, if it is one and safe.
@@ -37,14 +40,14 @@ impl RequestId {
         if !(1..=BYTES).contains(&id.len()) || !SAFE.has_all_of(id) {
             return None;
         }
-        HeaderValue::from_maybe_shared(fields.block().slice_ref(id)).ok().map(Text::Given).map(Self)
+        Some(Self(Text::short(id).unwrap_or_else(|| Text::Long(fields.block().slice_ref(id)))))
     }
 
     /// An id of our own: 32 digits of a number that nobody else has.
     pub fn mint(number: u128) -> Self {
-        let mut digits = [0; 32];
-        hex(&mut digits, &number.to_be_bytes());
-        Self(Text::Minted(digits))
+        let mut bytes = [0; SHORT];
+        hex(&mut bytes[..32], &number.to_be_bytes());
+        Self(Text::Short { len: 32, bytes })
     }
 
     /// The id as text.
@@ -53,20 +56,20 @@ impl RequestId {
         core::str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 
-    /// The id as it came, where the request brought it.
-    pub(crate) fn as_given(&self) -> Option<&HeaderValue> {
-        match &self.0 {
-            Text::Given(value) => Some(value),
-            Text::Minted(_) => None,
-        }
-    }
-
     /// The same as bytes.
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
-            Text::Given(value) => value.as_bytes(),
-            Text::Minted(digits) => digits,
+            Text::Short { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Text::Long(text) => text,
         }
+    }
+}
+
+impl Text {
+    fn short(text: &[u8]) -> Option<Self> {
+        let mut bytes = [0; SHORT];
+        bytes.get_mut(..text.len())?.copy_from_slice(text);
+        Some(Self::Short { len: text.len() as u8, bytes })
     }
 }
 

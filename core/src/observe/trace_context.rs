@@ -51,27 +51,25 @@ impl TraceContext {
     /// What a request carries. `None` where it carries no trace or a malformed one: start a new
     /// [`root`](Self::root) then, as the standard asks.
     pub fn from_fields(fields: &Fields) -> Option<Self> {
-        Self::given(fields.single("traceparent"), Some(fields))
+        let parent = Parent::of(fields.single("traceparent"))?;
+        let span_id = NonZeroU64::new(number(parent.span_id))?;
+        Some(parent.with(span_id, Some(fields)))
     }
 
-    /// The same, where the fields were looked up already. `states`: in which there is a `tracestate`.
-    pub(crate) fn given(parent: Single<'_>, states: Option<&Fields>) -> Option<Self> {
-        // https://www.w3.org/TR/trace-context/#a-traceparent-is-received
-        let Single::Once(parent) = parent else { return None };
-        let (trace_id, span_id, flags) = parse_parent(parent)?;
-        let state = states.and_then(collect_state).unwrap_or_default();
-        Some(Self { trace_id, span_id, flags, state })
+    /// The same below another span, where the fields were looked up already. `states`: in which there
+    /// is a `tracestate`.
+    pub(crate) fn below(
+        parent: Single<'_>,
+        states: Option<&Fields>,
+        span_id: NonZeroU64,
+    ) -> Option<Self> {
+        Parent::of(parent).map(|parent| parent.with(span_id, states))
     }
 
     /// The same trace below another span: what an outgoing call carries.
     #[must_use]
     pub fn child(&self, span_id: NonZeroU64) -> Self {
         Self { span_id, ..self.clone() }
-    }
-
-    /// The same, of a place that nobody needs any more.
-    pub(crate) fn into_child(self, span_id: NonZeroU64) -> Self {
-        Self { span_id, ..self }
     }
 
     /// The trace. Sixteen bytes, big-endian on the wire.
@@ -110,14 +108,55 @@ impl fmt::Debug for TraceContext {
     }
 }
 
-/// Sixteen lower-case digits, all of them at once.
-#[inline]
-fn unhex(digits: &[u8; BLOCK]) -> Option<u64> {
-    if any(digits, not_digits) {
-        return None;
+/// What a `traceparent` says.
+struct Parent<'a> {
+    trace_id: NonZeroU128,
+    /// Digits, not all of them zero.
+    span_id: &'a [u8; BLOCK],
+    flags: u8,
+}
+
+impl<'a> Parent<'a> {
+    /// `version "-" trace-id "-" parent-id "-" trace-flags`, and whatever a later version adds.
+    /// <https://www.w3.org/TR/trace-context/#traceparent-header-field-values>
+    #[inline]
+    fn of(field: Single<'a>) -> Option<Self> {
+        // https://www.w3.org/TR/trace-context/#a-traceparent-is-received
+        let Single::Once(text) = field else { return None };
+        let (known, more) = text.split_first_chunk::<55>()?;
+        let [v, w, b'-', ids @ .., b'-', f, g] = known else { return None };
+        let ([high, low, ..], [b'-', ..]) = (ids.as_chunks::<BLOCK>().0, &ids[32..]) else {
+            return None;
+        };
+        let span_id = ids.last_chunk()?;
+        // The two numbers at the ends as one.
+        let mut ends = [b'0'; BLOCK];
+        (ends[0], ends[1], ends[BLOCK - 2], ends[BLOCK - 1]) = (*v, *w, *f, *g);
+        let all = [&ends, high, low, span_id];
+        if all.into_iter().any(|digits| any(digits, not_digits)) {
+            return None;
+        }
+        let ends = number(&ends);
+        // https://www.w3.org/TR/trace-context/#versioning-of-traceparent
+        match ends >> 56 {
+            0xff => return None,
+            0 if !more.is_empty() => return None,
+            _ if more.first().is_some_and(|&byte| byte != b'-') => return None,
+            _ => {}
+        }
+        let trace_id = u128::from(number(high)) << 64 | u128::from(number(low));
+        if span_id == &[b'0'; BLOCK] {
+            return None;
+        }
+        let flags = ends as u8 & (SAMPLED | RANDOM);
+        Some(Self { trace_id: NonZeroU128::new(trace_id)?, span_id, flags })
     }
-    let ([high, low], []) = digits.as_chunks::<8>() else { return None };
-    Some(values(*high) << 32 | values(*low))
+
+    fn with(self, span_id: NonZeroU64, states: Option<&Fields>) -> TraceContext {
+        let Self { trace_id, flags, .. } = self;
+        let state = states.and_then(collect_state).unwrap_or_default();
+        TraceContext { trace_id, span_id, flags, state }
+    }
 }
 
 /// No lower-case digits.
@@ -127,45 +166,19 @@ fn not_digits(block: Block) -> Marks {
     !(block.digits() | block.within(b'a'..=b'f'))
 }
 
-/// What eight digits stand for.
+/// What sixteen digits stand for.
 #[inline]
-const fn values(digits: [u8; 8]) -> u64 {
-    const ONES: u64 = u64::MAX / 255;
-    let text = u64::from_be_bytes(digits);
-    // Letters have this bit, digits have not.
-    let values = (text & (ONES * 0x0f)) + (text >> 6 & ONES) * 9;
-    let pairs = (values | values >> 4) & 0x00ff_00ff_00ff_00ff;
-    let fours = (pairs | pairs >> 8) & 0x0000_ffff_0000_ffff;
-    (fours | fours >> 16) & 0xffff_ffff
-}
-
-/// `version "-" trace-id "-" parent-id "-" trace-flags`, and whatever a later version adds.
-/// <https://www.w3.org/TR/trace-context/#traceparent-header-field-values>
-fn parse_parent(text: &[u8]) -> Option<(NonZeroU128, NonZeroU64, u8)> {
-    let (known, more) = text.split_first_chunk::<55>()?;
-    if [known[2], known[35], known[52]] != *b"---" {
-        return None;
+const fn number(digits: &[u8; BLOCK]) -> u64 {
+    const fn half(text: u64) -> u64 {
+        const ONES: u64 = u64::MAX / 255;
+        // Letters have this bit, digits have not.
+        let values = (text & (ONES * 0x0f)) + (text >> 6 & ONES) * 9;
+        let pairs = (values | values >> 4) & 0x00ff_00ff_00ff_00ff;
+        let fours = (pairs | pairs >> 8) & 0x0000_ffff_0000_ffff;
+        (fours | fours >> 16) & 0xffff_ffff
     }
-    // Both numbers of two digits at once.
-    let [v, w, .., f, g] = *known;
-    let ends = [v, w, b'0', b'0', b'0', b'0', f, g];
-    if any(&ends, not_digits) {
-        return None;
-    }
-    let ends = values(ends) as u32;
-    let (version, flags) = ((ends >> 24) as u8, ends as u8);
-    // https://www.w3.org/TR/trace-context/#versioning-of-traceparent
-    match version {
-        0xff => return None,
-        0 if !more.is_empty() => return None,
-        _ if more.first().is_some_and(|&byte| byte != b'-') => return None,
-        _ => {}
-    }
-    let [_, _, _, ids @ .., _, _, _] = known;
-    let (high, low) = (unhex(ids.first_chunk()?)?, unhex(ids[16..].first_chunk()?)?);
-    let trace_id = NonZeroU128::new(u128::from(high) << 64 | u128::from(low))?;
-    let span_id = NonZeroU64::new(unhex(ids.last_chunk()?)?)?;
-    Some((trace_id, span_id, flags & (SAMPLED | RANDOM)))
+    let text = u128::from_be_bytes(*digits);
+    half((text >> 64) as u64) << 32 | half(text as u64)
 }
 
 /// The entries of all `tracestate` lines as one list; `None` where one of them is malformed.
@@ -234,7 +247,8 @@ mod tests {
                 let lower = digits.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
                 let text = core::str::from_utf8(&digits).ok().filter(|_| lower);
                 let wanted = text.map(|text| u64::from_str_radix(text, 16).unwrap());
-                assert_eq!(unhex(&digits), wanted, "{byte:#x} at {at}");
+                let found = (!any(&digits, not_digits)).then(|| number(&digits));
+                assert_eq!(found, wanted, "{byte:#x} at {at}");
             }
         }
     }

@@ -4,7 +4,7 @@ use core::num::{NonZeroU64, NonZeroU128};
 
 use http::HeaderName;
 
-use super::{Arrival, Decision, Layer, Record, ResponseHead};
+use super::{Arrival, Decision, Layer, Record, ResponseHead, write_lines};
 use crate::head::Place;
 use crate::observe::{RequestId, TraceContext, request_id};
 use crate::policy::Stage;
@@ -31,8 +31,13 @@ impl Layer for Identify {
         let given = RequestId::given(fields, index.request_id.of(fields));
         record.request_id = Some(given.unwrap_or_else(|| RequestId::mint(number)));
         let states = (index.tracestate != Place::Nowhere).then_some(fields);
-        let caller = TraceContext::given(index.traceparent.of(fields), states);
-        record.context.trace = Some(trace(caller, number));
+        // The span of this server: below the one that called, or the first one of a trace.
+        let span = NonZeroU64::new(number as u64).unwrap_or(NonZeroU64::MIN);
+        let trace = TraceContext::below(index.traceparent.of(fields), states, span);
+        record.context.trace = Some(trace.unwrap_or_else(|| {
+            let trace = NonZeroU128::new(number.rotate_left(64)).unwrap_or(NonZeroU128::MIN);
+            TraceContext::root(trace, span, false, true)
+        }));
         let security = &mut record.security;
         security.peer.clone_from(&arrival.peer.name);
         security.peer_address = arrival.peer.address;
@@ -55,22 +60,9 @@ impl Layer for Identify {
         if let Some(id) = &record.request_id
             && !response.contains(&X_REQUEST_ID)
         {
-            match id.as_given() {
-                Some(given) => response.append(X_REQUEST_ID, given.clone()),
-                None => response.append_text(X_REQUEST_ID, id.as_bytes()),
-            }
-        }
-    }
-}
-
-/// The span of this server: below the one that called, or the first one of a trace.
-fn trace(caller: Option<TraceContext>, number: u128) -> TraceContext {
-    let span = NonZeroU64::new(number as u64).unwrap_or(NonZeroU64::MIN);
-    match caller {
-        Some(caller) => caller.into_child(span),
-        None => {
-            let trace = NonZeroU128::new(number.rotate_left(64)).unwrap_or(NonZeroU128::MIN);
-            TraceContext::root(trace, span, false, true)
+            // A layer of the same kind may have written it.
+            let line = [b"x-request-id: ", id.as_bytes(), b"\r\n"];
+            write_lines(response, |lines| lines.put_once(line));
         }
     }
 }

@@ -29,7 +29,6 @@ mod rate_limit;
 mod record;
 mod shared_limit;
 mod shield;
-mod text;
 mod validation;
 
 use core::fmt;
@@ -37,6 +36,7 @@ use core::fmt;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::Template;
+use crate::head::Lines;
 use crate::policy::{Mode, Refused, Stage};
 use crate::reason::Reason;
 
@@ -120,11 +120,24 @@ pub trait ResponseHead {
     /// Adds a field line.
     fn append(&mut self, name: HeaderName, value: HeaderValue);
 
-    /// The same with a value that was written for this answer alone. Who can keep a short text
-    /// without an allocation does; what cannot stand in a field is left out.
-    fn append_text(&mut self, name: HeaderName, value: &[u8]) {
-        if let Ok(value) = HeaderValue::from_bytes(value) {
-            self.append(name, value);
+    /// Where layers write whole lines that nobody looks for later on: they are no fields to the other
+    /// methods, and go out behind those. `None`: lines are [appended](Self::append) like the others.
+    fn lines(&mut self) -> Option<&mut Lines> {
+        None
+    }
+}
+
+/// Writes lines that belong on an answer.
+fn write_lines(response: &mut dyn ResponseHead, write: impl FnOnce(&mut Lines)) {
+    if let Some(lines) = response.lines() {
+        return write(lines);
+    }
+    let mut lines = Lines::new();
+    write(&mut lines);
+    for (name, value) in lines.iter() {
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_bytes(value))
+        {
+            response.append(name, value);
         }
     }
 }
@@ -214,11 +227,12 @@ impl Stack {
                 record.retry_after = retry_after;
                 decision
             };
-            if decision == Decision::Continue {
-                continue;
-            }
-            if let Decision::Refuse(reason) = decision {
-                record.refuse(Refused { stage: entry.stage, reason, mode: entry.mode });
+            match decision {
+                Decision::Continue => continue,
+                Decision::Answer(_) => {}
+                Decision::Refuse(reason) => {
+                    record.refuse(Refused { stage: entry.stage, reason, mode: entry.mode });
+                }
             }
             if entry.mode.obeys() {
                 return decision;
