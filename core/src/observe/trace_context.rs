@@ -8,7 +8,7 @@ use core::num::{NonZeroU64, NonZeroU128};
 use bytes::Bytes;
 
 use super::hex;
-use crate::block::{BLOCK, Block, Marks, any};
+use crate::block::{BLOCK, Block, Marks, all};
 use crate::head::{Fields, Single};
 
 /// Bytes of `tracestate` that are passed on, at most; what is beyond is dropped entry by entry.
@@ -132,8 +132,8 @@ impl<'a> Parent<'a> {
         // The two numbers at the ends as one.
         let mut ends = [b'0'; BLOCK];
         (ends[0], ends[1], ends[BLOCK - 2], ends[BLOCK - 1]) = (*v, *w, *f, *g);
-        let all = [&ends, high, low, span_id];
-        if all.into_iter().any(|digits| any(digits, not_digits)) {
+        let groups = [&ends, high, low, span_id];
+        if !groups.into_iter().all(|group| all(group, lower_digits)) {
             return None;
         }
         let ends = number(&ends);
@@ -159,11 +159,11 @@ impl<'a> Parent<'a> {
     }
 }
 
-/// No lower-case digits.
+/// Hexadecimal digits in lower case.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "a vector is not passed from function to function")]
-fn not_digits(block: Block) -> Marks {
-    !(block.digits() | block.within(b'a'..=b'f'))
+fn lower_digits(block: Block) -> Marks {
+    block.digits() | block.within(b'a'..=b'f')
 }
 
 /// What sixteen digits stand for.
@@ -247,7 +247,7 @@ mod tests {
                 let lower = digits.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
                 let text = core::str::from_utf8(&digits).ok().filter(|_| lower);
                 let wanted = text.map(|text| u64::from_str_radix(text, 16).unwrap());
-                let found = (!any(&digits, not_digits)).then(|| number(&digits));
+                let found = all(&digits, lower_digits).then(|| number(&digits));
                 assert_eq!(found, wanted, "{byte:#x} at {at}");
             }
         }
