@@ -6,7 +6,7 @@ use core::fmt;
 use core::num::{NonZeroU64, NonZeroU128};
 
 use bytes::Bytes;
-use wide::{bytemuck, i16x8, u8x16};
+use wide::{i16x8, u8x16};
 
 use super::hex;
 use crate::block::{BLOCK, Block, Marks};
@@ -132,8 +132,9 @@ impl<'a> Parent<'a> {
         let span_id = ids.last_chunk()?;
         let mut ends = [b'0'; BLOCK];
         ends[..4].copy_from_slice(&[*v, *w, *f, *g]);
-        let wrong = not_digits(&ends) | not_digits(high) | not_digits(low) | not_digits(span_id);
-        if wrong.bits() != 0 || *span_id == [b'0'; BLOCK] {
+        let sound = [high, low, span_id].map(lower_digits);
+        let sound = sound.into_iter().fold(lower_digits(&ends), |all, one| all & one);
+        if sound.others() != 0 || *span_id == [b'0'; BLOCK] {
             return None;
         }
         // https://www.w3.org/TR/trace-context/#versioning-of-traceparent
@@ -157,12 +158,12 @@ impl<'a> Parent<'a> {
     }
 }
 
-/// Those that are no lower-case digits.
+/// Hexadecimal digits in lower case.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "a vector is not passed from function to function")]
-fn not_digits(block: &[u8; BLOCK]) -> Marks {
+fn lower_digits(block: &[u8; BLOCK]) -> Marks {
     let block = Block::new(block);
-    !(block.digits() | block.within(b'a'..=b'f'))
+    block.digits() | block.within(b'a'..=b'f')
 }
 
 /// What 32 digits stand for.
@@ -177,7 +178,11 @@ fn number([high, low]: [&[u8; BLOCK]; 2]) -> u128 {
 fn pairs(digits: &[u8; BLOCK]) -> i16x8 {
     // Two a lane, the first of them in its low byte. Letters, which have a bit that digits have not,
     // are nine above what their low bits say.
-    let text: i16x8 = bytemuck::cast(*digits);
+    let mut text = [0; 8];
+    for (lane, two) in text.iter_mut().zip(digits.as_chunks().0) {
+        *lane = i16::from_le_bytes(*two);
+    }
+    let text = i16x8::new(text);
     let letters = (text >> 6) & i16x8::splat(0x0101);
     let values = (text & i16x8::splat(0x0f0f)) + letters * i16x8::splat(9);
     (values << 4 | values >> 8) & i16x8::splat(0xff)
@@ -250,8 +255,8 @@ mod tests {
                 let text = core::str::from_utf8(&digits).ok().filter(|_| lower);
                 let wanted = text.map(|text| u128::from_str_radix(text, 16).unwrap());
                 let ([high, low], []) = digits.as_chunks() else { unreachable!() };
-                let wrong = (not_digits(high) | not_digits(low)).bits();
-                let found = (wrong == 0).then(|| number([high, low]));
+                let sound = lower_digits(high) & lower_digits(low);
+                let found = (sound.others() == 0).then(|| number([high, low]));
                 assert_eq!(found, wanted, "{byte:#x} at {at}");
             }
         }

@@ -62,7 +62,7 @@ impl Response {
 
     /// 200 with this body; no `content-type` unless one is given.
     pub fn ok(body: impl Into<Body>) -> Self {
-        Self::new(StatusCode::OK).body(body)
+        Self { body: body.into(), ..Self::new(StatusCode::OK) }
     }
 
     /// Sets the status.
