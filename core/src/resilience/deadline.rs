@@ -34,7 +34,12 @@ pub struct TimeoutValue {
 impl TimeoutValue {
     /// As it stands in the field.
     pub fn as_str(&self) -> &str {
-        self.digits.get(self.start..).and_then(|text| str::from_utf8(text).ok()).unwrap_or_default()
+        str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+
+    /// The same, as bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.digits.get(self.start..).unwrap_or_default()
     }
 
     /// A number of ten digits at most, and a unit or nothing.

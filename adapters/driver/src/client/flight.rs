@@ -221,7 +221,7 @@ impl<R: Runtime> Flight<R> {
             }
         };
         self.told(&attempt.record, AttemptOutcome::Answered(status), request);
-        if self.over {
+        if self.over && !self.attempts.is_empty() {
             // What the dispatcher says of them is not read any more.
             for lost in std::mem::take(&mut self.attempts) {
                 self.told(&lost.record, AttemptOutcome::Overtaken, request);
@@ -231,6 +231,9 @@ impl<R: Runtime> Flight<R> {
     }
 
     fn retry_after(&self, head: &ResponseHead) -> Option<std::time::Duration> {
+        if head.status().is_success() {
+            return None;
+        }
         let value = head.header("retry-after")?;
         let (now, epoch) = (self.hub.runtime.now(), self.hub.runtime.epoch());
         Some(RetryAfter::parse(value, now, &epoch)?.wait(now, &epoch))

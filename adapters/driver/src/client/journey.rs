@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, RANGE, UPGRADE};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION};
 use http::{HeaderMap, Method, StatusCode};
 use sinew_core::client::dispatcher::CallSpec;
 use sinew_core::client::redirect::{Content, Credentials, Hop, RedirectVerdict, Redirects};
@@ -17,7 +17,7 @@ use sinew_core::time::Instant;
 
 use super::flight::{Arrived, Flight};
 use super::middleware::{Answering, Proceed};
-use super::outgoing::{ATTEMPT, Departing, Outgoing, Payload};
+use super::outgoing::{ATTEMPT, Departing, Given, Outgoing, Payload, Telling};
 use super::response::{ClientResponse, Incoming};
 use super::rest_client::{NO_TOKENS, Shared};
 use crate::body::Body;
@@ -80,6 +80,7 @@ impl<R: Runtime> Journey<R> {
                 target,
                 authority: Arc::clone(&base.authority),
                 fields: HeaderMap::new(),
+                given: Given::default(),
                 trace: None,
                 payload: Payload::Full(Bytes::new()),
                 between_bytes: config.between_bytes,
@@ -144,29 +145,28 @@ impl<R: Runtime> Journey<R> {
     /// Adds what the client says by itself, unless the fields say it. They do not change any more.
     fn prepare(&mut self) -> Result<(), Error> {
         let Self { home, request, terms, .. } = self;
-        let (config, fields) = (&home.config, &mut request.fields);
-        self.adds_token = !fields.contains_key(AUTHORIZATION);
+        let config = &home.config;
+        request.complete(config.deadlines.emit)?;
+        let given = request.given;
+        self.adds_token = !given.has(Telling::Authorization);
         if !self.adds_token && !home.may_carry_tokens() {
             return Err(Error::config(NO_TOKENS));
         }
-        let leaves_http = fields.contains_key(UPGRADE);
+        let leaves_http = given.has(Telling::Upgrade);
         self.redirects = config.redirects.filter(|_| !leaves_http).map(|policy| {
             let (method, target) = (request.method.clone(), request.target.clone());
             Box::new(Redirects::new(policy, method, home.origin.clone(), target))
         });
         // A part of what is packed cannot be unpacked: https://www.rfc-editor.org/rfc/rfc9110#section-14.2
-        let asks_itself = [ACCEPT_ENCODING, RANGE].iter().any(|name| fields.contains_key(name));
+        let asks_itself = given.has(Telling::AcceptEncoding) || given.has(Telling::Range);
         request.unpacks = config.decompression.filter(|_| !asks_itself);
         if request.unpacks.is_some() {
-            fields.insert(ACCEPT_ENCODING, KNOWN);
+            request.fields.insert(ACCEPT_ENCODING, KNOWN);
         }
-        let deadlines = config.deadlines;
-        // They are few: a look at each costs less than a parsed name.
-        let told =
-            deadlines.emit.is_some_and(|told| fields.keys().any(|name| *name == told.name()));
+        let (deadlines, told) = (config.deadlines, given.has(Telling::Timeout));
         let (deadline, attempt) = (terms.deadline, terms.attempt.or(config.attempt_timeout));
         request.departing = (!told).then_some(Departing { config: deadlines, deadline, attempt });
-        request.check()
+        Ok(())
     }
 
     fn spec(&self) -> CallSpec {
@@ -237,7 +237,7 @@ impl<R: Runtime> Journey<R> {
             self.request.payload = Payload::Full(Bytes::new());
         }
         (self.request.method, self.request.target) = (method, target);
-        self.request.check()
+        self.request.complete(self.home.config.deadlines.emit)
     }
 
     fn answer(&self, arrived: Arrived<R>) -> Result<ClientResponse, Error> {

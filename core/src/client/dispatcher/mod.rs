@@ -521,6 +521,7 @@ impl Machine for Dispatcher {
     }
 
     /// Early at times: what was due then may be settled since.
+    #[inline]
     fn deadline(&self) -> Option<Deadline> {
         let at = self.alarms.first()?;
         Some(Deadline { at, why: self.timer_at(at) })

@@ -472,7 +472,8 @@ impl<R: Runtime> Hub<R> {
         let now = self.runtime.now();
         let mut state = self.lock();
         let told = input(&mut state, now);
-        let afterwards = state.hand_on(now);
+        let mut after = Afterwards::new();
+        state.hand_on(now, &mut after);
         let told = ask(&mut state, told);
         let events = if state.observed {
             state.take_events(now, self.observer.is_some())
@@ -480,10 +481,9 @@ impl<R: Runtime> Hub<R> {
             Vec::new()
         };
         drop(state);
-        let Afterwards { wake, lost, call_keeper } = afterwards;
-        drop(lost);
-        wake.into_iter().for_each(Waker::wake);
-        if call_keeper {
+        after.lost.clear();
+        after.wake.drain(..).for_each(Waker::wake);
+        if after.call_keeper {
             self.bells.call();
         }
         // Last: it is not ours, and may panic.

@@ -89,6 +89,12 @@ pub(super) enum Lost<R: Runtime> {
     Letter(Letter<R>),
 }
 
+impl<R: Runtime> Afterwards<R> {
+    pub(super) fn new() -> Self {
+        Self { wake: SmallVec::new(), lost: Vec::new(), call_keeper: false }
+    }
+}
+
 impl<R: Runtime> State<R> {
     pub(super) fn new(dispatcher: Dispatcher, plan: Plan) -> Self {
         Self {
@@ -109,9 +115,8 @@ impl<R: Runtime> State<R> {
         }
     }
 
-    /// Does what the dispatcher says, as far as it can be done under the lock.
-    pub(super) fn hand_on(&mut self, now: Instant) -> Afterwards<R> {
-        let mut after = Afterwards { wake: SmallVec::new(), lost: Vec::new(), call_keeper: false };
+    /// Does what the dispatcher says, as far as it can be done under the lock; the rest goes to `after`.
+    pub(super) fn hand_on(&mut self, now: Instant, after: &mut Afterwards<R>) {
         while let Ok(Some(action)) = self.dispatcher.poll_event(now) {
             match action {
                 Action::Dial { connection, endpoint, by } => {
@@ -131,7 +136,7 @@ impl<R: Runtime> State<R> {
                 Action::Send { token, exchange, connection, sharing, attempt, first_use } => {
                     let ticket = Ticket { token, exchange, connection, attempt, first_use };
                     match self.table.hand_out(connection, Rider { token, exchange }, sharing) {
-                        Some(ride) => self.post(token, Letter::Send(ticket, ride), &mut after),
+                        Some(ride) => self.post(token, Letter::Send(ticket, ride), after),
                         None => self.dispatcher.failed(
                             now,
                             exchange,
@@ -150,10 +155,10 @@ impl<R: Runtime> State<R> {
                     }
                     self.resize(now, connection);
                     if !recalled {
-                        self.post(token, Letter::Cut(connection, why), &mut after);
+                        self.post(token, Letter::Cut(connection, why), after);
                     }
                 }
-                Action::Close { connection, why } => self.close(connection, why, &mut after),
+                Action::Close { connection, why } => self.close(connection, why, after),
                 // Who has the answer waits for nothing more.
                 Action::Complete { token, .. } if self.seats.end(token) => {}
                 Action::Complete { token, outcome, delivery, attempts } => {
@@ -166,7 +171,7 @@ impl<R: Runtime> State<R> {
                         _ => None,
                     };
                     let over = Over { outcome, delivery, attempts, not_connected, dialing };
-                    self.post(token, Letter::Over(over), &mut after);
+                    self.post(token, Letter::Over(over), after);
                 }
             }
         }
@@ -180,7 +185,6 @@ impl<R: Runtime> State<R> {
             self.keeper.comes_at = next;
             after.call_keeper = true;
         }
-        after
     }
 
     /// The call is to be explained.
