@@ -74,15 +74,16 @@ impl<R: Runtime> Call<R> {
                 Err(why) => (String::new(), Some(why)),
             },
         };
-        let draft = Draft {
+        // Written where it stays: it is large.
+        let draft = Box::write(Box::new_uninit(), Draft {
             journey: Journey::new(shared, method, target),
             body: Body::empty(),
             timeout: config.timeout,
             context: CallContext::default(),
             priority: None,
             refused,
-        };
-        Self { draft: Box::new(draft) }
+        });
+        Self { draft }
     }
 
     fn fields(&mut self) -> &mut HeaderMap {

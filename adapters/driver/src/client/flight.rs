@@ -172,7 +172,7 @@ impl<R: Runtime> Flight<R> {
             Letter::Over(over) => {
                 self.over = true;
                 self.hub.leave(self.token);
-                return Some(self.ended(over));
+                return Some(self.ended(*over));
             }
             Letter::Stop => {
                 let stopped = Error::new(ErrorKind::Stopped, Phase::Idle, Delivery::NotSent);

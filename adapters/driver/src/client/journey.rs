@@ -70,6 +70,7 @@ pub(super) struct Journey<R: Runtime> {
 }
 
 impl<R: Runtime> Journey<R> {
+    #[inline]
     pub(super) fn new(shared: &Arc<Shared<R>>, method: Method, target: String) -> Self {
         let Shared { config, base, layers, .. } = &**shared;
         Self {

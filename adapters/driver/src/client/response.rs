@@ -57,17 +57,18 @@ impl ClientResponse {
     pub(super) fn with(
         mut self,
         identity: Option<Arc<PeerIdentity>>,
-        body: Option<impl Arriving + 'static>,
+        body: Option<Box<impl Arriving + 'static>>,
     ) -> Self {
         let answer = &mut *self.answer;
         answer.identity = identity;
-        answer.fresh = body.map(|body| -> Pin<Box<dyn Arriving>> { Box::pin(body) });
+        answer.fresh = body.map(|body| -> Pin<Box<dyn Arriving>> { Box::into_pin(body) });
         self
     }
 
     /// A head, and nothing else.
     pub(super) fn bare(head: ResponseHead) -> Self {
-        let answer = Answer {
+        // Written where it stays: it is large.
+        let answer = Box::write(Box::new_uninit(), Answer {
             head,
             fields: OnceLock::new(),
             identity: None,
@@ -78,8 +79,8 @@ impl ClientResponse {
             upgraded: None,
             attempts: 0,
             explained: None,
-        };
-        Self { answer: Box::new(answer) }
+        });
+        Self { answer }
     }
 
     /// The answer, to be unpacked as it is read. What has no body stays as it is.
@@ -348,7 +349,7 @@ impl<S: Source> Unpin for Incoming<S> {}
 
 impl<S: Source> Incoming<S> {
     /// `None` where no body comes.
-    pub(super) fn new(source: S, size: BodySize) -> Option<Self> {
+    pub(super) fn new(source: S, size: BodySize) -> Option<Box<Self>> {
         let left = match size {
             BodySize::Empty => {
                 source.complete();
@@ -357,7 +358,7 @@ impl<S: Source> Incoming<S> {
             BodySize::Exact(length) => Some(length),
             BodySize::Unknown => None,
         };
-        Some(Self { source: Some(source), left })
+        Some(Box::write(Box::new_uninit(), Self { source: Some(source), left }))
     }
 }
 

@@ -436,7 +436,7 @@ impl<R: Runtime> Hub<R> {
             lost
         };
         let (lost, dials, probes, deadline) = self.tell_and_ask(look, |state, lost| {
-            let deadline = state.dispatcher.deadline().map(|deadline| deadline.at);
+            let deadline = state.dispatcher.due_at();
             state.keeper.comes_at = deadline.unwrap_or(Instant::MAX);
             let (dials, probes) = (&mut state.dials, &mut state.probes);
             (lost, std::mem::take(dials), std::mem::take(probes), deadline)

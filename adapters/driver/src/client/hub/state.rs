@@ -171,7 +171,7 @@ impl<R: Runtime> State<R> {
                         _ => None,
                     };
                     let over = Over { outcome, delivery, attempts, not_connected, dialing };
-                    self.post(token, Letter::Over(over), after);
+                    self.post(token, Letter::Over(Box::new(over)), after);
                 }
             }
         }
@@ -180,7 +180,7 @@ impl<R: Runtime> State<R> {
         if !self.closers.is_empty() && self.is_drained() {
             after.wake.extend(self.closers.drain(..));
         }
-        let next = self.dispatcher.deadline().map_or(Instant::MAX, |deadline| deadline.at);
+        let next = self.dispatcher.due_at().unwrap_or(Instant::MAX);
         if next < self.keeper.comes_at {
             self.keeper.comes_at = next;
             after.call_keeper = true;
@@ -235,7 +235,8 @@ impl<R: Runtime> State<R> {
 
     fn post(&mut self, token: u64, letter: Letter<R>, after: &mut Afterwards<R>) {
         match self.seats.post(token, letter) {
-            Ok(waker) => after.wake.extend(waker),
+            Ok(Some(waker)) => after.wake.push(waker),
+            Ok(None) => {}
             Err(letter) => after.lost.push(Lost::Letter(letter)),
         }
     }
