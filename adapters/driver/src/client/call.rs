@@ -75,14 +75,17 @@ impl<R: Runtime> Call<R> {
             },
         };
         // Written where it stays: it is large.
-        let draft = Box::write(Box::new_uninit(), Draft {
-            journey: Journey::new(shared, method, target),
-            body: Body::empty(),
-            timeout: config.timeout,
-            context: CallContext::default(),
-            priority: None,
-            refused,
-        });
+        let draft = Box::write(
+            Box::new_uninit(),
+            Draft {
+                journey: Journey::new(shared, method, target),
+                body: Body::empty(),
+                timeout: config.timeout,
+                context: CallContext::default(),
+                priority: None,
+                refused,
+            },
+        );
         Self { draft }
     }
 

@@ -27,24 +27,6 @@ use crate::error::{Error, ErrorKind};
 use crate::runtime::Runtime;
 use crate::trace::AttemptSpan;
 
-/// The head of an answer, and who has the rest of it.
-pub(super) struct Arrived<R: Runtime> {
-    pub(super) answer: ClientResponse,
-    pub(super) body: BodySize,
-    pub(super) held: Held<R>,
-    pub(super) attempts: u8,
-}
-
-impl<R: Runtime> Arrived<R> {
-    /// The rest of it is not wanted.
-    pub(super) fn discard(self) {
-        match self.body {
-            BodySize::Empty => self.held.complete(),
-            _ => self.held.leave(),
-        }
-    }
-}
-
 /// A call on its way. Dropped, it gives up.
 pub(super) struct Flight<R: Runtime> {
     hub: Arc<Hub<R>>,
@@ -81,7 +63,7 @@ impl<R: Runtime> Flight<R> {
         hub: &Arc<Hub<R>>,
         spec: CallSpec,
         request: &mut Outgoing,
-    ) -> Result<Arrived<R>, Error> {
+    ) -> Result<ClientResponse, Error> {
         let mut flight = None;
         poll_fn(|cx| {
             let explaining = request.explaining.as_ref();
@@ -116,7 +98,7 @@ impl<R: Runtime> Flight<R> {
         &mut self,
         cx: &mut Context<'_>,
         request: &mut Outgoing,
-    ) -> Poll<Result<Arrived<R>, Error>> {
+    ) -> Poll<Result<ClientResponse, Error>> {
         loop {
             if let Some(letter) = self.letter.take()
                 && let Some(error) = self.read(cx, letter, request)
@@ -129,8 +111,8 @@ impl<R: Runtime> Flight<R> {
                     Poll::Pending => at += 1,
                     Poll::Ready(Ok((answer, body))) => {
                         let attempt = self.attempts.swap_remove(at);
-                        if let Some(arrived) = self.judge(attempt, answer, body, request) {
-                            return Poll::Ready(Ok(arrived));
+                        if let Some(answer) = self.judge(attempt, answer, body, request) {
+                            return Poll::Ready(Ok(answer));
                         }
                     }
                     Poll::Ready(Err(error)) => {
@@ -191,7 +173,7 @@ impl<R: Runtime> Flight<R> {
         answer: ClientResponse,
         body: BodySize,
         request: &mut Outgoing,
-    ) -> Option<Arrived<R>> {
+    ) -> Option<ClientResponse> {
         let (ticket, head) = (attempt.ticket, answer.head());
         let status = head.status();
         let facts = HeadFacts {
@@ -205,18 +187,20 @@ impl<R: Runtime> Flight<R> {
             HeadVerdict::Deliver => attempt.carrier.forget_sent(),
             HeadVerdict::Discard => attempt.carrier.recover(request),
         }
-        let held = Held::new(&self.hub, ticket, attempt.carrier);
-        let mut arrived = Arrived { answer, body, held, attempts: ticket.attempt };
-        let arrived = match verdict {
+        let mut held = Held::new(&self.hub, ticket, attempt.carrier);
+        let delivered = match verdict {
             HeadVerdict::Deliver => {
                 self.over = true;
                 let body_by = request.body_timeout.map(|time| self.hub.runtime.now() + time);
-                arrived.held.delivered(self.deadline, body_by);
-                Some(arrived)
+                held.delivered(self.deadline, body_by);
+                Some(held.respond(answer, body).after(ticket.attempt))
             }
             HeadVerdict::Discard => {
                 self.earlier = self.earlier.max(facts.delivery);
-                arrived.discard();
+                match body {
+                    BodySize::Empty => held.complete(),
+                    _ => held.leave(),
+                }
                 None
             }
         };
@@ -227,7 +211,7 @@ impl<R: Runtime> Flight<R> {
                 self.told(&lost.record, AttemptOutcome::Overtaken, request);
             }
         }
-        arrived
+        delivered
     }
 
     fn retry_after(&self, head: &ResponseHead) -> Option<std::time::Duration> {

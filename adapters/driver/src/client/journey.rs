@@ -15,10 +15,10 @@ use sinew_core::policy::Priority;
 use sinew_core::resilience::{Replay, RetryPolicy};
 use sinew_core::time::Instant;
 
-use super::flight::{Arrived, Flight};
+use super::flight::Flight;
 use super::middleware::{Answering, Proceed};
 use super::outgoing::{ATTEMPT, Departing, Given, Outgoing, Payload, Telling};
-use super::response::{ClientResponse, Incoming};
+use super::response::ClientResponse;
 use super::rest_client::{NO_TOKENS, Shared};
 use crate::body::Body;
 use crate::error::{Error, ErrorKind};
@@ -123,20 +123,24 @@ impl<R: Runtime> Journey<R> {
         self.prepare()?;
         loop {
             let token = self.authorise().await?;
-            let arrived = Flight::run(&self.shared.hub, self.spec(), &mut self.request).await?;
-            if self.is_worth_another(token, &arrived) {
-                arrived.discard();
+            let answer = Flight::run(&self.shared.hub, self.spec(), &mut self.request).await?;
+            if self.is_worth_another(token, &answer) {
                 continue;
             }
-            match self.redirect(&arrived) {
-                RedirectVerdict::Answer => return self.answer(arrived),
+            match self.redirect(&answer) {
+                RedirectVerdict::Answer => {
+                    return match self.request.unpacks {
+                        Some(policy) => answer.unpacked(policy),
+                        None => Ok(answer),
+                    };
+                }
                 RedirectVerdict::Refuse(why) => {
-                    arrived.discard();
                     let kind = ErrorKind::Redirect(why);
                     return Err(Error::new(kind, Phase::ResponseHead, Delivery::Processed));
                 }
                 RedirectVerdict::Follow(hop) => {
-                    arrived.discard();
+                    // Its connection may carry the next request.
+                    drop(answer);
                     self.follow(hop)?;
                 }
             }
@@ -197,18 +201,18 @@ impl<R: Runtime> Journey<R> {
 
     /// Whether the token was refused, and another one may not be. What was refused was not acted on:
     /// any method may be sent again. <https://www.rfc-editor.org/rfc/rfc9110#section-15.5.2>
-    fn is_worth_another(&mut self, token: Option<Edition>, arrived: &Arrived<R>) -> bool {
+    fn is_worth_another(&mut self, token: Option<Edition>, answer: &ClientResponse) -> bool {
         let Self { shared, request, .. } = self;
         let (Some(tokens), Some(edition)) = (&shared.config.tokens, token) else { return false };
-        arrived.answer.status() == StatusCode::UNAUTHORIZED
+        answer.status() == StatusCode::UNAUTHORIZED
             && tokens.rejected(shared.hub.runtime.now(), edition) == Rejected::Again
             && request.replay() == Replay::Possible
             && !std::mem::replace(&mut self.was_rejected, true)
     }
 
-    fn redirect(&mut self, arrived: &Arrived<R>) -> RedirectVerdict {
+    fn redirect(&mut self, answer: &ClientResponse) -> RedirectVerdict {
         let Some(redirects) = &mut self.redirects else { return RedirectVerdict::Answer };
-        let head = arrived.answer.head();
+        let head = answer.head();
         redirects.judge(head.status(), head.fields().get_all("location"), self.request.replay())
     }
 
@@ -239,20 +243,6 @@ impl<R: Runtime> Journey<R> {
         }
         (self.request.method, self.request.target) = (method, target);
         self.request.complete(self.home.config.deadlines.emit)
-    }
-
-    fn answer(&self, arrived: Arrived<R>) -> Result<ClientResponse, Error> {
-        let Arrived { answer, body, held, attempts } = arrived;
-        let identity = held.identity();
-        if held.is_upgraded() {
-            return Ok(answer.switched(identity, held.upgrade()).after(attempts));
-        }
-        let incoming = Incoming::new(held, body);
-        let response = answer.with(identity, incoming).after(attempts);
-        match self.request.unpacks {
-            Some(policy) => response.unpacked(policy),
-            None => Ok(response),
-        }
     }
 }
 

@@ -68,18 +68,21 @@ impl ClientResponse {
     /// A head, and nothing else.
     pub(super) fn bare(head: ResponseHead) -> Self {
         // Written where it stays: it is large.
-        let answer = Box::write(Box::new_uninit(), Answer {
-            head,
-            fields: OnceLock::new(),
-            identity: None,
-            fresh: None,
-            body: Body::empty(),
-            limit: u64::MAX,
-            unpacking: None,
-            upgraded: None,
-            attempts: 0,
-            explained: None,
-        });
+        let answer = Box::write(
+            Box::new_uninit(),
+            Answer {
+                head,
+                fields: OnceLock::new(),
+                identity: None,
+                fresh: None,
+                body: Body::empty(),
+                limit: u64::MAX,
+                unpacking: None,
+                upgraded: None,
+                attempts: 0,
+                explained: None,
+            },
+        );
         Self { answer }
     }
 
