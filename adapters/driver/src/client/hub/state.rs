@@ -6,7 +6,7 @@ use std::task::Waker;
 use sinew_core::Machine as _;
 use sinew_core::client::Dispatcher;
 use sinew_core::client::dispatcher::{
-    Action, ConnectionId, Failure, Outcome, ProbeRun, Retire, Reuse,
+    Action, ConnectionId, Endpoint, Failure, Outcome, ProbeRun, Retire, Reuse,
 };
 use sinew_core::error::{Delivery, Fault, Phase};
 use sinew_core::observe::Event;
@@ -120,19 +120,9 @@ impl<R: Runtime> State<R> {
         while let Ok(Some(action)) = self.dispatcher.poll_event(now) {
             match action {
                 Action::Dial { connection, endpoint, by } => {
-                    let Some(instance) = self.sites.instance(endpoint).cloned() else { continue };
-                    self.table.insert(connection, Place::Dialing(Phase::Resolve, None));
-                    let plan = Arc::clone(&self.plan);
-                    self.dials.push(Dial { connection, instance, plan, by });
-                    after.call_keeper = true;
+                    self.dial(connection, endpoint, by, after);
                 }
-                Action::Probe { run, endpoint, by } => {
-                    let Some(instance) = self.sites.instance(endpoint).cloned() else { continue };
-                    // Where nobody came for them, they are of no use any more.
-                    self.probes.retain(|probe| probe.by > now);
-                    self.probes.push(Probe { run, instance, plan: Arc::clone(&self.plan), by });
-                    after.call_keeper = true;
-                }
+                Action::Probe { run, endpoint, by } => self.probe(now, run, endpoint, by, after),
                 Action::Send { token, exchange, connection, sharing, attempt, first_use } => {
                     let ticket = Ticket { token, exchange, connection, attempt, first_use };
                     match self.table.hand_out(connection, Rider { token, exchange }, sharing) {
@@ -162,16 +152,7 @@ impl<R: Runtime> State<R> {
                 // Who has the answer waits for nothing more.
                 Action::Complete { token, .. } if self.seats.end(token) => {}
                 Action::Complete { token, outcome, delivery, attempts } => {
-                    let not_connected = match outcome {
-                        Outcome::Failed { .. } => self.not_connected.take(),
-                        _ => None,
-                    };
-                    let dialing = match outcome {
-                        Outcome::TimedOut(Phase::Pool) => self.table.dialing(),
-                        _ => None,
-                    };
-                    let over = Over { outcome, delivery, attempts, not_connected, dialing };
-                    self.post(token, Letter::Over(Box::new(over)), after);
+                    self.complete(token, outcome, delivery, attempts, after);
                 }
             }
         }
@@ -185,6 +166,61 @@ impl<R: Runtime> State<R> {
             self.keeper.comes_at = next;
             after.call_keeper = true;
         }
+    }
+
+    /// A connection is to be opened. (Apart, as is what else is rare: every call passes
+    /// [`hand_on`](Self::hand_on).)
+    #[inline(never)]
+    fn dial(
+        &mut self,
+        connection: ConnectionId,
+        endpoint: Endpoint,
+        by: Instant,
+        after: &mut Afterwards<R>,
+    ) {
+        let Some(instance) = self.sites.instance(endpoint).cloned() else { return };
+        self.table.insert(connection, Place::Dialing(Phase::Resolve, None));
+        self.dials.push(Dial { connection, instance, plan: Arc::clone(&self.plan), by });
+        after.call_keeper = true;
+    }
+
+    /// An endpoint is to be asked how it is.
+    #[inline(never)]
+    fn probe(
+        &mut self,
+        now: Instant,
+        run: ProbeRun,
+        endpoint: Endpoint,
+        by: Instant,
+        after: &mut Afterwards<R>,
+    ) {
+        let Some(instance) = self.sites.instance(endpoint).cloned() else { return };
+        // Where nobody came for them, they are of no use any more.
+        self.probes.retain(|probe| probe.by > now);
+        self.probes.push(Probe { run, instance, plan: Arc::clone(&self.plan), by });
+        after.call_keeper = true;
+    }
+
+    /// A call is over without an answer.
+    #[inline(never)]
+    fn complete(
+        &mut self,
+        token: u64,
+        outcome: Outcome,
+        delivery: Delivery,
+        attempts: u8,
+        after: &mut Afterwards<R>,
+    ) {
+        let not_connected = match outcome {
+            Outcome::Failed { .. } => self.not_connected.take(),
+            _ => None,
+        };
+        let dialing = match outcome {
+            Outcome::TimedOut(Phase::Pool) => self.table.dialing(),
+            _ => None,
+        };
+        let over = Over { outcome, delivery, attempts, not_connected, dialing };
+        self.post(token, Letter::Over(Box::new(over)), after);
     }
 
     /// The call is to be explained.
