@@ -59,19 +59,18 @@ struct Record {
 
 impl<R: Runtime> Flight<R> {
     /// Makes a call, and waits for the head of its answer.
-    pub(super) async fn run(
+    pub(super) fn run(
         hub: &Arc<Hub<R>>,
         spec: CallSpec,
         request: &mut Outgoing,
-    ) -> Result<ClientResponse, Error> {
+    ) -> impl Future<Output = Result<ClientResponse, Error>> {
         let mut flight = None;
-        poll_fn(|cx| {
+        poll_fn(move |cx| {
             let explaining = request.explaining.as_ref();
             let flight =
                 flight.get_or_insert_with(|| Self::start(hub, spec, explaining, cx.waker()));
             flight.poll(cx, request)
         })
-        .await
     }
 
     fn start(

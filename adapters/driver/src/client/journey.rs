@@ -105,17 +105,19 @@ impl<R: Runtime> Journey<R> {
     }
 
     /// Takes the body along, and what all calls of the client say.
-    pub(super) fn load(&mut self, body: Body) {
-        let policy = self.retry_policy();
-        let Self { home, request, .. } = self;
+    pub(super) fn load(&mut self, body: Option<Body>) {
+        let Self { home, request, terms, .. } = self;
         for (name, value) in &home.config.default_headers {
             if !request.fields.contains_key(name) {
                 request.fields.append(name, value.clone());
             }
         }
-        // What is not sent once more need not be remembered.
-        let memory = (policy.attempts > 1 && policy.mode.obeys()).then_some(&home.memory);
-        request.payload = Payload::new(body, memory);
+        if let Some(body) = body {
+            // What is not sent once more need not be remembered.
+            let policy = terms.retry.unwrap_or(home.config.retry_policy);
+            let memory = (policy.attempts > 1 && policy.mode.obeys()).then_some(&home.memory);
+            request.payload = Payload::new(body, memory);
+        }
     }
 
     /// Makes requests until there is an answer.

@@ -221,15 +221,14 @@ impl ClientResponse {
     pub async fn bytes(mut self) -> Result<Bytes, Error> {
         let Answer { fresh, body, unpacking, limit, .. } = &mut *self.answer;
         let limit = *limit;
-        let (bytes, _) = match (fresh.take(), unpacking.take()) {
-            (Some(fresh), None) => collect(fresh, limit).await?,
+        match (fresh.take(), unpacking.take()) {
+            (Some(fresh), None) => collect(fresh, limit).await.map(|(bytes, _)| bytes),
             (Some(fresh), Some(unpacking)) => {
                 let body = unpacking.apply(Body::own(fresh, Origin::Call), limit, Origin::Call);
-                body.collect_with_trailers(limit).await?
+                body.collect(limit).await
             }
-            (None, _) => std::mem::take(body).collect_with_trailers(limit).await?,
-        };
-        Ok(bytes)
+            (None, _) => std::mem::take(body).collect(limit).await,
+        }
     }
 
     /// Collects no more than this, nor more than was said before.

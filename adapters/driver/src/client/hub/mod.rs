@@ -481,9 +481,10 @@ impl<R: Runtime> Hub<R> {
             Vec::new()
         };
         drop(state);
-        after.lost.clear();
-        after.wake.drain(..).for_each(Waker::wake);
-        if after.call_keeper {
+        let Afterwards { wake, lost, call_keeper } = after;
+        drop(lost);
+        wake.into_iter().for_each(Waker::wake);
+        if call_keeper {
             self.bells.call();
         }
         // Last: it is not ours, and may panic.

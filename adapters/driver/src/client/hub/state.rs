@@ -12,7 +12,6 @@ use sinew_core::error::{Delivery, Fault, Phase};
 use sinew_core::observe::Event;
 use sinew_core::resilience::Replay;
 use sinew_core::time::Instant;
-use smallvec::SmallVec;
 
 use super::sites::Sites;
 use crate::client::base::Instance;
@@ -76,7 +75,7 @@ pub(in crate::client) struct Probe {
 
 /// What is done after the lock was released.
 pub(super) struct Afterwards<R: Runtime> {
-    pub(super) wake: SmallVec<[Waker; 2]>,
+    pub(super) wake: Vec<Waker>,
     pub(super) lost: Vec<Lost<R>>,
     pub(super) call_keeper: bool,
 }
@@ -91,7 +90,7 @@ pub(super) enum Lost<R: Runtime> {
 
 impl<R: Runtime> Afterwards<R> {
     pub(super) fn new() -> Self {
-        Self { wake: SmallVec::new(), lost: Vec::new(), call_keeper: false }
+        Self { wake: Vec::new(), lost: Vec::new(), call_keeper: false }
     }
 }
 
