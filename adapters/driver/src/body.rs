@@ -162,10 +162,11 @@ impl Body {
         limit: u64,
     ) -> Result<(Bytes, Option<HeaderMap>), Error> {
         let origin = self.origin;
-        collect(self, limit).await.map_err(|error| match error.kind() {
+        let collected = collect(self, limit).await.map_err(|error| match error.kind() {
             ErrorKind::TooLarge(_) => error.of(origin),
             _ => error,
-        })
+        });
+        collected.map(|(bytes, trailers)| (bytes, trailers.map(|all| *all)))
     }
 }
 
@@ -173,7 +174,7 @@ impl Body {
 pub(crate) async fn collect(
     mut body: impl http_body::Body<Data = Bytes, Error = Error> + Unpin,
     limit: u64,
-) -> Result<(Bytes, Option<HeaderMap>), Error> {
+) -> Result<(Bytes, Option<Box<HeaderMap>>), Error> {
     let too_large = || Error::new(ErrorKind::TooLarge(limit), Phase::Idle, Delivery::Processed);
     if body.size_hint().lower() > limit {
         return Err(too_large());
@@ -197,7 +198,7 @@ pub(crate) async fn collect(
                     rest.extend_from_slice(&data);
                 }
             }
-            Err(frame) => trailers = frame.into_trailers().ok(),
+            Err(frame) => trailers = frame.into_trailers().ok().map(Box::new),
         }
     }
     // Who collects a body may keep it: a small one must not keep a whole read buffer alive.

@@ -69,6 +69,8 @@ impl<W: Wire<Error = sinew_core::Error>> Machine for AnyWire<W> {
     type Event = W::Event;
     type Error = sinew_tls::Error;
 
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "an event is large, and would be copied once more")]
     fn poll_event(&mut self, now: Instant) -> Result<Option<W::Event>, sinew_tls::Error> {
         match self {
             Self::Plain(wire) => match wire.poll_event(now) {

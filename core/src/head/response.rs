@@ -40,7 +40,8 @@ impl ResponseHead {
 
     /// What the answer says about its request, as [`Delivery::of_answer`] reads it.
     pub fn delivery(&self) -> Delivery {
-        Delivery::of_answer(self.status, self.fields.get("retry-after").is_some())
+        let asks = self.status == StatusCode::SERVICE_UNAVAILABLE;
+        Delivery::of_answer(self.status, asks && self.fields.get("retry-after").is_some())
     }
 
     /// The first value of a field.

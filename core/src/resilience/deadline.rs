@@ -32,7 +32,12 @@ pub struct TimeoutValue(Backwards<{ MILLIS_DIGITS + 1 }>);
 impl TimeoutValue {
     /// As it stands in the field.
     pub fn as_str(&self) -> &str {
-        str::from_utf8(self.0.as_bytes()).unwrap_or_default()
+        str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+
+    /// The same, as bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
     }
 
     /// A number of ten digits at most, and a unit or nothing.

@@ -40,7 +40,7 @@ pub struct Call<R: Runtime> {
 /// What was said about a call.
 struct Draft<R: Runtime> {
     journey: Journey<R>,
-    body: Body,
+    body: Option<Body>,
     timeout: Duration,
     context: CallContext,
     priority: Option<Priority>,
@@ -74,15 +74,19 @@ impl<R: Runtime> Call<R> {
                 Err(why) => (String::new(), Some(why)),
             },
         };
-        let draft = Draft {
-            journey: Journey::new(shared, method, target),
-            body: Body::empty(),
-            timeout: config.timeout,
-            context: CallContext::default(),
-            priority: None,
-            refused,
-        };
-        Self { draft: Box::new(draft) }
+        // Written where it stays: it is large.
+        let draft = Box::write(
+            Box::new_uninit(),
+            Draft {
+                journey: Journey::new(shared, method, target),
+                body: None,
+                timeout: config.timeout,
+                context: CallContext::default(),
+                priority: None,
+                refused,
+            },
+        );
+        Self { draft }
     }
 
     fn fields(&mut self) -> &mut HeaderMap {
@@ -155,7 +159,7 @@ impl<R: Runtime> Call<R> {
 
     /// The body: bytes, text, or [`Body::stream`] and [`Body::wrap`] for one that comes in pieces.
     pub fn body(mut self, body: impl Into<Body>) -> Self {
-        self.draft.body = body.into();
+        self.draft.body = Some(body.into());
         self
     }
 
@@ -330,7 +334,7 @@ impl<R: Runtime> Call<R> {
         if !self.fields().contains_key(CONTENT_TYPE) {
             self.fields().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
         }
-        self.draft.body = Body::full(body);
+        self.draft.body = Some(Body::full(body));
         self
     }
 
@@ -374,7 +378,7 @@ impl<R: Runtime> Draft<R> {
         let deadline = home.hub.runtime.now() + *timeout;
         let deadline = context.deadline.map_or(deadline, |by| deadline.min(by));
         journey.terms.deadline = deadline;
-        journey.load(std::mem::take(body));
+        journey.load(body.take());
         let mut answered = match &*home.layers {
             [] => pin!(journey.run()).await,
             layers => pass(&home.hub.runtime, layers, journey, deadline).await,

@@ -201,7 +201,10 @@ impl<R: Runtime> Conn<R> {
             let write_shut = self.seen.write_shut || shut_blocked;
             match self.wire.step(Seen { write_shut, ..self.seen }) {
                 Step::Poll => {
-                    self.produce(cx, now)?;
+                    self.seen.producer_waits = false;
+                    if self.outgoing.is_some() {
+                        self.produce(cx, now)?;
+                    }
                     match pull(&mut self.wire, now) {
                         Ok(Some(found)) => return Poll::Ready(Ok(found)),
                         Ok(None) => self.seen.drained = true,
@@ -267,7 +270,6 @@ impl<R: Runtime> Conn<R> {
 
     /// Hands pieces of the request body to the machine, as long as it has room for them.
     fn produce(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<(), Error> {
-        self.seen.producer_waits = false;
         while let Some(body) = &mut self.outgoing {
             let top = self.wire.top();
             if !top.request_open() {

@@ -27,24 +27,6 @@ use crate::error::{Error, ErrorKind};
 use crate::runtime::Runtime;
 use crate::trace::AttemptSpan;
 
-/// The head of an answer, and who has the rest of it.
-pub(super) struct Arrived<R: Runtime> {
-    pub(super) answer: ClientResponse,
-    pub(super) body: BodySize,
-    pub(super) held: Held<R>,
-    pub(super) attempts: u8,
-}
-
-impl<R: Runtime> Arrived<R> {
-    /// The rest of it is not wanted.
-    pub(super) fn discard(self) {
-        match self.body {
-            BodySize::Empty => self.held.complete(),
-            _ => self.held.leave(),
-        }
-    }
-}
-
 /// A call on its way. Dropped, it gives up.
 pub(super) struct Flight<R: Runtime> {
     hub: Arc<Hub<R>>,
@@ -77,19 +59,18 @@ struct Record {
 
 impl<R: Runtime> Flight<R> {
     /// Makes a call, and waits for the head of its answer.
-    pub(super) async fn run(
+    pub(super) fn run(
         hub: &Arc<Hub<R>>,
         spec: CallSpec,
         request: &mut Outgoing,
-    ) -> Result<Arrived<R>, Error> {
+    ) -> impl Future<Output = Result<ClientResponse, Error>> {
         let mut flight = None;
-        poll_fn(|cx| {
+        poll_fn(move |cx| {
             let explaining = request.explaining.as_ref();
             let flight =
                 flight.get_or_insert_with(|| Self::start(hub, spec, explaining, cx.waker()));
             flight.poll(cx, request)
         })
-        .await
     }
 
     fn start(
@@ -116,7 +97,7 @@ impl<R: Runtime> Flight<R> {
         &mut self,
         cx: &mut Context<'_>,
         request: &mut Outgoing,
-    ) -> Poll<Result<Arrived<R>, Error>> {
+    ) -> Poll<Result<ClientResponse, Error>> {
         loop {
             if let Some(letter) = self.letter.take()
                 && let Some(error) = self.read(cx, letter, request)
@@ -129,8 +110,8 @@ impl<R: Runtime> Flight<R> {
                     Poll::Pending => at += 1,
                     Poll::Ready(Ok((answer, body))) => {
                         let attempt = self.attempts.swap_remove(at);
-                        if let Some(arrived) = self.judge(attempt, answer, body, request) {
-                            return Poll::Ready(Ok(arrived));
+                        if let Some(answer) = self.judge(attempt, answer, body, request) {
+                            return Poll::Ready(Ok(answer));
                         }
                     }
                     Poll::Ready(Err(error)) => {
@@ -172,7 +153,7 @@ impl<R: Runtime> Flight<R> {
             Letter::Over(over) => {
                 self.over = true;
                 self.hub.leave(self.token);
-                return Some(self.ended(over));
+                return Some(self.ended(*over));
             }
             Letter::Stop => {
                 let stopped = Error::new(ErrorKind::Stopped, Phase::Idle, Delivery::NotSent);
@@ -191,7 +172,7 @@ impl<R: Runtime> Flight<R> {
         answer: ClientResponse,
         body: BodySize,
         request: &mut Outgoing,
-    ) -> Option<Arrived<R>> {
+    ) -> Option<ClientResponse> {
         let (ticket, head) = (attempt.ticket, answer.head());
         let status = head.status();
         let facts = HeadFacts {
@@ -205,32 +186,37 @@ impl<R: Runtime> Flight<R> {
             HeadVerdict::Deliver => attempt.carrier.forget_sent(),
             HeadVerdict::Discard => attempt.carrier.recover(request),
         }
-        let held = Held::new(&self.hub, ticket, attempt.carrier);
-        let mut arrived = Arrived { answer, body, held, attempts: ticket.attempt };
-        let arrived = match verdict {
+        let mut held = Held::new(&self.hub, ticket, attempt.carrier);
+        let delivered = match verdict {
             HeadVerdict::Deliver => {
                 self.over = true;
                 let body_by = request.body_timeout.map(|time| self.hub.runtime.now() + time);
-                arrived.held.delivered(self.deadline, body_by);
-                Some(arrived)
+                held.delivered(self.deadline, body_by);
+                Some(held.respond(answer, body).after(ticket.attempt))
             }
             HeadVerdict::Discard => {
                 self.earlier = self.earlier.max(facts.delivery);
-                arrived.discard();
+                match body {
+                    BodySize::Empty => held.complete(),
+                    _ => held.leave(),
+                }
                 None
             }
         };
         self.told(&attempt.record, AttemptOutcome::Answered(status), request);
-        if self.over {
+        if self.over && !self.attempts.is_empty() {
             // What the dispatcher says of them is not read any more.
             for lost in std::mem::take(&mut self.attempts) {
                 self.told(&lost.record, AttemptOutcome::Overtaken, request);
             }
         }
-        arrived
+        delivered
     }
 
     fn retry_after(&self, head: &ResponseHead) -> Option<std::time::Duration> {
+        if head.status().is_success() {
+            return None;
+        }
         let value = head.header("retry-after")?;
         let (now, epoch) = (self.hub.runtime.now(), self.hub.runtime.epoch());
         Some(RetryAfter::parse(value, now, &epoch)?.wait(now, &epoch))

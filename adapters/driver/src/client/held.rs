@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use sinew_core::client::dispatcher::ConnectionId;
-use sinew_core::http1::ClientEvent;
+use sinew_core::http1::{BodySize, ClientEvent};
 use sinew_core::machine::Layered as _;
 use sinew_core::resilience::Replay;
 use sinew_core::time::Instant;
@@ -12,7 +12,7 @@ use sinew_tls::PeerIdentity;
 
 use super::carrier::Carrier;
 use super::hub::Hub;
-use super::response::Source;
+use super::response::{ClientResponse, Incoming, Source};
 use super::seats::Ticket;
 use crate::error::Error;
 use crate::runtime::Runtime;
@@ -46,18 +46,27 @@ impl<R: Runtime> Held<R> {
         }
     }
 
+    /// The answer, with what is still to come of it.
+    pub(super) fn respond(self, answer: ClientResponse, body: BodySize) -> ClientResponse {
+        let identity = self.identity();
+        if self.is_upgraded() {
+            return answer.switched(identity, self.upgrade());
+        }
+        answer.with(identity, Incoming::new(self, body))
+    }
+
     /// Whom the server's certificate names.
-    pub(super) fn identity(&self) -> Option<Arc<PeerIdentity>> {
+    fn identity(&self) -> Option<Arc<PeerIdentity>> {
         self.carrier.as_ref()?.identity()
     }
 
     /// Whether its connection left HTTP.
-    pub(super) fn is_upgraded(&self) -> bool {
+    fn is_upgraded(&self) -> bool {
         self.carrier.as_ref().is_some_and(Carrier::is_upgraded)
     }
 
     /// The connection has left HTTP: it is its caller's now, together with its place under the caps.
-    pub(super) fn upgrade(mut self) -> Option<Arc<Line>> {
+    fn upgrade(mut self) -> Option<Arc<Line>> {
         let Some(Carrier::Conn(conn)) = self.carrier.take() else { return None };
         self.hub.upgraded(self.ticket);
         conn.upgrade(Place { hub: Arc::clone(&self.hub), connection: self.ticket.connection })

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, RANGE, UPGRADE};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION};
 use http::{HeaderMap, Method, StatusCode};
 use sinew_core::client::dispatcher::CallSpec;
 use sinew_core::client::redirect::{Content, Credentials, Hop, RedirectVerdict, Redirects};
@@ -15,10 +15,10 @@ use sinew_core::policy::Priority;
 use sinew_core::resilience::{Replay, RetryPolicy};
 use sinew_core::time::Instant;
 
-use super::flight::{Arrived, Flight};
+use super::flight::Flight;
 use super::middleware::{Answering, Proceed};
-use super::outgoing::{ATTEMPT, Departing, Outgoing, Payload};
-use super::response::{ClientResponse, Incoming};
+use super::outgoing::{ATTEMPT, Departing, Given, Outgoing, Payload, Telling};
+use super::response::ClientResponse;
 use super::rest_client::{NO_TOKENS, Shared};
 use crate::body::Body;
 use crate::error::{Error, ErrorKind};
@@ -70,6 +70,7 @@ pub(super) struct Journey<R: Runtime> {
 }
 
 impl<R: Runtime> Journey<R> {
+    #[inline]
     pub(super) fn new(shared: &Arc<Shared<R>>, method: Method, target: String) -> Self {
         let Shared { config, base, layers, .. } = &**shared;
         Self {
@@ -80,6 +81,7 @@ impl<R: Runtime> Journey<R> {
                 target,
                 authority: Arc::clone(&base.authority),
                 fields: HeaderMap::new(),
+                given: Given::default(),
                 trace: None,
                 payload: Payload::Full(Bytes::new()),
                 between_bytes: config.between_bytes,
@@ -103,17 +105,19 @@ impl<R: Runtime> Journey<R> {
     }
 
     /// Takes the body along, and what all calls of the client say.
-    pub(super) fn load(&mut self, body: Body) {
-        let policy = self.retry_policy();
-        let Self { home, request, .. } = self;
+    pub(super) fn load(&mut self, body: Option<Body>) {
+        let Self { home, request, terms, .. } = self;
         for (name, value) in &home.config.default_headers {
             if !request.fields.contains_key(name) {
                 request.fields.append(name, value.clone());
             }
         }
-        // What is not sent once more need not be remembered.
-        let memory = (policy.attempts > 1 && policy.mode.obeys()).then_some(&home.memory);
-        request.payload = Payload::new(body, memory);
+        if let Some(body) = body {
+            // What is not sent once more need not be remembered.
+            let policy = terms.retry.unwrap_or(home.config.retry_policy);
+            let memory = (policy.attempts > 1 && policy.mode.obeys()).then_some(&home.memory);
+            request.payload = Payload::new(body, memory);
+        }
     }
 
     /// Makes requests until there is an answer.
@@ -121,20 +125,24 @@ impl<R: Runtime> Journey<R> {
         self.prepare()?;
         loop {
             let token = self.authorise().await?;
-            let arrived = Flight::run(&self.shared.hub, self.spec(), &mut self.request).await?;
-            if self.is_worth_another(token, &arrived) {
-                arrived.discard();
+            let answer = Flight::run(&self.shared.hub, self.spec(), &mut self.request).await?;
+            if self.is_worth_another(token, &answer) {
                 continue;
             }
-            match self.redirect(&arrived) {
-                RedirectVerdict::Answer => return self.answer(arrived),
+            match self.redirect(&answer) {
+                RedirectVerdict::Answer => {
+                    return match self.request.unpacks {
+                        Some(policy) => answer.unpacked(policy),
+                        None => Ok(answer),
+                    };
+                }
                 RedirectVerdict::Refuse(why) => {
-                    arrived.discard();
                     let kind = ErrorKind::Redirect(why);
                     return Err(Error::new(kind, Phase::ResponseHead, Delivery::Processed));
                 }
                 RedirectVerdict::Follow(hop) => {
-                    arrived.discard();
+                    // Its connection may carry the next request.
+                    drop(answer);
                     self.follow(hop)?;
                 }
             }
@@ -144,29 +152,28 @@ impl<R: Runtime> Journey<R> {
     /// Adds what the client says by itself, unless the fields say it. They do not change any more.
     fn prepare(&mut self) -> Result<(), Error> {
         let Self { home, request, terms, .. } = self;
-        let (config, fields) = (&home.config, &mut request.fields);
-        self.adds_token = !fields.contains_key(AUTHORIZATION);
+        let config = &home.config;
+        request.complete(config.deadlines.emit)?;
+        let given = request.given;
+        self.adds_token = !given.has(Telling::Authorization);
         if !self.adds_token && !home.may_carry_tokens() {
             return Err(Error::config(NO_TOKENS));
         }
-        let leaves_http = fields.contains_key(UPGRADE);
+        let leaves_http = given.has(Telling::Upgrade);
         self.redirects = config.redirects.filter(|_| !leaves_http).map(|policy| {
             let (method, target) = (request.method.clone(), request.target.clone());
             Box::new(Redirects::new(policy, method, home.origin.clone(), target))
         });
         // A part of what is packed cannot be unpacked: https://www.rfc-editor.org/rfc/rfc9110#section-14.2
-        let asks_itself = [ACCEPT_ENCODING, RANGE].iter().any(|name| fields.contains_key(name));
+        let asks_itself = given.has(Telling::AcceptEncoding) || given.has(Telling::Range);
         request.unpacks = config.decompression.filter(|_| !asks_itself);
         if request.unpacks.is_some() {
-            fields.insert(ACCEPT_ENCODING, KNOWN);
+            request.fields.insert(ACCEPT_ENCODING, KNOWN);
         }
-        let deadlines = config.deadlines;
-        // They are few: a look at each costs less than a parsed name.
-        let told =
-            deadlines.emit.is_some_and(|told| fields.keys().any(|name| *name == told.name()));
+        let (deadlines, told) = (config.deadlines, given.has(Telling::Timeout));
         let (deadline, attempt) = (terms.deadline, terms.attempt.or(config.attempt_timeout));
         request.departing = (!told).then_some(Departing { config: deadlines, deadline, attempt });
-        request.check()
+        Ok(())
     }
 
     fn spec(&self) -> CallSpec {
@@ -196,18 +203,18 @@ impl<R: Runtime> Journey<R> {
 
     /// Whether the token was refused, and another one may not be. What was refused was not acted on:
     /// any method may be sent again. <https://www.rfc-editor.org/rfc/rfc9110#section-15.5.2>
-    fn is_worth_another(&mut self, token: Option<Edition>, arrived: &Arrived<R>) -> bool {
+    fn is_worth_another(&mut self, token: Option<Edition>, answer: &ClientResponse) -> bool {
         let Self { shared, request, .. } = self;
         let (Some(tokens), Some(edition)) = (&shared.config.tokens, token) else { return false };
-        arrived.answer.status() == StatusCode::UNAUTHORIZED
+        answer.status() == StatusCode::UNAUTHORIZED
             && tokens.rejected(shared.hub.runtime.now(), edition) == Rejected::Again
             && request.replay() == Replay::Possible
             && !std::mem::replace(&mut self.was_rejected, true)
     }
 
-    fn redirect(&mut self, arrived: &Arrived<R>) -> RedirectVerdict {
+    fn redirect(&mut self, answer: &ClientResponse) -> RedirectVerdict {
         let Some(redirects) = &mut self.redirects else { return RedirectVerdict::Answer };
-        let head = arrived.answer.head();
+        let head = answer.head();
         redirects.judge(head.status(), head.fields().get_all("location"), self.request.replay())
     }
 
@@ -237,21 +244,7 @@ impl<R: Runtime> Journey<R> {
             self.request.payload = Payload::Full(Bytes::new());
         }
         (self.request.method, self.request.target) = (method, target);
-        self.request.check()
-    }
-
-    fn answer(&self, arrived: Arrived<R>) -> Result<ClientResponse, Error> {
-        let Arrived { answer, body, held, attempts } = arrived;
-        let identity = held.identity();
-        if held.is_upgraded() {
-            return Ok(answer.switched(identity, held.upgrade()).after(attempts));
-        }
-        let incoming = Incoming::new(held, body);
-        let response = answer.with(identity, incoming).after(attempts);
-        match self.request.unpacks {
-            Some(policy) => response.unpacked(policy),
-            None => Ok(response),
-        }
+        self.request.complete(self.home.config.deadlines.emit)
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::UPGRADE;
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, RANGE, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use http_body::Body as _;
 use sinew_core::Wire as _;
@@ -38,12 +38,51 @@ pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent"
 /// <https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-idempotency-key-header>
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
+/// A field that says something about the call, and not only to the server.
+#[derive(Clone, Copy)]
+pub(super) enum Telling {
+    Authorization,
+    Upgrade,
+    AcceptEncoding,
+    Range,
+    IdempotencyKey,
+    /// How long somebody waits.
+    Timeout,
+}
+
+/// Those of them that were given.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Given(u8);
+
+impl Given {
+    /// They are few: a look at each costs less than a lookup for each name.
+    fn of(fields: &HeaderMap, timeout: Option<TimeoutField>) -> Self {
+        let timeout = timeout.map(TimeoutField::name);
+        let telling = |name: &HeaderName| match name {
+            name if *name == AUTHORIZATION => Some(Telling::Authorization),
+            name if *name == UPGRADE => Some(Telling::Upgrade),
+            name if *name == ACCEPT_ENCODING => Some(Telling::AcceptEncoding),
+            name if *name == RANGE => Some(Telling::Range),
+            name if *name == IDEMPOTENCY_KEY => Some(Telling::IdempotencyKey),
+            name if timeout == Some(name.as_str()) => Some(Telling::Timeout),
+            _ => None,
+        };
+        Self(fields.keys().filter_map(telling).fold(0, |given, one| given | 1 << one as u8))
+    }
+
+    pub(super) const fn has(self, telling: Telling) -> bool {
+        self.0 & (1 << telling as u8) != 0
+    }
+}
+
 /// The request of a call.
 pub(super) struct Outgoing {
     pub(super) method: Method,
     pub(super) target: String,
     pub(super) authority: Arc<str>,
     pub(super) fields: HeaderMap,
+    /// What the fields tell, once they are complete.
+    pub(super) given: Given,
     /// The place of the call in its trace.
     pub(super) trace: Option<TraceContext>,
     pub(super) payload: Payload,
@@ -103,13 +142,13 @@ impl Outgoing {
     /// What happens if it is processed twice.
     pub(super) fn safety(&self) -> Safety {
         let safety = Safety::of(&self.method);
-        if self.fields.contains_key(IDEMPOTENCY_KEY) { safety.keyed() } else { safety }
+        if self.given.has(Telling::IdempotencyKey) { safety.keyed() } else { safety }
     }
 
     /// Whether others may be around it on its connection. The machine has the last word.
     pub(super) fn sharing(&self) -> Sharing {
         let empty = matches!(&self.payload, Payload::Full(bytes) if bytes.is_empty());
-        if empty && self.method.is_idempotent() && !self.fields.contains_key(UPGRADE) {
+        if empty && self.method.is_idempotent() && !self.given.has(Telling::Upgrade) {
             Sharing::Shared
         } else {
             Sharing::Exclusive
@@ -172,7 +211,7 @@ impl Outgoing {
     ) -> Result<(), Error> {
         let given = self.fields.iter().map(|(name, value)| (name.as_ref(), value.as_bytes()));
         let told = self.told.as_ref();
-        let told = told.map(|(field, value)| (field.name().as_bytes(), value.as_str().as_bytes()));
+        let told = told.map(|(field, value)| (field.name().as_bytes(), value.as_bytes()));
         let fields = given.chain(told);
         conn.wire.top().send_request(now, self.line(), fields, size).map_err(refused)
     }
@@ -220,8 +259,10 @@ impl Outgoing {
         Ok(())
     }
 
-    /// Refuses what cannot stand in a request line. The authority is that of an origin, or the target.
-    pub(super) fn check(&self) -> Result<(), Error> {
+    /// The fields are complete, but for what the client adds. Refuses what cannot stand in a request line. The
+    /// authority is that of an origin, or the target.
+    pub(super) fn complete(&mut self, timeout: Option<TimeoutField>) -> Result<(), Error> {
+        self.given = Given::of(&self.fields, timeout);
         self.line().check_target().map_err(refused)
     }
 }

@@ -57,29 +57,33 @@ impl ClientResponse {
     pub(super) fn with(
         mut self,
         identity: Option<Arc<PeerIdentity>>,
-        body: Option<impl Arriving + 'static>,
+        body: Option<Box<impl Arriving + 'static>>,
     ) -> Self {
         let answer = &mut *self.answer;
         answer.identity = identity;
-        answer.fresh = body.map(|body| -> Pin<Box<dyn Arriving>> { Box::pin(body) });
+        answer.fresh = body.map(|body| -> Pin<Box<dyn Arriving>> { Box::into_pin(body) });
         self
     }
 
     /// A head, and nothing else.
     pub(super) fn bare(head: ResponseHead) -> Self {
-        let answer = Answer {
-            head,
-            fields: OnceLock::new(),
-            identity: None,
-            fresh: None,
-            body: Body::empty(),
-            limit: u64::MAX,
-            unpacking: None,
-            upgraded: None,
-            attempts: 0,
-            explained: None,
-        };
-        Self { answer: Box::new(answer) }
+        // Written where it stays: it is large.
+        let answer = Box::write(
+            Box::new_uninit(),
+            Answer {
+                head,
+                fields: OnceLock::new(),
+                identity: None,
+                fresh: None,
+                body: Body::empty(),
+                limit: u64::MAX,
+                unpacking: None,
+                upgraded: None,
+                attempts: 0,
+                explained: None,
+            },
+        );
+        Self { answer }
     }
 
     /// The answer, to be unpacked as it is read. What has no body stays as it is.
@@ -217,15 +221,14 @@ impl ClientResponse {
     pub async fn bytes(mut self) -> Result<Bytes, Error> {
         let Answer { fresh, body, unpacking, limit, .. } = &mut *self.answer;
         let limit = *limit;
-        let (bytes, _) = match (fresh.take(), unpacking.take()) {
-            (Some(fresh), None) => collect(fresh, limit).await?,
+        match (fresh.take(), unpacking.take()) {
+            (Some(fresh), None) => collect(fresh, limit).await.map(|(bytes, _)| bytes),
             (Some(fresh), Some(unpacking)) => {
                 let body = unpacking.apply(Body::own(fresh, Origin::Call), limit, Origin::Call);
-                body.collect_with_trailers(limit).await?
+                body.collect(limit).await
             }
-            (None, _) => std::mem::take(body).collect_with_trailers(limit).await?,
-        };
-        Ok(bytes)
+            (None, _) => std::mem::take(body).collect(limit).await,
+        }
     }
 
     /// Collects no more than this, nor more than was said before.
@@ -348,7 +351,7 @@ impl<S: Source> Unpin for Incoming<S> {}
 
 impl<S: Source> Incoming<S> {
     /// `None` where no body comes.
-    pub(super) fn new(source: S, size: BodySize) -> Option<Self> {
+    pub(super) fn new(source: S, size: BodySize) -> Option<Box<Self>> {
         let left = match size {
             BodySize::Empty => {
                 source.complete();
@@ -357,7 +360,7 @@ impl<S: Source> Incoming<S> {
             BodySize::Exact(length) => Some(length),
             BodySize::Unknown => None,
         };
-        Some(Self { source: Some(source), left })
+        Some(Box::write(Box::new_uninit(), Self { source: Some(source), left }))
     }
 }
 

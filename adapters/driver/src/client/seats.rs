@@ -19,7 +19,7 @@ pub(super) enum Letter<R: Runtime> {
     /// What is on this connection is over.
     Cut(ConnectionId, Cut),
     /// The call is over.
-    Over(Over),
+    Over(Box<Over>),
     /// The client is being closed, and does not wait any longer.
     Stop,
 }

@@ -298,6 +298,13 @@ impl Dispatcher {
         self.queue.len()
     }
 
+    /// When its [`deadline`](Machine::deadline) is, for whoever does not ask why. Early at times: what was due
+    /// then may be settled since.
+    #[inline]
+    pub fn due_at(&self) -> Option<Instant> {
+        self.alarms.first()
+    }
+
     /// What it was built from.
     pub const fn policy(&self) -> &Policy {
         &self.policy
@@ -520,9 +527,8 @@ impl Machine for Dispatcher {
         }
     }
 
-    /// Early at times: what was due then may be settled since.
     fn deadline(&self) -> Option<Deadline> {
-        let at = self.alarms.first()?;
+        let at = self.due_at()?;
         Some(Deadline { at, why: self.timer_at(at) })
     }
 

@@ -408,6 +408,7 @@ impl Dispatcher {
 
     /// Gives a connection to whoever is next. Whether they take it; one whose route is not to be asked
     /// leaves instead.
+    #[inline(never)]
     pub(super) fn serve(
         &mut self,
         now: Instant,
@@ -420,6 +421,7 @@ impl Dispatcher {
     }
 
     /// Sends an attempt over a connection, if the breaker of its route lets it.
+    #[inline(always)]
     fn send(
         &mut self,
         now: Instant,

@@ -436,7 +436,7 @@ impl<R: Runtime> Hub<R> {
             lost
         };
         let (lost, dials, probes, deadline) = self.tell_and_ask(look, |state, lost| {
-            let deadline = state.dispatcher.deadline().map(|deadline| deadline.at);
+            let deadline = state.dispatcher.due_at();
             state.keeper.comes_at = deadline.unwrap_or(Instant::MAX);
             let (dials, probes) = (&mut state.dials, &mut state.probes);
             (lost, std::mem::take(dials), std::mem::take(probes), deadline)
@@ -472,7 +472,8 @@ impl<R: Runtime> Hub<R> {
         let now = self.runtime.now();
         let mut state = self.lock();
         let told = input(&mut state, now);
-        let afterwards = state.hand_on(now);
+        let mut after = Afterwards::new();
+        state.hand_on(now, &mut after);
         let told = ask(&mut state, told);
         let events = if state.observed {
             state.take_events(now, self.observer.is_some())
@@ -480,7 +481,7 @@ impl<R: Runtime> Hub<R> {
             Vec::new()
         };
         drop(state);
-        let Afterwards { wake, lost, call_keeper } = afterwards;
+        let Afterwards { wake, lost, call_keeper } = after;
         drop(lost);
         wake.into_iter().for_each(Waker::wake);
         if call_keeper {

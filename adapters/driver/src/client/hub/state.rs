@@ -6,13 +6,12 @@ use std::task::Waker;
 use sinew_core::Machine as _;
 use sinew_core::client::Dispatcher;
 use sinew_core::client::dispatcher::{
-    Action, ConnectionId, Failure, Outcome, ProbeRun, Retire, Reuse,
+    Action, ConnectionId, Endpoint, Failure, Outcome, ProbeRun, Retire, Reuse,
 };
 use sinew_core::error::{Delivery, Fault, Phase};
 use sinew_core::observe::Event;
 use sinew_core::resilience::Replay;
 use sinew_core::time::Instant;
-use smallvec::SmallVec;
 
 use super::sites::Sites;
 use crate::client::base::Instance;
@@ -76,7 +75,7 @@ pub(in crate::client) struct Probe {
 
 /// What is done after the lock was released.
 pub(super) struct Afterwards<R: Runtime> {
-    pub(super) wake: SmallVec<[Waker; 2]>,
+    pub(super) wake: Vec<Waker>,
     pub(super) lost: Vec<Lost<R>>,
     pub(super) call_keeper: bool,
 }
@@ -87,6 +86,12 @@ pub(super) enum Lost<R: Runtime> {
     Place(Place<R>),
     Ride(Ride<R>),
     Letter(Letter<R>),
+}
+
+impl<R: Runtime> Afterwards<R> {
+    pub(super) fn new() -> Self {
+        Self { wake: Vec::new(), lost: Vec::new(), call_keeper: false }
+    }
 }
 
 impl<R: Runtime> State<R> {
@@ -109,29 +114,18 @@ impl<R: Runtime> State<R> {
         }
     }
 
-    /// Does what the dispatcher says, as far as it can be done under the lock.
-    pub(super) fn hand_on(&mut self, now: Instant) -> Afterwards<R> {
-        let mut after = Afterwards { wake: SmallVec::new(), lost: Vec::new(), call_keeper: false };
+    /// Does what the dispatcher says, as far as it can be done under the lock; the rest goes to `after`.
+    pub(super) fn hand_on(&mut self, now: Instant, after: &mut Afterwards<R>) {
         while let Ok(Some(action)) = self.dispatcher.poll_event(now) {
             match action {
                 Action::Dial { connection, endpoint, by } => {
-                    let Some(instance) = self.sites.instance(endpoint).cloned() else { continue };
-                    self.table.insert(connection, Place::Dialing(Phase::Resolve, None));
-                    let plan = Arc::clone(&self.plan);
-                    self.dials.push(Dial { connection, instance, plan, by });
-                    after.call_keeper = true;
+                    self.dial(connection, endpoint, by, after);
                 }
-                Action::Probe { run, endpoint, by } => {
-                    let Some(instance) = self.sites.instance(endpoint).cloned() else { continue };
-                    // Where nobody came for them, they are of no use any more.
-                    self.probes.retain(|probe| probe.by > now);
-                    self.probes.push(Probe { run, instance, plan: Arc::clone(&self.plan), by });
-                    after.call_keeper = true;
-                }
+                Action::Probe { run, endpoint, by } => self.probe(now, run, endpoint, by, after),
                 Action::Send { token, exchange, connection, sharing, attempt, first_use } => {
                     let ticket = Ticket { token, exchange, connection, attempt, first_use };
                     match self.table.hand_out(connection, Rider { token, exchange }, sharing) {
-                        Some(ride) => self.post(token, Letter::Send(ticket, ride), &mut after),
+                        Some(ride) => self.post(token, Letter::Send(ticket, ride), after),
                         None => self.dispatcher.failed(
                             now,
                             exchange,
@@ -150,37 +144,82 @@ impl<R: Runtime> State<R> {
                     }
                     self.resize(now, connection);
                     if !recalled {
-                        self.post(token, Letter::Cut(connection, why), &mut after);
+                        self.post(token, Letter::Cut(connection, why), after);
                     }
                 }
-                Action::Close { connection, why } => self.close(connection, why, &mut after),
+                Action::Close { connection, why } => self.close(connection, why, after),
                 // Who has the answer waits for nothing more.
                 Action::Complete { token, .. } if self.seats.end(token) => {}
                 Action::Complete { token, outcome, delivery, attempts } => {
-                    let not_connected = match outcome {
-                        Outcome::Failed { .. } => self.not_connected.take(),
-                        _ => None,
-                    };
-                    let dialing = match outcome {
-                        Outcome::TimedOut(Phase::Pool) => self.table.dialing(),
-                        _ => None,
-                    };
-                    let over = Over { outcome, delivery, attempts, not_connected, dialing };
-                    self.post(token, Letter::Over(over), &mut after);
+                    self.complete(token, outcome, delivery, attempts, after);
                 }
             }
         }
         self.not_connected = None;
         after.call_keeper |= !self.early.is_empty() && self.is_early_one_back();
         if !self.closers.is_empty() && self.is_drained() {
-            after.wake.extend(self.closers.drain(..));
+            after.wake.append(&mut self.closers);
         }
-        let next = self.dispatcher.deadline().map_or(Instant::MAX, |deadline| deadline.at);
+        let next = self.dispatcher.due_at().unwrap_or(Instant::MAX);
         if next < self.keeper.comes_at {
             self.keeper.comes_at = next;
             after.call_keeper = true;
         }
-        after
+    }
+
+    /// A connection is to be opened. (Apart, as is what else is rare: every call passes
+    /// [`hand_on`](Self::hand_on).)
+    #[inline(never)]
+    fn dial(
+        &mut self,
+        connection: ConnectionId,
+        endpoint: Endpoint,
+        by: Instant,
+        after: &mut Afterwards<R>,
+    ) {
+        let Some(instance) = self.sites.instance(endpoint).cloned() else { return };
+        self.table.insert(connection, Place::Dialing(Phase::Resolve, None));
+        self.dials.push(Dial { connection, instance, plan: Arc::clone(&self.plan), by });
+        after.call_keeper = true;
+    }
+
+    /// An endpoint is to be asked how it is.
+    #[inline(never)]
+    fn probe(
+        &mut self,
+        now: Instant,
+        run: ProbeRun,
+        endpoint: Endpoint,
+        by: Instant,
+        after: &mut Afterwards<R>,
+    ) {
+        let Some(instance) = self.sites.instance(endpoint).cloned() else { return };
+        // Where nobody came for them, they are of no use any more.
+        self.probes.retain(|probe| probe.by > now);
+        self.probes.push(Probe { run, instance, plan: Arc::clone(&self.plan), by });
+        after.call_keeper = true;
+    }
+
+    /// A call is over without an answer.
+    #[inline(never)]
+    fn complete(
+        &mut self,
+        token: u64,
+        outcome: Outcome,
+        delivery: Delivery,
+        attempts: u8,
+        after: &mut Afterwards<R>,
+    ) {
+        let not_connected = match outcome {
+            Outcome::Failed { .. } => self.not_connected.take(),
+            _ => None,
+        };
+        let dialing = match outcome {
+            Outcome::TimedOut(Phase::Pool) => self.table.dialing(),
+            _ => None,
+        };
+        let over = Over { outcome, delivery, attempts, not_connected, dialing };
+        self.post(token, Letter::Over(Box::new(over)), after);
     }
 
     /// The call is to be explained.
@@ -231,7 +270,8 @@ impl<R: Runtime> State<R> {
 
     fn post(&mut self, token: u64, letter: Letter<R>, after: &mut Afterwards<R>) {
         match self.seats.post(token, letter) {
-            Ok(waker) => after.wake.extend(waker),
+            Ok(Some(waker)) => after.wake.push(waker),
+            Ok(None) => {}
             Err(letter) => after.lost.push(Lost::Letter(letter)),
         }
     }
