@@ -198,10 +198,10 @@ impl<R: Runtime> Conn<R> {
         // Until the next poll, so that reading goes on: the peer may wait for that.
         let mut shut_blocked = false;
         for _ in 0..LAPS {
-            let seen = match shut_blocked {
-                true => Seen { write_shut: true, ..self.seen },
-                false => self.seen,
-            };
+            let mut seen = self.seen;
+            if shut_blocked {
+                seen.write_shut = true;
+            }
             match self.wire.step(seen) {
                 Step::Poll => {
                     self.seen.producer_waits = false;

@@ -158,7 +158,7 @@ impl<R: Runtime> State<R> {
         self.not_connected = None;
         after.call_keeper |= !self.early.is_empty() && self.is_early_one_back();
         if !self.closers.is_empty() && self.is_drained() {
-            after.wake.extend(self.closers.drain(..));
+            after.wake.append(&mut self.closers);
         }
         let next = self.dispatcher.due_at().unwrap_or(Instant::MAX);
         if next < self.keeper.comes_at {
