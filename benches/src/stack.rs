@@ -5,9 +5,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
+use sinew_core::head::Lines;
 use sinew_core::http1::{Server, ServerConfig, ServerEvent};
 use sinew_core::limit::{Charge, Outcome, Quota, RateLimiter};
 use sinew_core::machine::{Machine, Seen, Step, Wire};
@@ -28,9 +29,6 @@ use crate::cases::{drain, tick};
 use crate::traffic::{HELLO, REQUEST};
 
 const TEXT_PLAIN: HeaderValue = HeaderValue::from_static("text/plain");
-
-/// Bytes for the values of some answers, as in the driver.
-const TEXTS: usize = 4 * 1024;
 
 /// Finds every token good: what a signature costs is the business of whoever checks it.
 struct Anyone(Arc<Principal>);
@@ -68,8 +66,7 @@ impl Buckets for Guarded {
 #[derive(Default)]
 struct Answer {
     fields: Vec<(HeaderName, HeaderValue)>,
-    /// For values that are written for one answer alone, as the driver's worker has it.
-    block: BytesMut,
+    lines: Lines,
 }
 
 impl ResponseHead for Answer {
@@ -93,14 +90,8 @@ impl ResponseHead for Answer {
         self.fields.push((name, value));
     }
 
-    fn append_text(&mut self, name: HeaderName, value: &[u8]) {
-        if self.block.capacity() - self.block.len() < value.len() {
-            self.block.reserve(value.len().max(TEXTS));
-        }
-        self.block.extend_from_slice(value);
-        if let Ok(value) = HeaderValue::from_maybe_shared(self.block.split().freeze()) {
-            self.append(name, value);
-        }
+    fn lines(&mut self) -> Option<&mut Lines> {
+        Some(&mut self.lines)
     }
 }
 
@@ -177,16 +168,18 @@ pub(crate) fn server(requests: u64) -> Result<()> {
                         if decision != Decision::Continue {
                             return Err(format!("{decision:?}").into());
                         }
-                        record.events(answered).for_each(|event| {
+                        record.each_event(answered, |event| {
                             black_box(&event);
                         });
                         answer.append(CONTENT_TYPE, TEXT_PLAIN);
                         stack.on_response(&record, &mut answer);
                         let fields = answer.fields.iter().map(|(name, value)| (name, value));
                         let body = Bytes::from_static(HELLO);
-                        server.send_whole(now, StatusCode::OK, fields, body)?;
+                        let line = (StatusCode::OK, &answer.lines);
+                        server.send_whole(now, line, fields, body)?;
                         // Nothing of the head is held when the next one comes.
                         answer.fields.clear();
+                        answer.lines.clear();
                         stack.on_end(&record, &End::new(now, Some(StatusCode::OK)));
                         answered += 1;
                     }

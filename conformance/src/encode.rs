@@ -258,7 +258,7 @@ fn respond(server: &mut Server, spec: &Spec) -> Result<(), Refusal> {
         return server.send_informational(NOW, status, fields).map_err(Refusal::Machine);
     }
     let reason = spec.reason.as_deref().map(octets);
-    let line = StatusLine { status, reason: reason.as_deref() };
+    let line = StatusLine { reason: reason.as_deref(), ..StatusLine::from(status) };
     let size = body_size(spec);
     server.send_response(NOW, line, fields, size).map_err(Refusal::Machine)?;
     for piece in pieces(spec) {

@@ -4,58 +4,58 @@
     reason = "every byte of every head passes here: measured by `sinew-benches`"
 )]
 
-use core::ops::{BitOr, Not, RangeInclusive};
+use core::ops::{BitAnd, BitOr, Not, RangeInclusive};
 
-use wide::u8x16;
+use wide::i8x16;
 
 /// Bytes that are looked at together: one vector of every processor that has vectors.
 pub(crate) const BLOCK: usize = 16;
 
 /// Bytes side by side.
 #[derive(Clone, Copy)]
-pub(crate) struct Block(u8x16);
+pub(crate) struct Block(i8x16);
 
 /// Which bytes of a block are of a class.
 #[derive(Clone, Copy)]
-pub(crate) struct Marks(u8x16);
+pub(crate) struct Marks(i8x16);
 
-/// Whether a byte of `text` is of the class.
+/// Whether all bytes of `text` are of the class.
 #[inline(always)]
-pub(crate) fn any(text: &[u8], class: impl Fn(Block) -> Marks) -> bool {
-    let has = |block: &[u8; BLOCK]| class(Block::new(block)).bits() != 0;
+pub(crate) fn all(text: &[u8], class: impl Fn(Block) -> Marks) -> bool {
+    let fits = |block: &[u8; BLOCK]| class(Block::new(block)).others() == 0;
     let (blocks, _) = text.as_chunks();
     match text.last_chunk() {
         // It may overlap the block before it.
-        Some(last) => blocks.iter().any(has) || has(last),
-        None => class(Block::short(text)).bits() & !(u32::MAX << text.len()) != 0,
+        Some(last) => blocks.iter().all(fits) && fits(last),
+        None => class(Block::short(text)).others() & !(u32::MAX << text.len()) == 0,
     }
 }
 
-/// Where the first byte stands that is of the class; the length, if none is.
+/// Bytes of `text` before the first that is not of the class.
 #[inline(always)]
-pub(crate) fn find(text: &[u8], class: impl Fn(Block) -> Marks) -> usize {
+pub(crate) fn prefix(text: &[u8], class: impl Fn(Block) -> Marks) -> usize {
     let (blocks, _) = text.as_chunks();
     for (at, block) in blocks.iter().enumerate() {
-        let bits = class(Block::new(block)).bits();
-        if bits != 0 {
-            return at * BLOCK + bits.trailing_zeros() as usize;
+        let others = class(Block::new(block)).others();
+        if others != 0 {
+            return at * BLOCK + others.trailing_zeros() as usize;
         }
     }
-    find_in_tail(text, class)
+    prefix_in_tail(text, class)
 }
 
-/// The same, of what the last block leaves.
+/// The same, where the blocks are all of the class.
 #[inline(never)]
-fn find_in_tail(text: &[u8], class: impl Fn(Block) -> Marks) -> usize {
+fn prefix_in_tail(text: &[u8], class: impl Fn(Block) -> Marks) -> usize {
     let (blocks, tail) = text.as_chunks::<BLOCK>();
-    let bits = class(Block::short(tail)).bits();
-    blocks.len() * BLOCK + tail.len().min(bits.trailing_zeros() as usize)
+    let others = class(Block::short(tail)).others();
+    blocks.len() * BLOCK + tail.len().min(others.trailing_zeros() as usize)
 }
 
 impl Block {
     #[inline(always)]
-    pub(crate) const fn new(bytes: &[u8; BLOCK]) -> Self {
-        Self(u8x16::new(*bytes))
+    pub(crate) fn new(bytes: &[u8; BLOCK]) -> Self {
+        Self(i8x16::new(bytes.map(u8::cast_signed)))
     }
 
     /// What is shorter than a block, and zeros behind it.
@@ -78,20 +78,24 @@ impl Block {
     /// Those that are this byte.
     #[inline(always)]
     pub(crate) fn is(self, byte: u8) -> Marks {
-        Marks(self.0.simd_eq(u8x16::splat(byte)))
+        Marks(self.0.simd_eq(i8x16::splat(byte.cast_signed())))
     }
 
-    /// Those that are in this range.
+    /// Those that are in this range, which does not hold all bytes.
     #[inline(always)]
     pub(crate) fn within(self, range: RangeInclusive<u8>) -> Marks {
+        // It is moved to the end of all signed numbers, so that one comparison is enough.
         let (first, last) = range.into_inner();
-        Marks((self.0 - u8x16::splat(first)).simd_le(u8x16::splat(last - first)))
+        let by = i8::MAX.cast_unsigned().wrapping_sub(last);
+        let below = first.wrapping_add(by).wrapping_sub(1);
+        let moved = self.0 + i8x16::splat(by.cast_signed());
+        Marks(moved.simd_gt(i8x16::splat(below.cast_signed())))
     }
 
     /// The bytes with these bits set.
     #[inline(always)]
     pub(crate) fn with(self, bits: u8) -> Self {
-        Self(self.0 | u8x16::splat(bits))
+        Self(self.0 | i8x16::splat(bits.cast_signed()))
     }
 
     /// Letters of ASCII.
@@ -108,10 +112,19 @@ impl Block {
 }
 
 impl Marks {
-    /// One bit a byte, the first in the lowest.
+    /// One bit for each byte that is not of the class, the first byte's in the lowest.
     #[inline(always)]
-    fn bits(self) -> u32 {
-        self.0.to_bitmask()
+    pub(crate) fn others(self) -> u32 {
+        self.0.to_bitmask() ^ ((1 << BLOCK) - 1)
+    }
+}
+
+impl BitAnd for Marks {
+    type Output = Self;
+
+    #[inline(always)]
+    fn bitand(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 }
 
@@ -139,42 +152,41 @@ mod tests {
 
     #[test]
     fn a_byte_is_found_at_every_place_of_texts_of_every_length() {
-        let digits = Block::digits;
         for len in 0..=66 {
-            let mut text = vec![b'/'; len];
-            assert!(!any(&text, digits), "none of {len}");
-            assert_eq!(find(&text, digits), len);
+            let mut text = vec![b'5'; len];
+            assert!(all(&text, Block::digits), "all of {len}");
+            assert_eq!(prefix(&text, Block::digits), len);
             for at in 0..len {
-                text[at] = b'5';
-                assert!(any(&text, digits), "{at} of {len}");
-                assert_eq!(find(&text, digits), at, "{at} of {len}");
+                text[at] = b'/';
+                assert!(!all(&text, Block::digits), "{at} of {len}");
+                assert_eq!(prefix(&text, Block::digits), at, "{at} of {len}");
                 // Others behind it change nothing.
-                let before = text.split_off(at + 1);
-                text.resize(len, b'6');
-                assert_eq!(find(&text, digits), at, "{at} of {len}");
-                text.truncate(at);
-                text.push(b'/');
-                text.extend(before);
+                let mut others = text.clone();
+                others[at..].fill(b':');
+                assert!(!all(&others, Block::digits), "{at} of {len}");
+                assert_eq!(prefix(&others, Block::digits), at, "{at} of {len}");
+                text[at] = b'5';
             }
-            // Nor do the zeros behind a short one.
-            assert!(!any(&text, |block| block.is(0)), "none of {len}");
-            assert_eq!(find(&text, |block| block.is(0)), len);
         }
     }
 
     #[test]
     fn every_byte_is_told_by_its_class() {
         for byte in 0..=u8::MAX {
-            let has = |class: fn(Block) -> Marks| any(&[byte], class);
-            assert_eq!(has(|block| block.is(b'-')), byte == b'-');
-            assert_eq!(has(|block| !block.is(b'-')), byte != b'-');
-            assert_eq!(has(|block| block.within(b'!'..=b'~')), byte.is_ascii_graphic());
-            assert_eq!(has(|block| block.within(0..=0x1f)), byte < 0x20);
-            assert!(has(|block| block.within(0..=u8::MAX)));
-            assert_eq!(has(|block| block.with(1).is(b'#')), matches!(byte, b'"' | b'#'));
-            assert_eq!(has(Block::letters), byte.is_ascii_alphabetic());
-            assert_eq!(has(Block::digits), byte.is_ascii_digit());
-            assert_eq!(has(|block| block.letters() | block.digits()), byte.is_ascii_alphanumeric());
+            let is = |class: fn(Block) -> Marks| all(&[byte], class);
+            assert_eq!(is(|block| block.is(b'-')), byte == b'-');
+            assert_eq!(is(|block| !block.is(b'-')), byte != b'-');
+            assert_eq!(is(|block| block.within(b'!'..=b'~')), byte.is_ascii_graphic());
+            assert_eq!(is(|block| block.within(0..=0x1f)), byte < 0x20);
+            assert_eq!(is(|block| block.within(0x80..=0xff)), byte >= 0x80);
+            assert_eq!(is(|block| block.with(1).is(b'#')), matches!(byte, b'"' | b'#'));
+            assert_eq!(is(Block::letters), byte.is_ascii_alphabetic());
+            assert_eq!(is(Block::digits), byte.is_ascii_digit());
+            assert_eq!(is(|block| block.letters() | block.digits()), byte.is_ascii_alphanumeric());
+            assert_eq!(
+                is(|block| block.letters() & !block.is(b'x')),
+                byte.is_ascii_alphabetic() && byte != b'x'
+            );
         }
     }
 }

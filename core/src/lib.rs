@@ -118,6 +118,7 @@ mod class;
 pub mod client;
 pub mod content_coding;
 mod date;
+mod decimal;
 pub mod error;
 pub mod event_stream;
 pub mod head;

@@ -8,9 +8,14 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::{HeaderName, Method, StatusCode};
-use sinew_core::head::RequestHead;
-use sinew_core::http1::{Server, ServerConfig, ServerEvent};
+use bytes::{Buf, Bytes};
+use http::header::CONTENT_TYPE;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use sinew_core::head::{Lines, RequestHead};
+use sinew_core::http1::{
+    BodySize, Client, ClientConfig, ClientEvent, NO_FIELDS, RequestLine, Server, ServerConfig,
+    ServerEvent,
+};
 use sinew_core::limit::{
     BadLimiter, Basis, Charge, KeyGroup, KeyHash, LeaseVerdict, Outcome, Quota, QuotaId,
     RateLimiter, Shortage,
@@ -158,6 +163,68 @@ fn whole() -> Stack {
     Stack::new(layers.map(|layer| (Mode::Enforce, layer))).unwrap()
 }
 
+/// An answer that has a place for lines.
+#[derive(Default)]
+struct Answer {
+    fields: Vec<(HeaderName, HeaderValue)>,
+    lines: Lines,
+}
+
+impl ResponseHead for Answer {
+    fn status(&self) -> StatusCode {
+        StatusCode::OK
+    }
+
+    fn contains(&self, name: &HeaderName) -> bool {
+        self.any(name, &mut |_| true)
+    }
+
+    fn any(&self, name: &HeaderName, test: &mut dyn FnMut(&HeaderValue) -> bool) -> bool {
+        self.fields.iter().any(|(known, value)| known == name && test(value))
+    }
+
+    fn retain(&mut self, keep: &dyn Fn(&HeaderName) -> bool) {
+        self.fields.retain(|(name, _)| keep(name));
+    }
+
+    fn append(&mut self, name: HeaderName, value: HeaderValue) {
+        self.fields.push((name, value));
+    }
+
+    fn lines(&mut self) -> Option<&mut Lines> {
+        Some(&mut self.lines)
+    }
+}
+
+/// What a client reads of an answer with these fields.
+fn received(Answer { fields, lines }: &Answer) -> Vec<(String, Vec<u8>)> {
+    let now = Instant::ZERO;
+    let mut server = Server::new(Arc::new(ServerConfig::default()), now);
+    server.inbox().extend_from_slice(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    server.poll_event(now).unwrap();
+    let fields = fields.iter().map(|(name, value)| (name, value));
+    let body = Bytes::from_static(b"a");
+    server.send_whole(now, (StatusCode::OK, lines), fields, body).unwrap();
+    let mut client = Client::new(Arc::new(ClientConfig::default()));
+    let line = RequestLine { method: &Method::GET, target: b"/", authority: b"a" };
+    client.send_request(now, line, NO_FIELDS, BodySize::Empty).unwrap();
+    client.inbox().extend_from_slice(server.outbox().chunk());
+    match client.poll_event(now) {
+        Ok(Some(ClientEvent::Response { head, .. })) => {
+            let own = |name: &str| name == "content-length";
+            let fields = head.fields().iter().filter(|(name, _)| !own(name));
+            fields.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn events(record: &Record, exchange: u64) -> Vec<Event> {
+    let mut events = Vec::new();
+    record.each_event(exchange, |event| events.push(event));
+    events
+}
+
 fn enforced(stage: Stage, reason: Reason) -> Refused {
     Refused { stage, reason, mode: Mode::Enforce }
 }
@@ -219,6 +286,72 @@ fn every_refusal_names_its_stage_and_reason_and_challenges() {
 }
 
 #[test]
+fn lines_say_what_fields_would_and_a_client_reads_them() {
+    let origins = vec!["https://app.test".into(), "https://*.pages.test".into()];
+    let open = CorsConfig {
+        origins,
+        credentials: true,
+        private_network: true,
+        expose: vec![HeaderName::from_static("x-total")],
+        ..CorsConfig::default()
+    };
+    let preflight = "origin: https://a.pages.test\r\naccess-control-request-method: GET\r\n\
+                     access-control-request-private-network: true\r\n";
+    for fields in [LimitFields::Draft, LimitFields::Legacy, LimitFields::None] {
+        let share = |limiter| Single(Mutex::new(limiter));
+        let class = ClientClass {
+            name: "a b!#~".into(),
+            who: Who::Authenticated,
+            roles: Vec::new(),
+            quota: Some(quota(4_000_000_000, 4_000_000_000)),
+        };
+        let client = Some(quota(7, 7));
+        let config =
+            RateLimitConfig { fields, client, classes: vec![class], ..RateLimitConfig::default() };
+        // Two of a kind say it once.
+        let layers: [BoxLayer; 6] = [
+            Box::new(Identify::default()),
+            Box::new(Identify::default()),
+            Box::new(Cors::new(open.clone()).unwrap()),
+            Box::new(Cors::new(open.clone()).unwrap()),
+            Box::new(authentication()),
+            Box::new(RateLimit::new(config, [1; 16], [], share).unwrap()),
+        ];
+        let stack = Stack::new(layers.map(|layer| (Mode::Enforce, layer))).unwrap();
+        for given in [
+            "",
+            "x-request-id: 7b1f9f0e-5f8a.=@\r\n",
+            "origin: https://app.test\r\n",
+            "origin: https://a.pages.test\r\nauthorization: Bearer good\r\n",
+            "origin: https://evil.test\r\n",
+            preflight,
+        ] {
+            let method = if given == preflight { "OPTIONS" } else { "GET" };
+            let (_, record) = asked(method, given).pass(&stack);
+            let mut answer = Answer::default();
+            answer.append(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+            stack.on_response(&record, &mut answer);
+            assert!(!answer.lines.is_empty());
+            let mut read = received(&answer);
+
+            let plain = http::Response::builder().header(CONTENT_TYPE, "text/plain");
+            let mut plain = plain.body(()).unwrap();
+            stack.on_response(&record, &mut plain);
+            let fields = plain.headers().iter();
+            let fields = fields.map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()));
+            let mut fields: Vec<_> = fields.collect();
+            for list in [&mut read, &mut fields] {
+                list.sort();
+            }
+            assert_eq!(read, fields, "{given}");
+            for name in ["x-request-id", "access-control-allow-origin", "ratelimit"] {
+                assert!(read.iter().filter(|(known, _)| known == name).count() <= 1, "{read:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_verdict_can_be_explained() {
     let stack = whole();
     for (method, fields, why) in [
@@ -252,7 +385,7 @@ fn who_may_goes_on_with_all_that_is_known() {
     assert!(record.security.has_scope("read"));
     assert_eq!(record.security.client_address, Some("192.0.2.7".parse().unwrap()));
     assert_eq!((record.refused, record.arrived), (None, Instant::from_nanos(5)));
-    let events: Vec<_> = record.events(3).collect();
+    let events = events(&record, 3);
     assert_eq!(
         events[..2],
         [
@@ -267,7 +400,7 @@ fn who_may_goes_on_with_all_that_is_known() {
 fn a_refusal_is_the_last_event() {
     let (_, record) = asked("GET", "").pass(&whole());
     let refused = enforced(Stage::Authorise, Reason::Unauthenticated);
-    assert_eq!(record.events(1).last(), Some(Event::Refused { exchange: 1, refused }));
+    assert_eq!(events(&record, 1).last(), Some(&Event::Refused { exchange: 1, refused }));
 }
 
 #[test]
@@ -384,8 +517,8 @@ fn a_shadow_says_what_it_would_have_done() {
     request.policy.expectation.fields = [HeaderName::from_static("x-wanted")].into();
     let (decision, record) = request.pass(&Stack::new(layers).unwrap());
     assert_eq!(decision, Decision::Continue);
-    let told: Vec<Refused> = record
-        .events(1)
+    let told: Vec<Refused> = events(&record, 1)
+        .into_iter()
         .filter_map(|event| match event {
             Event::Refused { refused, .. } => Some(refused),
             _ => None,
@@ -663,7 +796,7 @@ fn a_shared_quota_refuses_what_is_spent_and_what_nobody_can_count() {
         let (decision, record) = request.pass(&stack(1));
         assert_eq!(decision, reason.map_or(Decision::Continue, Decision::Refuse));
         assert_eq!(record.retry_after, reason.and(wait));
-        assert!(record.events(7).any(|event| event == Event::Lease { exchange: 7, verdict }));
+        assert!(events(&record, 7).contains(&Event::Lease { exchange: 7, verdict }));
         // Replicas know a client by the same name, if they have the same secret.
         let _ = (request.pass(&stack(1)), request.pass(&stack(2)));
         request.policy.cost = Cost(0);
@@ -826,7 +959,10 @@ fn callers_that_are_known_say_how_long_they_wait() {
             if let Decision::Refuse(reason) = decision {
                 let refused = enforced(Stage::Deadline, reason);
                 assert_eq!(record.refused, Some(refused), "{fields}");
-                assert_eq!(record.events(1).last(), Some(Event::Refused { exchange: 1, refused }));
+                assert_eq!(
+                    events(&record, 1).last(),
+                    Some(&Event::Refused { exchange: 1, refused })
+                );
                 assert!(stack.explain(&record).is_some(), "{fields}");
             }
             (decision, record.context.deadline)

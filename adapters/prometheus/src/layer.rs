@@ -48,13 +48,13 @@ impl Layer for MetricsLayer {
         let counted = &self.counted;
         counted.active.get_or_create(&Active::of(record)).dec();
         // The events that the observer was told, one for one.
-        for event in record.events(0) {
+        record.each_event(0, |event| {
             if let Event::Refused { refused, .. } = event {
                 counted.refusals.get_or_create(&Refusal::from(refused)).inc();
             } else if let Some(verdict) = event.verdict() {
                 counted.decisions.get_or_create(&Decided::from(verdict)).inc();
             }
-        }
+        });
         if let Some(reason) = end.reason {
             counted.problems.get_or_create(&Problem::from(reason)).inc();
         }

@@ -5,6 +5,7 @@
 
 mod fields;
 mod index;
+mod lines;
 mod name;
 mod request;
 mod response;
@@ -14,6 +15,7 @@ mod websocket_key;
 pub use fields::Fields;
 pub(crate) use fields::{Span, SpanTable};
 pub(crate) use index::{Index, Place, Single};
+pub use lines::Lines;
 pub(crate) use name::{NameFilter, is_name, same_name};
 pub use request::RequestHead;
 pub use response::ResponseHead;

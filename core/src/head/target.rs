@@ -3,7 +3,7 @@
 
 use http::Method;
 
-use crate::block::{Block, Marks, any, find};
+use crate::block::{Block, Marks, all, prefix};
 
 /// The four forms of a target.
 /// <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>
@@ -113,7 +113,7 @@ impl<'a> Scanned<'a> {
         let (mut question, mut percent) = (None, false);
         let mut at = 0;
         loop {
-            at += find(&bytes[at..], not_path);
+            at += prefix(&bytes[at..], path);
             match bytes.get(at) {
                 Some(b'?') => question = question.or(Some(at)),
                 Some(b'%') => percent = true,
@@ -128,25 +128,25 @@ impl<'a> Scanned<'a> {
 /// Whether this is an origin-form that needs no closer look: it has no percent.
 /// What it takes, [`Scanned::whole`] and [`Target::split`] take as well, unless for CONNECT.
 pub(crate) fn is_plain_origin(target: &[u8]) -> bool {
-    target.first() == Some(&b'/') && !any(target, not_plain)
+    target.first() == Some(&b'/') && all(target, plain)
 }
 
-/// What may not stand in a target, and what has a meaning of its own there.
+/// What may stand in a target, without what has a meaning of its own there.
 #[inline(always)]
-fn not_path(block: Block) -> Marks {
-    not_plain(block) | block.is(b'?')
+fn path(block: Block) -> Marks {
+    plain(block) & !block.is(b'?')
 }
 
-/// What may not stand in a target, and the percent. Beyond the grammar of RFC 3986 the bytes
+/// What may stand in a target, without the percent. Beyond the grammar of RFC 3986 the bytes
 /// that browsers leave unescaped are taken (`[ ] { | } ^` and the back tick); what could be read as
 /// something else by the next hop is not (`# \ " < >`, white space, controls, everything above ASCII).
 #[inline(always)]
-fn not_plain(block: Block) -> Marks {
-    !block.within(b'!'..=b'~')
-        | block.with(1).is(b'#') // or "
-        | block.with(2).is(b'>') // or <
-        | block.is(b'%')
-        | block.is(b'\\')
+fn plain(block: Block) -> Marks {
+    block.within(b'!'..=b'~')
+        & !(block.with(1).is(b'#') // or "
+            | block.with(2).is(b'>') // or <
+            | block.is(b'%')
+            | block.is(b'\\'))
 }
 
 /// Bytes before the first that is not of the class.
@@ -214,16 +214,16 @@ fn host_prefix(authority: &[u8]) -> usize {
     let tail = authority.len().saturating_sub(":65535".len());
     let port = authority[tail..].iter().position(|byte| *byte == b':');
     let name = port.map_or(authority, |at| &authority[..tail + at]);
-    if !any(name, not_usual) {
+    if all(name, usual) {
         return name.len();
     }
     prefix_len(authority, &HOST)
 }
 
-/// Neither letters nor digits, dots or dashes.
+/// Letters, digits, dots and dashes.
 #[inline(always)]
-fn not_usual(block: Block) -> Marks {
-    !(block.letters() | block.digits() | block.within(b'-'..=b'.'))
+fn usual(block: Block) -> Marks {
+    block.letters() | block.digits() | block.within(b'-'..=b'.')
 }
 
 /// `unreserved` and `sub-delims` of RFC 3986 without the comma.
@@ -269,7 +269,7 @@ mod tests {
                 text[at] = byte;
                 let plain = byte.is_ascii_graphic() && !b"#\\\"<>?%".contains(&byte);
                 let expected = if plain { text.len() } else { at };
-                assert_eq!(find(&text, not_path), expected, "{byte:#x} at {at}");
+                assert_eq!(prefix(&text, path), expected, "{byte:#x} at {at}");
             }
         }
     }

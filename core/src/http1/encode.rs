@@ -6,6 +6,7 @@ use super::field::{FieldName, FieldValue};
 use super::framing::is_forbidden_in_trailers;
 use super::grammar::{decimal, is_field_value, is_token, list, trim};
 use super::message::{RequestLine, StatusLine};
+use crate::decimal::Backwards;
 use crate::error::Misuse;
 use crate::head::{NameFilter, is_host, is_name};
 use crate::outbox::Draft;
@@ -164,20 +165,11 @@ pub(crate) fn connection(head: &mut Draft<'_>, keep: bool, version: Version, upg
 
 /// `content-length`
 pub(crate) fn content_length(head: &mut Draft<'_>, length: u64) {
-    // Backwards, from the line's end.
-    let mut digits = *b"00000000000000000000\r\n";
-    let mut at = digits.len() - 2;
-    let mut rest = length;
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    head.put(b"content-length: ");
-    head.put(&digits[at..]);
+    let mut line = Backwards::<38>::new();
+    line.put(b"\r\n");
+    line.number(length);
+    line.put(b"content-length: ");
+    head.put(line.as_bytes());
 }
 
 /// The last chunk and the trailer section.

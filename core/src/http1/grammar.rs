@@ -4,7 +4,7 @@
     reason = "every byte of every head passes here: measured by `sinew-benches`"
 )]
 
-use crate::block::{BLOCK, Block, Marks, any, find};
+use crate::block::{BLOCK, Block, Marks, all, prefix};
 
 /// `tchar`: <https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2>
 pub(crate) const TOKEN: [bool; 256] = {
@@ -25,73 +25,60 @@ pub(crate) const TOKEN: [bool; 256] = {
 
 /// Whether these bytes are a `token`.
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
-    // Names are letters and dashes, nearly always.
-    let usual = || !any(bytes, others);
-    !bytes.is_empty() && (usual() || bytes.iter().all(|&b| TOKEN[usize::from(b)]))
+    !bytes.is_empty()
+        && (all(bytes, usual_in_names) || bytes.iter().all(|&b| TOKEN[usize::from(b)]))
 }
 
 /// Whether these bytes may stand in a field value: no control but the tab.
 /// <https://www.rfc-editor.org/rfc/rfc9110#section-5.5>
 #[inline]
 pub(crate) fn is_field_value(bytes: &[u8]) -> bool {
-    is_plain(bytes) || is_plain_but_tabs(bytes)
+    is_printable(bytes) || value_end(bytes) == bytes.len()
 }
 
-/// Whether there is no control at all.
-fn is_plain(bytes: &[u8]) -> bool {
-    !any(bytes, controls)
-}
-
-#[cold]
-fn is_plain_but_tabs(bytes: &[u8]) -> bool {
-    value_end(bytes) == bytes.len()
+/// Whether all of it is printable ASCII, as it is nearly always.
+fn is_printable(bytes: &[u8]) -> bool {
+    all(bytes, printable)
 }
 
 /// Where a field value ends: at the first control that is not a tab.
-#[inline(always)]
 pub(crate) fn value_end(bytes: &[u8]) -> usize {
-    let end = plain_prefix(bytes);
-    if bytes.get(end) == Some(&b'\t') { value_end_behind_tab(bytes, end) } else { end }
-}
-
-#[cold]
-#[inline(never)]
-fn value_end_behind_tab(bytes: &[u8], tab: usize) -> usize {
-    let mut at = tab;
-    while bytes.get(at) == Some(&b'\t') {
-        at += 1;
-        at += plain_prefix(&bytes[at..]);
+    let mut end = printable_prefix(bytes);
+    // https://www.rfc-editor.org/rfc/rfc9110#section-5.5: obs-text, of which nobody knows the meaning.
+    while bytes.get(end).is_some_and(|byte| *byte == b'\t' || !byte.is_ascii()) {
+        end += 1;
+        end += printable_prefix(&bytes[end..]);
     }
-    at
+    end
 }
 
-/// Bytes before the first control.
+/// Bytes before the first that is not printable ASCII.
 #[inline(always)]
-pub(crate) fn plain_prefix(bytes: &[u8]) -> usize {
-    find(bytes, controls)
+pub(crate) fn printable_prefix(bytes: &[u8]) -> usize {
+    prefix(bytes, printable)
 }
 
-/// Controls: <https://www.rfc-editor.org/rfc/rfc5234#appendix-B.1>
+/// `VCHAR` and the space: <https://www.rfc-editor.org/rfc/rfc5234#appendix-B.1>
 #[inline(always)]
-fn controls(block: Block) -> Marks {
-    block.within(0..=0x1f) | block.is(0x7f)
+fn printable(block: Block) -> Marks {
+    block.within(b' '..=b'~')
 }
 
 /// Bytes before the first that cannot stand in a token.
 #[inline(always)]
 pub(crate) fn token_prefix(bytes: &[u8]) -> usize {
-    // Names are letters and dashes, nearly always, and short.
-    let mut at = bytes.first_chunk::<BLOCK>().map_or(0, |block| find(block, others));
+    // Names are short, nearly always.
+    let mut at = bytes.first_chunk::<BLOCK>().map_or(0, |block| prefix(block, usual_in_names));
     while bytes.get(at).is_some_and(|&b| TOKEN[usize::from(b)]) {
         at += 1;
     }
     at
 }
 
-/// Neither letters nor dashes.
+/// Letters and dashes: what names consist of, nearly always.
 #[inline(always)]
-fn others(block: Block) -> Marks {
-    !(block.letters() | block.is(b'-'))
+fn usual_in_names(block: Block) -> Marks {
+    block.letters() | block.is(b'-')
 }
 
 /// `SP / HTAB`

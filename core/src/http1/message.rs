@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 
 use crate::error::{Error, Misuse, Phase};
-use crate::head::{Scanned, Target, is_host, is_plain_origin};
+use crate::head::{Lines, Scanned, Target, is_host, is_plain_origin};
 
 /// How much body a message has.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -29,18 +29,26 @@ pub struct BodyBytes {
 /// No fields, no trailers: `send_end(now, NO_FIELDS)`.
 pub const NO_FIELDS: [(&str, &str); 0] = [];
 
-/// The first line of a response to send.
+/// The first line of a response to send, and lines that are ready to go with its fields.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StatusLine<'a> {
     /// The status.
     pub status: StatusCode,
     /// The reason phrase; `None` takes the usual one.
     pub reason: Option<&'a [u8]>,
+    /// What policies say of the answer, if anything: it stands behind the other fields.
+    pub lines: Option<&'a Lines>,
 }
 
 impl From<StatusCode> for StatusLine<'_> {
     fn from(status: StatusCode) -> Self {
-        Self { status, reason: None }
+        Self { status, reason: None, lines: None }
+    }
+}
+
+impl<'a> From<(StatusCode, &'a Lines)> for StatusLine<'a> {
+    fn from((status, lines): (StatusCode, &'a Lines)) -> Self {
+        Self { status, reason: None, lines: Some(lines) }
     }
 }
 

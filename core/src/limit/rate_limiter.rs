@@ -359,7 +359,8 @@ impl Outcome {
 
 impl Account {
     /// The bucket that a charge is taken from.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "every check is one, and what it gives is large")]
+    #[inline(always)]
     fn meet(&mut self, at: u64, charge: &Charge) -> (Place, TokenBucket) {
         match *charge {
             Charge::Shared(_) => (Place::Shared, self.shared),

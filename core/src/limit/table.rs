@@ -1,5 +1,7 @@
 //! Buckets by key, in a fixed number of bytes.
 
+use wide::u32x4;
+
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
@@ -177,7 +179,9 @@ impl Table {
 /// The slots of a place that have this tag, a bit each.
 #[inline]
 fn ways(row: &Place, tag: u32) -> u32 {
-    (0..WAYS as u8).fold(0, |found, way| found | u32::from(tag_of(row, way) == tag) << way)
+    let tag_of = |way| tag_of(row, way);
+    let four = u32x4::new([tag_of(0), tag_of(1), tag_of(2), tag_of(3)]);
+    four.simd_eq(u32x4::splat(tag)).to_bitmask() | u32::from(tag_of(4) == tag) << 4
 }
 
 #[inline]

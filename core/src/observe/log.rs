@@ -1,6 +1,4 @@
-//! A bounded ring of events.
-
-use std::collections::VecDeque;
+//! A bounded list of events.
 
 use super::Event;
 
@@ -12,7 +10,9 @@ pub const CAPACITY: usize = 64;
 /// Off by default: an embedder that never drains pays nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
-    ring: VecDeque<Event>,
+    events: Vec<Event>,
+    /// Those of them that were drained: all, usually, before the next ones come.
+    drained: usize,
     lost: u64,
     enabled: bool,
 }
@@ -20,7 +20,7 @@ pub struct Log {
 impl Log {
     /// A log that keeps nothing until it is enabled.
     pub const fn new() -> Self {
-        Self { ring: VecDeque::new(), lost: 0, enabled: false }
+        Self { events: Vec::new(), drained: 0, lost: 0, enabled: false }
     }
 
     /// Starts or stops keeping events.
@@ -43,8 +43,11 @@ impl Log {
     }
 
     fn keep(&mut self, event: Event) {
-        if self.ring.len() < CAPACITY {
-            self.ring.push_back(event);
+        if self.events.len() == CAPACITY {
+            self.events.drain(..core::mem::take(&mut self.drained));
+        }
+        if self.events.len() < CAPACITY {
+            self.events.push(event);
         } else {
             self.lost = self.lost.saturating_add(1);
         }
@@ -52,9 +55,12 @@ impl Log {
 
     /// The oldest event not yet drained; after an overflow, the loss itself.
     pub fn pop(&mut self) -> Option<Event> {
-        if let Some(event) = self.ring.pop_front() {
-            return Some(event);
+        if let Some(event) = self.events.get(self.drained) {
+            self.drained += 1;
+            return Some(*event);
         }
+        self.events.clear();
+        self.drained = 0;
         let lost = core::mem::take(&mut self.lost);
         (lost > 0).then_some(Event::Lost(lost))
     }

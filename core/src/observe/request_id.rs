@@ -2,11 +2,11 @@
 
 use core::fmt;
 
-use http::HeaderValue;
+use bytes::Bytes;
 
 use super::hex;
 use crate::class::Class;
-use crate::head::{Fields, Single};
+use crate::head::{Fields, Place, Single};
 
 /// The field that carries it.
 pub const FIELD: &str = "x-request-id";
@@ -18,33 +18,38 @@ pub const BYTES: usize = 128;
 #[derive(Clone)]
 pub struct RequestId(Text);
 
-/// Neither takes memory of its own: one lies in the head that it came in.
+/// Neither takes memory of its own: the long one lies in the head that it came in.
 #[derive(Clone)]
 enum Text {
-    Given(HeaderValue),
-    Minted([u8; 32]),
+    Short { len: u8, bytes: [u8; SHORT] },
+    Long(Bytes),
 }
+
+/// Bytes of an id that are copied: a UUID has 36 of them, and one of ours 32.
+const SHORT: usize = 38;
 
 impl RequestId {
     /// The id that a request brings, if it is one and safe.
     pub fn from_fields(fields: &Fields) -> Option<Self> {
-        Self::given(fields, fields.single(FIELD))
+        let id = safe(fields.single(FIELD))?;
+        Some(Self(Text::new(id, fields)))
     }
 
-    /// The same, where the field was looked up already.
-    pub(crate) fn given(fields: &Fields, id: Single<'_>) -> Option<Self> {
-        let Single::Once(id) = id else { return None };
-        if !(1..=BYTES).contains(&id.len()) || !SAFE.has_all_of(id) {
-            return None;
+    /// The same, where the field was looked up already, or else [one of our own](Self::mint). A call of
+    /// its own, so that what it gives is written once.
+    #[inline(never)]
+    pub(crate) fn given_or_minted(fields: &Fields, id: Place, number: u128) -> Self {
+        match safe(id.of(fields)) {
+            Some(id) => Self(Text::new(id, fields)),
+            None => Self::mint(number),
         }
-        HeaderValue::from_maybe_shared(fields.block().slice_ref(id)).ok().map(Text::Given).map(Self)
     }
 
     /// An id of our own: 32 digits of a number that nobody else has.
     pub fn mint(number: u128) -> Self {
-        let mut digits = [0; 32];
-        hex(&mut digits, &number.to_be_bytes());
-        Self(Text::Minted(digits))
+        let mut bytes = [0; SHORT];
+        hex(&mut bytes[..32], &number.to_be_bytes());
+        Self(Text::Short { len: 32, bytes })
     }
 
     /// The id as text.
@@ -53,21 +58,35 @@ impl RequestId {
         core::str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 
-    /// The id as it came, where the request brought it.
-    pub(crate) fn as_given(&self) -> Option<&HeaderValue> {
-        match &self.0 {
-            Text::Given(value) => Some(value),
-            Text::Minted(_) => None,
-        }
-    }
-
     /// The same as bytes.
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
-            Text::Given(value) => value.as_bytes(),
-            Text::Minted(digits) => digits,
+            Text::Short { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Text::Long(text) => text,
         }
     }
+}
+
+impl Text {
+    /// A text of these fields.
+    #[inline]
+    fn new(text: &[u8], fields: &Fields) -> Self {
+        let mut short = Self::Short { len: text.len() as u8, bytes: [0; SHORT] };
+        if let Self::Short { bytes, .. } = &mut short
+            && let Some(place) = bytes.get_mut(..text.len())
+        {
+            place.copy_from_slice(text);
+            return short;
+        }
+        Self::Long(fields.block().slice_ref(text))
+    }
+}
+
+/// The value, if it may be an id.
+#[inline]
+fn safe(id: Single<'_>) -> Option<&[u8]> {
+    let Single::Once(id) = id else { return None };
+    ((1..=BYTES).contains(&id.len()) && SAFE.has_all_of(id)).then_some(id)
 }
 
 /// What is safe to print anywhere.

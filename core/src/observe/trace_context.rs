@@ -6,9 +6,10 @@ use core::fmt;
 use core::num::{NonZeroU64, NonZeroU128};
 
 use bytes::Bytes;
+use wide::{i16x8, u8x16};
 
 use super::hex;
-use crate::block::{BLOCK, Block, Marks, any};
+use crate::block::{BLOCK, Block, Marks};
 use crate::head::{Fields, Single};
 
 /// Bytes of `tracestate` that are passed on, at most; what is beyond is dropped entry by entry.
@@ -51,27 +52,25 @@ impl TraceContext {
     /// What a request carries. `None` where it carries no trace or a malformed one: start a new
     /// [`root`](Self::root) then, as the standard asks.
     pub fn from_fields(fields: &Fields) -> Option<Self> {
-        Self::given(fields.single("traceparent"), Some(fields))
+        let parent = Parent::of(fields.single("traceparent"))?;
+        let span_id = NonZeroU64::new(number([parent.span_id; 2]) as u64)?;
+        Some(parent.with(span_id, Some(fields)))
     }
 
-    /// The same, where the fields were looked up already. `states`: in which there is a `tracestate`.
-    pub(crate) fn given(parent: Single<'_>, states: Option<&Fields>) -> Option<Self> {
-        // https://www.w3.org/TR/trace-context/#a-traceparent-is-received
-        let Single::Once(parent) = parent else { return None };
-        let (trace_id, span_id, flags) = parse_parent(parent)?;
-        let state = states.and_then(collect_state).unwrap_or_default();
-        Some(Self { trace_id, span_id, flags, state })
+    /// The same below another span, where the fields were looked up already. `states`: in which there
+    /// is a `tracestate`.
+    pub(crate) fn below(
+        parent: Single<'_>,
+        states: Option<&Fields>,
+        span_id: NonZeroU64,
+    ) -> Option<Self> {
+        Parent::of(parent).map(|parent| parent.with(span_id, states))
     }
 
     /// The same trace below another span: what an outgoing call carries.
     #[must_use]
     pub fn child(&self, span_id: NonZeroU64) -> Self {
         Self { span_id, ..self.clone() }
-    }
-
-    /// The same, of a place that nobody needs any more.
-    pub(crate) fn into_child(self, span_id: NonZeroU64) -> Self {
-        Self { span_id, ..self }
     }
 
     /// The trace. Sixteen bytes, big-endian on the wire.
@@ -110,62 +109,83 @@ impl fmt::Debug for TraceContext {
     }
 }
 
-/// Sixteen lower-case digits, all of them at once.
-#[inline]
-fn unhex(digits: &[u8; BLOCK]) -> Option<u64> {
-    if any(digits, not_digits) {
-        return None;
-    }
-    let ([high, low], []) = digits.as_chunks::<8>() else { return None };
-    Some(values(*high) << 32 | values(*low))
+/// What a `traceparent` says.
+struct Parent<'a> {
+    trace_id: NonZeroU128,
+    /// Digits, not all of them zero.
+    span_id: &'a [u8; BLOCK],
+    flags: u8,
 }
 
-/// No lower-case digits.
+impl<'a> Parent<'a> {
+    /// `version "-" trace-id "-" parent-id "-" trace-flags`, and whatever a later version adds.
+    /// <https://www.w3.org/TR/trace-context/#traceparent-header-field-values>
+    #[inline]
+    fn of(field: Single<'a>) -> Option<Self> {
+        // https://www.w3.org/TR/trace-context/#a-traceparent-is-received
+        let Single::Once(text) = field else { return None };
+        let (known, more) = text.split_first_chunk::<55>()?;
+        let [v, w, b'-', ids @ .., b'-', f, g] = known else { return None };
+        let ([high, low, ..], [b'-', ..]) = (ids.as_chunks::<BLOCK>().0, &ids[32..]) else {
+            return None;
+        };
+        let span_id = ids.last_chunk()?;
+        let mut ends = [b'0'; BLOCK];
+        ends[..4].copy_from_slice(&[*v, *w, *f, *g]);
+        let sound = [high, low, span_id].map(lower_digits);
+        let sound = sound.into_iter().fold(lower_digits(&ends), |all, one| all & one);
+        if sound.others() != 0 || *span_id == [b'0'; BLOCK] {
+            return None;
+        }
+        // https://www.w3.org/TR/trace-context/#versioning-of-traceparent
+        match [*v, *w] {
+            [b'f', b'f'] => return None,
+            [b'0', b'0'] if !more.is_empty() => return None,
+            _ if more.first().is_some_and(|&byte| byte != b'-') => return None,
+            _ => {}
+        }
+        let trace_id = NonZeroU128::new(number([high, low]))?;
+        // The two flags that have a meaning are in the last digit: a letter is nine above its low bits.
+        let flags = (g + (g >> 6) * 9) & (SAMPLED | RANDOM);
+        Some(Self { trace_id, span_id, flags })
+    }
+
+    #[inline]
+    fn with(self, span_id: NonZeroU64, states: Option<&Fields>) -> TraceContext {
+        let Self { trace_id, flags, .. } = self;
+        let state = states.and_then(collect_state).unwrap_or_default();
+        TraceContext { trace_id, span_id, flags, state }
+    }
+}
+
+/// Hexadecimal digits in lower case.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "a vector is not passed from function to function")]
-fn not_digits(block: Block) -> Marks {
-    !(block.digits() | block.within(b'a'..=b'f'))
+fn lower_digits(block: &[u8; BLOCK]) -> Marks {
+    let block = Block::new(block);
+    block.digits() | block.within(b'a'..=b'f')
 }
 
-/// What eight digits stand for.
+/// What 32 digits stand for.
 #[inline]
-const fn values(digits: [u8; 8]) -> u64 {
-    const ONES: u64 = u64::MAX / 255;
-    let text = u64::from_be_bytes(digits);
-    // Letters have this bit, digits have not.
-    let values = (text & (ONES * 0x0f)) + (text >> 6 & ONES) * 9;
-    let pairs = (values | values >> 4) & 0x00ff_00ff_00ff_00ff;
-    let fours = (pairs | pairs >> 8) & 0x0000_ffff_0000_ffff;
-    (fours | fours >> 16) & 0xffff_ffff
+fn number([high, low]: [&[u8; BLOCK]; 2]) -> u128 {
+    u128::from_be_bytes(u8x16::narrow_i16x8(pairs(high), pairs(low)).to_array())
 }
 
-/// `version "-" trace-id "-" parent-id "-" trace-flags`, and whatever a later version adds.
-/// <https://www.w3.org/TR/trace-context/#traceparent-header-field-values>
-fn parse_parent(text: &[u8]) -> Option<(NonZeroU128, NonZeroU64, u8)> {
-    let (known, more) = text.split_first_chunk::<55>()?;
-    if [known[2], known[35], known[52]] != *b"---" {
-        return None;
+/// What each two of sixteen digits stand for.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "a vector is not passed from function to function")]
+fn pairs(digits: &[u8; BLOCK]) -> i16x8 {
+    // Two a lane, the first of them in its low byte. Letters, which have a bit that digits have not,
+    // are nine above what their low bits say.
+    let mut text = [0; 8];
+    for (lane, two) in text.iter_mut().zip(digits.as_chunks().0) {
+        *lane = i16::from_le_bytes(*two);
     }
-    // Both numbers of two digits at once.
-    let [v, w, .., f, g] = *known;
-    let ends = [v, w, b'0', b'0', b'0', b'0', f, g];
-    if any(&ends, not_digits) {
-        return None;
-    }
-    let ends = values(ends) as u32;
-    let (version, flags) = ((ends >> 24) as u8, ends as u8);
-    // https://www.w3.org/TR/trace-context/#versioning-of-traceparent
-    match version {
-        0xff => return None,
-        0 if !more.is_empty() => return None,
-        _ if more.first().is_some_and(|&byte| byte != b'-') => return None,
-        _ => {}
-    }
-    let [_, _, _, ids @ .., _, _, _] = known;
-    let (high, low) = (unhex(ids.first_chunk()?)?, unhex(ids[16..].first_chunk()?)?);
-    let trace_id = NonZeroU128::new(u128::from(high) << 64 | u128::from(low))?;
-    let span_id = NonZeroU64::new(unhex(ids.last_chunk()?)?)?;
-    Some((trace_id, span_id, flags & (SAMPLED | RANDOM)))
+    let text = i16x8::new(text);
+    let letters = (text >> 6) & i16x8::splat(0x0101);
+    let values = (text & i16x8::splat(0x0f0f)) + letters * i16x8::splat(9);
+    (values << 4 | values >> 8) & i16x8::splat(0xff)
 }
 
 /// The entries of all `tracestate` lines as one list; `None` where one of them is malformed.
@@ -226,15 +246,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sixteen_digits_are_read_as_one_by_one() {
-        for at in 0..BLOCK {
+    fn digits_are_read_as_one_by_one() {
+        for at in 0..2 * BLOCK {
             for byte in 0..=u8::MAX {
-                let mut digits = *b"09afc3e70123456f";
+                let mut digits = *b"09afc3e70123456ffedcba9876543210";
                 digits[at] = byte;
                 let lower = digits.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
                 let text = core::str::from_utf8(&digits).ok().filter(|_| lower);
-                let wanted = text.map(|text| u64::from_str_radix(text, 16).unwrap());
-                assert_eq!(unhex(&digits), wanted, "{byte:#x} at {at}");
+                let wanted = text.map(|text| u128::from_str_radix(text, 16).unwrap());
+                let ([high, low], []) = digits.as_chunks() else { unreachable!() };
+                let sound = lower_digits(high) & lower_digits(low);
+                let found = (sound.others() == 0).then(|| number([high, low]));
+                assert_eq!(found, wanted, "{byte:#x} at {at}");
             }
         }
     }

@@ -3,6 +3,7 @@
 use core::fmt;
 use core::time::Duration;
 
+use crate::decimal::Backwards;
 use crate::time::Instant;
 
 /// The most digits of a time in milliseconds.
@@ -26,10 +27,7 @@ pub struct BadTimeout(pub TimeoutField);
 
 /// A value to be sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TimeoutValue {
-    digits: [u8; MILLIS_DIGITS + 1],
-    start: usize,
-}
+pub struct TimeoutValue(Backwards<{ MILLIS_DIGITS + 1 }>);
 
 impl TimeoutValue {
     /// As it stands in the field.
@@ -39,30 +37,15 @@ impl TimeoutValue {
 
     /// The same, as bytes.
     pub fn as_bytes(&self) -> &[u8] {
-        self.digits.get(self.start..).unwrap_or_default()
+        self.0.as_bytes()
     }
 
     /// A number of ten digits at most, and a unit or nothing.
     fn new(number: u64, unit: Option<u8>) -> Self {
-        let mut value = Self { digits: [0; MILLIS_DIGITS + 1], start: MILLIS_DIGITS + 1 };
-        if let Some(unit) = unit {
-            value.push_front(unit);
-        }
-        let mut rest = number;
-        loop {
-            value.push_front(b'0' + (rest % 10) as u8);
-            rest /= 10;
-            if rest == 0 {
-                return value;
-            }
-        }
-    }
-
-    fn push_front(&mut self, byte: u8) {
-        self.start = self.start.saturating_sub(1);
-        if let Some(to) = self.digits.get_mut(self.start) {
-            *to = byte;
-        }
+        let mut text = Backwards::new();
+        text.put(unit.as_slice());
+        text.number(number);
+        Self(text)
     }
 }
 

@@ -98,14 +98,16 @@ impl<'a> Credential<'a> {
 fn bearer(value: &[u8]) -> Result<Option<Secret<'_>>, BadCredential> {
     let Some((scheme, rest)) = value.split_first_chunk::<6>() else { return Ok(None) };
     // Schemes compare case-insensitively: https://www.rfc-editor.org/rfc/rfc9110#section-11.1
-    if !is_name(scheme, b"bearer") || rest.first().is_some_and(|byte| is_tchar(*byte)) {
-        return Ok(None);
-    }
-    let spaces = rest.iter().take_while(|b| **b == b' ').count();
-    let token = &rest[spaces..];
+    let token = match rest {
+        _ if !is_name(scheme, b"bearer") => return Ok(None),
+        [b' ', token @ ..] => token,
+        [byte, ..] if is_tchar(*byte) => return Ok(None),
+        _ => return Err(BadCredential::Malformed),
+    };
+    let token = &token[token.iter().take_while(|b| **b == b' ').count()..];
     let padding = token.iter().rev().take_while(|b| **b == b'=').count();
     let letters = &token[..token.len() - padding];
-    if spaces == 0 || letters.is_empty() || !TOKEN.has_all_of(letters) {
+    if letters.is_empty() || !TOKEN.has_all_of(letters) {
         return Err(BadCredential::Malformed);
     }
     short(token).map(Some)

@@ -215,7 +215,7 @@ fn a_response_that_contradicts_itself_is_refused() {
 fn a_reason_of_ones_own_is_checked() {
     let send = |reason: &'static [u8], status| {
         let mut server = asked(GET);
-        let line = StatusLine { status, reason: Some(reason) };
+        let line = StatusLine { reason: Some(reason), ..StatusLine::from(status) };
         let sent = server.send_response(NOW, line, NO_FIELDS, BodySize::Empty);
         outcome(sent, drain(&mut server), || server.awaits_response())
     };

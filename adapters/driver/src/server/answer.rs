@@ -12,6 +12,7 @@ use sinew_core::time::Instant;
 use super::exchange::Exchange;
 use super::http1::Http;
 use super::mode::Mode;
+use super::passage;
 use super::problem::Problem;
 use super::response::{IntoResponse as _, Response};
 use super::server_wire::ServerWire;
@@ -33,11 +34,11 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         {
             self.notice(&Notice::Panicked);
         }
-        let Response { status, fields, body, malformed, .. } = response;
+        let Response { status, fields, lines, body, malformed, .. } = response;
         let leaves = self.leaves_http(status);
         let top = self.wire.top();
         drive::lend_write_block(top.outbox());
-        let lines = fields.iter().map(|(name, value)| (name, value));
+        let fields = fields.iter().map(|(name, value)| (name, value));
         let sent = if malformed {
             Err(sinew_core::Error::usage(Misuse::FieldValue, Phase::ResponseHead))
         } else if !body.is_end_stream() {
@@ -45,8 +46,9 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         } else if !leaves {
             Err(sinew_core::Error::usage(Misuse::Status, Phase::ResponseHead))
         } else {
-            top.send_response(now, status, lines, BodySize::Empty)
+            top.send_response(now, (status, &lines), fields, BodySize::Empty)
         };
+        passage::reuse(lines);
         if sent.is_ok() {
             self.span.answered(status, None);
             self.vacate(now, status);
@@ -145,7 +147,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                 return self.send(now, problem.into_response());
             }
         }
-        let Response { fields, body, trailers, .. } = &response;
+        let Response { body, trailers, .. } = &response;
         let size = match (&full, trailers) {
             (Some(bytes), None) => BodySize::Exact(bytes.len() as u64),
             (Some(bytes), Some(_)) if bytes.is_empty() => BodySize::Empty,
@@ -168,14 +170,18 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             }
         }
         drive::lend_write_block(top.outbox());
-        let lines = fields.iter().map(|(name, value)| (name, value));
+        let lines = std::mem::take(&mut response.lines);
+        let Response { fields, trailers, .. } = &response;
+        let fields = fields.iter().map(|(name, value)| (name, value));
+        let line = (status, &lines);
         match (full, trailers) {
-            (Some(bytes), None) => top.send_whole(now, status, lines, bytes)?,
+            (Some(bytes), None) => top.send_whole(now, line, fields, bytes)?,
             (full, _) => {
-                top.send_response(now, status, lines, size)?;
+                top.send_response(now, line, fields, size)?;
                 bytes = full;
             }
         }
+        passage::reuse(lines);
         self.span.answered(status, reason);
         self.vacate(now, status);
         if let Some(passage) = &mut self.passage {

@@ -1,9 +1,11 @@
 //! A request on its way through the policies.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use http::StatusCode;
+use sinew_core::head::Lines;
 use sinew_core::http1::BodyBytes;
 use sinew_core::policy::Refused;
 use sinew_core::reason::Reason;
@@ -36,6 +38,17 @@ pub(super) struct Passage {
     pub(super) seen: Instant,
 }
 
+thread_local! {
+    /// Memory of this worker for what policies say of an answer, until that is queued.
+    static LINES: Cell<Lines> = const { Cell::new(Lines::new()) };
+}
+
+/// Gives the memory for lines back.
+pub(super) fn reuse(mut lines: Lines) {
+    lines.clear();
+    LINES.set(lines);
+}
+
 /// A layer did.
 #[derive(Debug)]
 pub(super) struct Panicked;
@@ -58,6 +71,7 @@ impl Passage {
 
     /// Adds what belongs on an answer. `Err`: a layer panicked; the others have had their say.
     pub(super) fn dress(&self, response: &mut Response) -> Result<(), Panicked> {
+        response.lines = LINES.take();
         let (mut asked, mut dressed) = (0, Ok(()));
         let mut ask = || self.stack.resume_response(&mut asked, &self.record, response);
         while catch_unwind(AssertUnwindSafe(&mut ask)).is_err() {

@@ -1,14 +1,14 @@
 //! What a handler answers.
 
 use std::any::Any;
-use std::cell::Cell;
 use std::fmt;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
+use sinew_core::head::Lines;
 use sinew_core::problem::{Ids, MEDIA_TYPE};
 use sinew_core::reason::Reason;
 use sinew_core::server::ResponseHead;
@@ -21,19 +21,14 @@ use crate::error::BoxError;
 /// Fields that need no memory of their own: the media type, usually.
 const INLINE: usize = 1;
 
-/// Bytes of a worker's block for the values of fields that are written for one answer alone.
-const TEXTS: usize = 4 * 1024;
-
-thread_local! {
-    static TEXT_BLOCK: Cell<BytesMut> = Cell::new(BytesMut::new());
-}
-
 /// An answer: a status, a few fields in order, a body.
 ///
 /// The connection writes `date`, `connection`, `content-length` and `transfer-encoding` by itself.
 pub struct Response {
     pub(super) status: StatusCode,
     pub(super) fields: SmallVec<[(HeaderName, HeaderValue); INLINE]>,
+    /// What policies say of it.
+    pub(super) lines: Lines,
     pub(super) body: Body,
     /// Becomes the body when the answer is sent.
     pub(super) problem: Option<Problem>,
@@ -56,6 +51,7 @@ impl Response {
         Self {
             status,
             fields: SmallVec::new(),
+            lines: Lines::new(),
             body: Body::empty(),
             problem: None,
             trailers: None,
@@ -66,7 +62,7 @@ impl Response {
 
     /// 200 with this body; no `content-type` unless one is given.
     pub fn ok(body: impl Into<Body>) -> Self {
-        Self::new(StatusCode::OK).body(body)
+        Self { body: body.into(), ..Self::new(StatusCode::OK) }
     }
 
     /// Sets the status.
@@ -278,18 +274,8 @@ impl ResponseHead for Response {
         self.fields.push((name, value));
     }
 
-    fn append_text(&mut self, name: HeaderName, value: &[u8]) {
-        let mut block = TEXT_BLOCK.take();
-        if block.capacity() - block.len() < value.len() {
-            // Takes the block's own memory back once the answers are sent that it was lent to.
-            block.reserve(value.len().max(TEXTS));
-        }
-        block.extend_from_slice(value);
-        let text = block.split().freeze();
-        TEXT_BLOCK.set(block);
-        if let Ok(value) = HeaderValue::from_maybe_shared(text) {
-            self.append(name, value);
-        }
+    fn lines(&mut self) -> Option<&mut Lines> {
+        Some(&mut self.lines)
     }
 }
 

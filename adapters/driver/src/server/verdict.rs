@@ -64,7 +64,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         let decision = asked.unwrap_or(Decision::Refuse(Reason::Internal));
         if service.observer.is_some() {
             let exchange = self.wire.top_ref().exchange();
-            record.events(exchange).for_each(|event| self.notice(&Notice::Decided(event)));
+            record.each_event(exchange, |event| self.notice(&Notice::Decided(event)));
             if record.refused.is_some()
                 && let Some(why) = service.stack.explain(&record)
             {
@@ -140,12 +140,14 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         let mut fields = Response::new(StatusCode::INTERNAL_SERVER_ERROR);
         let dressed = passage.dress(&mut fields);
         let ids = passage.record.ids();
+        let ready = fields.lines.iter();
         let lines = fields.fields().map(|(name, value)| (name.as_str(), value.as_bytes()));
-        if let Err(error) = self.wire.top().describe_failure(now, ids, lines)
+        if let Err(error) = self.wire.top().describe_failure(now, ids, lines.chain(ready))
             && !error.is_fatal()
         {
             self.misused(error);
         }
+        passage::reuse(fields.lines);
         if dressed.is_err() {
             self.notice(&Notice::Panicked);
         }

@@ -58,16 +58,21 @@ impl FirstLine for RequestFirst {
 
     fn usual(bytes: &[u8], limits: &Limits) -> Option<(Self, usize)> {
         const VERSION: &[u8; 11] = b" HTTP/1.1\r\n";
-        let (method, rest) = bytes.split_at_checked(token_prefix(bytes))?;
-        let (b' ', rest) = rest.split_first()? else { return None };
+        let (method, rest) = match bytes.strip_prefix(b"GET ") {
+            // The most usual of all.
+            Some(rest) => (Method::GET, rest),
+            None => {
+                let (method, rest) = bytes.split_at_checked(token_prefix(bytes))?;
+                (Method::from_bytes(method).ok()?, rest.strip_prefix(b" ")?)
+            }
+        };
         let scanned = Scanned::prefix(rest);
         let len = scanned.target.len();
         let behind = rest.get(len..)?.strip_prefix(VERSION)?;
         if len == 0 || len > limits.target {
             return None;
         }
-        let target_at = (narrow(method.len() + 1).ok()?, narrow(len).ok()?);
-        let method = Method::from_bytes(method).ok()?;
+        let target_at = (narrow(bytes.len() - rest.len()).ok()?, narrow(len).ok()?);
         let target = Target::split(&method, &scanned)?;
         let first = Self { method, target_at, target, version: Version::HTTP_11 };
         Some((first, bytes.len() - behind.len()))

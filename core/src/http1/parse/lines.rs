@@ -5,7 +5,7 @@ use memchr::memchr;
 
 use crate::error::{Kind, Limit, Violation};
 use crate::head::{Fields, Span, SpanTable};
-use crate::http1::grammar::{is_blank, is_field_value, plain_prefix, token_prefix, trim};
+use crate::http1::grammar::{is_blank, is_field_value, printable_prefix, token_prefix, trim};
 
 /// Field lines up to the empty line, as spans relative to the start of the inbox.
 #[derive(Default)]
@@ -191,14 +191,14 @@ pub(super) struct Line<'a> {
 
 impl<'a> Line<'a> {
     /// The first line of `bytes` and what follows its end, if it is whole, sound and of the usual
-    /// kind: one space and no more around a value without tabs.
+    /// kind: one space and no more around a value of printable ASCII.
     /// What it takes, [`parse`](Self::parse) takes for the same.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "a fifth of a head's cost: see `sinew-benches`")]
     fn usual(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (name, rest) = bytes.split_at_checked(token_prefix(bytes))?;
         let rest = rest.strip_prefix(b": ")?;
-        let (value, rest) = rest.split_at_checked(plain_prefix(rest))?;
+        let (value, rest) = rest.split_at_checked(printable_prefix(rest))?;
         let behind = rest.strip_prefix(b"\r\n")?;
         let is_mark = |byte: &u8| *byte > b' ';
         let trimmed = value.first().is_some_and(is_mark) && value.last().is_some_and(is_mark);

@@ -171,6 +171,9 @@ impl Server {
         let status = line.status;
         encode::status_line(&mut head, line)?;
         let given = encode::fields(&mut head, fields)?;
+        if let Some(lines) = line.lines {
+            head.put(lines.as_bytes());
+        }
         // https://www.rfc-editor.org/rfc/rfc9110#section-7.8: to what was offered, and say to what.
         if status == StatusCode::SWITCHING_PROTOCOLS
             && !given

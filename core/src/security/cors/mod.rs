@@ -206,56 +206,54 @@ impl Cors {
         &self,
         verdict: &CorsVerdict,
     ) -> impl Iterator<Item = (HeaderName, HeaderValue)> + '_ {
-        let (lines, private, vary) = self.parts(verdict);
         let origin = verdict.origin.clone().map(|value| (ACCESS_CONTROL_ALLOW_ORIGIN, value));
-        let vary = vary.map(|names| (VARY, names));
-        let private = private
-            .then(|| (ACCESS_CONTROL_ALLOW_PRIVATE_NETWORK, HeaderValue::from_static("true")));
-        origin.into_iter().chain(lines.iter().cloned()).chain(private).chain(vary)
+        let vary = self.vary(verdict).map(|names| (VARY, HeaderValue::from_static(names)));
+        let private = self
+            .grants_private(verdict)
+            .then_some((ACCESS_CONTROL_ALLOW_PRIVATE_NETWORK, HeaderValue::from_static("true")));
+        origin.into_iter().chain(self.lines(verdict).iter().cloned()).chain(private).chain(vary)
     }
 
-    /// The same, without the state that an iterator needs.
-    pub(crate) fn put_fields(
+    /// The same but for `Vary`, without the state that an iterator needs.
+    #[inline]
+    pub(crate) fn put_grants(
         &self,
         verdict: &CorsVerdict,
         mut put: impl FnMut(HeaderName, HeaderValue),
     ) {
-        let (lines, private, vary) = self.parts(verdict);
-        if let Some(value) = &verdict.origin {
-            put(ACCESS_CONTROL_ALLOW_ORIGIN, value.clone());
-        }
-        for (name, value) in lines {
+        let Some(value) = &verdict.origin else { return };
+        put(ACCESS_CONTROL_ALLOW_ORIGIN, value.clone());
+        for (name, value) in self.lines(verdict) {
             put(name.clone(), value.clone());
         }
-        if private {
+        if self.grants_private(verdict) {
             put(ACCESS_CONTROL_ALLOW_PRIVATE_NETWORK, HeaderValue::from_static("true"));
-        }
-        if let Some(names) = vary {
-            put(VARY, names);
         }
     }
 
-    /// What belongs on the answer beside the origin, up to the value of `Vary`.
+    /// The value of `Vary`.
     #[inline]
-    fn parts(
-        &self,
-        verdict: &CorsVerdict,
-    ) -> (&[(HeaderName, HeaderValue)], bool, Option<HeaderValue>) {
-        let preflight = verdict.kind == CorsKind::Preflight;
-        let lines: &[_] = match (&verdict.origin, preflight) {
-            (None, _) => &[],
-            (Some(_), true) => &self.on_preflight,
-            (Some(_), false) => &self.on_actual,
-        };
-        let private = verdict.into_private && self.private_network && verdict.origin.is_some();
-        let vary = match (preflight, self.private_network, &self.origins) {
-            (true, false, _) => Some(VARY_PREFLIGHT),
-            (true, true, _) => Some(VARY_PRIVATE),
-            (false, _, Origins::Listed { .. }) => Some(VARY_ACTUAL),
+    pub(crate) fn vary(&self, verdict: &CorsVerdict) -> Option<&'static str> {
+        match (verdict.kind, self.private_network, &self.origins) {
+            (CorsKind::Preflight, false, _) => Some(VARY_PREFLIGHT),
+            (CorsKind::Preflight, true, _) => Some(VARY_PRIVATE),
+            (_, _, Origins::Listed { .. }) => Some(VARY_ACTUAL),
             // The same for everyone.
-            (false, _, Origins::Any) => None,
-        };
-        (lines, private, vary)
+            (_, _, Origins::Any) => None,
+        }
+    }
+
+    /// What stands beside the origin.
+    fn lines(&self, verdict: &CorsVerdict) -> &[(HeaderName, HeaderValue)] {
+        match (&verdict.origin, verdict.kind) {
+            (None, _) => &[],
+            (Some(_), CorsKind::Preflight) => &self.on_preflight,
+            (Some(_), _) => &self.on_actual,
+        }
+    }
+
+    fn grants_private(&self, verdict: &CorsVerdict) -> bool {
+        verdict.into_private && self.private_network && verdict.origin.is_some()
     }
 
     /// Whether the policy alone may set this field of an answer.
@@ -344,13 +342,10 @@ fn granted(
 }
 
 const STAR: HeaderValue = HeaderValue::from_static("*");
-const VARY_ACTUAL: HeaderValue = HeaderValue::from_static("origin");
-const VARY_PREFLIGHT: HeaderValue = HeaderValue::from_static(
-    "origin, access-control-request-method, access-control-request-headers",
-);
-const VARY_PRIVATE: HeaderValue = HeaderValue::from_static(
-    "origin, access-control-request-method, \
-    access-control-request-headers, access-control-request-private-network",
-);
+const VARY_ACTUAL: &str = "origin";
+const VARY_PREFLIGHT: &str =
+    "origin, access-control-request-method, access-control-request-headers";
+const VARY_PRIVATE: &str = "origin, access-control-request-method, \
+    access-control-request-headers, access-control-request-private-network";
 const ACCESS_CONTROL_ALLOW_PRIVATE_NETWORK: HeaderName =
     HeaderName::from_static("access-control-allow-private-network");

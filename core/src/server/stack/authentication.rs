@@ -8,7 +8,7 @@ use http::header::WWW_AUTHENTICATE;
 
 use super::{Arrival, Decision, Layer, Record, ResponseHead};
 use crate::head::Single;
-use crate::policy::{Mode, Stage};
+use crate::policy::{Mode, Refused, Stage};
 use crate::reason::Reason;
 use crate::security::{
     BearerError, Challenge, Credential, CredentialVerdict, TokenError, TokenValidator,
@@ -72,6 +72,21 @@ impl Authentication {
     }
 }
 
+impl Authentication {
+    #[inline(never)]
+    fn challenge(&self, refused: Reason, response: &mut dyn ResponseHead) {
+        // https://www.rfc-editor.org/rfc/rfc6750#section-3.1
+        let error = match refused {
+            Reason::Unauthenticated => None,
+            Reason::BadCredential => Some(BearerError::InvalidRequest),
+            Reason::InvalidToken => Some(BearerError::InvalidToken),
+            Reason::InsufficientScope => Some(BearerError::InsufficientScope),
+            _ => return,
+        };
+        response.append(WWW_AUTHENTICATE, self.challenge.value(error).clone());
+    }
+}
+
 impl Layer for Authentication {
     fn stage(&self) -> Stage {
         Stage::Authenticate
@@ -92,18 +107,9 @@ impl Layer for Authentication {
     }
 
     fn on_response(&self, record: &Record, response: &mut dyn ResponseHead) {
-        let Some(refused) = record.refused.filter(|refused| refused.mode == Mode::Enforce) else {
-            return;
-        };
-        // https://www.rfc-editor.org/rfc/rfc6750#section-3.1
-        let error = match refused.reason {
-            Reason::Unauthenticated => None,
-            Reason::BadCredential => Some(BearerError::InvalidRequest),
-            Reason::InvalidToken => Some(BearerError::InvalidToken),
-            Reason::InsufficientScope => Some(BearerError::InsufficientScope),
-            _ => return,
-        };
-        response.append(WWW_AUTHENTICATE, self.challenge.value(error).clone());
+        if let Some(Refused { reason, mode: Mode::Enforce, .. }) = record.refused {
+            self.challenge(reason, response);
+        }
     }
 
     fn explain(&self, record: &Record) -> Option<String> {

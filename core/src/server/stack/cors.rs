@@ -1,6 +1,6 @@
 //! CORS as a layer: answers preflights, and marks every other answer.
 
-use super::{Arrival, Decision, Layer, Record, ResponseHead};
+use super::{Arrival, Decision, Layer, Record, ResponseHead, write_lines};
 use crate::policy::Stage;
 use crate::security::{Cors, CorsKind};
 
@@ -23,6 +23,9 @@ impl Layer for Cors {
     fn on_response(&self, record: &Record, response: &mut dyn ResponseHead) {
         let Some(verdict) = &record.cors else { return };
         response.retain(&|name| !Self::owns(name));
-        self.put_fields(verdict, |name, value| response.append(name, value));
+        self.put_grants(verdict, |name, value| response.append(name, value));
+        if let Some(names) = self.vary(verdict) {
+            write_lines(response, |lines| lines.put(b"vary: ", names.as_bytes()));
+        }
     }
 }

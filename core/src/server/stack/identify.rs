@@ -4,7 +4,7 @@ use core::num::{NonZeroU64, NonZeroU128};
 
 use http::HeaderName;
 
-use super::{Arrival, Decision, Layer, Record, ResponseHead};
+use super::{Arrival, Decision, Layer, Record, ResponseHead, write_lines};
 use crate::head::Place;
 use crate::observe::{RequestId, TraceContext, request_id};
 use crate::policy::Stage;
@@ -28,26 +28,23 @@ impl Layer for Identify {
     fn on_head(&self, arrival: &Arrival<'_>, record: &mut Record) -> Decision {
         let fields = arrival.head.fields();
         let (number, index) = (arrival.number, record.index);
-        let given = RequestId::given(fields, index.request_id.of(fields));
-        record.request_id = Some(given.unwrap_or_else(|| RequestId::mint(number)));
+        let id = RequestId::given_or_minted(fields, index.request_id, number);
+        record.request_id = Some(id);
         let states = (index.tracestate != Place::Nowhere).then_some(fields);
-        let caller = TraceContext::given(index.traceparent.of(fields), states);
-        record.context.trace = Some(trace(caller, number));
+        // The span of this server: below the one that called, or the first one of a trace.
+        let span = NonZeroU64::new(number as u64).unwrap_or(NonZeroU64::MIN);
+        let trace = TraceContext::below(index.traceparent.of(fields), states, span);
+        record.context.trace = Some(trace.unwrap_or_else(|| {
+            let trace = NonZeroU128::new(number.rotate_left(64)).unwrap_or(NonZeroU128::MIN);
+            TraceContext::root(trace, span, false, true)
+        }));
         let security = &mut record.security;
         security.peer.clone_from(&arrival.peer.name);
         security.peer_address = arrival.peer.address;
-        let peer = arrival.peer.address;
-        let proxies = self.proxies.as_ref();
-        security.client_address = match proxies.and_then(|known| known.forwarded(peer, fields)) {
-            Some(forwarded) => {
-                let client = forwarded.client;
-                let says_more = forwarded.proto.is_some() || forwarded.host.is_some();
-                record.forwarded = says_more.then(|| Box::new(forwarded));
-                client
-            }
-            None if proxies.is_some() => peer.map(|peer| peer.to_canonical()),
-            None => peer,
-        };
+        match &self.proxies {
+            None => security.client_address = arrival.peer.address,
+            Some(proxies) => look_behind(proxies, arrival, record),
+        }
         Decision::Continue
     }
 
@@ -55,22 +52,24 @@ impl Layer for Identify {
         if let Some(id) = &record.request_id
             && !response.contains(&X_REQUEST_ID)
         {
-            match id.as_given() {
-                Some(given) => response.append(X_REQUEST_ID, given.clone()),
-                None => response.append_text(X_REQUEST_ID, id.as_bytes()),
-            }
+            // A layer of the same kind may have written it.
+            write_lines(response, |lines| lines.put_once(b"x-request-id: ", id.as_bytes()));
         }
     }
 }
 
-/// The span of this server: below the one that called, or the first one of a trace.
-fn trace(caller: Option<TraceContext>, number: u128) -> TraceContext {
-    let span = NonZeroU64::new(number as u64).unwrap_or(NonZeroU64::MIN);
-    match caller {
-        Some(caller) => caller.into_child(span),
-        None => {
-            let trace = NonZeroU128::new(number.rotate_left(64)).unwrap_or(NonZeroU128::MIN);
-            TraceContext::root(trace, span, false, true)
+/// Whom a request is from that may come from a proxy. Apart, so that servers without proxies do not pay
+/// for it.
+#[inline(never)]
+fn look_behind(proxies: &TrustedProxies, arrival: &Arrival<'_>, record: &mut Record) {
+    let peer = arrival.peer.address;
+    record.security.client_address = match proxies.forwarded(peer, arrival.head.fields()) {
+        Some(forwarded) => {
+            let client = forwarded.client;
+            let says_more = forwarded.proto.is_some() || forwarded.host.is_some();
+            record.forwarded = says_more.then(|| Box::new(forwarded));
+            client
         }
-    }
+        None => peer.map(|peer| peer.to_canonical()),
+    };
 }

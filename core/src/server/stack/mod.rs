@@ -29,7 +29,6 @@ mod rate_limit;
 mod record;
 mod shared_limit;
 mod shield;
-mod text;
 mod validation;
 
 use core::fmt;
@@ -37,6 +36,7 @@ use core::fmt;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::Template;
+use crate::head::Lines;
 use crate::policy::{Mode, Refused, Stage};
 use crate::reason::Reason;
 
@@ -120,11 +120,24 @@ pub trait ResponseHead {
     /// Adds a field line.
     fn append(&mut self, name: HeaderName, value: HeaderValue);
 
-    /// The same with a value that was written for this answer alone. Who can keep a short text
-    /// without an allocation does; what cannot stand in a field is left out.
-    fn append_text(&mut self, name: HeaderName, value: &[u8]) {
-        if let Ok(value) = HeaderValue::from_bytes(value) {
-            self.append(name, value);
+    /// Where layers write whole lines that nobody looks for later on: they are no fields to the other
+    /// methods, and go out behind those. `None`: lines are [appended](Self::append) like the others.
+    fn lines(&mut self) -> Option<&mut Lines> {
+        None
+    }
+}
+
+/// Writes lines that belong on an answer.
+fn write_lines(response: &mut dyn ResponseHead, write: impl FnOnce(&mut Lines)) {
+    if let Some(lines) = response.lines() {
+        return write(lines);
+    }
+    let mut lines = Lines::new();
+    write(&mut lines);
+    for (name, value) in lines.iter() {
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_bytes(value))
+        {
+            response.append(name, value);
         }
     }
 }
@@ -163,6 +176,24 @@ struct Entry {
     stage: Stage,
     mode: Mode,
     layer: BoxLayer,
+}
+
+impl Entry {
+    /// Asks a layer whose word does not count.
+    #[cold]
+    fn try_out(&self, arrival: &Arrival<'_>, record: &mut Record) {
+        let retry_after = record.retry_after;
+        let decision = self.layer.on_head(arrival, record);
+        record.retry_after = retry_after;
+        self.note(decision, record);
+    }
+
+    #[cold]
+    fn note(&self, decision: Decision, record: &mut Record) {
+        if let Decision::Refuse(reason) = decision {
+            record.refuse(Refused { stage: self.stage, reason, mode: self.mode });
+        }
+    }
 }
 
 /// A layer stands behind one of a later stage.
@@ -206,21 +237,13 @@ impl Stack {
     pub fn on_head(&self, arrival: &Arrival<'_>, record: &mut Record) -> Decision {
         for entry in &self.layers {
             record.asked += 1;
-            let decision = if entry.mode.obeys() {
-                entry.layer.on_head(arrival, record)
-            } else {
-                let retry_after = record.retry_after;
-                let decision = entry.layer.on_head(arrival, record);
-                record.retry_after = retry_after;
-                decision
-            };
-            if decision == Decision::Continue {
+            if !entry.mode.obeys() {
+                entry.try_out(arrival, record);
                 continue;
             }
-            if let Decision::Refuse(reason) = decision {
-                record.refuse(Refused { stage: entry.stage, reason, mode: entry.mode });
-            }
-            if entry.mode.obeys() {
+            let decision = entry.layer.on_head(arrival, record);
+            if !matches!(decision, Decision::Continue) {
+                entry.note(decision, record);
                 return decision;
             }
         }

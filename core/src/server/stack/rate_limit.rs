@@ -5,10 +5,9 @@ use core::hash::{Hash, Hasher};
 use core::net::IpAddr;
 use core::time::Duration;
 
-use http::{HeaderName, HeaderValue};
-
-use super::text::Text;
-use super::{Arrival, Cost, Decision, Layer, Record, ResponseHead};
+use super::{Arrival, Cost, Decision, Layer, Record, ResponseHead, write_lines};
+use crate::decimal::Backwards;
+use crate::head::Lines;
 use crate::limit::{
     BadLimiter, Charge, KeyGroup, KeyHash, KeyHasher, Outcome, Quota, QuotaId, RateLimiter,
     RateLimiterConfig, Verdict,
@@ -20,12 +19,6 @@ use crate::time::{Instant, whole_seconds};
 
 /// Bytes of the name of a class, at most.
 const NAME: usize = 64;
-
-const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
-const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-const X_RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
-const X_RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
-const X_RATELIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 /// What a [`RateLimit`] is built from.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -168,9 +161,8 @@ pub struct RateLimit<B> {
 #[derive(Debug)]
 struct Policy {
     hasher: KeyHasher,
-    fields: LimitFields,
-    /// By [`QuotaId`].
-    quotas: Vec<Named>,
+    /// What answers say, by [`QuotaId`].
+    named: Vec<Option<Named>>,
     client: Option<QuotaId>,
     classes: Vec<(Who, Vec<String>, Option<QuotaId>)>,
     global: Option<QuotaId>,
@@ -178,26 +170,42 @@ struct Policy {
     routes: Vec<(Quota, QuotaId)>,
 }
 
-/// What answers say of a quota, as far as it is known beforehand.
+/// What answers say of a quota: the same each time, but for two numbers.
 #[derive(Debug)]
 struct Named {
-    /// `RateLimit-Policy`, or `X-RateLimit-Limit`.
-    policy: Option<HeaderValue>,
-    /// `RateLimit`, up to what is left.
-    left: String,
+    /// Up to what is left.
+    before: Box<[u8]>,
+    fields: LimitFields,
 }
 
 impl Named {
-    fn new(name: &str, quota: &Quota, fields: LimitFields) -> Self {
+    fn new(name: &str, quota: &Quota, fields: LimitFields) -> Option<Self> {
         let (count, window) = (quota.count(), quota.period().as_secs().max(1));
-        let policy = match fields {
+        let before = match fields {
+            // https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-10
             LimitFields::Draft => {
-                HeaderValue::try_from(format!("\"{name}\";q={count};w={window}")).ok()
+                let policy = format!("ratelimit-policy: \"{name}\";q={count};w={window}\r\n");
+                format!("{policy}ratelimit: \"{name}\";r=")
             }
-            LimitFields::Legacy => Some(HeaderValue::from(count)),
-            LimitFields::None => None,
+            LimitFields::Legacy => {
+                let limit = format!("x-ratelimit-limit: {count}\r\n");
+                format!("{limit}x-ratelimit-remaining: ")
+            }
+            LimitFields::None => return None,
         };
-        Self { policy, left: format!("\"{name}\";r=") }
+        Some(Self { before: before.into_bytes().into(), fields })
+    }
+
+    fn write(&self, outcome: &Outcome, lines: &mut Lines) {
+        let mut numbers = Backwards::<64>::new();
+        numbers.number(whole_seconds(outcome.reset));
+        // Up to when it is full again.
+        match self.fields {
+            LimitFields::Legacy => numbers.put(b"\r\nx-ratelimit-reset: "),
+            LimitFields::Draft | LimitFields::None => numbers.put(b";t="),
+        }
+        numbers.number(outcome.remaining.into());
+        lines.put(&self.before, numbers.as_bytes());
     }
 }
 
@@ -245,16 +253,22 @@ impl<B: Buckets> RateLimit<B> {
         let limiter =
             RateLimiter::new(&RateLimiterConfig { bytes }, keyed).map_err(BadRateLimit::Limiter)?;
         let hasher = KeyHasher::new(seed);
-        let quotas = quotas.iter().map(|(name, quota)| Named::new(name, quota, fields)).collect();
+        let named = quotas.iter().map(|(name, quota)| Named::new(name, quota, fields)).collect();
         let (classes, routes) = (means, by_route);
-        let policy = Policy { hasher, fields, quotas, client, classes, global, routes };
+        let policy = Policy { hasher, named, client, classes, global, routes };
         Ok(Self { buckets: share(limiter), policy })
     }
 }
 
 impl Policy {
     /// The quota of a caller.
+    #[inline]
     fn quota_of(&self, caller: &SecurityContext) -> Option<QuotaId> {
+        if self.classes.is_empty() { self.client } else { self.quota_of_class(caller) }
+    }
+
+    #[inline(never)]
+    fn quota_of_class(&self, caller: &SecurityContext) -> Option<QuotaId> {
         let class = self.classes.iter().find(|(who, roles, _)| {
             let role = roles.is_empty() || roles.iter().any(|role| caller.has_role(role));
             who.means(caller) && role
@@ -264,8 +278,8 @@ impl Policy {
 
     /// The quota of a route for each client, and the place of the route.
     fn of_route(&self, arrival: &Arrival<'_>) -> Option<(QuotaId, u64)> {
-        let wanted = arrival.policy.quota?;
-        let at = self.routes.binary_search_by_key(&wanted, |(quota, _)| *quota).ok()?;
+        let wanted = arrival.policy.quota.as_ref()?;
+        let at = self.routes.binary_search_by(|(quota, _)| quota.cmp(wanted)).ok()?;
         let (_, quota) = self.routes.get(at)?;
         // Not by method: whoever asks could invent as many as they like. 0 is no route.
         Some((*quota, arrival.route.map_or(0, |route| route as u64 + 1)))
@@ -298,34 +312,6 @@ impl Policy {
             }
         }
         &room[..count]
-    }
-
-    /// <https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-10>
-    fn write(&self, outcome: &Outcome, response: &mut dyn ResponseHead) {
-        let Some(Named { policy: Some(policy), left }) = self.quotas.get(outcome.quota.0) else {
-            return;
-        };
-        let (remaining, reset) = (outcome.remaining.into(), whole_seconds(outcome.reset));
-        match self.fields {
-            LimitFields::Draft => {
-                response.append(RATELIMIT_POLICY, policy.clone());
-                let mut text = Text::<{ NAME + 64 }>::new();
-                text.put(left.as_bytes());
-                text.number(remaining);
-                text.put(b";t=");
-                text.number(reset);
-                response.append_text(RATELIMIT, text.as_bytes());
-            }
-            LimitFields::Legacy => {
-                response.append(X_RATELIMIT_LIMIT, policy.clone());
-                for (name, n) in [(X_RATELIMIT_REMAINING, remaining), (X_RATELIMIT_RESET, reset)] {
-                    let mut text = Text::<20>::new();
-                    text.number(n);
-                    response.append_text(name, text.as_bytes());
-                }
-            }
-            LimitFields::None => {}
-        }
     }
 }
 
@@ -388,8 +374,10 @@ impl<B: Buckets> Layer for RateLimit<B> {
     }
 
     fn on_response(&self, record: &Record, response: &mut dyn ResponseHead) {
-        if let Some(outcome) = &record.quota {
-            self.policy.write(outcome, response);
+        if let Some(outcome) = &record.quota
+            && let Some(Some(named)) = self.policy.named.get(outcome.quota.0)
+        {
+            write_lines(response, |lines| named.write(outcome, lines));
         }
     }
 }

@@ -125,23 +125,24 @@ impl Record {
         self.noted.extend(self.refused.replace(refused));
     }
 
-    /// Every verdict as an event, in the order of the stages.
-    pub fn events(&self, exchange: u64) -> impl Iterator<Item = Event> {
-        let cors = self.cors.iter().map(move |verdict| Event::Cors {
-            exchange,
-            kind: verdict.kind(),
-            reason: verdict.reason(),
-        });
-        let credential = self.credential.iter();
-        let credential = credential.map(move |&verdict| Event::Credential { exchange, verdict });
-        let access = self.access.iter().map(move |&verdict| Event::Access { exchange, verdict });
-        let quota = self.quota.iter().map(move |&Outcome { quota, verdict, .. }| Event::Quota {
-            exchange,
-            quota,
-            verdict,
-        });
-        let lease = self.lease.iter().map(move |&verdict| Event::Lease { exchange, verdict });
-        let refused = self.refusals().map(move |refused| Event::Refused { exchange, refused });
-        cors.chain(credential).chain(access).chain(quota).chain(lease).chain(refused)
+    /// Tells every verdict as an event, in the order of the stages.
+    pub fn each_event(&self, exchange: u64, mut tell: impl FnMut(Event)) {
+        if let Some(verdict) = &self.cors {
+            let (kind, reason) = (verdict.kind(), verdict.reason());
+            tell(Event::Cors { exchange, kind, reason });
+        }
+        if let Some(verdict) = self.credential {
+            tell(Event::Credential { exchange, verdict });
+        }
+        if let Some(verdict) = self.access {
+            tell(Event::Access { exchange, verdict });
+        }
+        if let Some(Outcome { quota, verdict, .. }) = self.quota {
+            tell(Event::Quota { exchange, quota, verdict });
+        }
+        if let Some(verdict) = self.lease {
+            tell(Event::Lease { exchange, verdict });
+        }
+        self.refusals().for_each(|refused| tell(Event::Refused { exchange, refused }));
     }
 }

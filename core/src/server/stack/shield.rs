@@ -44,6 +44,29 @@ impl<B: Buckets> Shield<B> {
         self
     }
 
+    /// Apart, as is [`count`](Self::count), so that a request does not pay for it while nobody fails.
+    #[inline(never)]
+    fn look(&self, arrival: &Arrival<'_>, record: &mut Record) -> Decision {
+        let charge = self.charge(&record.security);
+        match self.buckets.peek(arrival.now, 1, &[charge]).verdict {
+            Verdict::Allowed => Decision::Continue,
+            Verdict::Limited { retry_after } => {
+                record.retry_after = retry_after;
+                Decision::Refuse(Reason::RateLimited)
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn count(&self, record: &Record, end: &End) {
+        let failed = record
+            .refusals()
+            .any(|refused| matches!(refused.reason, Reason::InvalidToken | Reason::BadCredential));
+        if failed {
+            let _ = self.buckets.check(end.now, 1, &[self.charge(&record.security)]);
+        }
+    }
+
     fn charge(&self, caller: &SecurityContext) -> Charge {
         let (prefix, key) = hash(&self.hasher, &caller.address_key());
         Charge::Keyed { quota: QuotaId(0), key, prefix }
@@ -65,22 +88,12 @@ impl<B: Buckets> Layer for Shield<B> {
         if self.buckets.is_idle(arrival.now) {
             return Decision::Continue;
         }
-        let charge = self.charge(&record.security);
-        match self.buckets.peek(arrival.now, 1, &[charge]).verdict {
-            Verdict::Allowed => Decision::Continue,
-            Verdict::Limited { retry_after } => {
-                record.retry_after = retry_after;
-                Decision::Refuse(Reason::RateLimited)
-            }
-        }
+        self.look(arrival, record)
     }
 
     fn on_end(&self, record: &Record, end: &End) {
-        let failed = record
-            .refusals()
-            .any(|refused| matches!(refused.reason, Reason::InvalidToken | Reason::BadCredential));
-        if failed {
-            let _ = self.buckets.check(end.now, 1, &[self.charge(&record.security)]);
+        if record.refused.is_some() {
+            self.count(record, end);
         }
     }
 }

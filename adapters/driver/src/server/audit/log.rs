@@ -72,8 +72,8 @@ impl AuditLog {
         why: impl Fn() -> Option<String>,
     ) {
         let ids = record.ids();
-        for event in record.events(0) {
-            let Some(kind) = Kind::of(&event) else { continue };
+        record.each_event(0, |event| {
+            let Some(kind) = Kind::of(&event) else { return };
             let stage = stage_of(&event);
             let refused = record.refusals().find(|refused| Some(refused.stage) == stage);
             let (verdict, why) = (event.verdict(), access(&event).then(&why).flatten());
@@ -95,7 +95,7 @@ impl AuditLog {
             }
             let said = said.get(..count).unwrap_or_default();
             self.write(kind, unix, &ids, Some(&record.security), said);
-        }
+        });
     }
 
     /// Records what a connection, or the server itself, was told. What its policies say to requests
