@@ -173,3 +173,30 @@ impl FirstLine for ResponseFirst {
         Ok(Self { status, version, reason })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_usual_request_line_is_taken_for_the_same_as_any() {
+        let limits = Limits::default();
+        let mut usual = 0;
+        for line in [&b"GET /plain?page=2&size=50 HTTP/1.1\r\nHost: a"[..], b"POST / HTTP/1.1\r\n"]
+        {
+            for at in 0..line.len() {
+                for byte in 0..=255 {
+                    let mut line = line.to_vec();
+                    line[at] = byte;
+                    let Some((first, end)) = RequestFirst::usual(&line, &limits) else { continue };
+                    assert_eq!(&line[end - 2..end], b"\r\n");
+                    let any = RequestFirst::parse(&line[..end - 2], &limits);
+                    let any = any.expect("what is usual is sound");
+                    assert_eq!(format!("{first:?}"), format!("{any:?}"), "{}", line.escape_ascii());
+                    usual += 1;
+                }
+            }
+        }
+        assert!(usual > 2_000, "{usual}");
+    }
+}
