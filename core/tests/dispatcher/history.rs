@@ -1,6 +1,6 @@
 //! What is told of one call: each attempt, why it was made, and why there was no other.
 
-use sinew_core::client::dispatcher::{CallHistory, Ended, Failure, Outcome, Refusal};
+use sinew_core::client::dispatcher::{CallHistory, Cut, Ended, Failure, Outcome, Refusal};
 use sinew_core::error::{Fault, Phase};
 use sinew_core::policy::Mode;
 use sinew_core::resilience::{Backoff, BreakerConfig, BudgetConfig, Forced, NoRetry, RetryPolicy};
@@ -207,6 +207,22 @@ fn a_hedge_says_after_what_it_was_sent() {
     ]);
     // The answer of the other one comes too late.
     assert_eq!(told.bench.head(first, 200), HeadVerdict::Discard);
+}
+
+/// What overtook the first one was a failure, and it is that one that was not tried again.
+#[test]
+fn a_hedge_that_fails_says_why_nothing_follows() {
+    let bench = hedging(PoolPolicy::default(), 1, 1);
+    let retry = Some(RetryPolicy { attempts: 2, ..RetryPolicy::default() });
+    let spec = CallSpec { retry, ..spec(&bench) };
+    let mut told = Told::start(bench, spec);
+    told.bench.sent(CALL);
+    told.passes(ms(20));
+    told.connects();
+    assert_eq!(told.answers(503, None), HeadVerdict::Deliver);
+    assert_eq!(told.history.no_retry, Some(NoRetry::Attempts));
+    let first = told.history.attempts[0].ended;
+    assert!(matches!(first, Some(Ended::Cut(Cut::HedgeLost))), "{}", told.history);
 }
 
 #[test]

@@ -169,7 +169,7 @@ impl CallHistory {
 
     fn begin(&mut self, now: Instant, attempt: u8, endpoint: Endpoint, waited_for: Waited) {
         let Waiting { cause, since, pick, limit } = *self.wait(now);
-        self.waiting = None;
+        (self.waiting, self.no_retry) = (None, None);
         if self.attempts.len() < ATTEMPTS {
             self.attempts.push(AttemptHistory {
                 attempt,
@@ -186,8 +186,10 @@ impl CallHistory {
     }
 
     fn end(&mut self, now: Instant, attempt: u8, endpoint: Endpoint, ended: Ended) {
-        // An answer is not a failure, unless what follows says so.
-        self.no_retry = None;
+        if let Ended::Answered { .. } = ended {
+            // It is no failure, unless what follows says so.
+            self.no_retry = None;
+        }
         let on_its_way = |one: &AttemptHistory| one.attempt == attempt && one.ended.is_none();
         if !self.attempts.iter().any(on_its_way) {
             self.begin(now, attempt, endpoint, Waited::NoConnection);

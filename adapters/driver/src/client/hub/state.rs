@@ -243,6 +243,7 @@ impl<R: Runtime> State<R> {
                 events.push(event);
             }
         }
+        self.seats.let_go();
         self.observed = observer || self.seats.explaining > 0;
         self.dispatcher.observe(self.observed);
         events
