@@ -3,7 +3,7 @@
 use super::Event;
 
 /// Events that a machine keeps for its driver; older ones stay, newer ones are counted as lost.
-pub const CAPACITY: usize = 64;
+pub const CAPACITY: usize = 256;
 
 /// What one machine decided since its driver last looked.
 ///

@@ -156,6 +156,62 @@ fn where_there_is_no_other_endpoint_a_slow_one_is_asked_again() {
 }
 
 #[test]
+fn who_never_waits_long_does_not_open_one_a_call() {
+    let mut bench = pool(|pool| pool.wait = Some(ms(100)), 1);
+    let mut dialled = Vec::new();
+    for token in 1..10 {
+        bench.start(token, Sharing::Exclusive);
+        for action in bench.actions() {
+            if let Action::Dial { connection, .. } = action {
+                dialled.push(connection);
+            }
+        }
+        bench.passes(ms(100));
+        assert!(bench.actions().iter().all(completes), "it is late");
+    }
+    assert_eq!(dialled.len(), 2);
+    // Whoever waits gets the first that is open.
+    bench.start(10, Sharing::Exclusive);
+    bench.quiet();
+    bench.dispatcher.connected(bench.now, dialled[1], 1);
+    assert_eq!(bench.sent(10).1, dialled[1]);
+}
+
+#[test]
+fn who_leaves_a_slow_endpoint_does_not_go_back_to_the_one_that_failed() {
+    let pool = PoolPolicy { wait: Some(ms(100)), ..PoolPolicy::default() };
+    let balance = BalancePolicy { algorithm: Algorithm::RoundRobin, ..BalancePolicy::default() };
+    let mut bench = Bench::new(Policy { pool, balance, ..Policy::default() }, 3);
+    let dials = |bench: &mut Bench, token| {
+        bench.start(token, Sharing::Exclusive);
+        let [Action::Dial { connection, endpoint, .. }] = bench.actions()[..] else { panic!() };
+        (connection, endpoint)
+    };
+    let (_, slow) = dials(&mut bench, 1);
+    bench.passes(ms(100));
+    bench.actions();
+    for token in [2, 3] {
+        let (connection, _) = dials(&mut bench, token);
+        bench.dispatcher.connected(bench.now, connection, 1);
+        bench.sent(token);
+    }
+    // It is the turn of the slow one; the next one fails.
+    let (connection, failed) = dials(&mut bench, 4);
+    assert_ne!(failed, slow);
+    let failure =
+        Failure { delivery: Delivery::NotSent, phase: Phase::Connect, fault: Fault::Network };
+    bench.dispatcher.dial_failed(bench.now, connection, failure);
+    bench.quiet();
+    let (connection, third) = dials(&mut bench, 5);
+    bench.dispatcher.connected(bench.now, connection, 1);
+    bench.sent(5);
+    // Again it is the turn of the slow one, and then of the one that failed.
+    bench.passes(ms(30));
+    let [Action::Dial { endpoint, .. }] = bench.actions()[..] else { panic!() };
+    assert_eq!(endpoint, third);
+}
+
+#[test]
 fn the_one_used_last_is_used_next_and_the_others_grow_idle() {
     let mut bench = pool(|_| {}, 1);
     let [(first, one), (second, two)] = bench.sends(&[1, 2])[..] else { panic!() };

@@ -40,8 +40,7 @@ pub struct RestClientConfig {
     pub between_bytes: Option<Duration>,
     /// One attempt, to the head of its answer. Default: as long as the call has.
     pub attempt_timeout: Option<Duration>,
-    /// Waiting for a connection, one that is being opened included, at a time; better longer than `connect_timeout`.
-    /// Default: as long as the call has.
+    /// Waiting for a connection, one that is being opened included, at a time. Default: as long as the call has.
     pub pool_timeout: Option<Duration>,
     /// The body of an answer, from its head to its last byte, however it is read. Default: any time,
     /// where it is streamed.

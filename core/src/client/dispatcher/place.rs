@@ -91,7 +91,7 @@ impl Dispatcher {
             let Some(call) = self.calls.get(next) else { break };
             let (avoid, hash, want) = (call.avoid, call.spec.hash_key, self.want(call));
             let Some(picked) = self.pick(now, avoid, hash) else { break };
-            let picked = self.unless_slow(now, picked, hash, want);
+            let picked = self.unless_slow(now, picked, (avoid, hash), want);
             let picked = if self.serves(picked.endpoint, want) {
                 picked
             } else {
@@ -138,32 +138,35 @@ impl Dispatcher {
     }
 
     /// Where the endpoint that was chosen has no connection with room, and one that is being opened took
-    /// longer than somebody would wait: another that has a connection, or that is not known to be slow.
+    /// longer than somebody would wait: another that is not known to be slow, rather one that the call is not
+    /// to avoid.
     fn unless_slow(
         &mut self,
         now: Instant,
         picked: Picked,
-        hash: Option<u64>,
+        (avoid, hash): (Option<Key>, Option<u64>),
         want: Want,
     ) -> Picked {
-        let available = |at: &Self, key: Key| {
-            at.instances.get(key).is_some_and(|one| at.slots.is_available(&one.share, want))
-        };
         let slow = |at: &Self, key: Key| {
-            at.instances.get(key).is_some_and(|one| one.share.is_slow()) && !available(at, key)
+            at.instances
+                .get(key)
+                .is_some_and(|one| one.share.is_slow() && !at.slots.is_available(&one.share, want))
         };
         if !slow(self, picked.endpoint) {
             return picked;
         }
-        if let Some(other) = self.pick(now, Some(picked.endpoint), hash)
-            && !slow(self, other.endpoint)
-            && self.serves(other.endpoint, want)
-        {
-            return other;
+        let suits = |at: &Self, key: Key| !slow(at, key) && at.serves(key, want);
+        let other = self.pick(now, Some(picked.endpoint), hash);
+        let other = other.filter(|other| suits(self, other.endpoint));
+        match other {
+            Some(other) if Some(other.endpoint) != avoid => other,
+            // Rare: others are slow, too, or have just failed.
+            _ => {
+                let mut ready = self.balancer.ready.iter().copied();
+                let found = ready.find(|key| Some(*key) != avoid && suits(self, *key));
+                found.map(Picked::only).or(other).unwrap_or(picked)
+            }
         }
-        // Rare: others are slow, too.
-        let mut ready = self.balancer.ready.iter().copied();
-        ready.find(|key| available(self, *key)).map_or(picked, Picked::only)
     }
 
     /// A call gives up its wait for a connection. What is being opened for it counts for nobody else until
@@ -238,8 +241,10 @@ impl Dispatcher {
 
     /// Whether another connection may be opened there, if need be in place of an idle one elsewhere.
     fn can_dial(&self, endpoint: Key) -> bool {
-        let below = |cap| self.instances.get(endpoint).is_some_and(|i| i.share.connections < cap);
-        below(self.policy.pool.max_per_endpoint) && (self.has_room() || self.slots.idle_len() > 0)
+        let most = self.policy.pool.max_per_endpoint;
+        let may_grow = |one: &Instance| one.share.connections < most && !one.share.is_stuck();
+        let room = self.has_room() || self.slots.idle_len() > 0;
+        room && self.instances.get(endpoint).is_some_and(may_grow)
     }
 
     /// Asks the breaker of an endpoint. `Some(None)`: it is not enforced. `None`: it refuses.

@@ -81,7 +81,7 @@ pub struct PoolPolicy {
     /// A call that has waited this long at a time for a connection is given up; each attempt may wait as long.
     /// What was being opened for it is opened all the same, for whoever is there then. Until it is open nobody
     /// else counts on it, and its endpoint gets another one only where no other endpoint has a connection, or
-    /// opens one. Default: as long as the call has.
+    /// opens one; never while two are given up. Default: as long as the call has.
     pub wait: Option<Duration>,
     /// Connections that are kept open, or opened ahead, at each endpoint. Default 0.
     pub warm: u32,

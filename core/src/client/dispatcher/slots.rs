@@ -11,6 +11,10 @@ use crate::resilience::Permit;
 use crate::table::{Key, Link, List, Slab};
 use crate::time::Instant;
 
+/// Connections being opened at an endpoint that somebody gave up waiting for, beside which no other is
+/// opened.
+const FORSAKEN: u32 = 2;
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum State {
     Dialing,
@@ -102,6 +106,12 @@ impl Share {
     /// Whether a connection takes longer to open than somebody would wait.
     pub(super) const fn is_slow(&self) -> bool {
         self.forsaken > 0
+    }
+
+    /// Whether so many do that no other one is opened beside them: whoever never waits long would open one
+    /// a call.
+    pub(super) const fn is_stuck(&self) -> bool {
+        self.forsaken >= FORSAKEN
     }
 }
 

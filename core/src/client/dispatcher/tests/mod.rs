@@ -112,7 +112,7 @@ impl Dispatcher {
             let dials = self.slots.len() < pool.max_connections as usize
                 && self.balancer.ready.iter().any(|key| {
                     let share = &self.instances.get(*key).unwrap().share;
-                    share.connections < pool.max_per_endpoint
+                    share.connections < pool.max_per_endpoint && !share.is_stuck()
                 });
             assert!(!dials, "a call waits although there is room to dial");
         }
