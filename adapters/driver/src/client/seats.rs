@@ -108,6 +108,13 @@ impl<R: Runtime> Seats<R> {
         }
     }
 
+    /// The explanation was handed over: nothing more is to be known of the call.
+    pub(super) fn explained(&mut self, token: u64) -> Option<Explaining> {
+        let explaining = self.get(token)?.explaining.take();
+        self.explaining -= usize::from(explaining.is_some());
+        explaining
+    }
+
     /// Those who are to know of an event: the call that it is about, or all of them.
     pub(super) fn concerned(&self, event: &Event) -> impl Iterator<Item = &Explaining> {
         let at = |token| token as u32 as usize;

@@ -3,17 +3,13 @@
 use core::fmt;
 use core::time::Duration;
 
-use super::action::{Cut, Ended, Failure, Outcome};
+use super::action::{Cut, Ended, ExchangeId, Failure, Outcome};
 use super::explain::{Pick, Scored};
 use crate::error::{Delivery, Fault};
 use crate::mesh::Endpoint;
 use crate::observe::Event;
 use crate::resilience::{NoRetry, RetryDelay};
 use crate::time::Instant;
-
-/// Attempts that are kept: ten of the [rules](crate::resilience::RetryPolicy), a hedge, and those that a
-/// kept connection cost.
-const ATTEMPTS: usize = 32;
 
 /// What became of a call, attempt by attempt, and why.
 ///
@@ -24,20 +20,27 @@ const ATTEMPTS: usize = 32;
 pub struct CallHistory {
     token: u64,
     /// Each attempt that was sent, or charged with a connection that could not be opened, in order; the
-    /// first 32.
+    /// last [`MAX_ATTEMPTS`](Self::MAX_ATTEMPTS).
     pub attempts: Vec<AttemptHistory>,
+    /// Attempts that were not kept, as too many came after them.
+    pub forgotten: u32,
     /// What the next attempt waits for, or waited for when the call ended.
     pub waiting: Option<Waiting>,
+    /// What the one after it waits for: a hedge, and the first once more, wait at the same time.
+    pub waiting_next: Option<Waiting>,
     /// Why there was no further attempt, although the last one failed, or was answered with a failure.
     pub no_retry: Option<NoRetry>,
     /// How the call ended; `None`: it is on its way, or its answer is being read.
     pub outcome: Option<Outcome>,
+    /// Its caller [gave it up](Self::give_up).
+    pub given_up: bool,
     /// Decisions that were not kept, of this call or of others: too many at once.
     pub lost: u64,
 }
 
 /// An attempt, before it is sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Waiting {
     /// Why there is one.
     pub cause: Cause,
@@ -45,14 +48,16 @@ pub struct Waiting {
     pub since: Instant,
     /// What was chosen for it; `None`: nothing yet.
     pub pick: Option<Pick>,
-    /// It waits as so many attempts are on their way: as many as the destination bears.
+    /// It waits, or waited until something was chosen for it, as so many attempts are on their way: as many as
+    /// the destination bears.
     pub limit: Option<u32>,
+    picked_at: Option<Instant>,
 }
 
 /// An attempt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AttemptHistory {
-    /// Which, counted from 1. One that a kept connection cost has the number of the one that replaced it.
+    /// Which, counted from 1. One that a kept connection cost does not count: another has its number.
     pub attempt: u8,
     /// Why it was made.
     pub cause: Cause,
@@ -62,17 +67,19 @@ pub struct AttemptHistory {
     pub endpoint: Endpoint,
     /// How long it waited, after the wait of its [cause](Cause).
     pub waited: Duration,
-    /// For what.
+    /// For what, or for what most of the time.
     pub waited_for: Waited,
-    /// How long it took, to the head of its answer; `None`: it is on its way.
+    /// How long it took, to the head of its answer; `None`: it is on its way, or was not sent.
     pub took: Option<Duration>,
     /// What came of it; `None`: it is on its way.
     pub ended: Option<Ended>,
+    exchange: Option<ExchangeId>,
     sent_at: Instant,
 }
 
 /// Why an attempt was made.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
 pub enum Cause {
     /// It is the first.
     First,
@@ -94,6 +101,7 @@ pub enum Cause {
 
 /// What an attempt waited for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
 pub enum Waited {
     /// A connection that was kept: for nothing, or until others had done with it.
     KeptConnection,
@@ -107,19 +115,44 @@ pub enum Waited {
 
 impl Waiting {
     const fn new(cause: Cause, since: Instant) -> Self {
-        Self { cause, since, pick: None, limit: None }
+        Self { cause, since, pick: None, limit: None, picked_at: None }
+    }
+
+    /// What it waited for most of the time, where it ends with this.
+    fn waited_for(&self, now: Instant, end: Waited) -> Waited {
+        let limited = |picked_at| now - picked_at <= picked_at - self.since;
+        match (self.limit, end) {
+            (Some(limit), Waited::KeptConnection | Waited::NewConnection)
+                if self.picked_at.is_none_or(limited) =>
+            {
+                Waited::Limit(limit)
+            }
+            _ => end,
+        }
+    }
+
+    /// The limit that keeps it from being sent.
+    const fn held_by(&self) -> Option<u32> {
+        if self.picked_at.is_none() { self.limit } else { None }
     }
 }
 
 impl CallHistory {
+    /// Attempts that are kept: ten of the [rules](crate::resilience::RetryPolicy), a hedge, and those that a
+    /// kept connection cost.
+    pub const MAX_ATTEMPTS: usize = 32;
+
     /// The history of the call that has this token, and that begins now.
     pub const fn new(token: u64, now: Instant) -> Self {
         Self {
             token,
             attempts: Vec::new(),
+            forgotten: 0,
             waiting: Some(Waiting::new(Cause::First, now)),
+            waiting_next: None,
             no_retry: None,
             outcome: None,
+            given_up: false,
             lost: 0,
         }
     }
@@ -133,26 +166,41 @@ impl CallHistory {
             return;
         }
         match *event {
-            Event::Picked { pick, .. } => self.wait(now).pick = Some(pick),
-            Event::Held { limit, mode, .. } if mode.obeys() => {
-                self.wait(now).limit = Some(limit);
+            Event::Picked { pick, .. } => {
+                let waiting = self.waiting.get_or_insert_with(|| Waiting::new(Cause::First, now));
+                waiting.pick = Some(pick);
+                waiting.picked_at.get_or_insert(now);
             }
-            Event::AttemptSent { attempt, endpoint, first_use, .. } => {
+            // Who comes is held, not who waits already.
+            Event::Held { limit, mode, .. } if mode.obeys() => {
+                if let Some(last) = self.waiting_next.as_mut().or(self.waiting.as_mut()) {
+                    last.limit = Some(limit);
+                }
+            }
+            Event::AttemptSent { attempt, exchange, endpoint, first_use, .. } => {
                 let waited_for =
                     if first_use { Waited::NewConnection } else { Waited::KeptConnection };
-                self.begin(now, attempt, endpoint, waited_for);
+                self.begin(now, attempt, endpoint, waited_for, Some(exchange), None);
             }
-            Event::AttemptEnded { attempt, endpoint, ended, .. } => {
-                self.end(now, attempt, endpoint, ended);
+            Event::AttemptEnded { attempt, exchange, endpoint, ended, .. } => {
+                // An answer is not a failure, unless what follows says so; what was overtaken says nothing
+                // of the answer that came before.
+                if ended != Ended::Cut(Cut::HedgeLost) {
+                    self.no_retry = None;
+                }
+                match exchange {
+                    Some(exchange) => self.end(now, exchange, ended),
+                    None => {
+                        let end = Waited::NoConnection;
+                        self.begin(now, attempt, endpoint, end, None, Some(ended));
+                    }
+                }
             }
             Event::RetryScheduled { after, delay, mode, .. } if mode.obeys() => {
-                let cause = Cause::Retry { after, delay };
-                self.waiting = Some(Waiting::new(cause, now + after));
+                self.wait_for(Waiting::new(Cause::Retry { after, delay }, now + after));
             }
             Event::RetryRefused { why, mode, .. } if mode.obeys() => self.no_retry = Some(why),
-            Event::Hedged { after, .. } => {
-                self.waiting = Some(Waiting::new(Cause::Hedge { after }, now));
-            }
+            Event::Hedged { after, .. } => self.wait_for(Waiting::new(Cause::Hedge { after }, now)),
             Event::CallEnded { outcome, .. } => {
                 self.outcome = Some(outcome);
                 if let Outcome::Failed { why, .. } = outcome {
@@ -163,64 +211,92 @@ impl CallHistory {
         }
     }
 
-    fn wait(&mut self, now: Instant) -> &mut Waiting {
-        self.waiting.get_or_insert_with(|| Waiting::new(Cause::First, now))
+    /// The caller does not want its answer any more: what is on its way stays without an end.
+    pub fn give_up(&mut self) {
+        self.given_up = self.outcome.is_none();
     }
 
-    fn begin(&mut self, now: Instant, attempt: u8, endpoint: Endpoint, waited_for: Waited) {
-        let Waiting { cause, since, pick, limit } = *self.wait(now);
-        self.waiting = None;
-        if self.attempts.len() < ATTEMPTS {
-            self.attempts.push(AttemptHistory {
-                attempt,
-                cause,
-                pick,
-                endpoint,
-                waited: now - since,
-                waited_for: limit.map_or(waited_for, Waited::Limit),
-                took: None,
-                ended: None,
-                sent_at: now,
-            });
-        }
+    /// Nothing else of the call waits.
+    fn wait_for(&mut self, waiting: Waiting) {
+        self.waiting = Some(waiting);
+        self.waiting_next = None;
     }
 
-    fn end(&mut self, now: Instant, attempt: u8, endpoint: Endpoint, ended: Ended) {
-        // An answer is not a failure, unless what follows says so.
-        self.no_retry = None;
-        let on_its_way = |one: &AttemptHistory| one.attempt == attempt && one.ended.is_none();
-        if !self.attempts.iter().any(on_its_way) {
-            self.begin(now, attempt, endpoint, Waited::NoConnection);
+    fn begin(
+        &mut self,
+        now: Instant,
+        attempt: u8,
+        endpoint: Endpoint,
+        end: Waited,
+        exchange: Option<ExchangeId>,
+        ended: Option<Ended>,
+    ) {
+        let waiting = self.waiting.take().unwrap_or_else(|| Waiting::new(Cause::First, now));
+        self.waiting = self.waiting_next.take();
+        if self.attempts.len() >= Self::MAX_ATTEMPTS {
+            // What is on its way is yet to end.
+            let ended = self.attempts.iter().position(|one| one.ended.is_some());
+            self.attempts.remove(ended.unwrap_or(0));
+            self.forgotten = self.forgotten.saturating_add(1);
         }
-        if let Some(one) = self.attempts.iter_mut().rev().find(|one| on_its_way(one)) {
+        let Waiting { cause, since, pick, .. } = waiting;
+        self.attempts.push(AttemptHistory {
+            attempt,
+            cause,
+            pick,
+            endpoint,
+            waited: now - since,
+            waited_for: waiting.waited_for(now, end),
+            took: None,
+            ended,
+            exchange,
+            sent_at: now,
+        });
+    }
+
+    fn end(&mut self, now: Instant, exchange: ExchangeId, ended: Ended) {
+        let sent = self.attempts.iter_mut().find(|one| one.exchange == Some(exchange));
+        if let Some(one) = sent {
             one.took = Some(now - one.sent_at);
             one.ended = Some(ended);
         }
         if let Ended::Stale { .. } = ended {
-            self.waiting = Some(Waiting::new(Cause::Stale, now));
+            let again = Waiting::new(Cause::Stale, now);
+            match self.waiting {
+                // A hedge that waits is served first.
+                Some(Waiting { cause: Cause::Hedge { .. }, .. }) => self.waiting_next = Some(again),
+                _ => self.wait_for(again),
+            }
         }
     }
 
-    /// Writes it in lines, with names for the endpoints.
-    ///
-    /// # Errors
-    ///
-    /// Those of whatever it is written to.
-    pub fn write(
+    /// The same lines as those of its [`Display`](fmt::Display), with names for the endpoints.
+    pub fn display_with(
         &self,
-        f: &mut fmt::Formatter<'_>,
-        name: &dyn Fn(Endpoint, &mut fmt::Formatter<'_>) -> fmt::Result,
-    ) -> fmt::Result {
+        name: impl Fn(Endpoint, &mut fmt::Formatter<'_>) -> fmt::Result,
+    ) -> impl fmt::Display {
+        Named { history: self, name }
+    }
+
+    fn write(&self, f: &mut fmt::Formatter<'_>, name: Naming<'_>) -> fmt::Result {
+        match self.forgotten {
+            0 => {}
+            1 => writeln!(f, "1 attempt before was not kept")?,
+            forgotten => writeln!(f, "{forgotten} attempts before were not kept")?,
+        }
+        let on_its_way = if self.given_up { "given up" } else { "on its way" };
         for attempt in &self.attempts {
-            attempt.write(f, name)?;
+            attempt.write(f, name, on_its_way)?;
             writeln!(f)?;
         }
-        if let (Some(Waiting { cause, limit, .. }), Some(_)) = (self.waiting, self.outcome) {
-            write!(f, "not sent")?;
-            write_cause(f, cause)?;
-            match limit {
-                Some(limit) => writeln!(f, ": waited, as {limit} attempts were on their way")?,
-                None => writeln!(f)?,
+        if self.outcome.is_some() || self.given_up {
+            for waiting in self.waiting.iter().chain(&self.waiting_next) {
+                write!(f, "not sent")?;
+                write_cause(f, waiting.cause)?;
+                match waiting.held_by() {
+                    Some(limit) => writeln!(f, ": waited, as {limit} attempts were on their way")?,
+                    None => writeln!(f)?,
+                }
             }
         }
         match (self.no_retry, self.outcome) {
@@ -243,12 +319,26 @@ impl fmt::Display for CallHistory {
     }
 }
 
+/// Writes the name of an endpoint.
+type Naming<'a> = &'a dyn Fn(Endpoint, &mut fmt::Formatter<'_>) -> fmt::Result;
+
+/// A history, and the names of its endpoints.
+struct Named<'a, F> {
+    history: &'a CallHistory,
+    name: F,
+}
+
+impl<F> fmt::Display for Named<'_, F>
+where
+    F: Fn(Endpoint, &mut fmt::Formatter<'_>) -> fmt::Result,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.history.write(f, &self.name)
+    }
+}
+
 impl AttemptHistory {
-    fn write(
-        &self,
-        f: &mut fmt::Formatter<'_>,
-        name: &dyn Fn(Endpoint, &mut fmt::Formatter<'_>) -> fmt::Result,
-    ) -> fmt::Result {
+    fn write(&self, f: &mut fmt::Formatter<'_>, name: Naming<'_>, on_its_way: &str) -> fmt::Result {
         write!(f, "attempt {}", self.attempt)?;
         write_cause(f, self.cause)?;
         write!(f, ": ")?;
@@ -275,7 +365,7 @@ impl AttemptHistory {
         }?;
         let took = self.took.unwrap_or_default();
         match self.ended {
-            None => write!(f, "; on its way"),
+            None => write!(f, "; {on_its_way}"),
             Some(Ended::Answered { status, delivery }) => {
                 write!(f, "; {} after {took:.1?}", status.as_u16())?;
                 match delivery {
@@ -289,12 +379,12 @@ impl AttemptHistory {
                     Fault::Network => "the network's fault",
                     Fault::Local => "a fault of one's own",
                 };
-                let phase = phase.name();
-                write!(
-                    f,
-                    "; failed in the {phase} after {took:.1?}, {whose}, {}",
-                    reached(delivery)
-                )
+                write!(f, "; failed in the {}", phase.name())?;
+                // What was not sent failed while it waited.
+                if let Some(took) = self.took {
+                    write!(f, " after {took:.1?}")?;
+                }
+                write!(f, ", {whose}, {}", reached(delivery))
             }
             Some(Ended::Stale { delivery }) => {
                 write!(f, "; the connection had ended, {}", reached(delivery))
