@@ -53,7 +53,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "server-full-stack",
         budget: 6_000,
-        limit: 6_700,
+        limit: 6_500,
         allocations: 0,
         requests: 4_000,
         run: |n| crate::stack::server(n),

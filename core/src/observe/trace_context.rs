@@ -132,8 +132,8 @@ impl<'a> Parent<'a> {
         let span_id = ids.last_chunk()?;
         let mut ends = [b'0'; BLOCK];
         ends[..4].copy_from_slice(&[*v, *w, *f, *g]);
-        let sound = [high, low, span_id].map(lower_digits);
-        let sound = sound.into_iter().fold(lower_digits(&ends), |all, one| all & one);
+        let ids = lower_digits(high) & lower_digits(low) & lower_digits(span_id);
+        let sound = lower_digits(&ends) & ids;
         if sound.others() != 0 || *span_id == [b'0'; BLOCK] {
             return None;
         }

@@ -230,7 +230,8 @@ impl<T> Router<T> {
     }
 
     /// What belongs to a method of a path with this template.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "parameters are large, and mostly none")]
+    #[inline(always)]
     fn found(&self, method: &Method, template: usize, params: Params) -> Found<'_, T> {
         let Some(entry) = self.entries.get(template) else { return Found::Missing };
         match entry.value(method) {

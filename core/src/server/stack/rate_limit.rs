@@ -277,8 +277,8 @@ impl Policy {
     }
 
     /// The quota of a route for each client, and the place of the route.
-    fn of_route(&self, arrival: &Arrival<'_>) -> Option<(QuotaId, u64)> {
-        let wanted = arrival.policy.quota.as_ref()?;
+    #[inline(never)]
+    fn of_route(&self, arrival: &Arrival<'_>, wanted: &Quota) -> Option<(QuotaId, u64)> {
         let at = self.routes.binary_search_by(|(quota, _)| quota.cmp(wanted)).ok()?;
         let (_, quota) = self.routes.get(at)?;
         // Not by method: whoever asks could invent as many as they like. 0 is no route.
@@ -301,7 +301,9 @@ impl Policy {
         if let Some(global) = self.global {
             add(Charge::Shared(global));
         }
-        let (client, route) = (self.quota_of(caller), self.of_route(arrival));
+        let wanted = arrival.policy.quota.as_ref();
+        let route = wanted.and_then(|wanted| self.of_route(arrival, wanted));
+        let client = self.quota_of(caller);
         if client.is_some() || route.is_some() {
             let (prefix, key) = hash(&self.hasher, &caller.client_key());
             if let Some(quota) = client {
