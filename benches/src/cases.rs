@@ -101,7 +101,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "rest-client",
         budget: 10_000,
-        limit: 12_000,
+        limit: 10_300,
         allocations: 6,
         requests: 4_000,
         run: |n| crate::caller::calls(n, 0),
@@ -109,7 +109,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "rest-client-5-fields",
         budget: 15_000,
-        limit: 18_000,
+        limit: 15_600,
         allocations: 15,
         requests: 4_000,
         run: |n| crate::caller::calls(n, 5),

@@ -297,7 +297,21 @@ fn lines_say_what_fields_would_and_a_client_reads_them() {
     };
     let preflight = "origin: https://a.pages.test\r\naccess-control-request-method: GET\r\n\
                      access-control-request-private-network: true\r\n";
-    for fields in [LimitFields::Draft, LimitFields::Legacy, LimitFields::None] {
+    let draft = [
+        ("ratelimit-policy", "\"a b!#~\";q=4000000000;w=60"),
+        ("ratelimit", "\"a b!#~\";r=3999999999;t=1"),
+    ];
+    let legacy = [
+        ("x-ratelimit-limit", "4000000000"),
+        ("x-ratelimit-remaining", "3999999999"),
+        ("x-ratelimit-reset", "1"),
+    ];
+    let shapes = [
+        (LimitFields::Draft, &draft[..]),
+        (LimitFields::Legacy, &legacy),
+        (LimitFields::None, &[]),
+    ];
+    for (fields, wanted) in shapes {
         let share = |limiter| Single(Mutex::new(limiter));
         let class = ClientClass {
             name: "a b!#~".into(),
@@ -344,8 +358,15 @@ fn lines_say_what_fields_would_and_a_client_reads_them() {
                 list.sort();
             }
             assert_eq!(read, fields, "{given}");
-            for name in ["x-request-id", "access-control-allow-origin", "ratelimit"] {
-                assert!(read.iter().filter(|(known, _)| known == name).count() <= 1, "{read:?}");
+            let all = |name: &str| {
+                let named = read.iter().filter(|(known, _)| known == name);
+                named.map(|(_, value)| str::from_utf8(value).unwrap()).collect::<Vec<_>>()
+            };
+            assert_eq!(all("x-request-id").len(), 1, "{read:?}");
+            assert!(all("access-control-allow-origin").len() <= 1, "{read:?}");
+            if given.contains("authorization") {
+                let told = |(name, value): &(&str, &str)| all(name) == [*value];
+                assert!(wanted.iter().all(told), "{read:?}");
             }
         }
     }
@@ -736,7 +757,8 @@ fn classes_routes_and_costs_have_their_own() {
     assert_eq!(known.pass(&stack).0, Decision::Continue);
     assert_eq!(known.pass(&stack).0, Decision::Refuse(Reason::RateLimited), "8 for all");
 
-    for name in ["", "a\"b", "client"] {
+    // Nobody looks at a line again: what would end one, or a string in it, is refused here.
+    for name in ["", "a\"b", "client", "a\\b", "a\rb", "a\nb", "a\tb", "a\x7fb", "gr\u{fc}n"] {
         let classes = vec![class(name, Who::Anyone, Some(quota(1, 1)))];
         let error = limited(RateLimitConfig { classes, ..config.clone() }, &[]).err();
         assert_eq!(error, Some(BadRateLimit::Name { class: 0, name: name.to_owned() }));

@@ -179,6 +179,7 @@ impl Table {
 /// The slots of a place that have this tag, a bit each.
 #[inline]
 fn ways(row: &Place, tag: u32) -> u32 {
+    const { assert!(WAYS == 5, "four in a vector, and one") };
     let tag_of = |way| tag_of(row, way);
     let four = u32x4::new([tag_of(0), tag_of(1), tag_of(2), tag_of(3)]);
     four.simd_eq(u32x4::splat(tag)).to_bitmask() | u32::from(tag_of(4) == tag) << 4

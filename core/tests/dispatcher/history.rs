@@ -213,6 +213,22 @@ fn a_hedge_says_after_what_it_was_sent() {
     assert_eq!(told.bench.head(first, 200), HeadVerdict::Discard);
 }
 
+/// What overtook the first one was a failure, and it is that one that was not tried again.
+#[test]
+fn a_hedge_that_fails_says_why_nothing_follows() {
+    let bench = hedging(PoolPolicy::default(), 1, 1);
+    let retry = Some(RetryPolicy { attempts: 2, ..RetryPolicy::default() });
+    let spec = CallSpec { retry, ..spec(&bench) };
+    let mut told = Told::start(bench, spec);
+    told.bench.sent(CALL);
+    told.passes(ms(20));
+    told.connects();
+    assert_eq!(told.answers(503, None), HeadVerdict::Deliver);
+    assert_eq!(told.history.no_retry, Some(NoRetry::Attempts));
+    let first = told.history.attempts[0].ended;
+    assert!(matches!(first, Some(Ended::Cut(Cut::HedgeLost))), "{}", told.history);
+}
+
 #[test]
 fn a_deadline_says_where_it_came() {
     let mut told = Told::new(policy(), 1);
@@ -265,23 +281,6 @@ fn a_kept_connection_that_had_ended_is_told_apart() {
         "attempt 1: endpoint 0, on a kept connection; the connection had ended, not sent",
         "attempt 1, at once: endpoint 0, on a new connection after 3.0ms; 200 after 2.0ms",
     ]);
-}
-
-/// An answer that there is no further attempt after is the one to ask, whatever is overtaken by it.
-#[test]
-fn why_there_is_no_other_attempt_outlives_the_hedge() {
-    let bench = hedging(PoolPolicy::default(), 1, 1);
-    let spec = CallSpec {
-        retry: Some(RetryPolicy { attempts: 2, ..RetryPolicy::default() }),
-        ..spec(&bench)
-    };
-    let mut told = Told::start(bench, spec);
-    told.bench.sent(CALL);
-    told.passes(ms(20));
-    told.connects();
-    assert_eq!(told.answers(503, None), HeadVerdict::Deliver);
-    assert_eq!(told.history.attempts[0].ended, Some(Ended::Cut(Cut::HedgeLost)));
-    assert_eq!(told.history.no_retry, Some(NoRetry::Attempts));
 }
 
 /// What takes the place of a stale attempt has the number of the hedge: each has its own end all the same.

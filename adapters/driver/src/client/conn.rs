@@ -198,8 +198,11 @@ impl<R: Runtime> Conn<R> {
         // Until the next poll, so that reading goes on: the peer may wait for that.
         let mut shut_blocked = false;
         for _ in 0..LAPS {
-            let write_shut = self.seen.write_shut || shut_blocked;
-            match self.wire.step(Seen { write_shut, ..self.seen }) {
+            let mut seen = self.seen;
+            if shut_blocked {
+                seen.write_shut = true;
+            }
+            match self.wire.step(seen) {
                 Step::Poll => {
                     self.seen.producer_waits = false;
                     if self.outgoing.is_some() {

@@ -190,9 +190,6 @@ impl<R: Runtime> Flight<R> {
         let delivered = match verdict {
             HeadVerdict::Deliver => {
                 self.over = true;
-                if request.explaining.is_some() {
-                    self.hub.explained(ticket.token);
-                }
                 let body_by = request.body_timeout.map(|time| self.hub.runtime.now() + time);
                 held.delivered(self.deadline, body_by);
                 Some(held.respond(answer, body).after(ticket.attempt))

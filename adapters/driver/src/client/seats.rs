@@ -65,11 +65,13 @@ pub(super) struct Seats<R: Runtime> {
     free: Vec<u32>,
     /// Calls that are to be explained.
     pub(super) explaining: usize,
+    /// Those of them that left, and hear the last of what is decided.
+    departed: Vec<u64>,
 }
 
 impl<R: Runtime> Seats<R> {
     pub(super) const fn new() -> Self {
-        Self { places: Vec::new(), free: Vec::new(), explaining: 0 }
+        Self { places: Vec::new(), free: Vec::new(), explaining: 0, departed: Vec::new() }
     }
 
     /// A token for a new call.
@@ -108,11 +110,12 @@ impl<R: Runtime> Seats<R> {
         }
     }
 
-    /// The explanation was handed over: nothing more is to be known of the call.
-    pub(super) fn explained(&mut self, token: u64) -> Option<Explaining> {
-        let explaining = self.get(token)?.explaining.take();
-        self.explaining -= usize::from(explaining.is_some());
-        explaining
+    /// Those who left have heard everything.
+    pub(super) fn let_go(&mut self) {
+        while let Some(token) = self.departed.pop() {
+            let left = self.get(token).and_then(|seat| seat.explaining.take());
+            self.explaining -= usize::from(left.is_some());
+        }
     }
 
     /// Those who are to know of an event: the call that it is about, or all of them.
@@ -196,7 +199,12 @@ impl<R: Runtime> Seats<R> {
     pub(super) fn leave(&mut self, token: u64) -> Option<Leavings<R>> {
         let seat = self.get(token)?;
         seat.attended = false;
-        Some(seat.clear())
+        let explained = seat.explaining.is_some();
+        let leavings = seat.clear();
+        if explained {
+            self.departed.push(token);
+        }
+        Some(leavings)
     }
 
     /// The call is over.

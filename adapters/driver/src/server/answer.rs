@@ -4,7 +4,7 @@ use http::StatusCode;
 use http_body::Body as _;
 use sinew_core::Wire as _;
 use sinew_core::error::{Misuse, Phase};
-use sinew_core::http1::{self, BodySize, NO_FIELDS, Rejected};
+use sinew_core::http1::{self, BodySize, NO_FIELDS, Rejected, StatusLine};
 use sinew_core::problem::Ids;
 use sinew_core::reason::Reason;
 use sinew_core::time::Instant;
@@ -46,7 +46,8 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         } else if !leaves {
             Err(sinew_core::Error::usage(Misuse::Status, Phase::ResponseHead))
         } else {
-            top.send_response(now, (status, &lines), fields, BodySize::Empty)
+            let line = StatusLine { lines: lines.as_ref(), ..status.into() };
+            top.send_response(now, line, fields, BodySize::Empty)
         };
         passage::reuse(lines);
         if sent.is_ok() {
@@ -170,10 +171,10 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             }
         }
         drive::lend_write_block(top.outbox());
-        let lines = std::mem::take(&mut response.lines);
+        let lines = response.lines.take();
         let Response { fields, trailers, .. } = &response;
         let fields = fields.iter().map(|(name, value)| (name, value));
-        let line = (status, &lines);
+        let line = StatusLine { lines: lines.as_ref(), ..status.into() };
         match (full, trailers) {
             (Some(bytes), None) => top.send_whole(now, line, fields, bytes)?,
             (full, _) => {

@@ -43,10 +43,12 @@ thread_local! {
     static LINES: Cell<Lines> = const { Cell::new(Lines::new()) };
 }
 
-/// Gives the memory for lines back.
-pub(super) fn reuse(mut lines: Lines) {
-    lines.clear();
-    LINES.set(lines);
+/// Gives the memory for lines back, where an answer has had it.
+pub(super) fn reuse(lines: Option<Lines>) {
+    if let Some(mut lines) = lines {
+        lines.clear();
+        LINES.set(lines);
+    }
 }
 
 /// A layer did.
@@ -71,7 +73,7 @@ impl Passage {
 
     /// Adds what belongs on an answer. `Err`: a layer panicked; the others have had their say.
     pub(super) fn dress(&self, response: &mut Response) -> Result<(), Panicked> {
-        response.lines = LINES.take();
+        response.lines = Some(LINES.take());
         let (mut asked, mut dressed) = (0, Ok(()));
         let mut ask = || self.stack.resume_response(&mut asked, &self.record, response);
         while catch_unwind(AssertUnwindSafe(&mut ask)).is_err() {

@@ -28,7 +28,7 @@ pub struct Response {
     pub(super) status: StatusCode,
     pub(super) fields: SmallVec<[(HeaderName, HeaderValue); INLINE]>,
     /// What policies say of it.
-    pub(super) lines: Lines,
+    pub(super) lines: Option<Lines>,
     pub(super) body: Body,
     /// Becomes the body when the answer is sent.
     pub(super) problem: Option<Problem>,
@@ -51,7 +51,7 @@ impl Response {
         Self {
             status,
             fields: SmallVec::new(),
-            lines: Lines::new(),
+            lines: None,
             body: Body::empty(),
             problem: None,
             trailers: None,
@@ -275,7 +275,7 @@ impl ResponseHead for Response {
     }
 
     fn lines(&mut self) -> Option<&mut Lines> {
-        Some(&mut self.lines)
+        self.lines.as_mut()
     }
 }
 

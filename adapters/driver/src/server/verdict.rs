@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
+use sinew_core::head::Lines;
 use sinew_core::head::RequestHead;
 use sinew_core::observe::Event;
 use sinew_core::policy::{self, Refused, Stage};
@@ -140,7 +141,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         let mut fields = Response::new(StatusCode::INTERNAL_SERVER_ERROR);
         let dressed = passage.dress(&mut fields);
         let ids = passage.record.ids();
-        let ready = fields.lines.iter();
+        let ready = fields.lines.iter().flat_map(Lines::iter);
         let lines = fields.fields().map(|(name, value)| (name.as_str(), value.as_bytes()));
         if let Err(error) = self.wire.top().describe_failure(now, ids, lines.chain(ready))
             && !error.is_fatal()

@@ -155,6 +155,24 @@ fn a_call_that_is_sent_elsewhere_has_two_requests() {
     assert_eq!(addresses.collect::<Vec<_>>(), ["192.0.2.1:80", "192.0.2.9:80"]);
 }
 
+/// What is decided is kept while a call is on its way that is to be explained, and not while its answer is read.
+#[test]
+fn once_it_is_answered_nobody_looks_any_more() {
+    let world = retrying();
+    let looked_at = |world: &Calling| {
+        let explained = world.client.explain_calls();
+        explained.iter().map(|call| call.pick.is_some()).collect::<Vec<_>>()
+    };
+    let outcome = world.start(world.client.get("/").explain());
+    let server = world.sim.accepted();
+    assert_eq!(looked_at(&world), [true]);
+    let response = world.answer(&server, &outcome, "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n");
+    let other = world.get();
+    world.sim.accepted();
+    assert_eq!(looked_at(&world), [true, false]);
+    drop((response, other));
+}
+
 /// Whoever observes all calls is told the same as ever.
 #[test]
 fn an_observer_hears_of_explained_calls_too() {

@@ -183,9 +183,8 @@ impl CallHistory {
                 self.begin(now, attempt, endpoint, waited_for, Some(exchange), None);
             }
             Event::AttemptEnded { attempt, exchange, endpoint, ended, .. } => {
-                // An answer is not a failure, unless what follows says so; what was overtaken says nothing
-                // of the answer that came before.
-                if ended != Ended::Cut(Cut::HedgeLost) {
+                if let Ended::Answered { .. } = ended {
+                    // It is no failure, unless what follows says so.
                     self.no_retry = None;
                 }
                 match exchange {
@@ -232,7 +231,7 @@ impl CallHistory {
         ended: Option<Ended>,
     ) {
         let waiting = self.waiting.take().unwrap_or_else(|| Waiting::new(Cause::First, now));
-        self.waiting = self.waiting_next.take();
+        (self.waiting, self.no_retry) = (self.waiting_next.take(), None);
         if self.attempts.len() >= Self::MAX_ATTEMPTS {
             // What is on its way is yet to end.
             let ended = self.attempts.iter().position(|one| one.ended.is_some());

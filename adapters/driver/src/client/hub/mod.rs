@@ -124,16 +124,6 @@ impl<R: Runtime> Hub<R> {
         drop(left);
     }
 
-    /// The explanation of a call goes with its answer, whose body may take as long as it likes.
-    #[cold]
-    pub(super) fn explained(&self, token: u64) {
-        let mut state = self.lock();
-        let explaining = state.seats.explained(token);
-        state.observe(self.observer.is_some());
-        drop(state);
-        drop(explaining);
-    }
-
     /// The head of an answer is here.
     pub(super) fn head(&self, ticket: Ticket, facts: HeadFacts) -> HeadVerdict {
         let (verdict, left) = self.tell(|state, now| {

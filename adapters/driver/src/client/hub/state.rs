@@ -227,7 +227,8 @@ impl<R: Runtime> State<R> {
     pub(super) fn explain(&mut self, now: Instant, token: u64, explaining: &Explaining) {
         explaining.begin(token, now);
         self.seats.explain(token, explaining);
-        self.observe(true);
+        self.observed = true;
+        self.dispatcher.observe(true);
     }
 
     /// What was decided, after those calls were told that are to be explained. `observer`: whether anybody else
@@ -242,14 +243,10 @@ impl<R: Runtime> State<R> {
                 events.push(event);
             }
         }
-        self.observe(observer);
-        events
-    }
-
-    /// Keeps what is decided only as long as somebody wants to know.
-    pub(super) fn observe(&mut self, observer: bool) {
+        self.seats.let_go();
         self.observed = observer || self.seats.explaining > 0;
         self.dispatcher.observe(self.observed);
+        events
     }
 
     /// A connection rang. Where a call has it, or is about to give it back, that is for later.
