@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
-use sinew_core::client::dispatcher::{Endpoint, Outcome, Refusal};
+use sinew_core::client::dispatcher::{Endpoint, ExchangeId, Outcome, Refusal};
 use sinew_core::error::{Delivery, Error, Kind, Limit, Phase};
 use sinew_core::head::RequestHead;
 use sinew_core::http1::{Server, ServerConfig, ServerEvent};
@@ -255,11 +255,11 @@ fn a_request_is_active_until_its_end() {
 fn what_a_client_decides_is_counted_under_its_name() {
     let metrics = Metrics::new();
     let (orders, stock) = (metrics.client("orders"), metrics.client("stock"));
-    let (token, attempt, endpoint) = (1, 1, Endpoint(0));
+    let (token, attempt, exchange, endpoint) = (1, 1, ExchangeId::NONE, Endpoint(0));
     let why = Outlier::SuccessRate;
     let breaker = Refusal::Breaker { why: OpenReason::Probing, until: None };
     for event in [
-        Event::AttemptSent { token, attempt, endpoint, first_use: true },
+        Event::AttemptSent { token, attempt, exchange, endpoint, first_use: true },
         Event::RetryScheduled {
             token,
             attempts: 1,
@@ -267,7 +267,7 @@ fn what_a_client_decides_is_counted_under_its_name() {
             delay: RetryDelay::Backoff,
             mode: Mode::Shadow,
         },
-        Event::AttemptSent { token, attempt: 2, endpoint, first_use: false },
+        Event::AttemptSent { token, attempt: 2, exchange, endpoint, first_use: false },
         Event::RetryRefused { token, why: NoRetry::Attempts, mode: Mode::Enforce },
         Event::Breaker { endpoint, change: Change::HalfOpened },
         Event::RouteBreaker { route: "GET /orders/{id}", change: Change::Closed },

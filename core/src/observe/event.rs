@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use http::StatusCode;
 
-use crate::client::dispatcher::{Ended, Endpoint, Outcome, Pick};
+use crate::client::dispatcher::{Ended, Endpoint, ExchangeId, Outcome, Pick};
 use crate::error::Error;
 use crate::limit::{AskOutcome, LeaseVerdict, QuotaId, Shed, Stage, Verdict};
 use crate::machine::CloseReason;
@@ -213,6 +213,8 @@ pub enum Event {
         token: u64,
         /// Which attempt, counted from 1.
         attempt: u8,
+        /// Its name.
+        exchange: ExchangeId,
         /// To whom.
         endpoint: Endpoint,
         /// Nothing was sent on its connection before.
@@ -225,6 +227,8 @@ pub enum Event {
         token: u64,
         /// Which attempt, counted from 1.
         attempt: u8,
+        /// Its name; `None`: it was not sent.
+        exchange: Option<ExchangeId>,
         /// Whose it was.
         endpoint: Endpoint,
         /// What came of it.

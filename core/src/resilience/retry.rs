@@ -160,6 +160,7 @@ pub enum RetryVerdict {
 
 /// What decides how long a call waits until it is tried again.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
 pub enum RetryDelay {
     /// The [backoff](Backoff) of the client.
     Backoff,

@@ -1,7 +1,11 @@
 //! What is told of one call: each attempt, why it was made, and why there was no other.
 
-use sinew_core::client::dispatcher::{CallHistory, Cut, Ended, Failure, Outcome, Refusal};
+use sinew_core::client::dispatcher::{
+    CallHistory, Cause, Cut, Ended, Failure, Outcome, Refusal, Waited,
+};
 use sinew_core::error::{Fault, Phase};
+use sinew_core::limit::ConcurrencyConfig;
+use sinew_core::observe::Event;
 use sinew_core::policy::Mode;
 use sinew_core::resilience::{Backoff, BreakerConfig, BudgetConfig, Forced, NoRetry, RetryPolicy};
 
@@ -255,7 +259,7 @@ fn a_connection_that_could_not_be_opened_is_an_attempt_that_was_not_sent() {
     told.connects();
     let _ = told.answers(200, None);
     told.says(&[
-        "attempt 1: endpoint 0, without a connection after 3.0ms; failed in the connect after 0.0ns, \
+        "attempt 1: endpoint 0, without a connection after 3.0ms; failed in the connect, \
          the network's fault, not sent",
         "attempt 2, 0.0ns later by backoff: endpoint 0, on a new connection after 4.0ms; 200 after 2.0ms",
     ]);
@@ -279,21 +283,133 @@ fn a_kept_connection_that_had_ended_is_told_apart() {
     ]);
 }
 
+/// What takes the place of a stale attempt has the number of the hedge: each has its own end all the same.
+#[test]
+fn a_hedge_and_what_is_made_again_do_not_share_an_end() {
+    let bench = hedging(PoolPolicy::default(), 1, 1);
+    let spec = spec(&bench);
+    let mut told = Told::start(bench, spec);
+    let (first, _) = told.bench.sent(CALL);
+    told.passes(ms(20));
+    told.connects();
+    let (hedge, _) = told.bench.sent(CALL);
+    let stale = Failure { delivery: Delivery::NotSent, fault: Fault::Network, ..FAILED };
+    let (now, dispatcher) = (told.bench.now, &mut told.bench.dispatcher);
+    dispatcher.failed(now, first, stale, Replay::Possible, Reuse::Close);
+    told.hear();
+    told.connects();
+    told.bench.sent(CALL);
+    let numbers: Vec<u8> = told.history.attempts.iter().map(|one| one.attempt).collect();
+    assert_eq!(numbers, [1, 2, 2]);
+    assert_eq!(told.bench.head(hedge, 200), HeadVerdict::Deliver);
+    told.hear();
+    told.says(&[
+        "attempt 1: endpoint 0, on a kept connection; the connection had ended, not sent",
+        "attempt 2, beside the first after 20.0ms: endpoint 0, on a new connection after 3.0ms; 200 after 3.0ms",
+        "attempt 2, at once: endpoint 0, on a new connection after 3.0ms; overtaken after 0.0ns",
+    ]);
+}
+
+/// A hedge still waits for its connection when that of the first proves dead.
+#[test]
+fn two_attempts_that_wait_keep_their_causes() {
+    let bench = hedging(PoolPolicy::default(), 1, 1);
+    let spec = spec(&bench);
+    let mut told = Told::start(bench, spec);
+    let (first, _) = told.bench.sent(CALL);
+    told.passes(ms(20));
+    let dialled = told.bench.dialled();
+    let stale = Failure { delivery: Delivery::NotSent, fault: Fault::Network, ..FAILED };
+    let (now, dispatcher) = (told.bench.now, &mut told.bench.dispatcher);
+    dispatcher.failed(now, first, stale, Replay::Possible, Reuse::Close);
+    told.hear();
+    let after = ms(20);
+    assert_eq!(told.history.waiting.map(|one| one.cause), Some(Cause::Hedge { after }));
+    assert_eq!(told.history.waiting_next.map(|one| one.cause), Some(Cause::Stale));
+    let again = told.bench.dialled();
+    for connection in [dialled, again] {
+        told.bench.dispatcher.connected(told.bench.now, connection, 1);
+        told.hear();
+    }
+    let causes: Vec<Cause> = told.history.attempts.iter().map(|one| one.cause).collect();
+    assert_eq!(causes, [Cause::First, Cause::Hedge { after }, Cause::Stale]);
+}
+
+/// A call that a limit held says so only where that took longer than its connection did.
+#[test]
+fn a_limit_is_named_where_it_took_longest() {
+    for (held, dials, waited_for) in
+        [(1, 500, Waited::NewConnection), (500, 1, Waited::Limit(1)), (5, 0, Waited::Limit(1))]
+    {
+        let admission = ConcurrencyConfig {
+            mode: Mode::Enforce,
+            initial: 1,
+            min: 1,
+            max: 1,
+            ..ConcurrencyConfig::default()
+        };
+        let mut bench = Bench::new(Policy { admission, ..policy() }, 1);
+        bench.start(CALL + 1, Sharing::Shared);
+        let connection = bench.dialled();
+        bench.dispatcher.connected(bench.now, connection, 1);
+        let (other, _) = bench.sent(CALL + 1);
+        let spec = spec(&bench);
+        let mut told = Told::start(bench, spec);
+        assert_eq!(told.history.waiting.and_then(|one| one.limit), Some(1));
+        told.passes(ms(held));
+        // Its body is on its way: a place is free, and no connection.
+        assert_eq!(told.bench.head(other, 200), HeadVerdict::Deliver);
+        told.hear();
+        let connection = told.bench.dialled();
+        told.passes(ms(dials));
+        told.bench.dispatcher.connected(told.bench.now, connection, 1);
+        told.hear();
+        let one = told.history.attempts[0];
+        assert_eq!((one.waited, one.waited_for), (ms(held + dials), waited_for));
+    }
+}
+
+#[test]
+fn what_is_given_up_is_not_on_its_way() {
+    let mut told = Told::new(policy(), 1);
+    let mut waits = told.history.clone();
+    waits.give_up();
+    assert_eq!(waits.to_string(), "not sent\n");
+    told.connects();
+    let sent = "attempt 1: endpoint 0, on a new connection after 3.0ms; ";
+    told.says(&[&format!("{sent}on its way")]);
+    told.history.give_up();
+    told.says(&[&format!("{sent}given up")]);
+}
+
+#[test]
+fn endpoints_have_the_names_that_they_are_given() {
+    let mut told = Told::new(policy(), 1);
+    told.connects();
+    let _ = told.answers(200, None);
+    let named = told.history.display_with(|Endpoint(number), f| write!(f, "host-{number}"));
+    assert!(named.to_string().starts_with("attempt 1: host-0, "), "{named}");
+}
+
 /// Others of the same dispatcher are not its business, and what is lost is counted.
 #[test]
 fn it_keeps_to_its_own_call_and_to_its_bound() {
     let mut history = CallHistory::new(CALL, Instant::from_nanos(0));
     let before = history.clone();
     let sent = |token, attempt| {
-        let endpoint = Endpoint(0);
-        sinew_core::observe::Event::AttemptSent { token, attempt, endpoint, first_use: true }
+        let (exchange, endpoint) = (ExchangeId::NONE, Endpoint(0));
+        Event::AttemptSent { token, attempt, exchange, endpoint, first_use: true }
     };
     history.note(Instant::from_nanos(5), &sent(CALL + 1, 1));
     assert_eq!(history, before);
     for attempt in 1..=100 {
         history.note(Instant::from_nanos(5), &sent(CALL, attempt));
     }
-    assert_eq!(history.attempts.len(), 32);
-    history.note(Instant::from_nanos(5), &sinew_core::observe::Event::Lost(3));
+    assert_eq!(history.attempts.len(), CallHistory::MAX_ATTEMPTS);
+    // It is the last that decides.
+    assert_eq!(history.attempts.last().map(|one| one.attempt), Some(100));
+    assert_eq!(history.forgotten, 68);
+    assert!(history.to_string().starts_with("68 attempts before were not kept\nattempt 69"));
+    history.note(Instant::from_nanos(5), &Event::Lost(3));
     assert_eq!(history.lost, 3);
 }

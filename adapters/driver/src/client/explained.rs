@@ -48,8 +48,9 @@ impl ExplainedRequest {
         self.addresses.get(&endpoint).map(String::as_str)
     }
 
-    /// What attempts failed with, each with its number. Those that could not be sent as no connection could
-    /// be opened are not among them; the error of the call says how the last one failed.
+    /// What attempts failed with, each with its number: the last 32. They have no
+    /// [source](std::error::Error::source): only the error of the call has, which says how the last one
+    /// failed. Those that could not be sent as no connection could be opened are not among them.
     pub fn errors(&self) -> &[(u8, Error)] {
         &self.errors
     }
@@ -63,10 +64,11 @@ impl fmt::Display for Explained {
 
 impl fmt::Display for ExplainedRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.history.write(f, &|endpoint, f| match self.address(endpoint) {
+        let named = self.history.display_with(|endpoint, f| match self.address(endpoint) {
             Some(address) => f.write_str(address),
             None => write!(f, "endpoint {}", endpoint.0),
-        })?;
+        });
+        named.fmt(f)?;
         self.errors
             .iter()
             .try_for_each(|(attempt, error)| writeln!(f, "attempt {attempt} failed: {error}"))
@@ -114,9 +116,10 @@ impl Explaining {
     /// An attempt failed with this.
     pub(super) fn failed(&self, attempt: u8, error: &Error) {
         let mut explained = self.lock();
-        if let Some(request) = explained.requests.last_mut()
-            && request.errors.len() < ERRORS
-        {
+        if let Some(request) = explained.requests.last_mut() {
+            if request.errors.len() >= ERRORS {
+                request.errors.remove(0);
+            }
             let error = Error::new(error.kind().clone(), error.phase(), error.delivery());
             request.errors.push((attempt, error));
         }
@@ -128,10 +131,15 @@ impl Explaining {
         &self,
         answered: Result<ClientResponse, Error>,
     ) -> Result<ClientResponse, Error> {
-        let explained = Box::new(std::mem::take(&mut *self.lock()));
+        let mut explained = Box::new(std::mem::take(&mut *self.lock()));
         match answered {
             Ok(response) => Ok(response.explained(explained)),
-            Err(error) => Err(error.explained(explained)),
+            Err(error) => {
+                if let Some(request) = explained.requests.last_mut() {
+                    request.history.give_up();
+                }
+                Err(error.explained(explained))
+            }
         }
     }
 

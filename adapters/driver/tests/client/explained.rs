@@ -106,6 +106,38 @@ fn a_deadline_says_where_the_time_went() {
 }
 
 #[test]
+fn a_call_that_the_client_stops_is_given_up() {
+    let world = retrying();
+    let sent = world.start(world.client.get("/").explain());
+    world.sim.accepted();
+    let client = world.client.clone();
+    world.sim.start(async move { client.close(Duration::ZERO).await });
+    world.sim.run();
+    let error = failed(&sent);
+    assert_eq!(*error.kind(), ErrorKind::Stopped);
+    assert_eq!(
+        error.explanation().unwrap().to_string(),
+        "attempt 1: 192.0.2.1:80, on a new connection after 0.0ns; given up\n"
+    );
+}
+
+/// The errors of attempts have no source; that of the call is the one to ask.
+#[test]
+fn as_many_errors_as_attempts_are_told() {
+    let retry = RetryPolicy { attempts: 3, ..RetryPolicy::default() };
+    let world = calling(|builder| builder.retry(retry));
+    let outcome = world.start(world.client.get("/").explain());
+    for _ in 0..3 {
+        world.sim.accepted().reset();
+        world.sim.advance(Duration::from_secs(2));
+    }
+    let error = failed(&outcome);
+    let errors = error.explanation().unwrap().requests()[0].errors();
+    assert_eq!(errors.iter().map(|(attempt, _)| *attempt).collect::<Vec<_>>(), [1, 2, 3]);
+    assert!(errors.iter().all(|(_, error)| std::error::Error::source(error).is_none()));
+}
+
+#[test]
 fn a_call_that_is_sent_elsewhere_has_two_requests() {
     let redirects = RedirectPolicy { reach: Reach::Anywhere, ..RedirectPolicy::default() };
     let world = calling(|client| client.redirects(redirects));

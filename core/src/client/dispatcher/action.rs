@@ -29,6 +29,11 @@ impl CallId {
     pub const NONE: Self = Self(Key::NOBODY);
 }
 
+impl ExchangeId {
+    /// An id that no exchange has: every input about it changes nothing.
+    pub const NONE: Self = Self(Key::NOBODY);
+}
+
 impl ConnectionId {
     /// The place in a table of connections; below the highest number ever open at once.
     pub fn index(self) -> usize {
@@ -246,6 +251,7 @@ impl Outcome {
 
 /// What came of an attempt.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
 pub enum Ended {
     /// The head of an answer is here. Its call may be tried again, instead of being given it.
     Answered {

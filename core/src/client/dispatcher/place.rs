@@ -365,7 +365,8 @@ impl Dispatcher {
             if let Some(instance) = self.instances.get(endpoint) {
                 let (token, attempt) = (call.spec.token, call.attempts);
                 let (endpoint, ended) = (instance.member.endpoint, Ended::Failed(failure));
-                self.log.record(Event::AttemptEnded { token, attempt, endpoint, ended });
+                let exchange = None;
+                self.log.record(Event::AttemptEnded { token, attempt, exchange, endpoint, ended });
             }
         }
         self.failed_attempt(now, call, lane, Attempt::Failed(failure.delivery), failure);
@@ -494,7 +495,8 @@ impl Dispatcher {
             first_use,
         });
         let endpoint = instance.member.endpoint;
-        log.record(Event::AttemptSent { token, attempt, endpoint, first_use });
+        let exchange = ExchangeId(exchange);
+        log.record(Event::AttemptSent { token, attempt, exchange, endpoint, first_use });
         true
     }
 

@@ -383,14 +383,15 @@ impl Dispatcher {
     }
 
     #[inline(never)]
-    fn write_end(&mut self, exchange: Key, ended: Ended) {
-        let Some(exchange) = self.exchanges.get(exchange) else { return };
+    fn write_end(&mut self, key: Key, ended: Ended) {
+        let Some(exchange) = self.exchanges.get(key) else { return };
         if let Some(call) = exchange.call.and_then(|call| self.calls.get(call))
             && let Some(instance) = self.instances.get(exchange.endpoint)
         {
             let (token, attempt) = (call.spec.token, exchange.attempt);
             let endpoint = instance.member.endpoint;
-            self.log.record(Event::AttemptEnded { token, attempt, endpoint, ended });
+            let exchange = Some(ExchangeId(key));
+            self.log.record(Event::AttemptEnded { token, attempt, exchange, endpoint, ended });
         }
     }
 
