@@ -97,13 +97,14 @@ pub enum Delivery {
 
 impl Delivery {
     /// What an answer says about its request: processed, unless it says otherwise. 421, 425, 429 and a 503
-    /// with `Retry-After` refuse it; any other 503 may come from anywhere on the way.
-    pub const fn of_answer(status: StatusCode, has_retry_after: bool) -> Self {
+    /// with `Retry-After` refuse it; any other 503 may come from anywhere on the way. `has_retry_after` is
+    /// asked where it matters.
+    pub fn of_answer(status: StatusCode, has_retry_after: impl FnOnce() -> bool) -> Self {
         match status {
             StatusCode::MISDIRECTED_REQUEST
             | StatusCode::TOO_EARLY
             | StatusCode::TOO_MANY_REQUESTS => Self::Refused,
-            StatusCode::SERVICE_UNAVAILABLE if has_retry_after => Self::Refused,
+            StatusCode::SERVICE_UNAVAILABLE if has_retry_after() => Self::Refused,
             StatusCode::SERVICE_UNAVAILABLE => Self::MaybeProcessed,
             _ => Self::Processed,
         }

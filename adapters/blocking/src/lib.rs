@@ -30,5 +30,6 @@ pub use client::RestClient;
 pub use read::Reader;
 pub use response::{Events, Response};
 pub use sinew_driver::{
-    Body, CloseReport, Error, ErrorKind, Explained, Health, Proxy, RestClientConfig,
+    Body, CloseReport, Error, ErrorKind, Explained, ExplainedRequest, Health, Proxy,
+    RestClientConfig,
 };

@@ -18,9 +18,9 @@ mod wire;
 pub use body::Body;
 pub use client::{
     ActiveChecks, Answering, AttemptEnd, AttemptOutcome, Call, CheckMethod, ClientBuilder,
-    ClientResponse, CloseReport, ConnectTo, Connection, Events, Explained, Health, Middleware,
-    Next, Proxy, RestClient, RestClientConfig, RouteName, ServiceEndpoint, SocketCall, Token,
-    TokenSource, Tokens,
+    ClientResponse, CloseReport, ConnectTo, Connection, Events, Explained, ExplainedRequest,
+    Health, Middleware, Next, Proxy, RestClient, RestClientConfig, RouteName, ServiceEndpoint,
+    SocketCall, Token, TokenSource, Tokens,
 };
 pub use error::{BoxError, Error, ErrorKind};
 pub use io::{Datagram, Io, Listener, Peer};

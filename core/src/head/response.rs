@@ -40,8 +40,7 @@ impl ResponseHead {
 
     /// What the answer says about its request, as [`Delivery::of_answer`] reads it.
     pub fn delivery(&self) -> Delivery {
-        let asks = self.status == StatusCode::SERVICE_UNAVAILABLE;
-        Delivery::of_answer(self.status, asks && self.fields.get("retry-after").is_some())
+        Delivery::of_answer(self.status, || self.fields.get("retry-after").is_some())
     }
 
     /// The first value of a field.

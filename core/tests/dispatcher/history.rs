@@ -15,6 +15,9 @@ use super::*;
 const FAILED: Failure =
     Failure { delivery: Delivery::MaybeProcessed, phase: Phase::ResponseHead, fault: Fault::Peer };
 
+/// What a kept connection comes to that had ended.
+const STALE: Failure = Failure { delivery: Delivery::NotSent, fault: Fault::Network, ..FAILED };
+
 /// One call, and its history.
 struct Told {
     bench: Bench,
@@ -73,7 +76,7 @@ impl Told {
         let (exchange, _) = self.bench.sent(CALL);
         self.passes(ms(2));
         let status = StatusCode::from_u16(status).unwrap();
-        let delivery = Delivery::of_answer(status, retry_after.is_some());
+        let delivery = Delivery::of_answer(status, || retry_after.is_some());
         let facts = HeadFacts { status, delivery, retry_after, replay: Replay::Possible };
         let verdict = self.bench.dispatcher.head(self.bench.now, exchange, facts);
         self.bench.dispatcher.finished(self.bench.now, exchange, Reuse::Keep);
@@ -83,6 +86,10 @@ impl Told {
 
     fn fails(&mut self, failure: Failure) {
         let (exchange, _) = self.bench.sent(CALL);
+        self.fails_of(exchange, failure);
+    }
+
+    fn fails_of(&mut self, exchange: ExchangeId, failure: Failure) {
         let (now, dispatcher) = (self.bench.now, &mut self.bench.dispatcher);
         dispatcher.failed(now, exchange, failure, Replay::Possible, Reuse::Close);
         self.hear();
@@ -274,7 +281,7 @@ fn a_kept_connection_that_had_ended_is_told_apart() {
     let Told { bench, .. } = told;
     let spec = spec(&bench);
     let mut told = Told::start(bench, spec);
-    told.fails(Failure { delivery: Delivery::NotSent, fault: Fault::Network, ..FAILED });
+    told.fails(STALE);
     told.connects();
     let _ = told.answers(200, None);
     told.says(&[
@@ -293,10 +300,7 @@ fn a_hedge_and_what_is_made_again_do_not_share_an_end() {
     told.passes(ms(20));
     told.connects();
     let (hedge, _) = told.bench.sent(CALL);
-    let stale = Failure { delivery: Delivery::NotSent, fault: Fault::Network, ..FAILED };
-    let (now, dispatcher) = (told.bench.now, &mut told.bench.dispatcher);
-    dispatcher.failed(now, first, stale, Replay::Possible, Reuse::Close);
-    told.hear();
+    told.fails_of(first, STALE);
     told.connects();
     told.bench.sent(CALL);
     let numbers: Vec<u8> = told.history.attempts.iter().map(|one| one.attempt).collect();
@@ -319,10 +323,7 @@ fn two_attempts_that_wait_keep_their_causes() {
     let (first, _) = told.bench.sent(CALL);
     told.passes(ms(20));
     let dialled = told.bench.dialled();
-    let stale = Failure { delivery: Delivery::NotSent, fault: Fault::Network, ..FAILED };
-    let (now, dispatcher) = (told.bench.now, &mut told.bench.dispatcher);
-    dispatcher.failed(now, first, stale, Replay::Possible, Reuse::Close);
-    told.hear();
+    told.fails_of(first, STALE);
     let after = ms(20);
     assert_eq!(told.history.waiting.map(|one| one.cause), Some(Cause::Hedge { after }));
     assert_eq!(told.history.waiting_next.map(|one| one.cause), Some(Cause::Stale));

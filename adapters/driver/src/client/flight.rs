@@ -214,6 +214,7 @@ impl<R: Runtime> Flight<R> {
     }
 
     fn retry_after(&self, head: &ResponseHead) -> Option<std::time::Duration> {
+        // It says when to try again: after a good answer nobody does.
         if head.status().is_success() {
             return None;
         }

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::RETRY_AFTER;
 use http::{Request, Response};
 use http_body::Body;
 use sinew_core::error::Delivery;
@@ -295,8 +296,8 @@ impl<C: Clock, D: Deliveries> RetryLayer<C, D> {
             Ok(response) => {
                 let status = response.status();
                 let retry_after = retry_after(&self.clock, now, response);
-                let has_retry_after = response.headers().contains_key(http::header::RETRY_AFTER);
-                let delivery = Delivery::of_answer(status, has_retry_after);
+                let fields = response.headers();
+                let delivery = Delivery::of_answer(status, || fields.contains_key(RETRY_AFTER));
                 let attempt = Attempt::Answered { status, delivery, retry_after };
                 (attempt, Some(Outcome::of_status(status)))
             }

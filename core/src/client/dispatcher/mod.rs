@@ -15,6 +15,7 @@ mod admission;
 mod alarms;
 mod balancer;
 mod call;
+mod dial;
 mod endpoints;
 mod explain;
 mod health;
@@ -140,6 +141,11 @@ impl Dispatcher {
     /// Starts or stops keeping decisions for [`poll_observed`](Machine::poll_observed).
     pub fn observe(&mut self, enabled: bool) {
         self.log.enable(enabled);
+    }
+
+    /// Whether it keeps them.
+    pub const fn is_observed(&self) -> bool {
+        self.log.is_enabled()
     }
 
     /// Makes a call. It never fails: what is refused is told as [`Action::Complete`].

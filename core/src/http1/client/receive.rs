@@ -103,7 +103,7 @@ impl Client {
             return Err(self.fail(Kind::Limit(Limit::Body), Phase::ResponseBody));
         }
         let fields = self.take_fields();
-        self.verdict = Some(Delivery::of_answer(status, fields.get("retry-after").is_some()));
+        self.verdict = Some(Delivery::of_answer(status, || fields.get("retry-after").is_some()));
         let body = match framing {
             Framing::Empty | Framing::Tunnel => BodySize::Empty,
             Framing::Length(length) => BodySize::Exact(length),

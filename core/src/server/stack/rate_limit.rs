@@ -175,35 +175,32 @@ struct Policy {
 struct Named {
     /// Up to what is left.
     before: Box<[u8]>,
-    fields: LimitFields,
+    /// From there to when it is full again.
+    between: &'static [u8],
 }
 
 impl Named {
     fn new(name: &str, quota: &Quota, fields: LimitFields) -> Option<Self> {
         let (count, window) = (quota.count(), quota.period().as_secs().max(1));
-        let before = match fields {
+        let (before, between): (_, &[u8]) = match fields {
             // https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-10
             LimitFields::Draft => {
                 let policy = format!("ratelimit-policy: \"{name}\";q={count};w={window}\r\n");
-                format!("{policy}ratelimit: \"{name}\";r=")
+                (format!("{policy}ratelimit: \"{name}\";r="), b";t=")
             }
             LimitFields::Legacy => {
                 let limit = format!("x-ratelimit-limit: {count}\r\n");
-                format!("{limit}x-ratelimit-remaining: ")
+                (format!("{limit}x-ratelimit-remaining: "), b"\r\nx-ratelimit-reset: ")
             }
             LimitFields::None => return None,
         };
-        Some(Self { before: before.into_bytes().into(), fields })
+        Some(Self { before: before.into_bytes().into(), between })
     }
 
     fn write(&self, outcome: &Outcome, lines: &mut Lines) {
         let mut numbers = Backwards::<64>::new();
         numbers.number(whole_seconds(outcome.reset));
-        // Up to when it is full again.
-        match self.fields {
-            LimitFields::Legacy => numbers.put(b"\r\nx-ratelimit-reset: "),
-            LimitFields::Draft | LimitFields::None => numbers.put(b";t="),
-        }
+        numbers.put(self.between);
         numbers.number(outcome.remaining.into());
         lines.put(&self.before, numbers.as_bytes());
     }

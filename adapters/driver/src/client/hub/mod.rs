@@ -66,9 +66,7 @@ impl<R: Runtime> Hub<R> {
         upstreams: Vec<Upstream>,
     ) -> Arc<Self> {
         dispatcher.observe(observer.is_some());
-        let mut state = State::new(dispatcher, plan);
-        state.observed = observer.is_some();
-        let state = Mutex::new(state);
+        let state = Mutex::new(State::new(dispatcher, plan));
         let bells = Arc::default();
         let hub = Arc::new(Self { runtime, bells, observer, state });
         hub.update(upstreams);
@@ -475,7 +473,7 @@ impl<R: Runtime> Hub<R> {
         let mut after = Afterwards::new();
         state.hand_on(now, &mut after);
         let told = ask(&mut state, told);
-        let events = if state.observed {
+        let events = if state.dispatcher.is_observed() {
             state.take_events(now, self.observer.is_some())
         } else {
             Vec::new()

@@ -38,8 +38,6 @@ pub(super) struct State<R: Runtime> {
     /// Connections that rang while a call had them: looked at when they are back.
     pub(super) early: Vec<ConnectionId>,
     pub(super) sites: Sites,
-    /// Somebody wants to know what is decided.
-    pub(super) observed: bool,
     /// What is to be opened, by the keeper.
     pub(super) dials: Vec<Dial>,
     /// Whom it is to ask.
@@ -106,7 +104,6 @@ impl<R: Runtime> State<R> {
             closers: Vec::new(),
             early: Vec::new(),
             sites: Sites::default(),
-            observed: false,
             dials: Vec::new(),
             probes: Vec::new(),
             keeper: Keeping { running: false, comes_at: Instant::MAX },
@@ -227,7 +224,6 @@ impl<R: Runtime> State<R> {
     pub(super) fn explain(&mut self, now: Instant, token: u64, explaining: &Explaining) {
         explaining.begin(token, now);
         self.seats.explain(token, explaining);
-        self.observed = true;
         self.dispatcher.observe(true);
     }
 
@@ -244,8 +240,7 @@ impl<R: Runtime> State<R> {
             }
         }
         self.seats.let_go();
-        self.observed = observer || self.seats.explaining > 0;
-        self.dispatcher.observe(self.observed);
+        self.dispatcher.observe(observer || self.seats.explaining > 0);
         events
     }
 
