@@ -40,13 +40,15 @@ pub(crate) struct Pipe<I> {
     relay: Option<Box<Relay>>,
     /// Bytes that the next read asks for.
     read_size: usize,
+    /// The last read of this wake-up took less than it had room for: the socket is empty, most likely.
+    sated: bool,
     /// Written bytes may still sit in an inner layer.
     flushing: bool,
 }
 
 impl<I: Io> Pipe<I> {
     pub(crate) fn new(io: I) -> Self {
-        Self { io, relay: None, read_size: BLOCK, flushing: false }
+        Self { io, relay: None, read_size: BLOCK, sated: false, flushing: false }
     }
 
     /// The same socket, through this.
@@ -63,6 +65,11 @@ impl<I: Io> Pipe<I> {
         cx: &mut Context<'_>,
         wire: &mut W,
     ) -> Poll<io::Result<usize>> {
+        // After a short read it is asked, without a block in hand, whether there is more.
+        if self.sated && self.relay.is_none() && self.io.poll_fillable(cx).is_pending() {
+            self.sated = false;
+            return Poll::Pending;
+        }
         let inbox = wire.inbox();
         if inbox.capacity() == 0 {
             *inbox = READ_BLOCK.take();
@@ -76,6 +83,7 @@ impl<I: Io> Pipe<I> {
             None => self.io.poll_fill(cx, inbox, self.read_size),
             Some(relay) => relay.poll_fill(&mut self.io, cx, inbox, self.read_size),
         };
+        self.sated = matches!(&polled, Poll::Ready(Ok(read)) if *read < room);
         match &polled {
             Poll::Ready(Ok(read)) if *read >= room => {
                 self.read_size = (self.read_size * 2).min(LARGEST_READ);
