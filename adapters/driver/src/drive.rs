@@ -152,6 +152,7 @@ impl<I: Io> Pipe<I> {
 }
 
 /// Gives the worker's write block to an outbox that has none; call it before a machine writes.
+#[inline]
 pub(crate) fn lend_write_block(outbox: &mut Outbox) {
     if outbox.lacks_block() {
         outbox.lend_block(WRITE_BLOCK.take());
@@ -168,6 +169,7 @@ pub(crate) fn rest<W: Wire>(wire: &mut W) {
 }
 
 /// Takes the write block back, if nothing is queued.
+#[inline]
 pub(crate) fn return_write_block(outbox: &mut Outbox) {
     if let Some(block) = outbox.take_block() {
         WRITE_BLOCK.with(|shared| shared.set(block));
@@ -198,6 +200,7 @@ impl<R: Runtime> Alarm<R> {
     }
 
     /// Makes sure that the task is woken at `deadline` or before. Ready: that is now.
+    #[inline]
     pub(crate) fn arm(
         &mut self,
         cx: &mut Context<'_>,
@@ -214,12 +217,23 @@ impl<R: Runtime> Alarm<R> {
             return Poll::Pending;
         };
         let armed = self.at > now && self.at <= deadline;
+        // It is, nearly always.
         if armed && known {
             return Poll::Pending;
         }
         if !known {
             self.waker = Some(cx.waker().clone());
         }
+        self.set(cx, runtime, deadline, armed)
+    }
+
+    fn set(
+        &mut self,
+        cx: &mut Context<'_>,
+        runtime: &R,
+        deadline: Instant,
+        armed: bool,
+    ) -> Poll<()> {
         if !armed {
             match &mut self.sleep {
                 Some(sleep) => runtime.reset(sleep, deadline),
