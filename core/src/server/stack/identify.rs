@@ -4,7 +4,7 @@ use core::num::{NonZeroU64, NonZeroU128};
 
 use http::HeaderName;
 
-use super::{Arrival, Decision, Layer, Record, ResponseHead, write_lines};
+use super::{Arrival, Decision, Exchanges, Interest, Layer, Record, ResponseHead, write_lines};
 use crate::head::Place;
 use crate::observe::{RequestId, TraceContext, request_id};
 use crate::policy::Stage;
@@ -23,6 +23,10 @@ pub struct Identify {
 impl Layer for Identify {
     fn stage(&self) -> Stage {
         Stage::Identify
+    }
+
+    fn interest(&self) -> Interest {
+        Interest { answers: Exchanges::Every, ..Interest::HEAD }
     }
 
     fn on_head(&self, arrival: &Arrival<'_>, record: &mut Record) -> Decision {

@@ -59,6 +59,12 @@ pub trait Layer {
     /// Where it stands.
     fn stage(&self) -> Stage;
 
+    /// What concerns it, once it has seen a head. Asked once, when a stack is built: what concerns no
+    /// layer costs nothing. By default all that comes.
+    fn interest(&self) -> Interest {
+        Interest::ALL
+    }
+
     /// The routes are known, before any request comes: what depends on them can be looked up once.
     /// Whoever puts a stack together calls it.
     fn prepare(&mut self, templates: &[Template]) {
@@ -85,6 +91,34 @@ pub trait Layer {
         let _ = record;
         None
     }
+}
+
+/// What concerns a layer behind the head of a request; it is asked and told nothing else.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Interest {
+    /// Answers that it may have something to add [to](Layer::on_response).
+    pub answers: Exchanges,
+    /// Ends that it wants to be [told](Layer::on_end).
+    pub ends: Exchanges,
+}
+
+impl Interest {
+    /// Every answer and every end.
+    pub const ALL: Self = Self { answers: Exchanges::Every, ends: Exchanges::Every };
+
+    /// The head, and nothing behind it.
+    pub const HEAD: Self = Self { answers: Exchanges::None, ends: Exchanges::None };
+}
+
+/// Exchanges of a kind.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Exchanges {
+    /// None.
+    None,
+    /// Those that were [refused](Record::refused), by whichever layer, or would have been.
+    Refused,
+    /// Every one.
+    Every,
 }
 
 /// A layer that connections on several threads share.
@@ -170,6 +204,30 @@ impl<B> ResponseHead for http::Response<B> {
 /// The layers of a server, in order.
 pub struct Stack {
     layers: Box<[Entry]>,
+    answers: Concerned,
+    ends: Concerned,
+}
+
+/// The places of the layers that an exchange concerns once more, the last one first.
+struct Concerned {
+    every: Box<[usize]>,
+    refused: Box<[usize]>,
+}
+
+impl Concerned {
+    /// `by`: which exchanges concern a layer.
+    fn new(layers: &[Entry], by: impl Fn(&Entry) -> Exchanges) -> Self {
+        let least = |kind: Exchanges| {
+            let all = layers.iter().enumerate().rev();
+            all.filter(|(_, entry)| by(entry) >= kind).map(|(place, _)| place).collect()
+        };
+        Self { every: least(Exchanges::Every), refused: least(Exchanges::Refused) }
+    }
+
+    #[inline]
+    fn by(&self, record: &Record) -> &[usize] {
+        if record.refused.is_some() { &self.refused } else { &self.every }
+    }
 }
 
 struct Entry {
@@ -224,7 +282,12 @@ impl Stack {
                 return Err(OutOfOrder { front: front.stage, behind: behind.stage });
             }
         }
-        Ok(Self { layers })
+        let answers = Concerned::new(&layers, |entry| {
+            // Those that are only tried add nothing.
+            if entry.mode.obeys() { entry.layer.interest().answers } else { Exchanges::None }
+        });
+        let ends = Concerned::new(&layers, |entry| entry.layer.interest().ends);
+        Ok(Self { layers, answers, ends })
     }
 
     /// Whether there is no layer.
@@ -242,7 +305,7 @@ impl Stack {
                 continue;
             }
             let decision = entry.layer.on_head(arrival, record);
-            if !matches!(decision, Decision::Continue) {
+            if decision != Decision::Continue {
                 entry.note(decision, record);
                 return decision;
             }
@@ -264,19 +327,17 @@ impl Stack {
         record: &Record,
         response: &mut dyn ResponseHead,
     ) {
-        let left = self.layers.len().saturating_sub(*asked);
-        for entry in self.layers.get(..left).unwrap_or_default().iter().rev() {
+        let left = self.answers.by(record).get(*asked..).unwrap_or_default();
+        for entry in left.iter().filter_map(|place| self.layers.get(*place)) {
             *asked += 1;
-            if entry.mode.obeys() {
-                entry.layer.on_response(record, response);
-            }
+            entry.layer.on_response(record, response);
         }
     }
 
     /// Tells the layers that were asked that the exchange is over.
     pub fn on_end(&self, record: &Record, end: &End) {
         let asked = self.layers.get(..record.asked).unwrap_or(&self.layers);
-        for entry in asked.iter().rev() {
+        for entry in self.ends.by(record).iter().filter_map(|place| asked.get(*place)) {
             entry.layer.on_end(record, end);
         }
     }

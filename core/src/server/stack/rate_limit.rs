@@ -5,7 +5,9 @@ use core::hash::{Hash, Hasher};
 use core::net::IpAddr;
 use core::time::Duration;
 
-use super::{Arrival, Cost, Decision, Layer, Record, ResponseHead, write_lines};
+use super::{
+    Arrival, Cost, Decision, Exchanges, Interest, Layer, Record, ResponseHead, write_lines,
+};
 use crate::decimal::Backwards;
 use crate::head::Lines;
 use crate::limit::{
@@ -353,6 +355,10 @@ impl Hash for Whole<'_> {
 impl<B: Buckets> Layer for RateLimit<B> {
     fn stage(&self) -> Stage {
         Stage::Limit
+    }
+
+    fn interest(&self) -> Interest {
+        Interest { answers: Exchanges::Every, ..Interest::HEAD }
     }
 
     fn on_head(&self, arrival: &Arrival<'_>, record: &mut Record) -> Decision {
