@@ -71,14 +71,14 @@ impl Text {
     /// A text of these fields.
     #[inline]
     fn new(text: &[u8], fields: &Fields) -> Self {
-        let mut short = Self::Short { len: text.len() as u8, bytes: [0; SHORT] };
-        if let Self::Short { bytes, .. } = &mut short
-            && let Some(place) = bytes.get_mut(..text.len())
-        {
-            place.copy_from_slice(text);
-            return short;
+        let mut bytes = [0; SHORT];
+        match bytes.get_mut(..text.len()) {
+            Some(place) => {
+                place.copy_from_slice(text);
+                Self::Short { len: text.len() as u8, bytes }
+            }
+            None => Self::Long(fields.block().slice_ref(text)),
         }
-        Self::Long(fields.block().slice_ref(text))
     }
 }
 

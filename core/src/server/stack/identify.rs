@@ -10,7 +10,7 @@ use crate::observe::{RequestId, TraceContext, request_id};
 use crate::policy::Stage;
 use crate::security::TrustedProxies;
 
-const X_REQUEST_ID: HeaderName = HeaderName::from_static(request_id::FIELD);
+static X_REQUEST_ID: HeaderName = HeaderName::from_static(request_id::FIELD);
 
 /// Gives each request an id and a place in a trace, those that it brings where they are sound, and
 /// finds out where it comes from. The id goes out with the answer.

@@ -162,10 +162,17 @@ pub trait ResponseHead {
 }
 
 /// Writes lines that belong on an answer.
+#[inline]
 fn write_lines(response: &mut dyn ResponseHead, write: impl FnOnce(&mut Lines)) {
-    if let Some(lines) = response.lines() {
-        return write(lines);
+    match response.lines() {
+        Some(lines) => write(lines),
+        None => append_lines(response, write),
     }
+}
+
+/// Apart, so that answers with a place for lines do not pay for it.
+#[inline(never)]
+fn append_lines(response: &mut dyn ResponseHead, write: impl FnOnce(&mut Lines)) {
     let mut lines = Lines::new();
     write(&mut lines);
     for (name, value) in lines.iter() {
@@ -336,8 +343,8 @@ impl Stack {
 
     /// Tells the layers that were asked that the exchange is over.
     pub fn on_end(&self, record: &Record, end: &End) {
-        let asked = self.layers.get(..record.asked).unwrap_or(&self.layers);
-        for entry in self.ends.by(record).iter().filter_map(|place| asked.get(*place)) {
+        let concerned = self.ends.by(record).iter().filter(|place| **place < record.asked);
+        for entry in concerned.filter_map(|place| self.layers.get(*place)) {
             entry.layer.on_end(record, end);
         }
     }

@@ -177,32 +177,35 @@ struct Policy {
 struct Named {
     /// Up to what is left.
     before: Box<[u8]>,
-    /// From there to when it is full again.
-    between: &'static [u8],
+    fields: LimitFields,
 }
 
 impl Named {
     fn new(name: &str, quota: &Quota, fields: LimitFields) -> Option<Self> {
         let (count, window) = (quota.count(), quota.period().as_secs().max(1));
-        let (before, between): (_, &[u8]) = match fields {
+        let before = match fields {
             // https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-10
             LimitFields::Draft => {
                 let policy = format!("ratelimit-policy: \"{name}\";q={count};w={window}\r\n");
-                (format!("{policy}ratelimit: \"{name}\";r="), b";t=")
+                format!("{policy}ratelimit: \"{name}\";r=")
             }
             LimitFields::Legacy => {
                 let limit = format!("x-ratelimit-limit: {count}\r\n");
-                (format!("{limit}x-ratelimit-remaining: "), b"\r\nx-ratelimit-reset: ")
+                format!("{limit}x-ratelimit-remaining: ")
             }
             LimitFields::None => return None,
         };
-        Some(Self { before: before.into_bytes().into(), between })
+        Some(Self { before: before.into_bytes().into(), fields })
     }
 
     fn write(&self, outcome: &Outcome, lines: &mut Lines) {
         let mut numbers = Backwards::<64>::new();
         numbers.number(whole_seconds(outcome.reset));
-        numbers.put(self.between);
+        match self.fields {
+            LimitFields::Draft => numbers.put(b";t="),
+            LimitFields::Legacy => numbers.put(b"\r\nx-ratelimit-reset: "),
+            LimitFields::None => {}
+        }
         numbers.number(outcome.remaining.into());
         lines.put(&self.before, numbers.as_bytes());
     }
@@ -318,6 +321,7 @@ impl Policy {
 
 /// Whom a client shares a bucket with while there is no room for another, and the client itself: the
 /// neighbours in its network, those whom the same issuer vouches for, or else all of its kind.
+#[inline]
 pub(super) fn hash(hasher: &KeyHasher, key: &ClientKey<'_>) -> (KeyGroup, KeyHash) {
     /// On top of the first word, which has room for it.
     const KIND: u32 = 56;
