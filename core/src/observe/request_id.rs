@@ -46,6 +46,7 @@ impl RequestId {
     }
 
     /// An id of our own: 32 digits of a number that nobody else has.
+    #[inline(never)]
     pub fn mint(number: u128) -> Self {
         let mut bytes = [0; SHORT];
         hex(&mut bytes[..32], &number.to_be_bytes());

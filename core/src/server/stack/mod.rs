@@ -250,14 +250,16 @@ impl Entry {
         let retry_after = record.retry_after;
         let decision = self.layer.on_head(arrival, record);
         record.retry_after = retry_after;
-        self.note(decision, record);
+        let _ = self.note(decision, record);
     }
 
+    /// Hands the decision back.
     #[cold]
-    fn note(&self, decision: Decision, record: &mut Record) {
+    fn note(&self, decision: Decision, record: &mut Record) -> Decision {
         if let Decision::Refuse(reason) = decision {
             record.refuse(Refused { stage: self.stage, reason, mode: self.mode });
         }
+        decision
     }
 }
 
@@ -313,8 +315,7 @@ impl Stack {
             }
             let decision = entry.layer.on_head(arrival, record);
             if decision != Decision::Continue {
-                entry.note(decision, record);
-                return decision;
+                return entry.note(decision, record);
             }
         }
         Decision::Continue
@@ -322,12 +323,14 @@ impl Stack {
 
     /// Lets the layers see an answer, and add to it what belongs on it; not those that are only
     /// tried.
+    #[inline]
     pub fn on_response(&self, record: &Record, response: &mut dyn ResponseHead) {
         self.resume_response(&mut 0, record, response);
     }
 
     /// The same, for whoever catches panics. `asked` counts the layers that were asked, the one that
     /// panicked among them: called again with it, the next ones have their say.
+    #[inline]
     pub fn resume_response(
         &self,
         asked: &mut usize,
@@ -342,6 +345,7 @@ impl Stack {
     }
 
     /// Tells the layers that were asked that the exchange is over.
+    #[inline]
     pub fn on_end(&self, record: &Record, end: &End) {
         let concerned = self.ends.by(record).iter().filter(|place| **place < record.asked);
         for entry in concerned.filter_map(|place| self.layers.get(*place)) {
