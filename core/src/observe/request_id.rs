@@ -35,9 +35,8 @@ impl RequestId {
         Some(Self::of(id, fields))
     }
 
-    /// The same, where the field was looked up already, or else [one of our own](Self::mint). A call of
-    /// its own, so that what it gives is written once.
-    #[inline(never)]
+    /// The same, where the field was looked up already, or else [one of our own](Self::mint).
+    #[inline]
     pub(crate) fn given_or_minted(fields: &Fields, id: Place, number: u128) -> Self {
         match safe(id.of(fields)) {
             Some(id) => Self::of(id, fields),
