@@ -67,8 +67,18 @@ fn printable(block: Block) -> Marks {
 /// Bytes before the first that cannot stand in a token.
 #[inline(always)]
 pub(crate) fn token_prefix(bytes: &[u8]) -> usize {
-    // Names are short, nearly always.
-    let mut at = bytes.first_chunk::<BLOCK>().map_or(0, |block| prefix(block, usual_in_names));
+    rest_of_token(bytes, name_prefix(bytes))
+}
+
+/// Bytes at the start of a token, all of it nearly always: names are short, and of letters and dashes.
+#[inline(always)]
+pub(crate) fn name_prefix(bytes: &[u8]) -> usize {
+    bytes.first_chunk::<BLOCK>().map_or(0, |block| prefix(block, usual_in_names))
+}
+
+/// Where a token ends that goes on at `at`.
+#[inline(always)]
+pub(crate) fn rest_of_token(bytes: &[u8], mut at: usize) -> usize {
     while bytes.get(at).is_some_and(|&b| TOKEN[usize::from(b)]) {
         at += 1;
     }

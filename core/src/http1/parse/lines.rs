@@ -5,7 +5,9 @@ use memchr::memchr;
 
 use crate::error::{Kind, Limit, Violation};
 use crate::head::{Fields, Span, SpanTable};
-use crate::http1::grammar::{is_blank, is_field_value, printable_prefix, token_prefix, trim};
+use crate::http1::grammar::{
+    is_blank, is_field_value, name_prefix, printable_prefix, rest_of_token, token_prefix, trim,
+};
 
 /// Field lines up to the empty line, as spans relative to the start of the inbox.
 #[derive(Default)]
@@ -196,13 +198,23 @@ impl<'a> Line<'a> {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "a fifth of a head's cost: see `sinew-benches`")]
     fn usual(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
-        let (name, rest) = bytes.split_at_checked(token_prefix(bytes))?;
-        let rest = rest.strip_prefix(b": ")?;
+        let (name, rest) = bytes.split_at_checked(name_prefix(bytes))?;
+        let (name, rest) = match rest.strip_prefix(b": ") {
+            Some(rest) => (name, rest),
+            None => Self::name(bytes, name.len())?,
+        };
         let (value, rest) = rest.split_at_checked(printable_prefix(rest))?;
         let behind = rest.strip_prefix(b"\r\n")?;
         let is_mark = |byte: &u8| *byte > b' ';
         let trimmed = value.first().is_some_and(is_mark) && value.last().is_some_and(is_mark);
         (trimmed && !name.is_empty()).then_some((Self { name, lead: 2, value }, behind))
+    }
+
+    /// The name of a line that is a token up to `at`, and what follows its colon and the space.
+    #[inline(never)]
+    fn name(bytes: &'a [u8], at: usize) -> Option<(&'a [u8], &'a [u8])> {
+        let (name, rest) = bytes.split_at_checked(rest_of_token(bytes, at))?;
+        Some((name, rest.strip_prefix(b": ")?))
     }
 
     /// Parses a whole line without its end, or says what is wrong with it.
