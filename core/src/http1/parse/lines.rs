@@ -211,7 +211,7 @@ impl<'a> Line<'a> {
     }
 
     /// The name of a line that is a token up to `at`, and what follows its colon and the space.
-    #[inline(never)]
+    #[cold]
     fn name(bytes: &'a [u8], at: usize) -> Option<(&'a [u8], &'a [u8])> {
         let (name, rest) = bytes.split_at_checked(rest_of_token(bytes, at))?;
         Some((name, rest.strip_prefix(b": ")?))
