@@ -18,11 +18,12 @@ impl NameFilter {
         Self(lengths)
     }
 
-    /// Whether the set may hold this name, in any case; `false` is certain.
+    /// Whether the set may hold this name, in any case; `false` is certain. A name that is longer by a
+    /// multiple of 32 is taken for one of the set.
     #[inline]
     pub(crate) fn may_hold(&self, name: &[u8]) -> bool {
         let lengths = name.first().map_or(0, |&first| self.0[usize::from(first)]);
-        name.len() < 32 && (lengths >> name.len()) & 1 == 1
+        lengths.wrapping_shr(name.len() as u32) & 1 == 1
     }
 }
 
