@@ -201,20 +201,16 @@ impl<'a> Line<'a> {
         let (name, rest) = bytes.split_at_checked(name_prefix(bytes))?;
         let (name, rest) = match rest.strip_prefix(b": ") {
             Some(rest) => (name, rest),
-            None => Self::name(bytes, name.len())?,
+            None => {
+                let (name, rest) = bytes.split_at_checked(rest_of_token(bytes, name.len()))?;
+                (name, rest.strip_prefix(b": ")?)
+            }
         };
         let (value, rest) = rest.split_at_checked(printable_prefix(rest))?;
         let behind = rest.strip_prefix(b"\r\n")?;
         let is_mark = |byte: &u8| *byte > b' ';
         let trimmed = value.first().is_some_and(is_mark) && value.last().is_some_and(is_mark);
         (trimmed && !name.is_empty()).then_some((Self { name, lead: 2, value }, behind))
-    }
-
-    /// The name of a line that is a token up to `at`, and what follows its colon and the space.
-    #[cold]
-    fn name(bytes: &'a [u8], at: usize) -> Option<(&'a [u8], &'a [u8])> {
-        let (name, rest) = bytes.split_at_checked(rest_of_token(bytes, at))?;
-        Some((name, rest.strip_prefix(b": ")?))
     }
 
     /// Parses a whole line without its end, or says what is wrong with it.
