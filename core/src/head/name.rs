@@ -98,6 +98,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_filter_lets_through_what_begins_and_is_as_long_as_a_name_of_its_set() {
+        let filter = NameFilter::new(&[b"host", b"content-length", b"connection"]);
+        for len in 0..100 {
+            for first in 0..=u8::MAX {
+                let mut name = vec![b'-'; len];
+                name.splice(..len.min(1), [first]);
+                let lengths: &[usize] = match first {
+                    b'h' | b'H' => &[4],
+                    b'c' | b'C' => &[10, 14],
+                    _ => &[],
+                };
+                let may = len > 0 && lengths.contains(&(len % 32));
+                assert_eq!(filter.may_hold(&name), may, "{first:#x}, {len}");
+            }
+        }
+        assert!(!filter.may_hold(b""));
+    }
+
+    #[test]
     fn a_known_name_is_found_in_any_case() {
         fn check<const N: usize>(spelled: [u8; N], lower: &[u8; N]) {
             for at in 0..N {
