@@ -321,7 +321,6 @@ impl Policy {
 
 /// Whom a client shares a bucket with while there is no room for another, and the client itself: the
 /// neighbours in its network, those whom the same issuer vouches for, or else all of its kind.
-#[inline]
 pub(super) fn hash(hasher: &KeyHasher, key: &ClientKey<'_>) -> (KeyGroup, KeyHash) {
     /// On top of the first word, which has room for it.
     const KIND: u32 = 56;
