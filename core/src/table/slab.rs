@@ -4,6 +4,7 @@
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct Key {
     pub(crate) index: u32,
+    /// Odd: nobody has the key of a place that is free.
     pub(crate) generation: u32,
 }
 
@@ -17,13 +18,22 @@ const NONE: u32 = u32::MAX;
 
 #[derive(Clone, Debug)]
 struct Place<T> {
+    /// Odd while it is taken, so that one comparison tells a key that is good.
     generation: u32,
     /// While it is free: the one that is used after it.
     next: u32,
-    occupant: Option<T>,
+    /// While it is free: what is left of the last one.
+    occupant: T,
 }
 
-/// Grows to the highest number of occupants ever seen at once; whoever uses it has the cap.
+impl<T> Place<T> {
+    const fn is_taken(&self) -> bool {
+        self.generation % 2 == 1
+    }
+}
+
+/// Grows to the highest number of occupants ever seen at once; whoever uses it has the cap. What is
+/// removed stays in its place until that is used again: for plain values, which own nothing.
 #[derive(Clone, Debug)]
 pub(crate) struct Slab<T> {
     places: Vec<Place<T>>,
@@ -48,49 +58,49 @@ impl<T> Slab<T> {
         let index = self.free;
         if let Some(place) = self.places.get_mut(index as usize) {
             self.free = place.next;
-            place.occupant = Some(occupant);
+            place.generation = place.generation.wrapping_add(1);
+            place.occupant = occupant;
             return Key { index, generation: place.generation };
         }
         let index = u32::try_from(self.places.len()).unwrap_or(NONE);
-        self.places.push(Place { generation: 0, next: NONE, occupant: Some(occupant) });
-        Key { index, generation: 0 }
+        self.places.push(Place { generation: 1, next: NONE, occupant });
+        Key { index, generation: 1 }
     }
 
-    pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
+    /// What was there; `None` for a key that is stale or foreign.
+    pub(crate) fn remove(&mut self, key: Key) -> Option<&mut T> {
         let place = self.places.get_mut(key.index as usize)?;
         if place.generation != key.generation {
             return None;
         }
-        let occupant = place.occupant.take()?;
         place.generation = place.generation.wrapping_add(1);
         place.next = std::mem::replace(&mut self.free, key.index);
         self.len -= 1;
-        Some(occupant)
+        Some(&mut place.occupant)
     }
 
     /// `None` for a key that is stale or foreign.
     pub(crate) fn get(&self, key: Key) -> Option<&T> {
         let place = self.places.get(key.index as usize)?;
-        if place.generation == key.generation { place.occupant.as_ref() } else { None }
+        (place.generation == key.generation).then_some(&place.occupant)
     }
 
     /// `None` for a key that is stale or foreign.
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         let place = self.places.get_mut(key.index as usize)?;
-        if place.generation == key.generation { place.occupant.as_mut() } else { None }
+        (place.generation == key.generation).then_some(&mut place.occupant)
     }
 
     /// Who is at this place now.
     pub(crate) fn key_at(&self, index: u32) -> Option<Key> {
-        let place = self.places.get(index as usize)?;
-        place.occupant.as_ref().map(|_| Key { index, generation: place.generation })
+        self.at(index).map(|(key, _)| key)
     }
 
     /// Who is at this place now, and what is known of it.
     pub(crate) fn at(&self, index: u32) -> Option<(Key, &T)> {
         let place = self.places.get(index as usize)?;
         let key = Key { index, generation: place.generation };
-        place.occupant.as_ref().map(|occupant| (key, occupant))
+        place.is_taken().then_some((key, &place.occupant))
     }
 
     /// The places without an occupant, the one that is used next in front.
@@ -101,9 +111,8 @@ impl<T> Slab<T> {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> + Clone {
-        (0u32..).zip(&self.places).filter_map(|(index, place)| {
-            let key = Key { index, generation: place.generation };
-            place.occupant.as_ref().map(|occupant| (key, occupant))
+        (0u32..).zip(&self.places).filter(|(_, place)| place.is_taken()).map(|(index, place)| {
+            (Key { index, generation: place.generation }, &place.occupant)
         })
     }
 }

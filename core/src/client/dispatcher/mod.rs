@@ -185,14 +185,14 @@ impl Dispatcher {
     pub fn abandon(&mut self, now: Instant, call: CallId, reuse: Reuse) {
         self.handle_timeout(now);
         let CallId(key) = call;
-        let Some(call) = self.calls.remove(key) else { return };
+        let Some(lanes) = self.calls.remove(key).map(|call| call.lanes) else { return };
         // First out of the queue, or it would be served with what it leaves behind.
-        for lane in call.lanes {
+        for lane in lanes {
             if let Lane::Queued(ticket) = lane {
                 self.stop_waiting(ticket);
             }
         }
-        for lane in call.lanes {
+        for lane in lanes {
             let Lane::Sent(exchange) = lane else { continue };
             let connection = self.exchanges.get(exchange).map(|ended| ended.connection);
             self.end_exchange(now, exchange, reuse);

@@ -463,7 +463,8 @@ impl Dispatcher {
     /// The embedder ended an exchange. Everything that it held is given back here, and nowhere else.
     pub(super) fn end_exchange(&mut self, now: Instant, key: Key, reuse: Reuse) {
         let Some(ended) = self.exchanges.remove(key) else { return };
-        let Exchange { connection, endpoint, permit, route, place, .. } = ended;
+        let Exchange { connection, endpoint, .. } = *ended;
+        let (permit, route, place) = (ended.permit.take(), ended.route.take(), ended.place.take());
         self.give_back(now, place, None);
         self.release_route(route);
         let Self { slots, instances, balancer, policy, alarms, actions, .. } = self;
@@ -521,8 +522,7 @@ impl Dispatcher {
     pub(super) fn forget_connection(&mut self, now: Instant, key: Key) {
         let Some(endpoint) = self.slots.get(key).map(|slot| slot.endpoint) else { return };
         if let Some(instance) = self.instances.get_mut(endpoint)
-            && let Some(slot) = self.slots.remove(key, &mut instance.share)
-            && let Some(permit) = slot.permit
+            && let Some(permit) = self.slots.remove(key, &mut instance.share)
         {
             instance.breaker.release(permit);
         }

@@ -450,8 +450,8 @@ impl Slots {
         }
     }
 
-    /// It is gone.
-    pub(super) fn remove(&mut self, key: Key, share: &mut Share) -> Option<Slot> {
+    /// It is gone. The permit that it was dialled with, if nobody had it yet.
+    pub(super) fn remove(&mut self, key: Key, share: &mut Share) -> Option<Permit> {
         if self.is_dialing(key) {
             self.dialled(key, share);
         }
@@ -459,7 +459,7 @@ impl Slots {
         self.lists.forget(key.index, share);
         share.connections -= 1;
         self.may_be_cold = true;
-        self.table.remove(key)
+        self.table.remove(key)?.permit.take()
     }
 
     /// What is due at this place: the connection whose time is over, and whether it was still being
