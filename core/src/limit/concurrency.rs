@@ -192,7 +192,7 @@ impl Concurrency {
     }
 
     /// A call is over, and says something. The limit, if that changed it.
-    #[inline]
+    #[inline(always)]
     pub fn settle(&mut self, now: Instant, place: Place, load: Load) -> Option<u32> {
         self.release(place);
         self.settled += 1;

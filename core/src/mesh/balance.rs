@@ -106,6 +106,7 @@ impl PeakEwma {
         self.learn(now, micros(latency).max(self.penalty));
     }
 
+    #[inline(always)]
     fn learn(&mut self, now: Instant, sample: u64) {
         self.average = if sample > self.average {
             sample

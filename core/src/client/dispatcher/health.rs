@@ -197,7 +197,7 @@ impl Dispatcher {
                 if let Some(instance) = key.and_then(|key| self.instances.get(key)) {
                     let (endpoint, by) =
                         (instance.member.endpoint, now + self.policy.health.timeout);
-                    self.actions.push_back(Action::Probe { run, endpoint, by });
+                    self.actions.push(Action::Probe { run, endpoint, by });
                 }
                 return;
             }

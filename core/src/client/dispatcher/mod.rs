@@ -38,7 +38,7 @@ use crate::limit::{Concurrency, PriorityQueue};
 use crate::machine::Machine;
 use crate::observe::{Event, Log};
 use crate::resilience::{Budget, Forced, Hedge};
-use crate::table::{Key, Slab};
+use crate::table::{Fifo, Key, Slab};
 use crate::time::{Deadline, Instant, Timer};
 
 use alarms::{Alarms, Whose};
@@ -95,7 +95,7 @@ pub struct Dispatcher {
     /// What somebody wants of the breakers of endpoints, listed or not; the last one said is at the back.
     forced: VecDeque<(Endpoint, Forced)>,
     draining: bool,
-    actions: VecDeque<Action>,
+    actions: Fifo<Action>,
     log: Log,
     jitter: Jitter,
 }
@@ -132,7 +132,7 @@ impl Dispatcher {
             version: 0,
             forced: VecDeque::new(),
             draining: false,
-            actions: VecDeque::new(),
+            actions: Fifo::new(),
             log: Log::new(),
             jitter,
         })
@@ -340,7 +340,7 @@ impl Dispatcher {
             Outcome::Failed { .. } | Outcome::Refused(_) | Outcome::TimedOut(_) => call.delivery,
         };
         let (token, attempts) = (call.spec.token, call.attempts);
-        self.actions.push_back(Action::Complete { token, outcome, delivery, attempts });
+        self.actions.push(Action::Complete { token, outcome, delivery, attempts });
         self.log.record(Event::CallEnded { token, outcome, attempts });
     }
 
@@ -436,7 +436,7 @@ impl Dispatcher {
                     phase: Phase::Connect,
                     fault: Fault::Network,
                 };
-                self.actions.push_back(Action::Close {
+                self.actions.push(Action::Close {
                     connection: ConnectionId(key),
                     why: Retire::ConnectTimeout,
                 });
@@ -465,7 +465,7 @@ impl Dispatcher {
     }
 
     fn next_action(&mut self) -> Option<Action> {
-        while let Some(action) = self.actions.pop_front() {
+        while let Some(action) = self.actions.pop() {
             // A call may have ended between the decision and now.
             let stale = match action {
                 Action::Send { exchange, .. } => self.exchanges.get(exchange.0).is_none(),

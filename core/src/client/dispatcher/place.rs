@@ -393,7 +393,7 @@ impl Dispatcher {
             alarms.arm(Whose::Calls, key.index, at);
         }
         call.set_lane(lane, Lane::Sent(exchange));
-        self.actions.push_back(Action::Send {
+        self.actions.push(Action::Send {
             token,
             exchange: ExchangeId(exchange),
             connection: ConnectionId(connection),
@@ -480,7 +480,7 @@ impl Dispatcher {
             if reuse == Reuse::Keep {
                 // The embedder thinks that it is kept.
                 let connection = ConnectionId(connection);
-                actions.push_back(Action::Close { connection, why: Retire::Aged });
+                actions.push(Action::Close { connection, why: Retire::Aged });
             }
         }
         if !instance.is_settled() {
@@ -500,11 +500,11 @@ impl Dispatcher {
         match token {
             Some(token) if !alone => {
                 let exchange = ExchangeId(key);
-                self.actions.push_back(Action::Reset { token, exchange, connection: id, why });
+                self.actions.push(Action::Reset { token, exchange, connection: id, why });
                 self.end_exchange(now, key, Reuse::Keep);
             }
             _ => {
-                self.actions.push_back(Action::Close { connection: id, why: Retire::Cut(why) });
+                self.actions.push(Action::Close { connection: id, why: Retire::Cut(why) });
                 self.end_exchange(now, key, Reuse::Close);
             }
         }
@@ -513,7 +513,7 @@ impl Dispatcher {
     /// Closes a connection that carries nothing.
     pub(super) fn close(&mut self, now: Instant, key: Key, why: Retire) {
         if self.slots.get(key).is_some() {
-            self.actions.push_back(Action::Close { connection: ConnectionId(key), why });
+            self.actions.push(Action::Close { connection: ConnectionId(key), why });
             self.forget_connection(now, key);
         }
     }

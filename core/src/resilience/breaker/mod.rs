@@ -68,7 +68,7 @@ impl Breaker {
         Ok(Self {
             config,
             state: State::Closed { consecutive: 0 },
-            epoch: Epoch(0),
+            epoch: Epoch::FIRST,
             reopened: 0,
             window: Window::new(config.window),
             jitter: Jitter::new(seed),
@@ -368,7 +368,7 @@ impl Breaker {
 
     fn enter(&mut self, state: State) {
         self.state = state;
-        self.epoch = Epoch(self.epoch.0.wrapping_add(1));
+        self.epoch = self.epoch.next();
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a breaker is, what changes it, and the right to make an attempt.
 
+use core::num::NonZeroU32;
+
 use crate::time::Instant;
 
 /// What opened a breaker.
@@ -124,7 +126,15 @@ pub enum BreakerState {
 
 /// Between two changes of state. What belongs to an old epoch changes nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Epoch(pub(super) u32);
+pub struct Epoch(NonZeroU32);
+
+impl Epoch {
+    pub(super) const FIRST: Self = Self(NonZeroU32::MIN);
+
+    pub(super) fn next(self) -> Self {
+        self.0.checked_add(1).map_or(Self::FIRST, Self)
+    }
+}
 
 /// The right to make one attempt. Give it back with [`Breaker::settle`](super::Breaker::settle) or
 /// [`Breaker::release`](super::Breaker::release); if it is lost, a probe's place comes back when its lease is
