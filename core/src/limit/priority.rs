@@ -52,17 +52,17 @@ impl<T> PriorityQueue<T> {
             return Err(occupant);
         }
         let key = self.waiting.insert((priority, Some(occupant)));
-        if self.links.len() <= key.index as usize {
-            self.links.resize(key.index as usize + 1, Link::OUT);
+        if self.links.len() <= key.index() as usize {
+            self.links.resize(key.index() as usize + 1, Link::OUT);
         }
-        self.lines[priority as usize].push_back(&mut self.links, key.index);
+        self.lines[priority as usize].push_back(&mut self.links, key.index());
         Ok(Ticket(key))
     }
 
     /// Leaves, from wherever it stands. `None` for who is not here any more.
     pub fn remove(&mut self, ticket: Ticket) -> Option<T> {
         let (priority, occupant) = self.waiting.remove(ticket.0)?;
-        self.lines[*priority as usize].remove(&mut self.links, ticket.0.index);
+        self.lines[*priority as usize].remove(&mut self.links, ticket.0.index());
         occupant.take()
     }
 

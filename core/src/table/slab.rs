@@ -1,16 +1,39 @@
 //! A table whose places are used again, with ids that go stale.
 
-/// A place in a [`Slab`], and which of its occupants is meant.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(crate) struct Key {
-    pub(crate) index: u32,
-    /// Odd: nobody has the key of a place that is free.
-    pub(crate) generation: u32,
-}
+use core::fmt;
+use core::num::NonZeroU64;
+
+/// A place in a [`Slab`], and which of its occupants is meant: the index above the generation, in one number.
+/// The generation is odd, as nobody has the key of a place that is free.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Key(NonZeroU64);
 
 impl Key {
     /// Names nobody: no occupant has it.
-    pub(crate) const NOBODY: Self = Self { index: u32::MAX, generation: u32::MAX };
+    pub(crate) const NOBODY: Self = Self(NonZeroU64::MAX);
+
+    /// `generation` is odd.
+    #[inline]
+    fn new(index: u32, generation: u32) -> Self {
+        Self(NonZeroU64::MIN | (u64::from(index) << 32 | u64::from(generation)))
+    }
+
+    /// The place.
+    #[inline]
+    pub(crate) const fn index(self) -> u32 {
+        (self.0.get() >> 32) as u32
+    }
+
+    #[inline]
+    const fn generation(self) -> u32 {
+        self.0.get() as u32
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.index(), self.generation())
+    }
 }
 
 /// No place.
@@ -60,35 +83,35 @@ impl<T> Slab<T> {
             self.free = place.next;
             place.generation = place.generation.wrapping_add(1);
             place.occupant = occupant;
-            return Key { index, generation: place.generation };
+            return Key::new(index, place.generation);
         }
         let index = u32::try_from(self.places.len()).unwrap_or(NONE);
         self.places.push(Place { generation: 1, next: NONE, occupant });
-        Key { index, generation: 1 }
+        Key::new(index, 1)
     }
 
     /// What was there; `None` for a key that is stale or foreign.
     pub(crate) fn remove(&mut self, key: Key) -> Option<&mut T> {
-        let place = self.places.get_mut(key.index as usize)?;
-        if place.generation != key.generation {
+        let place = self.places.get_mut(key.index() as usize)?;
+        if place.generation != key.generation() {
             return None;
         }
         place.generation = place.generation.wrapping_add(1);
-        place.next = std::mem::replace(&mut self.free, key.index);
+        place.next = std::mem::replace(&mut self.free, key.index());
         self.len -= 1;
         Some(&mut place.occupant)
     }
 
     /// `None` for a key that is stale or foreign.
     pub(crate) fn get(&self, key: Key) -> Option<&T> {
-        let place = self.places.get(key.index as usize)?;
-        (place.generation == key.generation).then_some(&place.occupant)
+        let place = self.places.get(key.index() as usize)?;
+        (place.generation == key.generation()).then_some(&place.occupant)
     }
 
     /// `None` for a key that is stale or foreign.
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
-        let place = self.places.get_mut(key.index as usize)?;
-        (place.generation == key.generation).then_some(&mut place.occupant)
+        let place = self.places.get_mut(key.index() as usize)?;
+        (place.generation == key.generation()).then_some(&mut place.occupant)
     }
 
     /// Who is at this place now.
@@ -99,8 +122,7 @@ impl<T> Slab<T> {
     /// Who is at this place now, and what is known of it.
     pub(crate) fn at(&self, index: u32) -> Option<(Key, &T)> {
         let place = self.places.get(index as usize)?;
-        let key = Key { index, generation: place.generation };
-        place.is_taken().then_some((key, &place.occupant))
+        place.is_taken().then(|| (Key::new(index, place.generation), &place.occupant))
     }
 
     /// The places without an occupant, the one that is used next in front.
@@ -112,7 +134,7 @@ impl<T> Slab<T> {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> + Clone {
         (0u32..).zip(&self.places).filter(|(_, place)| place.is_taken()).map(|(index, place)| {
-            (Key { index, generation: place.generation }, &place.occupant)
+            (Key::new(index, place.generation), &place.occupant)
         })
     }
 }

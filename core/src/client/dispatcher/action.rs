@@ -37,7 +37,7 @@ impl ExchangeId {
 impl ConnectionId {
     /// The place in a table of connections; below the highest number ever open at once.
     pub fn index(self) -> usize {
-        self.0.index as usize
+        self.0.index() as usize
     }
 }
 

@@ -64,7 +64,7 @@ const MESH: u32 = 0;
 
 /// The place of the timer of an endpoint.
 const fn timer_of(key: Key) -> u32 {
-    MESH + 1 + key.index
+    MESH + 1 + key.index()
 }
 
 /// The place of the endpoint that has this timer; `None`: it is that of what is found about all.
@@ -172,7 +172,7 @@ impl Dispatcher {
         match refusal {
             Some(outcome) => self.complete(call, outcome),
             None => {
-                self.alarms.arm(Whose::Calls, call.index, spec.deadline);
+                self.alarms.arm(Whose::Calls, call.index(), spec.deadline);
                 self.attempt(now, call, 0);
                 self.pump(now);
             }
@@ -395,7 +395,7 @@ impl Dispatcher {
             }
         }
         let next = next.min(call.hedge_at.unwrap_or(Instant::MAX));
-        self.alarms.arm(Whose::Calls, key.index, next);
+        self.alarms.arm(Whose::Calls, key.index(), next);
     }
 
     /// The deadline of the call.

@@ -67,7 +67,7 @@ impl Dispatcher {
         let Some(call) = self.calls.get_mut(key) else { return };
         if let Some(time) = call.spec.pool_timeout.or(self.policy.pool.wait) {
             call.wait_until = now + time;
-            self.alarms.arm(Whose::Calls, key.index, call.wait_until);
+            self.alarms.arm(Whose::Calls, key.index(), call.wait_until);
         }
     }
 
@@ -181,7 +181,7 @@ impl Dispatcher {
     }
 
     /// The connection of this endpoint that was used last, of those that have room.
-    #[inline]
+    #[inline(always)]
     fn available_at(&mut self, endpoint: Key, want: Want) -> Option<Key> {
         self.slots.available(&mut self.instances.get_mut(endpoint)?.share, want)
     }
@@ -368,7 +368,7 @@ impl Dispatcher {
         let mut by = Instant::MAX;
         if let Some(timeout) = call.spec.attempt_timeout.or(policy.attempt_timeout) {
             by = now + timeout;
-            alarms.arm(Whose::Calls, key.index, by);
+            alarms.arm(Whose::Calls, key.index(), by);
         }
         let exchange = exchanges.insert(Exchange {
             call: Some(key),
@@ -390,7 +390,7 @@ impl Dispatcher {
         {
             let at = now + delay;
             call.hedge_at = Some(at);
-            alarms.arm(Whose::Calls, key.index, at);
+            alarms.arm(Whose::Calls, key.index(), at);
         }
         call.set_lane(lane, Lane::Sent(exchange));
         self.actions.push(Action::Send {

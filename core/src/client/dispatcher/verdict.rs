@@ -65,7 +65,7 @@ impl Dispatcher {
                 self.avoid(call, key);
                 self.detach(key);
                 self.set_lane(call, lane, Lane::BackOff(until));
-                self.alarms.arm(Whose::Calls, call.index, until);
+                self.alarms.arm(Whose::Calls, call.index(), until);
                 self.handle_timeout(now);
                 false
             }
@@ -257,7 +257,7 @@ impl Dispatcher {
         match decided {
             Decided::Retry(until) => {
                 self.set_lane(key, lane, Lane::BackOff(until));
-                self.alarms.arm(Whose::Calls, key.index, until);
+                self.alarms.arm(Whose::Calls, key.index(), until);
             }
             Decided::OtherLane => self.vacate_lane(key, lane),
             Decided::GiveUp(why) => {
