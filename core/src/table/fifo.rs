@@ -45,3 +45,43 @@ impl<T: Copy> Fifo<T> {
         Some(item)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Against a plain queue; what was taken is not kept for ever.
+        #[test]
+        fn equals_a_plain_queue(inputs in prop::collection::vec(any::<bool>(), 0..300)) {
+            let (mut fifo, mut model) = (Fifo::new(), VecDeque::new());
+            let mut most = 0;
+            for (number, push) in inputs.into_iter().enumerate() {
+                if push {
+                    fifo.push(number);
+                    model.push_back(number);
+                } else {
+                    prop_assert_eq!(fifo.pop(), model.pop_front());
+                }
+                prop_assert_eq!(fifo.is_empty(), model.is_empty());
+                most = model.len().max(most);
+                prop_assert!(fifo.items.capacity() <= 4 + 4 * most);
+            }
+        }
+    }
+
+    #[test]
+    fn one_that_is_never_emptied_does_not_grow() {
+        let mut fifo = Fifo::new();
+        fifo.push(0);
+        for number in 1..10_000 {
+            fifo.push(number);
+            assert_eq!(fifo.pop(), Some(number - 1));
+        }
+        assert!(fifo.items.capacity() <= 8, "{}", fifo.items.capacity());
+    }
+}

@@ -133,8 +133,57 @@ impl<T> Slab<T> {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> + Clone {
-        (0u32..).zip(&self.places).filter(|(_, place)| place.is_taken()).map(|(index, place)| {
-            (Key::new(index, place.generation), &place.occupant)
-        })
+        (0u32..)
+            .zip(&self.places)
+            .filter(|(_, place)| place.is_taken())
+            .map(|(index, place)| (Key::new(index, place.generation), &place.occupant))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Against a map: keys of those who left, and keys of other tables, name nobody.
+        #[test]
+        fn equals_a_map(inputs in prop::collection::vec((0..3u8, any::<prop::sample::Index>()), 0..200)) {
+            let (mut slab, mut model, mut stale) = (Slab::new(), BTreeMap::new(), Vec::new());
+            for (number, (what, pick)) in inputs.into_iter().enumerate() {
+                if what > 0 || model.is_empty() {
+                    let key = slab.insert(number);
+                    prop_assert_eq!(model.insert(key, number), None, "a key is given out once");
+                } else {
+                    let key = *model.keys().nth(pick.index(model.len())).unwrap();
+                    prop_assert_eq!(slab.remove(key).copied(), model.remove(&key));
+                    stale.push(key);
+                }
+                prop_assert_eq!(slab.len(), model.len());
+                let known: BTreeMap<Key, usize> = slab.iter().map(|(key, at)| (key, *at)).collect();
+                prop_assert_eq!(&known, &model);
+                for (key, at) in &mut model {
+                    prop_assert_eq!(slab.get(*key), Some(&*at));
+                    prop_assert_eq!(slab.get_mut(*key), Some(at));
+                    prop_assert_eq!(slab.key_at(key.index()), Some(*key));
+                }
+                for key in stale.iter().copied().chain([Key::NOBODY]) {
+                    prop_assert_eq!(slab.get(key), None);
+                    prop_assert_eq!(slab.get_mut(key), None);
+                    prop_assert_eq!(slab.remove(key), None);
+                }
+                // Any key that some table may give out.
+                for place in 0..slab.places.len() as u32 + 1 {
+                    let taken = slab.key_at(place);
+                    for generation in (1..12).step_by(2) {
+                        let key = Key::new(place, generation);
+                        prop_assert_eq!(slab.get(key).is_some(), taken == Some(key));
+                    }
+                }
+            }
+        }
     }
 }

@@ -331,7 +331,8 @@ impl Dispatcher {
     }
 
     /// The call is over. Whatever it holds is given back first.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a few instructions of every call")]
     fn complete(&mut self, key: Key, outcome: Outcome) {
         let Some(call) = self.calls.remove(key) else { return };
         debug_assert!(call.delivered || call.is_at_rest(), "a call that is over holds nothing");
@@ -357,7 +358,7 @@ impl Dispatcher {
             match call.lanes.get(lane).copied() {
                 Some(Lane::BackOff(until)) if until <= now => {
                     self.vacate_lane(key, lane);
-                    self.attempt(now, key, lane);
+                    self.attempt_again(now, key, lane);
                 }
                 Some(Lane::Queued(ticket)) if call.wait_until <= now => {
                     self.stop_waiting(ticket);

@@ -24,7 +24,14 @@ use crate::table::Key;
 use crate::time::Instant;
 
 impl Dispatcher {
-    /// Makes an attempt of the call, on this lane. Call [`pump`](Self::pump) afterwards.
+    /// Makes another attempt of the call, on this lane. Call [`pump`](Self::pump) afterwards.
+    #[inline(never)]
+    pub(super) fn attempt_again(&mut self, now: Instant, key: Key, lane: usize) {
+        self.attempt(now, key, lane);
+    }
+
+    /// The same, for the first attempt: nearly always the only one.
+    #[inline(always)]
     pub(super) fn attempt(&mut self, now: Instant, key: Key, lane: usize) {
         let Some(call) = self.calls.get(key) else { return };
         let CallSpec { priority, token, hash_key, .. } = call.spec;
@@ -42,8 +49,7 @@ impl Dispatcher {
         if self.queue.is_empty()
             && self.room() > 0
             && let Some(picked) = self.pick(now, avoid, hash_key)
-            && let Some(connection) = self.available_at(picked.endpoint, want)
-            && let Some(permit) = self.permit(now, picked.endpoint)
+            && let Some((connection, permit)) = self.seat(now, picked.endpoint, want)
         {
             self.tell_pick(now, key, picked);
             if self.send(now, (key, lane), picked.endpoint, connection, permit) {
@@ -184,6 +190,13 @@ impl Dispatcher {
     #[inline(always)]
     fn available_at(&mut self, endpoint: Key, want: Want) -> Option<Key> {
         self.slots.available(&mut self.instances.get_mut(endpoint)?.share, want)
+    }
+
+    /// The same, and what the breaker of the endpoint gives for an attempt.
+    #[inline(never)]
+    fn seat(&mut self, now: Instant, endpoint: Key, want: Want) -> Option<(Key, Option<Permit>)> {
+        let connection = self.available_at(endpoint, want)?;
+        Some((connection, self.permit(now, endpoint)?))
     }
 
     fn serves(&self, endpoint: Key, want: Want) -> bool {
@@ -401,9 +414,10 @@ impl Dispatcher {
             attempt,
             first_use,
         });
-        let endpoint = instance.member.endpoint;
-        let exchange = ExchangeId(exchange);
-        log.record(Event::AttemptSent { token, attempt, exchange, endpoint, first_use });
+        if log.is_enabled() {
+            let (exchange, endpoint) = (ExchangeId(exchange), instance.member.endpoint);
+            log.record(Event::AttemptSent { token, attempt, exchange, endpoint, first_use });
+        }
         true
     }
 
@@ -439,7 +453,7 @@ impl Dispatcher {
             call.avoid = endpoint;
         }
         self.log.record(Event::Hedged { token, after });
-        self.attempt(now, key, lane);
+        self.attempt_again(now, key, lane);
     }
 
     /// The lane of a call finds no place. If the other one is on its way, that goes on.

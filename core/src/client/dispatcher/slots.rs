@@ -508,7 +508,8 @@ impl Slots {
 
     #[cfg(test)]
     pub(super) fn audit(&self, key: Key, slot: &Slot) {
-        let listed = |links: &[Link]| links.get(key.index() as usize).is_some_and(|l| l.is_listed());
+        let listed =
+            |links: &[Link]| links.get(key.index() as usize).is_some_and(|l| l.is_listed());
         assert_eq!(slot.standing, slot.belongs(), "{slot:?}");
         assert!(listed(&self.lists.share_links) || !slot.has_room(Sharing::Shared), "{slot:?}");
         assert!(listed(&self.lists.idle_links) || !slot.has_room(Sharing::Exclusive), "{slot:?}");

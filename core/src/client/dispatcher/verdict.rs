@@ -179,7 +179,7 @@ impl Dispatcher {
                 call.attempts = call.attempts.saturating_sub(1);
             }
             self.vacate_lane(call, lane);
-            self.attempt(now, call, lane);
+            self.attempt_again(now, call, lane);
         } else {
             self.blame(now, key, failure);
             self.tell_end(key, Ended::Failed(failure));
@@ -421,8 +421,8 @@ impl Dispatcher {
         let report = Report { outcome, latency, retry_after };
         let answers = route.is_some_and(|(key, permit)| self.tell_route(now, key, permit, report));
         // An endpoint that is being probed wants to know whatever it can.
-        let spared = permit.as_ref().is_some_and(|permit| answers && !permit.is_probe());
-        self.tell(now, endpoint, if spared { None } else { permit }, report);
+        let permit = if answers { permit.filter(Permit::is_probe) } else { permit };
+        self.tell(now, endpoint, permit, report);
         if !answers {
             self.judge(now, endpoint, outcome);
         }

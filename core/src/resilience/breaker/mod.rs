@@ -315,11 +315,7 @@ impl Breaker {
             _ if permit.epoch != self.epoch => 0,
             (State::HalfOpen { leases, .. }, Some(Probe { place, turn, .. })) => {
                 let theirs = leases[usize::from(place)];
-                if theirs.turn == turn && theirs.until.is_some() {
-                    2 + u64::from(place)
-                } else {
-                    0
-                }
+                if theirs.turn == turn && theirs.until.is_some() { 2 + u64::from(place) } else { 0 }
             }
             _ => 1,
         }
