@@ -176,7 +176,7 @@ mod tests {
                     prop_assert_eq!(slab.remove(key), None);
                 }
                 // Any key that some table may give out.
-                for place in 0..slab.places.len() as u32 + 1 {
+                for place in 0..=slab.places.len() as u32 {
                     let taken = slab.key_at(place);
                     for generation in (1..12).step_by(2) {
                         let key = Key::new(place, generation);

@@ -326,7 +326,7 @@ impl Balancer {
         instances: &Slab<Instance>,
     ) -> Option<Picked> {
         let turns = self.turns.get_mut(side(near))?;
-        let place = turns.first(avoid.map(|key| key.index()))?;
+        let place = turns.first(avoid.map(Key::index))?;
         let runner_up = if tells { turns.first(Some(place)) } else { None };
         let runner_up = runner_up.filter(|other| *other != place);
         Some(Picked {
@@ -360,7 +360,7 @@ impl Balancer {
                 self.ring.is_within_bound(one.in_flight, in_flight, weight, weights)
             })
         };
-        let avoid = avoid.map(|key| key.index());
+        let avoid = avoid.map(Key::index);
         let next = |but: Option<u32>| {
             let other = |place: u32| listed(place) && Some(place) != avoid && Some(place) != but;
             let found = self.ring.pick(key, |place| other(place) && has_room(place));
