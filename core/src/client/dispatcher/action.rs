@@ -270,6 +270,8 @@ pub enum Ended {
     },
     /// The dispatcher gave it up.
     Cut(Cut),
+    /// Its call was given up by its caller, before anything of an answer came.
+    Abandoned,
 }
 
 /// Why an exchange is given up.

@@ -185,6 +185,7 @@ impl Dispatcher {
     pub fn abandon(&mut self, now: Instant, call: CallId, reuse: Reuse) {
         self.handle_timeout(now);
         let CallId(key) = call;
+        self.tell_abandoned(key);
         let Some(lanes) = self.calls.remove(key).map(|call| call.lanes) else { return };
         // First out of the queue, or it would be served with what it leaves behind.
         for lane in lanes {
@@ -362,10 +363,7 @@ impl Dispatcher {
                 }
                 Some(Lane::Queued(ticket)) if call.wait_until <= now => {
                     self.stop_waiting(ticket);
-                    self.vacate_lane(key, lane);
-                    if self.calls.get(key).is_some_and(Call::is_at_rest) {
-                        self.complete(key, Outcome::TimedOut(Phase::Pool));
-                    }
+                    self.leave(key, lane, Outcome::TimedOut(Phase::Pool));
                 }
                 Some(Lane::Sent(exchange)) => {
                     let late = |exchange: &Exchange| exchange.by <= now;

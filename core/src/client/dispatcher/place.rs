@@ -102,7 +102,7 @@ impl Dispatcher {
                     None if want.shun.is_some() => {
                         // Nobody waits for a second attempt while the first is on its way.
                         self.queue.pop();
-                        self.vacate_lane(next, lane);
+                        self.drop_lane(next, lane);
                         continue;
                     }
                     None => return,
@@ -456,12 +456,28 @@ impl Dispatcher {
         self.attempt_again(now, key, lane);
     }
 
-    /// The lane of a call finds no place. If the other one is on its way, that goes on.
+    /// The lane of a call finds no place.
     pub(super) fn unplaced(&mut self, key: Key, lane: usize, refusal: Refusal) {
-        self.vacate_lane(key, lane);
-        if self.calls.get(key).is_some_and(Call::is_at_rest) {
-            self.complete(key, Outcome::Refused(refusal));
+        self.leave(key, lane, Outcome::Refused(refusal));
+    }
+
+    /// What a lane of a call waited for does not come. If the other one is on its way, that goes on; else the
+    /// call ends with this.
+    pub(super) fn leave(&mut self, key: Key, lane: usize, outcome: Outcome) {
+        if self.calls.get(key).is_some_and(|call| call.is_alone(lane)) {
+            self.vacate_lane(key, lane);
+            self.complete(key, outcome);
+        } else {
+            self.drop_lane(key, lane);
         }
+    }
+
+    /// Nothing is sent on this lane: the call goes on without it.
+    pub(super) fn drop_lane(&mut self, key: Key, lane: usize) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        call.set_lane(lane, Lane::Empty);
+        let token = call.spec.token;
+        self.log.record(Event::AttemptDropped { token });
     }
 
     pub(super) fn set_lane(&mut self, key: Key, lane: usize, to: Lane) {

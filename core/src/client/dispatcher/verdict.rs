@@ -341,12 +341,13 @@ impl Dispatcher {
     fn cut_others(&mut self, now: Instant, key: Key, lane: usize) {
         let Some(lanes) = self.calls.get(key).map(|call| call.lanes) else { return };
         for (at, other) in lanes.into_iter().enumerate().filter(|(at, _)| *at != lane) {
-            self.vacate_lane(key, at);
             match other {
                 Lane::Queued(ticket) => {
                     self.queue.remove(ticket);
+                    self.drop_lane(key, at);
                 }
                 Lane::Sent(exchange) => {
+                    self.vacate_lane(key, at);
                     // What takes long would be forgotten otherwise, and the delay shrink.
                     if let Some(loser) = self.exchanges.get(exchange) {
                         self.hedge.record(now, now - loser.sent_at);
@@ -354,7 +355,7 @@ impl Dispatcher {
                     self.tell_end(exchange, Ended::Cut(Cut::HedgeLost));
                     self.cut(now, exchange, Cut::HedgeLost);
                 }
-                Lane::Empty | Lane::BackOff(_) => {}
+                Lane::Empty | Lane::BackOff(_) => self.vacate_lane(key, at),
             }
         }
     }
@@ -379,6 +380,16 @@ impl Dispatcher {
     pub(super) fn tell_end(&mut self, exchange: Key, ended: Ended) {
         if self.log.is_enabled() {
             self.write_end(exchange, ended);
+        }
+    }
+
+    /// Tells that the attempts of a call end of which nothing came yet.
+    pub(super) fn tell_abandoned(&mut self, call: Key) {
+        let Some(call) = self.calls.get(call).filter(|call| !call.delivered) else { return };
+        for lane in call.lanes {
+            if let Lane::Sent(exchange) = lane {
+                self.tell_end(exchange, Ended::Abandoned);
+            }
         }
     }
 
