@@ -2,8 +2,11 @@
 //!
 //! Waiting is late-bound: who waits belongs to no endpoint, and takes the first connection that can
 //! carry it. Connections being dialled are counted, not owned: while as many are coming as calls
-//! wait, nothing else is to be done for them. One that somebody gave up waiting for is not counted
-//! until it is open: nobody knows whether it ever will be.
+//! wait, nothing else is to be done for them. That goes for those that were opened ahead, and for those
+//! whose caller was served elsewhere, too: whoever comes next has them sooner than one that is begun now.
+//! <https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/connection_pooling>
+//! When somebody gives up waiting, the one that was begun first is not counted any more until it is open,
+//! whomever it was opened for: it had the most time, and nobody knows whether it ever will be.
 #![expect(clippy::inline_always, reason = "every call passes here: measured by `sinew-benches`")]
 
 use core::time::Duration;
@@ -170,8 +173,8 @@ impl Dispatcher {
         }
     }
 
-    /// A call gives up its wait for a connection. What is being opened for it counts for nobody else until
-    /// it is open: that may be never.
+    /// A call gives up its wait for a connection. Where one less is needed, the one that takes longest to open
+    /// counts for nobody until it is open: that may be never.
     pub(super) fn stop_waiting(&mut self, ticket: Ticket) {
         self.queue.remove(ticket);
         if self.slots.coming <= self.queue.len() {
