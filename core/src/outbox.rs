@@ -122,12 +122,14 @@ impl Outbox {
     }
 
     /// Whether the next small piece would have to be put into fresh memory.
+    #[inline]
     pub fn lacks_block(&self) -> bool {
         self.block.capacity() == 0
     }
 
     /// Lends memory for the small pieces, such as a block that a worker's connections share; what it
     /// holds is written over. Ignored while there is some.
+    #[inline]
     pub fn lend_block(&mut self, block: BytesMut) {
         if self.lacks_block() {
             self.block = block;
@@ -135,6 +137,7 @@ impl Outbox {
     }
 
     /// Takes the memory for small pieces away, when nothing is queued.
+    #[inline]
     pub fn take_block(&mut self) -> Option<BytesMut> {
         let spare = self.is_empty() && !self.lacks_block();
         spare.then(|| core::mem::take(&mut self.block))

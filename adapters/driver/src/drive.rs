@@ -40,13 +40,15 @@ pub(crate) struct Pipe<I> {
     relay: Option<Box<Relay>>,
     /// Bytes that the next read asks for.
     read_size: usize,
+    /// The last read of this wake-up took less than it had room for: the socket is empty, most likely.
+    sated: bool,
     /// Written bytes may still sit in an inner layer.
     flushing: bool,
 }
 
 impl<I: Io> Pipe<I> {
     pub(crate) fn new(io: I) -> Self {
-        Self { io, relay: None, read_size: BLOCK, flushing: false }
+        Self { io, relay: None, read_size: BLOCK, sated: false, flushing: false }
     }
 
     /// The same socket, through this.
@@ -63,6 +65,11 @@ impl<I: Io> Pipe<I> {
         cx: &mut Context<'_>,
         wire: &mut W,
     ) -> Poll<io::Result<usize>> {
+        // After a short read it is asked, without a block in hand, whether there is more.
+        if self.sated && self.relay.is_none() && self.io.poll_fillable(cx).is_pending() {
+            self.sated = false;
+            return Poll::Pending;
+        }
         let inbox = wire.inbox();
         if inbox.capacity() == 0 {
             *inbox = READ_BLOCK.take();
@@ -76,6 +83,7 @@ impl<I: Io> Pipe<I> {
             None => self.io.poll_fill(cx, inbox, self.read_size),
             Some(relay) => relay.poll_fill(&mut self.io, cx, inbox, self.read_size),
         };
+        self.sated = matches!(&polled, Poll::Ready(Ok(read)) if *read < room);
         match &polled {
             Poll::Ready(Ok(read)) if *read >= room => {
                 self.read_size = (self.read_size * 2).min(LARGEST_READ);
@@ -144,6 +152,7 @@ impl<I: Io> Pipe<I> {
 }
 
 /// Gives the worker's write block to an outbox that has none; call it before a machine writes.
+#[inline]
 pub(crate) fn lend_write_block(outbox: &mut Outbox) {
     if outbox.lacks_block() {
         outbox.lend_block(WRITE_BLOCK.take());
@@ -160,6 +169,7 @@ pub(crate) fn rest<W: Wire>(wire: &mut W) {
 }
 
 /// Takes the write block back, if nothing is queued.
+#[inline]
 pub(crate) fn return_write_block(outbox: &mut Outbox) {
     if let Some(block) = outbox.take_block() {
         WRITE_BLOCK.with(|shared| shared.set(block));
@@ -190,6 +200,7 @@ impl<R: Runtime> Alarm<R> {
     }
 
     /// Makes sure that the task is woken at `deadline` or before. Ready: that is now.
+    #[inline]
     pub(crate) fn arm(
         &mut self,
         cx: &mut Context<'_>,
@@ -206,12 +217,23 @@ impl<R: Runtime> Alarm<R> {
             return Poll::Pending;
         };
         let armed = self.at > now && self.at <= deadline;
+        // It is, nearly always.
         if armed && known {
             return Poll::Pending;
         }
         if !known {
             self.waker = Some(cx.waker().clone());
         }
+        self.set(cx, runtime, deadline, armed)
+    }
+
+    fn set(
+        &mut self,
+        cx: &mut Context<'_>,
+        runtime: &R,
+        deadline: Instant,
+        armed: bool,
+    ) -> Poll<()> {
         if !armed {
             match &mut self.sleep {
                 Some(sleep) => runtime.reset(sleep, deadline),

@@ -16,6 +16,13 @@ pub trait Io: Unpin + 'static {
         hint: usize,
     ) -> Poll<io::Result<usize>>;
 
+    /// Whether [`poll_fill`](Self::poll_fill) may find something, as far as that is known without a
+    /// system call; pending as that is. Asked behind a read that took all there was.
+    fn poll_fillable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let _ = cx;
+        Poll::Ready(())
+    }
+
     /// Writes from the slices, in order, and says how many bytes were taken.
     fn poll_drain(&mut self, cx: &mut Context<'_>, from: &[IoSlice<'_>])
     -> Poll<io::Result<usize>>;

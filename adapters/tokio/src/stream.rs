@@ -66,6 +66,11 @@ impl Io for TokioStream {
         each!(&mut self.0, stream => pin!(stream.read_buf(&mut room)).poll(cx))
     }
 
+    fn poll_fillable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // What goes wrong is said by the read.
+        each!(&mut self.0, stream => stream.poll_read_ready(cx).map(drop))
+    }
+
     fn poll_drain(
         &mut self,
         cx: &mut Context<'_>,

@@ -65,14 +65,19 @@ fn printable(block: Block) -> Marks {
 }
 
 /// Bytes before the first that cannot stand in a token.
-#[inline(always)]
+#[inline]
 pub(crate) fn token_prefix(bytes: &[u8]) -> usize {
-    // Names are short, nearly always.
-    let mut at = bytes.first_chunk::<BLOCK>().map_or(0, |block| prefix(block, usual_in_names));
-    while bytes.get(at).is_some_and(|&b| TOKEN[usize::from(b)]) {
-        at += 1;
+    bytes.iter().position(|&b| !TOKEN[usize::from(b)]).unwrap_or(bytes.len())
+}
+
+/// The same, where a name and its colon stand there, nearly always.
+#[inline(always)]
+pub(crate) fn name_prefix(bytes: &[u8]) -> usize {
+    let at = bytes.first_chunk::<BLOCK>().map_or(0, |block| prefix(block, usual_in_names));
+    match bytes.get(at) {
+        Some(b':') => at,
+        _ => at + token_prefix(&bytes[at..]),
     }
-    at
 }
 
 /// Letters and dashes: what names consist of, nearly always.
@@ -138,6 +143,7 @@ mod tests {
                     text[at] = byte;
                     let expected = if TOKEN[usize::from(byte)] { len } else { at };
                     assert_eq!(token_prefix(&text), expected, "{byte:#x} at {at} of {len}");
+                    assert_eq!(name_prefix(&text), expected, "{byte:#x} at {at} of {len}");
                 }
             }
         }

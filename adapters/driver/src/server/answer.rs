@@ -1,5 +1,7 @@
 //! What is sent for a request.
 
+use std::mem;
+
 use http::StatusCode;
 use http_body::Body as _;
 use sinew_core::Wire as _;
@@ -34,22 +36,21 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         {
             self.notice(&Notice::Panicked);
         }
-        let Response { status, fields, lines, body, malformed, .. } = response;
+        let status = response.0.status;
         let leaves = self.leaves_http(status);
         let top = self.wire.top();
         drive::lend_write_block(top.outbox());
-        let fields = fields.iter().map(|(name, value)| (name, value));
-        let sent = if malformed {
+        let sent = if response.0.malformed {
             Err(sinew_core::Error::usage(Misuse::FieldValue, Phase::ResponseHead))
-        } else if !body.is_end_stream() {
+        } else if !response.0.body.is_end_stream() {
             Err(sinew_core::Error::usage(Misuse::BodyForbidden, Phase::ResponseHead))
         } else if !leaves {
             Err(sinew_core::Error::usage(Misuse::Status, Phase::ResponseHead))
         } else {
-            let line = StatusLine { lines: lines.as_ref(), ..status.into() };
-            top.send_response(now, line, fields, BodySize::Empty)
+            let line = StatusLine { lines: response.0.lines.as_ref(), ..status.into() };
+            top.send_response(now, line, response.fields(), BodySize::Empty)
         };
-        passage::reuse(lines);
+        passage::reuse(response.0.lines.take());
         if sent.is_ok() {
             self.span.answered(status, None);
             self.vacate(now, status);
@@ -105,7 +106,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
 
     /// Sends a head, and the body if it is here already.
     fn send(&mut self, now: Instant, mut response: Response) -> Result<(), sinew_core::Error> {
-        if response.malformed {
+        if response.0.malformed {
             return Err(sinew_core::Error::usage(Misuse::FieldValue, Phase::ResponseHead));
         }
         let reason = response.reason();
@@ -123,7 +124,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         if let Some(packing) = self.packing {
             packing.apply(&mut response);
         }
-        let status = response.status;
+        let status = response.0.status;
         // A connection leaves HTTP only if its handler takes it over: `Request::upgrade`.
         if self.leaves_http(status) {
             return Err(sinew_core::Error::usage(Misuse::Status, Phase::ResponseHead));
@@ -132,12 +133,12 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             status,
             StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED
         ) {
-            response.body = Body::empty();
+            response.0.body = Body::empty();
         }
         if self.ticket.is_leaving() {
             self.answers_last(now);
         }
-        let full = response.body.take_full();
+        let full = response.0.body.take_full();
         if let Some(bytes) = &full
             && bytes.len() > LARGE
             && !self.head_only
@@ -148,11 +149,13 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                 return self.send(now, problem.into_response());
             }
         }
-        let Response { body, trailers, .. } = &response;
-        let size = match (&full, trailers) {
+        let trailers = response.0.trailers.take();
+        let size = match (&full, &trailers) {
             (Some(bytes), None) => BodySize::Exact(bytes.len() as u64),
             (Some(bytes), Some(_)) if bytes.is_empty() => BodySize::Empty,
-            (None, None) => body.size_hint().exact().map_or(BodySize::Unknown, BodySize::Exact),
+            (None, None) => {
+                response.0.body.size_hint().exact().map_or(BodySize::Unknown, BodySize::Exact)
+            }
             (_, Some(_)) => BodySize::Unknown,
         };
         let streamed = full.is_none() && !self.head_only;
@@ -171,18 +174,15 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             }
         }
         drive::lend_write_block(top.outbox());
-        let lines = response.lines.take();
-        let Response { fields, trailers, .. } = &response;
-        let fields = fields.iter().map(|(name, value)| (name, value));
-        let line = StatusLine { lines: lines.as_ref(), ..status.into() };
-        match (full, trailers) {
-            (Some(bytes), None) => top.send_whole(now, line, fields, bytes)?,
+        let line = StatusLine { lines: response.0.lines.as_ref(), ..status.into() };
+        match (full, &trailers) {
+            (Some(bytes), None) => top.send_whole(now, line, response.fields(), bytes)?,
             (full, _) => {
-                top.send_response(now, line, fields, size)?;
+                top.send_response(now, line, response.fields(), size)?;
                 bytes = full;
             }
         }
-        passage::reuse(lines);
+        passage::reuse(response.0.lines.take());
         self.span.answered(status, reason);
         self.vacate(now, status);
         if let Some(passage) = &mut self.passage {
@@ -190,13 +190,14 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         }
         let top = self.wire.top();
         if streamed && top.response_open() {
-            let Response { fields, body, trailers, pulse, .. } = response;
-            let pulse = pulse.map(|pulse| {
+            let pulse = response.0.pulse.take().map(|pulse| {
                 let at = now + pulse.every;
                 (pulse, at)
             });
-            let kind = Streamed::of(&fields);
+            let kind = Streamed::of(&response.0.fields);
+            let body = mem::take(&mut response.0.body);
             self.exchange = Exchange::Streaming(Outgoing { body, trailers, pulse, kind });
+            response.leave();
             return Ok(());
         }
         if top.response_open() {
@@ -207,6 +208,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             }
             self.finish(now, trailers.as_deref());
         }
+        response.leave();
         self.end_exchange();
         Ok(())
     }

@@ -52,17 +52,17 @@ impl Packing {
 
     /// Packs an answer, if it is worth it and the client takes it.
     pub(super) fn apply(self, response: &mut Response) {
-        let size = response.body.size_hint().exact();
+        let size = response.0.body.size_hint().exact();
         let Some(coding) = self.policy.choose(self.preference, size, response) else {
             return;
         };
         let level = self.policy.level;
-        let body = std::mem::take(&mut response.body);
+        let body = std::mem::take(&mut response.0.body);
         let packed = body.into_full(AT_ONCE).and_then(|bytes| {
             let packed = pack(&bytes, coding, level);
             packed.map_err(|_| bytes.into())
         });
-        response.body = match packed {
+        response.0.body = match packed {
             Ok(packed) => packed.into(),
             Err(body) => Body::own(Packed::new(body, coding, level), Origin::Call),
         };
@@ -73,6 +73,6 @@ impl Packing {
 /// <https://www.rfc-editor.org/rfc/rfc9110#section-15.5.16>
 pub(super) fn refused(reason: Reason) -> Response {
     let mut response = Problem::because(reason).into_response();
-    response.fields.push((ACCEPT_ENCODING, KNOWN));
+    response.0.fields.push((ACCEPT_ENCODING, KNOWN));
     response
 }

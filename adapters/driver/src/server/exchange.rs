@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::Method;
-use sinew_core::head::RequestHead;
 use sinew_core::http1::{BodySize, ServerEvent};
 use sinew_core::reason::Reason;
 use sinew_core::server::Params;
@@ -65,8 +64,9 @@ impl<M: Mode> fmt::Debug for Exchange<M> {
 
 impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
     /// A request came: finds its handler and starts it.
-    pub(super) fn begin(&mut self, now: Instant, head: RequestHead, size: BodySize) {
-        let exchange = self.wire.top_ref().exchange();
+    pub(super) fn begin(&mut self, now: Instant, mut request: Request, size: BodySize) {
+        let exchange = request.0.exchange;
+        let head = &request.0.head;
         if exchange == 1
             && let Some(identity) = self.wire.identity()
         {
@@ -80,27 +80,27 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
 
         let service = Arc::clone(&self.service);
         if let Some(probes) = &service.probes
-            && let Some(probe) = health::asked(&head)
+            && let Some(probe) = health::asked(head)
         {
             let prober =
                 if service.is_admin { Prober::Operator } else { Prober::Client(&self.link.peer) };
             let response = probes.answer(now, prober, probe);
             self.packing = None;
-            self.start_span(&head, None);
+            self.start_span(head, None);
             return self.respond(now, response);
         }
-        let destination = service.find(&head);
+        let destination = service.find(head);
         let (template, compression) = match &destination {
             Destination::Route { template, route, .. } => {
                 (Some(*template), route.options.compression.over(service.compression))
             }
             Destination::Fallback(_) | Destination::Answer(_) => (None, service.compression),
         };
-        self.packing = compression.map(|policy| Packing::new(policy, &head));
+        self.packing = compression.map(|policy| Packing::new(policy, head));
         if service.stack.is_empty() {
-            self.start_span(&head, template);
+            self.start_span(head, template);
         } else {
-            let asked = AssertUnwindSafe(|| self.ask_policies(now, &head, &destination));
+            let asked = AssertUnwindSafe(|| self.ask_policies(now, head, &destination));
             match catch_unwind(asked) {
                 Ok(None) => {}
                 Ok(Some(response)) => return self.respond(now, response),
@@ -123,10 +123,9 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             },
             _ => None,
         };
-        let template = template.and_then(|template| u32::try_from(template).ok());
-        let record = self.passage.as_ref().map(|passage| Arc::clone(&passage.record));
-        let link = Arc::clone(&self.link);
-        let mut request = Request::new(head, params, template, exchange, link, record);
+        request.0.params = params;
+        request.0.template = template.and_then(|template| u32::try_from(template).ok());
+        request.0.record = self.passage.as_ref().map(|passage| Arc::clone(&passage.record));
         self.leave = None;
         if let Some(options) = options {
             self.leave = Leave::new(now, options, service.machine.handler);
@@ -181,7 +180,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             let poll = AssertUnwindSafe(|| {
                 let mut polled = Pin::new(running).poll(cx);
                 if let Poll::Ready(response) = &mut polled {
-                    response.body.make();
+                    response.0.body.make();
                 }
                 polled
             });

@@ -22,6 +22,7 @@ use super::mode::Mode;
 use super::passage::Passage;
 use super::problem::Problem;
 use super::proxied::Parts;
+use super::request::Request;
 use super::response::IntoResponse as _;
 use super::seat::Orders;
 use super::server_wire::ServerWire;
@@ -235,7 +236,9 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                 self.respond(now, Problem::because(Reason::Forbidden).into_response());
             }
             Ok(Some(ServerEvent::Request { head, body })) => {
-                self.begin(now, head, body);
+                let exchange = self.wire.top_ref().exchange();
+                let request = Request::new(head, exchange, Arc::clone(&self.link));
+                self.begin(now, request, body);
                 self.run(cx, now);
                 self.seen.drained = self.is_quiet();
             }

@@ -73,7 +73,7 @@ impl Passage {
 
     /// Adds what belongs on an answer. `Err`: a layer panicked; the others have had their say.
     pub(super) fn dress(&self, response: &mut Response) -> Result<(), Panicked> {
-        response.lines = Some(LINES.take());
+        response.0.lines = Some(LINES.take());
         let (mut asked, mut dressed) = (0, Ok(()));
         let mut ask = || self.stack.resume_response(&mut asked, &self.record, response);
         while catch_unwind(AssertUnwindSafe(&mut ask)).is_err() {

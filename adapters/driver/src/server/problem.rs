@@ -211,11 +211,11 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(mut self) -> Response {
         let mut response = Response::new(self.0.status);
-        response.fields.extend(self.0.fields.drain(..));
+        response.0.fields.extend(self.0.fields.drain(..));
         if let Some(time) = self.0.retry_after {
-            response.fields.push((RETRY_AFTER, HeaderValue::from(whole_seconds(time))));
+            response.0.fields.push((RETRY_AFTER, HeaderValue::from(whole_seconds(time))));
         }
-        response.problem = Some(self);
+        response.0.problem = Some(self);
         response
     }
 }

@@ -44,25 +44,20 @@ pub(super) struct Inner {
 }
 
 impl Request {
-    /// A request without a body. The memory comes first, so that the head is moved there at once.
-    pub(super) fn new(
-        head: RequestHead,
-        params: Params,
-        template: Option<u32>,
-        exchange: u64,
-        link: Arc<Link>,
-        record: Option<Arc<Record>>,
-    ) -> Self {
+    /// A request of which no more is known than its head. It is made where the head comes out of the
+    /// machine, so that the head is moved once.
+    #[inline]
+    pub(super) fn new(head: RequestHead, exchange: u64, link: Arc<Link>) -> Self {
         let memory = Box::new_uninit();
         let inner = Inner {
             head,
             body: Body::empty(),
             body_limit: 0,
-            params,
-            template,
+            params: Params::default(),
+            template: None,
             exchange,
             link,
-            record,
+            record: None,
             extensions: Extensions::new(),
             headers: OnceLock::new(),
         };

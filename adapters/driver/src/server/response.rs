@@ -1,6 +1,7 @@
 //! What a handler answers.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::fmt;
 use std::time::Duration;
 
@@ -24,7 +25,13 @@ const INLINE: usize = 1;
 /// An answer: a status, a few fields in order, a body.
 ///
 /// The connection writes `date`, `connection`, `content-length` and `transfer-encoding` by itself.
-pub struct Response {
+///
+/// It is a pointer: moving it about is cheap, and the memory behind it is used again by the next answer
+/// of the worker.
+pub struct Response(pub(super) Box<Inner>);
+
+/// What an answer consists of.
+pub(super) struct Inner {
     pub(super) status: StatusCode,
     pub(super) fields: SmallVec<[(HeaderName, HeaderValue); INLINE]>,
     /// What policies say of it.
@@ -38,6 +45,11 @@ pub struct Response {
     pub(super) malformed: bool,
 }
 
+thread_local! {
+    /// The memory of an answer that was sent, without anything in it.
+    static SPARE: Cell<Option<Box<Inner>>> = const { Cell::new(None) };
+}
+
 /// Bytes to send when a streamed body was silent for a while.
 #[derive(Debug)]
 pub(super) struct Pulse {
@@ -45,11 +57,10 @@ pub(super) struct Pulse {
     pub(super) bytes: Bytes,
 }
 
-impl Response {
-    /// An answer with this status, without fields and body.
-    pub fn new(status: StatusCode) -> Self {
+impl Inner {
+    fn new() -> Self {
         Self {
-            status,
+            status: StatusCode::OK,
             fields: SmallVec::new(),
             lines: None,
             body: Body::empty(),
@@ -59,15 +70,32 @@ impl Response {
             malformed: false,
         }
     }
+}
+
+impl Response {
+    /// An answer with this status, without fields and body.
+    pub fn new(status: StatusCode) -> Self {
+        let mut inner = SPARE.take().unwrap_or_else(|| Box::new(Inner::new()));
+        inner.status = status;
+        Self(inner)
+    }
 
     /// 200 with this body; no `content-type` unless one is given.
     pub fn ok(body: impl Into<Body>) -> Self {
-        Self { body: body.into(), ..Self::new(StatusCode::OK) }
+        let mut response = Self::new(StatusCode::OK);
+        response.0.body = body.into();
+        response
+    }
+
+    /// Drops all that it holds, and leaves its memory to the next answer of the worker.
+    pub(super) fn leave(mut self) {
+        *self.0 = Inner::new();
+        SPARE.set(Some(self.0));
     }
 
     /// Sets the status.
     pub fn status(mut self, status: StatusCode) -> Self {
-        self.status = status;
+        self.0.status = status;
         self
     }
 
@@ -79,59 +107,59 @@ impl Response {
         V: TryInto<HeaderValue>,
     {
         match (name.try_into(), value.try_into()) {
-            (Ok(name), Ok(value)) => self.fields.push((name, value)),
-            _ => self.malformed = true,
+            (Ok(name), Ok(value)) => self.0.fields.push((name, value)),
+            _ => self.0.malformed = true,
         }
         self
     }
 
     /// Sets the body.
     pub fn body(mut self, body: impl Into<Body>) -> Self {
-        self.body = body.into();
-        self.problem = None;
+        self.0.body = body.into();
+        self.0.problem = None;
         self
     }
 
     /// Sends these trailers behind the body, which is chunked then. They replace those that the
     /// body itself may end with.
     pub fn trailers(mut self, trailers: HeaderMap) -> Self {
-        self.trailers = Some(Box::new(trailers));
+        self.0.trailers = Some(Box::new(trailers));
         self
     }
 
     /// The status.
     pub fn status_code(&self) -> StatusCode {
-        self.status
+        self.0.status
     }
 
     /// Name and value of every field, in order.
     pub fn fields(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
-        self.fields.iter().map(|(name, value)| (name, value))
+        self.0.fields.iter().map(|(name, value)| (name, value))
     }
 
     /// Takes the body out.
     pub fn into_body(mut self) -> Body {
         self.write_problem(&Ids::default());
-        self.body
+        self.0.body
     }
 
     /// Why it is an error, where that is known.
     pub(super) fn reason(&self) -> Option<Reason> {
-        self.problem.as_ref().and_then(Problem::reason)
+        self.0.problem.as_ref().and_then(Problem::reason)
     }
 
     /// Writes the problem document, if the answer is one.
     pub(super) fn write_problem(&mut self, ids: &Ids) {
-        if let Some(problem) = self.problem.take() {
-            self.body = problem.to_json(self.status, ids).into();
-            self.fields.push((CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE)));
+        if let Some(problem) = self.0.problem.take() {
+            self.0.body = problem.to_json(self.0.status, ids).into();
+            self.0.fields.push((CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE)));
         }
     }
 
     /// 200 with this body and its type.
     pub(super) fn typed(body: impl Into<Body>, media_type: &'static str) -> Self {
         let mut response = Self::ok(body);
-        response.fields.push((CONTENT_TYPE, HeaderValue::from_static(media_type)));
+        response.0.fields.push((CONTENT_TYPE, HeaderValue::from_static(media_type)));
         response
     }
 }
@@ -238,13 +266,13 @@ where
             // A name comes once, with the first of its values.
             last = name.or(last);
             if let Some(name) = &last {
-                response.fields.push((name.clone(), value));
+                response.0.fields.push((name.clone(), value));
             }
         }
         let mut body = Some(body);
         // A body of ours stays what it is: full ones need not be polled.
         let own = (&mut body as &mut dyn Any).downcast_mut::<Option<Body>>().and_then(Option::take);
-        response.body = match (own, body) {
+        response.0.body = match (own, body) {
             (Some(own), _) => own,
             (None, Some(other)) => Body::wrap(other),
             (None, None) => Body::empty(),
@@ -255,27 +283,27 @@ where
 
 impl ResponseHead for Response {
     fn status(&self) -> StatusCode {
-        self.status
+        self.0.status
     }
 
     fn contains(&self, name: &HeaderName) -> bool {
-        self.fields.iter().any(|(known, _)| known == name)
+        self.0.fields.iter().any(|(known, _)| known == name)
     }
 
     fn any(&self, name: &HeaderName, test: &mut dyn FnMut(&HeaderValue) -> bool) -> bool {
-        self.fields.iter().filter(|(known, _)| known == name).any(|(_, value)| test(value))
+        self.0.fields.iter().filter(|(known, _)| known == name).any(|(_, value)| test(value))
     }
 
     fn retain(&mut self, keep: &dyn Fn(&HeaderName) -> bool) {
-        self.fields.retain(|(name, _)| keep(name));
+        self.0.fields.retain(|(name, _)| keep(name));
     }
 
     fn append(&mut self, name: HeaderName, value: HeaderValue) {
-        self.fields.push((name, value));
+        self.0.fields.push((name, value));
     }
 
     fn lines(&mut self) -> Option<&mut Lines> {
-        self.lines.as_mut()
+        self.0.lines.as_mut()
     }
 }
 
@@ -283,10 +311,10 @@ impl fmt::Debug for Response {
     /// Names of fields without values: they may be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Response")
-            .field("status", &self.status)
-            .field("fields", &self.fields.iter().map(|(name, _)| name).collect::<Vec<_>>())
-            .field("body", &self.body)
-            .field("problem", &self.problem)
+            .field("status", &self.0.status)
+            .field("fields", &self.0.fields.iter().map(|(name, _)| name).collect::<Vec<_>>())
+            .field("body", &self.0.body)
+            .field("problem", &self.0.problem)
             .finish_non_exhaustive()
     }
 }

@@ -273,7 +273,7 @@ impl<M: Mode> Service<M> {
 
 impl Response {
     fn allow(mut self, methods: &HeaderValue) -> Self {
-        self.fields.push((ALLOW, methods.clone()));
+        self.0.fields.push((ALLOW, methods.clone()));
         self
     }
 }

@@ -111,8 +111,8 @@ where
     fn into_response(self) -> Response {
         let lines = Lines { events: Box::pin(self.events) };
         let mut response = Response::typed(Body::stream(lines), "text/event-stream");
-        response.fields.push((CACHE_CONTROL, HeaderValue::from_static("no-cache")));
-        response.pulse = self
+        response.0.fields.push((CACHE_CONTROL, HeaderValue::from_static("no-cache")));
+        response.0.pulse = self
             .keep_alive
             .filter(|every| !every.is_zero())
             .map(|every| Box::new(Pulse { every, bytes: Bytes::from_static(b":\n\n") }));

@@ -46,13 +46,18 @@ impl Ticket {
     }
 
     /// What the connection is to do; a change of it wakes this task.
+    #[inline]
     pub(super) fn look(&mut self, cx: &Context<'_>) -> Orders {
         if !self.waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
-            let waker = cx.waker().clone();
-            self.seat.remember(waker.clone());
-            self.waker = Some(waker);
+            self.remember(cx.waker());
         }
         self.seat.orders()
+    }
+
+    #[cold]
+    fn remember(&mut self, waker: &Waker) {
+        self.seat.remember(waker.clone());
+        self.waker = Some(waker.clone());
     }
 
     /// It goes by what is in force now.

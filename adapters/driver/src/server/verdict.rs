@@ -141,14 +141,14 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         let mut fields = Response::new(StatusCode::INTERNAL_SERVER_ERROR);
         let dressed = passage.dress(&mut fields);
         let ids = passage.record.ids();
-        let ready = fields.lines.iter().flat_map(Lines::iter);
+        let ready = fields.0.lines.iter().flat_map(Lines::iter);
         let lines = fields.fields().map(|(name, value)| (name.as_str(), value.as_bytes()));
         if let Err(error) = self.wire.top().describe_failure(now, ids, lines.chain(ready))
             && !error.is_fatal()
         {
             self.misused(error);
         }
-        passage::reuse(fields.lines);
+        passage::reuse(fields.0.lines.take());
         if dressed.is_err() {
             self.notice(&Notice::Panicked);
         }

@@ -10,7 +10,10 @@ use futures_util::stream;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::{Frame, SizeHint};
 use sinew_core::limit::LedgerConfig;
-use sinew_driver::{Body, BoxError, ErrorKind, Request, Response, RouteOptions, Runtime};
+use sinew_driver::{
+    Body, BoxError, ErrorKind, IntoResponse as _, Problem, Request, Response, RouteOptions,
+    Runtime, Sse, SseEvent,
+};
 
 use crate::support::running::{get, seconds, serve, sleep};
 
@@ -209,6 +212,43 @@ fn trailers_follow_the_body() {
     });
     let answer = server.ask(get("/"));
     assert!(answer.ends_with("\r\n\r\n3\r\nabc\r\n0\r\nx-sum: 7\r\n\r\n"), "{answer}");
+}
+
+#[test]
+fn nothing_of_an_answer_is_in_the_next_one() {
+    let server = serve(|b, _| {
+        let with = |path: &str, answer: fn() -> Response| {
+            (path.to_owned(), move |_| std::future::ready(answer()))
+        };
+        [
+            with("/bare", || Response::new(StatusCode::OK)),
+            with("/fields", || Response::ok("a").header("x-a", "1").header("x-b", "2")),
+            with("/status", || Response::new(StatusCode::IM_A_TEAPOT).body("short and stout")),
+            with("/stream", || {
+                Response::ok(Body::stream(stream::iter([Ok::<_, BoxError>(Bytes::from("a"))])))
+            }),
+            with("/trailers", || {
+                let trailers = [("x-sum".parse().unwrap(), HeaderValue::from_static("7"))];
+                Response::ok("abc").trailers(trailers.into_iter().collect())
+            }),
+            with("/problem", || Problem::new(StatusCode::CONFLICT).detail("taken").into_response()),
+            with("/malformed", || Response::ok("a").header("x-a", "1\n2")),
+            with("/events", || {
+                Sse::new(stream::iter([Ok::<_, BoxError>(SseEvent::data("a"))])).into_response()
+            }),
+        ]
+        .into_iter()
+        .fold(b, |b, (path, handler)| b.route(Method::GET, &path, handler))
+    });
+    let bare = server.ask(get("/bare"));
+    assert!(bare.ends_with("content-length: 0\r\n\r\n"), "{bare}");
+    for path in ["fields", "status", "stream", "trailers", "problem", "events", "malformed"] {
+        let other = server.ask(get(&format!("/{path}")));
+        assert_ne!(other, bare, "{path}");
+        if path != "malformed" {
+            assert_eq!(server.ask(get("/bare")), bare, "after {path}");
+        }
+    }
 }
 
 #[test]

@@ -29,12 +29,13 @@ fn sleepy(builder: Builder, sim: Sim) -> Builder {
 fn an_idle_connection_sleeps_and_its_timer_is_armed_lazily() {
     let server = serve(|b, _| b.route(Method::GET, "/", async |_| "x"));
     server.ask(get("/"));
-    let (polls, arms) = (server.sim.polls(), server.sim.arms());
+    let (polls, arms, reads) = (server.sim.polls(), server.sim.arms(), server.client.reads());
     for _ in 0..100 {
         server.sim.advance(Duration::from_millis(10));
         assert!(server.ask(get("/")).ends_with('x'));
     }
     assert_eq!(server.sim.polls() - polls, 100, "one wake-up a request");
+    assert_eq!(server.client.reads() - reads, 100, "one read a request");
     assert!(server.sim.arms() - arms <= 1, "{} timers armed", server.sim.arms() - arms);
 
     let polls = server.sim.polls();

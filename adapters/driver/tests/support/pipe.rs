@@ -154,6 +154,10 @@ impl Io for SimIo {
         each!(self, end => end.poll_fill(cx, into, hint))
     }
 
+    fn poll_fillable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        each!(self, end => end.poll_fillable(cx))
+    }
+
     fn poll_drain(
         &mut self,
         cx: &mut Context<'_>,
@@ -200,6 +204,15 @@ impl Io for Scripted {
         let bytes: Vec<u8> = pipe.to_server.drain(..take).collect();
         into.extend_from_slice(&bytes);
         Poll::Ready(Ok(take))
+    }
+
+    fn poll_fillable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut pipe = self.lock();
+        if pipe.to_server.is_empty() && !pipe.client_shut && !pipe.reset {
+            pipe.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(())
     }
 
     fn poll_drain(

@@ -460,6 +460,7 @@ impl Wire for Server {
         }
     }
 
+    #[inline]
     fn rest(&mut self) {
         if self.inbox.is_empty() && self.inbox.capacity() > 0 {
             self.inbox = BytesMut::new();
