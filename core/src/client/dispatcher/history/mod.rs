@@ -196,9 +196,8 @@ impl CallHistory {
                 }
             }
             Event::AttemptDropped { .. } => {
-                if self.waiting_next.take().is_none() {
-                    self.waiting = None;
-                }
+                let next = &mut self.waiting_next;
+                *(if next.is_some() { next } else { &mut self.waiting }) = None;
             }
             Event::RetryScheduled { after, delay, mode, .. } if mode.obeys() => {
                 self.wait_for(Waiting::new(Cause::Retry { after, delay }, now + after));
