@@ -37,7 +37,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "server",
         budget: 4_000,
-        limit: 3_400,
+        limit: 3_250,
         allocations: 0,
         requests: 4_000,
         run: |n| server(n, 1),
@@ -45,7 +45,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "server-pipelined-16",
         budget: 4_000,
-        limit: 3_000,
+        limit: 2_850,
         allocations: 0,
         requests: 4_000,
         run: |n| server(n, 16),
@@ -53,7 +53,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "server-full-stack",
         budget: 6_000,
-        limit: 6_500,
+        limit: 6_200,
         allocations: 0,
         requests: 4_000,
         run: |n| crate::stack::server(n),
@@ -61,7 +61,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "client",
         budget: 3_000,
-        limit: 2_800,
+        limit: 2_720,
         allocations: 0,
         requests: 4_000,
         run: |n| client(n, 1),
@@ -69,7 +69,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "client-pipelined-16",
         budget: 3_000,
-        limit: 2_750,
+        limit: 2_650,
         allocations: 0,
         requests: 4_000,
         run: |n| client(n, 16),

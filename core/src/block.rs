@@ -47,12 +47,9 @@ pub(crate) fn prefix(text: &[u8], class: impl Fn(Block) -> Marks) -> usize {
 /// The same, where the blocks are all of the class.
 #[inline(never)]
 fn prefix_in_tail(text: &[u8], class: impl Fn(Block) -> Marks) -> usize {
-    let first_other = |block: Block| class(block).others().trailing_zeros() as usize;
-    match text.last_chunk() {
-        // It may overlap the block before it.
-        Some(last) => text.len().min(text.len() - BLOCK + first_other(Block::new(last))),
-        None => text.len().min(first_other(Block::short(text))),
-    }
+    let (blocks, tail) = text.as_chunks::<BLOCK>();
+    let others = class(Block::short(tail)).others();
+    blocks.len() * BLOCK + tail.len().min(others.trailing_zeros() as usize)
 }
 
 impl Block {

@@ -39,7 +39,8 @@ impl<const N: usize> Backwards<N> {
 
     #[inline]
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(self.start..).unwrap_or_default()
+        // Never beyond the end: then there is no text.
+        &self.bytes[self.start.min(N)..]
     }
 }
 

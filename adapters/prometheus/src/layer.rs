@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sinew_core::observe::Event;
 use sinew_core::policy::Stage;
-use sinew_core::server::{Arrival, Decision, End, Layer, Record, Template};
+use sinew_core::server::{Arrival, Decision, End, Exchanges, Interest, Layer, Record, Template};
 
 use crate::Counted;
 use crate::labels::{Active, Answered, Decided, Problem, Refusal};
@@ -33,6 +33,10 @@ impl Layer for MetricsLayer {
     fn stage(&self) -> Stage {
         // The first one sees every request, whoever refuses it.
         Stage::Identify
+    }
+
+    fn interest(&self) -> Interest {
+        Interest { ends: Exchanges::Every, ..Interest::HEAD }
     }
 
     fn prepare(&mut self, templates: &[Template]) {

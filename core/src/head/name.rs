@@ -18,11 +18,12 @@ impl NameFilter {
         Self(lengths)
     }
 
-    /// Whether the set may hold this name, in any case; `false` is certain.
+    /// Whether the set may hold this name, in any case; `false` is certain. A name that is longer by a
+    /// multiple of 32 is taken for one of the set.
     #[inline]
     pub(crate) fn may_hold(&self, name: &[u8]) -> bool {
         let lengths = name.first().map_or(0, |&first| self.0[usize::from(first)]);
-        name.len() < 32 && (lengths >> name.len()) & 1 == 1
+        lengths.wrapping_shr(name.len() as u32) & 1 == 1
     }
 }
 
@@ -95,6 +96,25 @@ const fn same_word(a: [u8; 8], b: [u8; 8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_filter_lets_through_what_begins_and_is_as_long_as_a_name_of_its_set() {
+        let filter = NameFilter::new(&[b"host", b"content-length", b"connection"]);
+        for len in 0..100 {
+            for first in 0..=u8::MAX {
+                let mut name = vec![b'-'; len];
+                name.splice(..len.min(1), [first]);
+                let lengths: &[usize] = match first {
+                    b'h' | b'H' => &[4],
+                    b'c' | b'C' => &[10, 14],
+                    _ => &[],
+                };
+                let may = len > 0 && lengths.contains(&(len % 32));
+                assert_eq!(filter.may_hold(&name), may, "{first:#x}, {len}");
+            }
+        }
+        assert!(!filter.may_hold(b""));
+    }
 
     #[test]
     fn a_known_name_is_found_in_any_case() {

@@ -210,12 +210,14 @@ fn is_port(digits: &[u8]) -> bool {
 
 /// Bytes before the first that is none of [`HOST`].
 fn host_prefix(authority: &[u8]) -> usize {
-    // A name is letters, digits, dots and dashes, nearly always.
-    let len = prefix(authority, usual);
-    match authority.get(len) {
-        None | Some(b':') => len,
-        Some(_) => len + prefix_len(&authority[len..], &HOST),
+    // A name is letters, digits, dots and dashes, nearly always. The two blocks may overlap.
+    let tail = authority.len().saturating_sub(":65535".len());
+    let port = authority[tail..].iter().position(|byte| *byte == b':');
+    let name = port.map_or(authority, |at| &authority[..tail + at]);
+    if all(name, usual) {
+        return name.len();
     }
+    prefix_len(authority, &HOST)
 }
 
 /// Letters, digits, dots and dashes.

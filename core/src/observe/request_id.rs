@@ -32,20 +32,37 @@ impl RequestId {
     /// The id that a request brings, if it is one and safe.
     pub fn from_fields(fields: &Fields) -> Option<Self> {
         let id = safe(fields.single(FIELD))?;
-        Some(Self(Text::new(id, fields)))
+        Some(Self::of(id, fields))
     }
 
-    /// The same, where the field was looked up already, or else [one of our own](Self::mint). A call of
-    /// its own, so that what it gives is written once.
-    #[inline(never)]
+    /// The same, where the field was looked up already, or else [one of our own](Self::mint).
+    #[inline]
     pub(crate) fn given_or_minted(fields: &Fields, id: Place, number: u128) -> Self {
         match safe(id.of(fields)) {
-            Some(id) => Self(Text::new(id, fields)),
+            Some(id) => Self::of(id, fields),
             None => Self::mint(number),
         }
     }
 
+    /// A text of these fields, which is safe.
+    #[inline]
+    fn of(text: &[u8], fields: &Fields) -> Self {
+        let mut bytes = [0; SHORT];
+        let Some(place) = bytes.get_mut(..text.len()) else {
+            return Self::long(fields.block().slice_ref(text));
+        };
+        place.copy_from_slice(text);
+        Self(Text::Short { len: text.len() as u8, bytes })
+    }
+
+    /// Apart, as is [`mint`](Self::mint), so that the usual id is written once.
+    #[inline(never)]
+    fn long(text: Bytes) -> Self {
+        Self(Text::Long(text))
+    }
+
     /// An id of our own: 32 digits of a number that nobody else has.
+    #[inline(never)]
     pub fn mint(number: u128) -> Self {
         let mut bytes = [0; SHORT];
         hex(&mut bytes[..32], &number.to_be_bytes());
@@ -64,21 +81,6 @@ impl RequestId {
             Text::Short { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
             Text::Long(text) => text,
         }
-    }
-}
-
-impl Text {
-    /// A text of these fields.
-    #[inline]
-    fn new(text: &[u8], fields: &Fields) -> Self {
-        let mut short = Self::Short { len: text.len() as u8, bytes: [0; SHORT] };
-        if let Self::Short { bytes, .. } = &mut short
-            && let Some(place) = bytes.get_mut(..text.len())
-        {
-            place.copy_from_slice(text);
-            return short;
-        }
-        Self::Long(fields.block().slice_ref(text))
     }
 }
 

@@ -21,7 +21,7 @@ pub use reload::ReloadOutcome;
 pub use route::{Found, RouteError, Router, RouterBuilder};
 pub use stack::{
     Arrival, Authentication, BadMediaType, BadRateLimit, BoxLayer, Buckets, Classes, ClientClass,
-    Cost, Deadlines, Decision, End, Expectation, Identify, Layer, Lessor, LimitFields, MediaRange,
-    OutOfOrder, Peer, PriorityRule, RateLimit, RateLimitConfig, Record, ResponseHead, RoutePolicy,
-    Scheme, SharedLimit, Shield, Stack, Validation,
+    Cost, Deadlines, Decision, End, Exchanges, Expectation, Identify, Interest, Layer, Lessor,
+    LimitFields, MediaRange, OutOfOrder, Peer, PriorityRule, RateLimit, RateLimitConfig, Record,
+    ResponseHead, RoutePolicy, Scheme, SharedLimit, Shield, Stack, Validation,
 };

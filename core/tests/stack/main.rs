@@ -33,10 +33,10 @@ use sinew_core::security::{
     TokenValidator, TrustedProxies, Who,
 };
 use sinew_core::server::{
-    Arrival, Authentication, BadRateLimit, BoxLayer, Buckets, ClientClass, Cost, Deadlines,
-    Decision, End, Expectation, Identify, Layer, Lessor, LimitFields, MediaRange, OutOfOrder, Peer,
-    RateLimit, RateLimitConfig, Record, ResponseHead, RoutePolicy, SharedLimit, Shield, Stack,
-    Validation,
+    Arrival, Authentication, BadRateLimit, BoxLayer, Buckets, Classes, ClientClass, Cost,
+    Deadlines, Decision, End, Exchanges, Expectation, Identify, Interest, Layer, Lessor,
+    LimitFields, MediaRange, OutOfOrder, Peer, RateLimit, RateLimitConfig, Record, ResponseHead,
+    RoutePolicy, SharedLimit, Shield, Stack, Validation,
 };
 use sinew_core::time::Instant;
 use sinew_core::{Machine, Wire};

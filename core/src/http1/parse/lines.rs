@@ -6,7 +6,7 @@ use memchr::memchr;
 use crate::error::{Kind, Limit, Violation};
 use crate::head::{Fields, Span, SpanTable};
 use crate::http1::grammar::{
-    is_blank, is_field_value, name_prefix, printable_prefix, token_prefix, trim,
+    is_blank, is_field_value, name_prefix, printable_prefix, rest_of_token, token_prefix, trim,
 };
 
 /// Field lines up to the empty line, as spans relative to the start of the inbox.
@@ -199,7 +199,13 @@ impl<'a> Line<'a> {
     #[expect(clippy::inline_always, reason = "a fifth of a head's cost: see `sinew-benches`")]
     fn usual(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (name, rest) = bytes.split_at_checked(name_prefix(bytes))?;
-        let rest = rest.strip_prefix(b": ")?;
+        let (name, rest) = match rest.strip_prefix(b": ") {
+            Some(rest) => (name, rest),
+            None => {
+                let (name, rest) = bytes.split_at_checked(rest_of_token(bytes, name.len()))?;
+                (name, rest.strip_prefix(b": ")?)
+            }
+        };
         let (value, rest) = rest.split_at_checked(printable_prefix(rest))?;
         let behind = rest.strip_prefix(b"\r\n")?;
         let is_mark = |byte: &u8| *byte > b' ';

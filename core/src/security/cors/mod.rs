@@ -168,28 +168,38 @@ impl Cors {
     }
 
     /// The same, where the origin was looked up already.
+    #[inline]
     pub(crate) fn check_origin(&self, head: &RequestHead, given: Single<'_>) -> CorsVerdict {
-        let (origin, reason) = match (&self.origins, given) {
-            // Sent without an origin too, so that caches hold one answer for all.
-            (Origins::Any, Single::Absent) => (Some(STAR), CorsReason::NoOrigin),
+        match given {
+            Single::Absent => CorsVerdict {
+                kind: CorsKind::NotCors,
+                reason: CorsReason::NoOrigin,
+                // Sent without an origin too, so that caches hold one answer for all.
+                origin: (self.origins == Origins::Any).then_some(STAR),
+                into_private: false,
+            },
+            Single::Once(value) => self.check_page(head, Some(value)),
+            Single::Repeated => self.check_page(head, None),
+        }
+    }
+
+    /// The same for a request that a page may have caused. `None`: it has several origins.
+    #[inline(never)]
+    fn check_page(&self, head: &RequestHead, origin: Option<&[u8]>) -> CorsVerdict {
+        let (origin, reason) = match (&self.origins, origin) {
             (Origins::Any, _) => (Some(STAR), CorsReason::Granted),
-            (Origins::Listed { .. }, Single::Absent) => (None, CorsReason::NoOrigin),
-            (Origins::Listed { .. }, Single::Repeated) => (None, CorsReason::SeveralOrigins),
-            (Origins::Listed { exact, patterns }, Single::Once(value)) => {
+            (Origins::Listed { .. }, None) => (None, CorsReason::SeveralOrigins),
+            (Origins::Listed { exact, patterns }, Some(value)) => {
                 match granted(exact, patterns, head, value) {
                     Some(origin) => (Some(origin), CorsReason::Granted),
                     None => (None, CorsReason::Origin),
                 }
             }
         };
-        let asks_for_method = || head.header("access-control-request-method").is_some();
-        let kind = match given {
-            Single::Absent => CorsKind::NotCors,
-            // https://fetch.spec.whatwg.org/#cors-preflight-request
-            _ if *head.method() == Method::OPTIONS && asks_for_method() => CorsKind::Preflight,
-            _ => CorsKind::Actual,
-        };
-        let preflight = kind == CorsKind::Preflight;
+        // https://fetch.spec.whatwg.org/#cors-preflight-request
+        let preflight = *head.method() == Method::OPTIONS
+            && head.header("access-control-request-method").is_some();
+        let kind = if preflight { CorsKind::Preflight } else { CorsKind::Actual };
         let into_private =
             preflight && head.header("access-control-request-private-network") == Some(b"true");
         let reason = match (preflight, reason) {

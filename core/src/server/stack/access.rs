@@ -1,6 +1,6 @@
 //! Access control as a layer.
 
-use super::{Arrival, Decision, Layer, Record};
+use super::{Arrival, Decision, Interest, Layer, Record};
 use crate::policy::Stage;
 use crate::reason::Reason;
 use crate::security::{Access, AccessReason, AccessVerdict, Condition, Refusal};
@@ -8,6 +8,10 @@ use crate::security::{Access, AccessReason, AccessVerdict, Condition, Refusal};
 impl Layer for Access {
     fn stage(&self) -> Stage {
         Stage::Authorise
+    }
+
+    fn interest(&self) -> Interest {
+        Interest::HEAD
     }
 
     fn on_head(&self, arrival: &Arrival<'_>, record: &mut Record) -> Decision {

@@ -6,7 +6,7 @@ use core::time::Duration;
 use http::HeaderName;
 use http::header::WWW_AUTHENTICATE;
 
-use super::{Arrival, Decision, Layer, Record, ResponseHead};
+use super::{Arrival, Decision, Exchanges, Interest, Layer, Record, ResponseHead};
 use crate::head::Single;
 use crate::policy::{Mode, Refused, Stage};
 use crate::reason::Reason;
@@ -90,6 +90,10 @@ impl Authentication {
 impl Layer for Authentication {
     fn stage(&self) -> Stage {
         Stage::Authenticate
+    }
+
+    fn interest(&self) -> Interest {
+        Interest { answers: Exchanges::Refused, ..Interest::HEAD }
     }
 
     fn on_head(&self, arrival: &Arrival<'_>, record: &mut Record) -> Decision {

@@ -1,6 +1,6 @@
 //! Whose requests matter how much.
 
-use super::{Arrival, Decision, Layer, Record};
+use super::{Arrival, Decision, Interest, Layer, Record};
 use crate::policy::{Priority, Stage};
 use crate::security::{Network, SecurityContext, Who};
 
@@ -44,6 +44,10 @@ impl PriorityRule {
 impl Layer for Classes {
     fn stage(&self) -> Stage {
         Stage::Limit
+    }
+
+    fn interest(&self) -> Interest {
+        Interest::HEAD
     }
 
     fn on_head(&self, arrival: &Arrival<'_>, record: &mut Record) -> Decision {

@@ -1,12 +1,16 @@
 //! CORS as a layer: answers preflights, and marks every other answer.
 
-use super::{Arrival, Decision, Layer, Record, ResponseHead, write_lines};
+use super::{Arrival, Decision, Exchanges, Interest, Layer, Record, ResponseHead, write_lines};
 use crate::policy::Stage;
 use crate::security::{Cors, CorsKind};
 
 impl Layer for Cors {
     fn stage(&self) -> Stage {
         Stage::Preflight
+    }
+
+    fn interest(&self) -> Interest {
+        Interest { answers: Exchanges::Every, ..Interest::HEAD }
     }
 
     fn on_head(&self, arrival: &Arrival<'_>, record: &mut Record) -> Decision {

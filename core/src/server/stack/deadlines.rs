@@ -1,6 +1,6 @@
 //! Who says how long a request matters, and what became of one that nobody waits for.
 
-use super::{Arrival, Decision, Layer, Record};
+use super::{Arrival, Decision, Interest, Layer, Record};
 use crate::head::Single;
 use crate::policy::Stage;
 use crate::reason::Reason;
@@ -31,6 +31,10 @@ impl Deadlines {
 impl Layer for Deadlines {
     fn stage(&self) -> Stage {
         Stage::Deadline
+    }
+
+    fn interest(&self) -> Interest {
+        Interest::HEAD
     }
 
     fn on_head(&self, arrival: &Arrival<'_>, record: &mut Record) -> Decision {

@@ -4,13 +4,13 @@ use core::num::{NonZeroU64, NonZeroU128};
 
 use http::HeaderName;
 
-use super::{Arrival, Decision, Layer, Record, ResponseHead, write_lines};
+use super::{Arrival, Decision, Exchanges, Interest, Layer, Record, ResponseHead, write_lines};
 use crate::head::Place;
 use crate::observe::{RequestId, TraceContext, request_id};
 use crate::policy::Stage;
 use crate::security::TrustedProxies;
 
-const X_REQUEST_ID: HeaderName = HeaderName::from_static(request_id::FIELD);
+static X_REQUEST_ID: HeaderName = HeaderName::from_static(request_id::FIELD);
 
 /// Gives each request an id and a place in a trace, those that it brings where they are sound, and
 /// finds out where it comes from. The id goes out with the answer.
@@ -23,6 +23,10 @@ pub struct Identify {
 impl Layer for Identify {
     fn stage(&self) -> Stage {
         Stage::Identify
+    }
+
+    fn interest(&self) -> Interest {
+        Interest { answers: Exchanges::Every, ..Interest::HEAD }
     }
 
     fn on_head(&self, arrival: &Arrival<'_>, record: &mut Record) -> Decision {

@@ -59,6 +59,12 @@ pub trait Layer {
     /// Where it stands.
     fn stage(&self) -> Stage;
 
+    /// What concerns it, once it has seen a head. Asked once, when a stack is built: what concerns no
+    /// layer costs nothing. By default all that comes.
+    fn interest(&self) -> Interest {
+        Interest::ALL
+    }
+
     /// The routes are known, before any request comes: what depends on them can be looked up once.
     /// Whoever puts a stack together calls it.
     fn prepare(&mut self, templates: &[Template]) {
@@ -85,6 +91,34 @@ pub trait Layer {
         let _ = record;
         None
     }
+}
+
+/// What concerns a layer behind the head of a request; it is asked and told nothing else.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Interest {
+    /// Answers that it may have something to add [to](Layer::on_response).
+    pub answers: Exchanges,
+    /// Ends that it wants to be [told](Layer::on_end).
+    pub ends: Exchanges,
+}
+
+impl Interest {
+    /// Every answer and every end.
+    pub const ALL: Self = Self { answers: Exchanges::Every, ends: Exchanges::Every };
+
+    /// The head, and nothing behind it.
+    pub const HEAD: Self = Self { answers: Exchanges::None, ends: Exchanges::None };
+}
+
+/// Exchanges of a kind.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Exchanges {
+    /// None.
+    None,
+    /// Those that were [refused](Record::refused), by whichever layer, or would have been.
+    Refused,
+    /// Every one.
+    Every,
 }
 
 /// A layer that connections on several threads share.
@@ -128,10 +162,17 @@ pub trait ResponseHead {
 }
 
 /// Writes lines that belong on an answer.
+#[inline]
 fn write_lines(response: &mut dyn ResponseHead, write: impl FnOnce(&mut Lines)) {
-    if let Some(lines) = response.lines() {
-        return write(lines);
+    match response.lines() {
+        Some(lines) => write(lines),
+        None => append_lines(response, write),
     }
+}
+
+/// Apart, so that answers with a place for lines do not pay for it.
+#[inline(never)]
+fn append_lines(response: &mut dyn ResponseHead, write: impl FnOnce(&mut Lines)) {
     let mut lines = Lines::new();
     write(&mut lines);
     for (name, value) in lines.iter() {
@@ -170,6 +211,30 @@ impl<B> ResponseHead for http::Response<B> {
 /// The layers of a server, in order.
 pub struct Stack {
     layers: Box<[Entry]>,
+    answers: Concerned,
+    ends: Concerned,
+}
+
+/// The places of the layers that an exchange concerns once more, the last one first.
+struct Concerned {
+    every: Box<[usize]>,
+    refused: Box<[usize]>,
+}
+
+impl Concerned {
+    /// `by`: which exchanges concern a layer.
+    fn new(layers: &[Entry], by: impl Fn(&Entry) -> Exchanges) -> Self {
+        let least = |kind: Exchanges| {
+            let all = layers.iter().enumerate().rev();
+            all.filter(|(_, entry)| by(entry) >= kind).map(|(place, _)| place).collect()
+        };
+        Self { every: least(Exchanges::Every), refused: least(Exchanges::Refused) }
+    }
+
+    #[inline]
+    fn by(&self, record: &Record) -> &[usize] {
+        if record.refused.is_some() { &self.refused } else { &self.every }
+    }
 }
 
 struct Entry {
@@ -185,14 +250,16 @@ impl Entry {
         let retry_after = record.retry_after;
         let decision = self.layer.on_head(arrival, record);
         record.retry_after = retry_after;
-        self.note(decision, record);
+        let _ = self.note(decision, record);
     }
 
+    /// Hands the decision back.
     #[cold]
-    fn note(&self, decision: Decision, record: &mut Record) {
+    fn note(&self, decision: Decision, record: &mut Record) -> Decision {
         if let Decision::Refuse(reason) = decision {
             record.refuse(Refused { stage: self.stage, reason, mode: self.mode });
         }
+        decision
     }
 }
 
@@ -224,7 +291,12 @@ impl Stack {
                 return Err(OutOfOrder { front: front.stage, behind: behind.stage });
             }
         }
-        Ok(Self { layers })
+        let answers = Concerned::new(&layers, |entry| {
+            // Those that are only tried add nothing.
+            if entry.mode.obeys() { entry.layer.interest().answers } else { Exchanges::None }
+        });
+        let ends = Concerned::new(&layers, |entry| entry.layer.interest().ends);
+        Ok(Self { layers, answers, ends })
     }
 
     /// Whether there is no layer.
@@ -242,9 +314,8 @@ impl Stack {
                 continue;
             }
             let decision = entry.layer.on_head(arrival, record);
-            if !matches!(decision, Decision::Continue) {
-                entry.note(decision, record);
-                return decision;
+            if decision != Decision::Continue {
+                return entry.note(decision, record);
             }
         }
         Decision::Continue
@@ -252,31 +323,32 @@ impl Stack {
 
     /// Lets the layers see an answer, and add to it what belongs on it; not those that are only
     /// tried.
+    #[inline]
     pub fn on_response(&self, record: &Record, response: &mut dyn ResponseHead) {
         self.resume_response(&mut 0, record, response);
     }
 
     /// The same, for whoever catches panics. `asked` counts the layers that were asked, the one that
     /// panicked among them: called again with it, the next ones have their say.
+    #[inline]
     pub fn resume_response(
         &self,
         asked: &mut usize,
         record: &Record,
         response: &mut dyn ResponseHead,
     ) {
-        let left = self.layers.len().saturating_sub(*asked);
-        for entry in self.layers.get(..left).unwrap_or_default().iter().rev() {
+        let left = self.answers.by(record).get(*asked..).unwrap_or_default();
+        for entry in left.iter().filter_map(|place| self.layers.get(*place)) {
             *asked += 1;
-            if entry.mode.obeys() {
-                entry.layer.on_response(record, response);
-            }
+            entry.layer.on_response(record, response);
         }
     }
 
     /// Tells the layers that were asked that the exchange is over.
+    #[inline]
     pub fn on_end(&self, record: &Record, end: &End) {
-        let asked = self.layers.get(..record.asked).unwrap_or(&self.layers);
-        for entry in asked.iter().rev() {
+        let concerned = self.ends.by(record).iter().filter(|place| **place < record.asked);
+        for entry in concerned.filter_map(|place| self.layers.get(*place)) {
             entry.layer.on_end(record, end);
         }
     }

@@ -5,7 +5,9 @@ use core::hash::{Hash, Hasher};
 use core::net::IpAddr;
 use core::time::Duration;
 
-use super::{Arrival, Cost, Decision, Layer, Record, ResponseHead, write_lines};
+use super::{
+    Arrival, Cost, Decision, Exchanges, Interest, Layer, Record, ResponseHead, write_lines,
+};
 use crate::decimal::Backwards;
 use crate::head::Lines;
 use crate::limit::{
@@ -175,32 +177,35 @@ struct Policy {
 struct Named {
     /// Up to what is left.
     before: Box<[u8]>,
-    /// From there to when it is full again.
-    between: &'static [u8],
+    fields: LimitFields,
 }
 
 impl Named {
     fn new(name: &str, quota: &Quota, fields: LimitFields) -> Option<Self> {
         let (count, window) = (quota.count(), quota.period().as_secs().max(1));
-        let (before, between): (_, &[u8]) = match fields {
+        let before = match fields {
             // https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-10
             LimitFields::Draft => {
                 let policy = format!("ratelimit-policy: \"{name}\";q={count};w={window}\r\n");
-                (format!("{policy}ratelimit: \"{name}\";r="), b";t=")
+                format!("{policy}ratelimit: \"{name}\";r=")
             }
             LimitFields::Legacy => {
                 let limit = format!("x-ratelimit-limit: {count}\r\n");
-                (format!("{limit}x-ratelimit-remaining: "), b"\r\nx-ratelimit-reset: ")
+                format!("{limit}x-ratelimit-remaining: ")
             }
             LimitFields::None => return None,
         };
-        Some(Self { before: before.into_bytes().into(), between })
+        Some(Self { before: before.into_bytes().into(), fields })
     }
 
     fn write(&self, outcome: &Outcome, lines: &mut Lines) {
         let mut numbers = Backwards::<64>::new();
         numbers.number(whole_seconds(outcome.reset));
-        numbers.put(self.between);
+        match self.fields {
+            LimitFields::Draft => numbers.put(b";t="),
+            LimitFields::Legacy => numbers.put(b"\r\nx-ratelimit-reset: "),
+            LimitFields::None => {}
+        }
         numbers.number(outcome.remaining.into());
         lines.put(&self.before, numbers.as_bytes());
     }
@@ -353,6 +358,10 @@ impl Hash for Whole<'_> {
 impl<B: Buckets> Layer for RateLimit<B> {
     fn stage(&self) -> Stage {
         Stage::Limit
+    }
+
+    fn interest(&self) -> Interest {
+        Interest { answers: Exchanges::Every, ..Interest::HEAD }
     }
 
     fn on_head(&self, arrival: &Arrival<'_>, record: &mut Record) -> Decision {

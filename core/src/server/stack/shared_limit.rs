@@ -1,7 +1,7 @@
 //! How much each client may ask for of all replicas together.
 
 use super::rate_limit::hash;
-use super::{Arrival, Decision, Layer, Record};
+use super::{Arrival, Decision, Interest, Layer, Record};
 use crate::limit::{KeyGroup, KeyHash, KeyHasher, LeaseVerdict, Shortage};
 use crate::policy::Stage;
 use crate::reason::Reason;
@@ -35,6 +35,10 @@ impl<L: Lessor> SharedLimit<L> {
 impl<L: Lessor> Layer for SharedLimit<L> {
     fn stage(&self) -> Stage {
         Stage::Limit
+    }
+
+    fn interest(&self) -> Interest {
+        Interest::HEAD
     }
 
     fn on_head(&self, arrival: &Arrival<'_>, record: &mut Record) -> Decision {

@@ -3,7 +3,7 @@
 use http::HeaderName;
 
 use super::rate_limit::{Buckets, hash};
-use super::{Arrival, Decision, End, Layer, Record};
+use super::{Arrival, Decision, End, Exchanges, Interest, Layer, Record};
 use crate::head::Place;
 use crate::limit::{
     BadLimiter, Charge, KeyHasher, Quota, QuotaId, RateLimiter, RateLimiterConfig, Verdict,
@@ -76,6 +76,10 @@ impl<B: Buckets> Shield<B> {
 impl<B: Buckets> Layer for Shield<B> {
     fn stage(&self) -> Stage {
         Stage::Shield
+    }
+
+    fn interest(&self) -> Interest {
+        Interest { ends: Exchanges::Refused, ..Interest::HEAD }
     }
 
     fn on_head(&self, arrival: &Arrival<'_>, record: &mut Record) -> Decision {

@@ -5,7 +5,7 @@ use core::fmt;
 use http::header::ACCEPT;
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::{Arrival, Decision, Layer, Record, ResponseHead};
+use super::{Arrival, Decision, Exchanges, Interest, Layer, Record, ResponseHead};
 use crate::head::RequestHead;
 use crate::policy::Stage;
 use crate::reason::Reason;
@@ -85,6 +85,10 @@ struct Taken(HeaderValue);
 impl Layer for Validation {
     fn stage(&self) -> Stage {
         Stage::Validate
+    }
+
+    fn interest(&self) -> Interest {
+        Interest { answers: Exchanges::Refused, ..Interest::HEAD }
     }
 
     fn on_head(&self, arrival: &Arrival<'_>, record: &mut Record) -> Decision {
