@@ -100,7 +100,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         if service.stack.is_empty() {
             self.start_span(head, template);
         } else {
-            let asked = AssertUnwindSafe(|| self.ask_policies(now, head, &destination));
+            let asked = AssertUnwindSafe(|| self.ask_policies(now, &service, head, &destination));
             match catch_unwind(asked) {
                 Ok(None) => {}
                 Ok(Some(response)) => return self.respond(now, response),

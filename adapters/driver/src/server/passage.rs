@@ -56,10 +56,10 @@ pub(super) fn reuse(lines: Option<Lines>) {
 pub(super) struct Panicked;
 
 impl Passage {
-    pub(super) fn new(record: Record, stack: Arc<Stack>) -> Self {
+    pub(super) fn new(record: Arc<Record>, stack: Arc<Stack>) -> Self {
         let seen = record.arrived;
         Self {
-            record: Arc::new(record),
+            record,
             stack,
             described: false,
             plain: false,

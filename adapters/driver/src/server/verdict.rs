@@ -20,7 +20,7 @@ use super::passage::{self, Passage};
 use super::problem::Problem;
 use super::response::{IntoResponse as _, Response};
 use super::server_wire::ServerWire;
-use super::service::{Destination, Notice};
+use super::service::{Destination, Notice, Service};
 use crate::io::Peer;
 use crate::runtime::Runtime;
 use crate::trace::{Asked, RequestSpan};
@@ -30,10 +30,10 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
     pub(super) fn ask_policies(
         &mut self,
         now: Instant,
+        service: &Service<M>,
         head: &RequestHead,
         destination: &Destination<'_, M>,
     ) -> Option<Response> {
-        let service = Arc::clone(&self.service);
         let (route, policy) = match destination {
             Destination::Route { route, template, .. } => (Some(*template), &route.options.policy),
             Destination::Fallback(_) | Destination::Answer(_) => (None, &service.elsewhere),
@@ -53,8 +53,11 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             policy,
             peer,
         };
-        let mut record = Record::new(&arrival);
-        let on_head = AssertUnwindSafe(|| service.stack.on_head(&arrival, &mut record));
+        let mut record = Arc::new(Record::new(&arrival));
+        // It is shared with the handler later; nobody has it yet.
+        let on_head = AssertUnwindSafe(|| {
+            Arc::get_mut(&mut record).map(|record| service.stack.on_head(&arrival, record))
+        });
         let asked = catch_unwind(on_head);
         let failed = asked.is_err();
         if failed {
@@ -62,7 +65,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             self.wire.top().close(now);
         }
         // Nobody knows what it would have said.
-        let decision = asked.unwrap_or(Decision::Refuse(Reason::Internal));
+        let decision = asked.ok().flatten().unwrap_or(Decision::Refuse(Reason::Internal));
         if service.observer.is_some() {
             let exchange = self.wire.top_ref().exchange();
             record.each_event(exchange, |event| self.notice(&Notice::Decided(event)));

@@ -161,11 +161,10 @@ async fn endpoints(transcript: &mut Transcript) -> Outcome {
 }
 
 async fn hedges(transcript: &mut Transcript) -> Outcome {
-    const CALLS: usize = 300;
+    const CALLS: u32 = 300;
     transcript.step("Hedge: an answer that takes long is asked for elsewhere");
     let slow = Mood::Stutters(Duration::from_millis(150));
-    let mut slowest = [Duration::ZERO; 2];
-    for (at, mode) in [Mode::Off, Mode::Enforce].into_iter().enumerate() {
+    for mode in [Mode::Off, Mode::Enforce] {
         let (one, two) = (Backend::start(slow).await?, Backend::start(slow).await?);
         let hedge = HedgeConfig { mode, percent: 10, ..HedgeConfig::default() };
         let client = RestClient::builder("http://service.internal")
@@ -173,7 +172,7 @@ async fn hedges(transcript: &mut Transcript) -> Outcome {
             .endpoints([one.address.to_string(), two.address.to_string()])
             .hedge(hedge)
             .build()?;
-        let mut took = Vec::with_capacity(CALLS);
+        let mut took = Vec::new();
         for _ in 0..CALLS {
             let began = Instant::now();
             client.get("/").send().await?.text().await?;
@@ -182,17 +181,16 @@ async fn hedges(transcript: &mut Transcript) -> Outcome {
         took.sort_unstable();
         let late = took.iter().filter(|took| **took >= Duration::from_millis(150)).count();
         let asked = one.asked() + two.asked();
-        let p98 = took.get(CALLS * 98 / 100).copied().unwrap_or_default();
+        let p98 = took.get(took.len() * 98 / 100).copied().unwrap_or_default();
         let hedging = if mode == Mode::Off { "without" } else { "with" };
         transcript.saw(format!(
             "{hedging}: {CALLS} calls, {asked} requests, {late} took 150 ms or more, p98 {p98:.1?}"
         ));
-        if let Some(slot) = slowest.get_mut(at) {
-            *slot = p98;
-        }
+        // Times are shown, and not relied on: the machine may be busy.
+        let hedged = asked.checked_sub(CALLS).ok_or("fewer requests than calls")?;
+        ensure((hedged > 0) == (mode == Mode::Enforce), "hedges where they are asked for")?;
     }
-    let [without, with] = slowest;
-    ensure(with < without, "fewer late answers with hedges")
+    Ok(())
 }
 
 async fn deadline(transcript: &mut Transcript) -> Outcome {
