@@ -58,6 +58,8 @@ pub enum ErrorKind {
     Protocol(sinew_core::Error),
     /// The socket failed.
     Io(io::ErrorKind),
+    /// There is no listening at this place: `host:port`, or `unix:/path`.
+    Listen(Box<str>, io::ErrorKind),
     /// The time given to this call, or to this phase of it, is over.
     Timeout,
     /// The producer of a body failed.
@@ -203,6 +205,7 @@ impl Error {
             ErrorKind::Lost(WhyNever::Refused) => Fault::Peer,
             ErrorKind::Lost(WhyNever::Done | WhyNever::Exhausted) => Fault::Network,
             ErrorKind::Config(_)
+            | ErrorKind::Listen(..)
             | ErrorKind::Body
             | ErrorKind::Refused(_)
             | ErrorKind::Token
@@ -284,6 +287,7 @@ impl fmt::Display for Error {
             ErrorKind::Tls(failure) => write!(f, "TLS: {failure}"),
             ErrorKind::Protocol(error) => write!(f, "{error}"),
             ErrorKind::Io(kind) => write!(f, "socket failed in the {phase}: {kind}"),
+            ErrorKind::Listen(place, kind) => write!(f, "cannot listen on {place}: {kind}"),
             ErrorKind::Timeout => write!(f, "timed out in the {phase}"),
             ErrorKind::Body => write!(f, "the body's producer failed"),
             ErrorKind::Gone => write!(f, "the other side is gone"),

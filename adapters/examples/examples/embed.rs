@@ -15,7 +15,7 @@ use http::StatusCode;
 use sinew_core::http1::{BodySize, NO_FIELDS, Rejected, Server, ServerConfig, ServerEvent};
 use sinew_core::machine::{Layered, Machine, Seen, Step};
 use sinew_core::time::{Epoch, Instant};
-use sinew_examples::certs::Authority;
+use sinew_examples::certs::{Authority, private_folder};
 use sinew_tls::ServerTls;
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
@@ -139,7 +139,7 @@ fn mutual_tls() -> Outcome<(ServerTls, tempfile::TempDir)> {
     let authority = Authority::mint("embed authority")?;
     let server = authority.server(&["127.0.0.1"])?;
     let client = authority.client("spiffe://embed.test/curl")?;
-    let folder = tempfile::tempdir()?;
+    let folder = private_folder()?;
     std::fs::write(folder.path().join("ca.pem"), authority.pem())?;
     std::fs::write(folder.path().join("client.pem"), client.chain + &client.key)?;
     let at = folder.path().display();

@@ -42,7 +42,12 @@ async fn main() -> ExitCode {
                     return ExitCode::from(REFUSED);
                 }
                 Ok((config, mut builder)) if arguments.contains(&"--check-config") => {
-                    print!("{}", config.in_force(builder.config_mut()));
+                    let in_force = config.in_force(builder.config_mut());
+                    if let Err(error) = builder.check() {
+                        eprintln!("{error}");
+                        return ExitCode::from(REFUSED);
+                    }
+                    print!("{in_force}");
                     Ok(())
                 }
                 Ok((_, builder)) => serve(builder, path, &metrics).await,

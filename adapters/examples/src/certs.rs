@@ -128,3 +128,11 @@ impl std::fmt::Debug for Authority {
         f.debug_struct("Authority").field("pem", &self.pem).finish_non_exhaustive()
     }
 }
+
+/// A temporary folder for keys: nobody else may look into it.
+pub fn private_folder() -> std::io::Result<tempfile::TempDir> {
+    let folder = tempfile::tempdir()?;
+    #[cfg(unix)]
+    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+    Ok(folder)
+}

@@ -78,7 +78,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use http::header::{CONTENT_TYPE, VARY};
 use http::{HeaderValue, Response};
-use prometheus_client::encoding::text;
+use prometheus_client::encoding::{EncodeMetric, MetricEncoder, text};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -124,6 +125,24 @@ pub struct Metrics {
     counted: Counted,
 }
 
+/// A gauge that is not there before it is known: zero would be an alarm.
+#[derive(Clone, Debug, Default)]
+struct Later(Gauge);
+
+impl EncodeMetric for Later {
+    fn encode(&self, encoder: MetricEncoder<'_>) -> fmt::Result {
+        if self.is_empty() { Ok(()) } else { self.0.encode(encoder) }
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Gauge
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.get() == 0
+    }
+}
+
 type Histograms = Family<Answered, Histogram, fn() -> Histogram>;
 
 #[derive(Clone)]
@@ -136,14 +155,14 @@ struct Counted {
     lease_asks: Family<Asked, Counter>,
     admissions: Family<Admission, Counter>,
     waits: Family<Class, Histogram, fn() -> Histogram>,
-    concurrency: Gauge,
+    concurrency: Later,
     pressure: Family<Pressure, Counter>,
     reclaimed: Counter,
     refusals: Family<Refusal, Counter>,
     problems: Family<Problem, Counter>,
     failures: Family<Failure, Counter>,
     reloads: Family<Reloaded, Counter>,
-    not_after: Gauge,
+    not_after: Later,
     expiries: Family<Left, Counter>,
     lost_records: Counter,
     lost: Counter,
@@ -170,14 +189,14 @@ impl Metrics {
             lease_asks: Family::default(),
             admissions: Family::default(),
             waits: Family::new_with_constructor(waits),
-            concurrency: Gauge::default(),
+            concurrency: Later::default(),
             pressure: Family::default(),
             reclaimed: Counter::default(),
             refusals: Family::default(),
             problems: Family::default(),
             failures: Family::default(),
             reloads: Family::default(),
-            not_after: Gauge::default(),
+            not_after: Later::default(),
             expiries: Family::default(),
             lost_records: Counter::default(),
             lost: Counter::default(),
@@ -316,7 +335,7 @@ impl Metrics {
                 self.counted.admissions.get_or_create(&Admission::of(*priority, Some(*why))).inc();
             }
             Event::ConcurrencyLimit { limit } => {
-                self.counted.concurrency.set((*limit).into());
+                self.counted.concurrency.0.set((*limit).into());
             }
             Event::Pressure(stage) => {
                 self.counted.pressure.get_or_create(&Pressure::from(*stage)).inc();
@@ -328,7 +347,8 @@ impl Metrics {
                 self.counted.reloads.get_or_create(&Reloaded::from(*outcome)).inc();
             }
             Event::CertificateExpiry { not_after, expiry } => {
-                self.counted.not_after.set(i64::try_from(not_after.as_secs()).unwrap_or(i64::MAX));
+                let last = i64::try_from(not_after.as_secs()).unwrap_or(i64::MAX);
+                self.counted.not_after.0.set(last);
                 self.counted.expiries.get_or_create(&Left::from(*expiry)).inc();
             }
             Event::AuditLost(records) => {

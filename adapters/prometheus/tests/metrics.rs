@@ -214,6 +214,9 @@ fn connections_that_fail_are_counted_apart() {
 #[test]
 fn what_a_server_goes_by_is_counted() {
     let metrics = Metrics::new();
+    let text = metrics.encode();
+    assert!(!text.contains("sinew_server_certificate_not_after_seconds"), "{text}");
+    assert!(!text.contains("sinew_server_concurrency_limit"), "{text}");
     let not_after = Duration::from_secs(1_800_000_000);
     for event in [
         Event::Reload(ReloadOutcome::InForce { epoch: 2 }),

@@ -321,7 +321,9 @@ where
     V: TryInto<HeaderValue, Error: Into<http::Error>>,
 {
     let refuse = |why: http::Error| Error::config("a field that cannot be sent").with_source(why);
-    let name = name.try_into().map_err(|why| refuse(why.into()))?;
-    let value = value.try_into().map_err(|why| refuse(why.into()))?;
+    let name: HeaderName = name.try_into().map_err(|why| refuse(why.into()))?;
+    let value = value.try_into().map_err(|why| {
+        Error::config(format!("the field {name} cannot be sent")).with_source(why.into())
+    })?;
     Ok((name, value))
 }

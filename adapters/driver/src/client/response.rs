@@ -13,6 +13,7 @@ use sinew_core::error::{Delivery, Phase};
 use sinew_core::event_stream::EventStreamLimits;
 use sinew_core::head::ResponseHead;
 use sinew_core::http1::{BodySize, ClientEvent};
+use sinew_core::resilience::NoRetry;
 use sinew_tls::PeerIdentity;
 
 use super::events::Events;
@@ -173,7 +174,8 @@ impl ClientResponse {
         let status = self.status();
         if status.is_client_error() || status.is_server_error() {
             let kind = ErrorKind::Status(status);
-            return Err(Error::new(kind, Phase::ResponseHead, self.answer.head.delivery()));
+            let error = Error::new(kind, Phase::ResponseHead, self.answer.head.delivery());
+            return Err(error.of_call(self.answer.attempts, None));
         }
         Ok(self)
     }
@@ -219,16 +221,17 @@ impl ClientResponse {
     ///
     /// Whatever cuts the body short; a body that is too large.
     pub async fn bytes(mut self) -> Result<Bytes, Error> {
-        let Answer { fresh, body, unpacking, limit, .. } = &mut *self.answer;
-        let limit = *limit;
-        match (fresh.take(), unpacking.take()) {
+        let Answer { fresh, body, unpacking, limit, attempts, .. } = &mut *self.answer;
+        let (limit, attempts) = (*limit, *attempts);
+        let collected = match (fresh.take(), unpacking.take()) {
             (Some(fresh), None) => collect(fresh, limit).await.map(|(bytes, _)| bytes),
             (Some(fresh), Some(unpacking)) => {
                 let body = unpacking.apply(Body::own(fresh, Origin::Call), limit, Origin::Call);
                 body.collect(limit).await
             }
             (None, _) => std::mem::take(body).collect(limit).await,
-        }
+        };
+        collected.map_err(|error| error.of_call(attempts, Some(NoRetry::Delivered)))
     }
 
     /// Collects no more than this, nor more than was said before.
@@ -243,8 +246,9 @@ impl ClientResponse {
     ///
     /// Those of [`bytes`](Self::bytes), and bytes that are not UTF-8.
     pub async fn text(self) -> Result<String, Error> {
+        let attempts = self.attempts();
         let bytes = self.bytes().await?;
-        String::from_utf8(bytes.into()).map_err(undecodable)
+        String::from_utf8(bytes.into()).map_err(|why| undecodable(why, attempts))
     }
 
     /// All of the body as JSON.
@@ -253,8 +257,9 @@ impl ClientResponse {
     ///
     /// Those of [`bytes`](Self::bytes), and bytes that are not the JSON of this type.
     pub async fn json<T: DeserializeOwned>(self) -> Result<T, Error> {
+        let attempts = self.attempts();
         let bytes = self.bytes().await?;
-        serde_json::from_slice(&bytes).map_err(undecodable)
+        serde_json::from_slice(&bytes).map_err(|why| undecodable(why, attempts))
     }
 
     /// The events of an event stream, within the [default limits](EventStreamLimits). It may be silent
@@ -309,8 +314,10 @@ impl<B: Into<Body>> TryFrom<http::Response<B>> for ClientResponse {
     }
 }
 
-fn undecodable(why: impl Into<crate::error::BoxError>) -> Error {
-    Error::new(ErrorKind::Decode, Phase::ResponseBody, Delivery::Processed).with_source(why)
+fn undecodable(why: impl Into<crate::error::BoxError>, attempts: u8) -> Error {
+    Error::new(ErrorKind::Decode, Phase::ResponseBody, Delivery::Processed)
+        .of_call(attempts, Some(NoRetry::Delivered))
+        .with_source(why)
 }
 
 impl std::fmt::Debug for ClientResponse {

@@ -449,6 +449,17 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         self
     }
 
+    /// Whether [`bind`](Self::bind) would find sense in it: all of it but the sockets. Nothing is opened, the
+    /// audit log neither.
+    ///
+    /// # Errors
+    ///
+    /// What makes no sense in routes or configuration.
+    pub fn check(mut self) -> Result<(), Error> {
+        self.audit = None;
+        self.prepare(None).map(drop)
+    }
+
     /// Binds all listeners. Connections are accepted by the kernel from here on, and by the server
     /// once it [serves](RestServer::serve).
     ///

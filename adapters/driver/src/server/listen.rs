@@ -1,6 +1,5 @@
 //! Listening sockets: addresses, Unix paths, sockets handed over by whoever started us.
 
-use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 #[cfg(unix)]
@@ -107,6 +106,7 @@ impl Place {
 }
 
 async fn bind_named<R: Runtime>(name: &str, runtime: &R) -> Result<Bound, Error> {
+    check_place(name)?;
     if let Some(path) = name.strip_prefix("unix:") {
         return bind_unix(Path::new(path)).map_err(|error| failed(name, error));
     }
@@ -114,7 +114,9 @@ async fn bind_named<R: Runtime>(name: &str, runtime: &R) -> Result<Bound, Error>
         Ok(address) => vec![address],
         Err(_) => {
             let (host, port) = split(name)?;
-            runtime.resolve(host, port).await.map_err(|error| failed(name, error))?
+            // Systems have no kind of their own for a name that they do not know.
+            let unknown = |error| io::Error::new(io::ErrorKind::NotFound, error);
+            runtime.resolve(host, port).await.map_err(|error| failed(name, unknown(error)))?
         }
     };
     let Some(&address) = addresses.first() else {
@@ -152,17 +154,8 @@ fn split(name: &str) -> Result<(&str, u16), Error> {
 }
 
 pub(super) fn failed(place: &str, error: io::Error) -> Error {
-    /// The place beside the reason, for whoever reads the log.
-    #[derive(Debug)]
-    struct Listen(String, io::Error);
-    impl fmt::Display for Listen {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "cannot listen on {}: {}", self.0, self.1)
-        }
-    }
-    impl std::error::Error for Listen {}
-    Error::new(ErrorKind::Io(error.kind()), Phase::Idle, Delivery::NotSent)
-        .with_source(Listen(place.to_owned(), error))
+    Error::new(ErrorKind::Listen(place.into(), error.kind()), Phase::Idle, Delivery::NotSent)
+        .with_source(error)
 }
 
 fn given(listener: StdListener) -> io::Result<Bound> {

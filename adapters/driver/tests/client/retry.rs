@@ -241,6 +241,24 @@ fn the_deadline_is_over_all_attempts() {
 }
 
 #[test]
+fn what_fails_behind_the_head_says_how_often_the_call_was_tried() {
+    let world = retrying();
+    let outcome = world.get();
+    let server = world.sim.accepted();
+    answered(&world, &server, BROKEN);
+    world.sim.advance(BACKOFF);
+    answered(&world, &server, "HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nhalf");
+    server.shut();
+    let response = outcome.take().unwrap().unwrap();
+    let error = world.bytes(response).unwrap_err();
+    let told = (error.phase(), error.attempts(), error.no_retry());
+    assert_eq!(told, (Phase::ResponseBody, 2, Some(NoRetry::Delivered)));
+
+    let (_, response) = world.first("HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n");
+    assert_eq!(response.error_for_status().unwrap_err().attempts(), 1);
+}
+
+#[test]
 fn an_open_breaker_refuses_without_dialling() {
     let world = calling(|builder| {
         builder.breaker(BreakerConfig { consecutive: 2, ..BreakerConfig::default() })

@@ -246,11 +246,23 @@ fn a_file_that_nobody_listens_on_is_taken_over_and_removed() {
     std::fs::remove_file(&path).unwrap();
     let held = std::os::unix::net::UnixListener::bind(&path).unwrap();
     let error = bind().err().unwrap();
-    assert_eq!(*error.kind(), sinew_driver::ErrorKind::Io(std::io::ErrorKind::AddrInUse));
+    let wanted =
+        sinew_driver::ErrorKind::Listen(place.as_str().into(), std::io::ErrorKind::AddrInUse);
+    assert_eq!(*error.kind(), wanted);
+    assert_eq!(error.to_string(), format!("cannot listen on {place}: address in use"));
     drop(held);
     drop(server);
     assert!(!path.exists(), "removed with its server");
     std::fs::remove_dir(&folder).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_socket_has_a_path() {
+    let sim = Sim::new();
+    let builder: Builder = RestServer::builder_on(sim.clone());
+    let error = sim.block_on(builder.listen("unix:").bind()).err().unwrap();
+    assert!(error.to_string().contains("neither host:port nor unix:/path"), "{error}");
 }
 
 #[test]

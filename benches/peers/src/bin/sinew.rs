@@ -23,8 +23,11 @@ fn mutual(dir: &Path) -> std::result::Result<ServerTls, sinew_tls::ConfigError> 
 
 fn main() -> Result<()> {
     runtime()?.block_on(async {
-        let builder =
+        let mut builder =
             RestServer::builder().listen("127.0.0.1:0").route(Method::GET, "/plain", answer);
+        // All clients are one address here.
+        let config = builder.config_mut();
+        config.max_connections_per_address = config.max_connections;
         let builder = match certificates() {
             None => builder.allow_plaintext(),
             Some(dir) => builder.tls(mutual(&dir).map_err(Error::other)?),

@@ -107,7 +107,7 @@ impl Work for Serving {
             production.apply(routes::add(builder, runtime.clone()), &metrics)
         };
         let server = build(tls).listen(listen.to_string()).bind().await;
-        let server = server.map_err(|e| Problem::new(format!("cannot listen on {listen}: {e}")))?;
+        let server = server.map_err(Problem::new)?;
         let mut stdout = std::io::stdout();
         for address in server.local_addrs() {
             writeln!(stdout, "listening on {address}").map_err(Problem::new)?;
