@@ -40,7 +40,7 @@ pub(crate) struct Pipe<I> {
     relay: Option<Box<Relay>>,
     /// Bytes that the next read asks for.
     read_size: usize,
-    /// The last read of this wake-up took less than it had room for: the socket is empty, most likely.
+    /// The last read took less than it had room for: the socket is empty, most likely.
     sated: bool,
     /// Written bytes may still sit in an inner layer.
     flushing: bool,
@@ -68,6 +68,7 @@ impl<I: Io> Pipe<I> {
         // After a short read it is asked, without a block in hand, whether there is more.
         if self.sated && self.relay.is_none() && self.io.poll_fillable(cx).is_pending() {
             self.sated = false;
+            return_read_block(wire.inbox());
             return Poll::Pending;
         }
         let inbox = wire.inbox();
@@ -91,10 +92,8 @@ impl<I: Io> Pipe<I> {
             Poll::Ready(Ok(read)) if *read < self.read_size / 4 => {
                 self.read_size = (self.read_size / 2).max(BLOCK);
             }
-            Poll::Pending if inbox.is_empty() => {
-                READ_BLOCK.with(|shared| shared.set(std::mem::take(inbox)));
-            }
-            _ => {}
+            Poll::Pending => return_read_block(inbox),
+            Poll::Ready(_) => {}
         }
         polled
     }
@@ -161,11 +160,16 @@ pub(crate) fn lend_write_block(outbox: &mut Outbox) {
 
 /// Takes everything back that a connection holds while it sleeps with nothing buffered.
 pub(crate) fn rest<W: Wire>(wire: &mut W) {
-    let inbox = wire.inbox();
+    return_read_block(wire.inbox());
+    wire.rest();
+}
+
+/// Takes the read block back, if nothing of it is unread.
+#[inline]
+fn return_read_block(inbox: &mut BytesMut) {
     if inbox.is_empty() && inbox.capacity() > 0 {
         READ_BLOCK.with(|shared| shared.set(std::mem::take(inbox)));
     }
-    wire.rest();
 }
 
 /// Takes the write block back, if nothing is queued.
@@ -251,5 +255,61 @@ impl<R: Runtime> Alarm<R> {
 impl<R: Runtime> std::fmt::Debug for Alarm<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Alarm").field("at", &self.at).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use sinew_core::http1::Server;
+    use sinew_core::machine::Machine as _;
+
+    use super::*;
+
+    /// Gives one request, and nothing behind it.
+    struct Once(&'static [u8]);
+
+    impl Io for Once {
+        fn poll_fill(
+            &mut self,
+            _: &mut Context<'_>,
+            into: &mut BytesMut,
+            _: usize,
+        ) -> Poll<io::Result<usize>> {
+            let bytes = std::mem::take(&mut self.0);
+            into.extend_from_slice(bytes);
+            if bytes.is_empty() { Poll::Pending } else { Poll::Ready(Ok(bytes.len())) }
+        }
+
+        fn poll_fillable(&mut self, _: &mut Context<'_>) -> Poll<()> {
+            if self.0.is_empty() { Poll::Pending } else { Poll::Ready(()) }
+        }
+
+        fn poll_drain(
+            &mut self,
+            _: &mut Context<'_>,
+            _: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+
+        fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shut(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn who_waits_for_more_and_has_nothing_owns_no_block() {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut server = Server::new(std::sync::Arc::default(), Instant::ZERO);
+        let mut pipe = Pipe::new(Once(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"));
+        assert!(pipe.fill(&mut cx, &mut server).is_ready());
+        drop(server.poll_event(Instant::ZERO).unwrap());
+        assert!(pipe.fill(&mut cx, &mut server).is_pending());
+        assert_eq!(server.inbox().capacity(), 0);
     }
 }

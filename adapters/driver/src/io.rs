@@ -17,7 +17,10 @@ pub trait Io: Unpin + 'static {
     ) -> Poll<io::Result<usize>>;
 
     /// Whether [`poll_fill`](Self::poll_fill) may find something, as far as that is known without a
-    /// system call; pending as that is. Asked behind a read that took all there was.
+    /// system call. Asked behind a read that took all there was.
+    ///
+    /// Pending only where a read would be, too, with the waker registered as for one. Bytes that this
+    /// value holds itself are something to be found, and so are an end and an error.
     fn poll_fillable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let _ = cx;
         Poll::Ready(())

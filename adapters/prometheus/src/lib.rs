@@ -125,7 +125,7 @@ pub struct Metrics {
     counted: Counted,
 }
 
-/// A gauge that is not there before it is known: zero would be an alarm.
+/// A gauge that is not there before it is known, which zero stands for: it would be an alarm.
 #[derive(Clone, Debug, Default)]
 struct Later(Gauge);
 

@@ -90,7 +90,8 @@ impl<T> Slab<T> {
         Key::new(index, 1)
     }
 
-    /// What was there; `None` for a key that is stale or foreign.
+    /// What was there, for its owner to take out of it what matters; `None` for a key that is stale or
+    /// foreign.
     pub(crate) fn remove(&mut self, key: Key) -> Option<&mut T> {
         let place = self.places.get_mut(key.index() as usize)?;
         if place.generation != key.generation() {

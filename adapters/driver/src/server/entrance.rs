@@ -113,7 +113,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                 match service.find(&request.0.head) {
                     Destination::Route { route, .. } => self.start(now, request, &route.handler),
                     Destination::Fallback(handler) => self.start(now, request, handler),
-                    Destination::Answer(response) => self.respond(now, *response),
+                    Destination::Answer(response) => self.respond(now, response),
                 }
             }
         }

@@ -109,7 +109,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             }
         }
         let (handler, options, template, params) = match destination {
-            Destination::Answer(response) => return self.respond(now, *response),
+            Destination::Answer(response) => return self.respond(now, response),
             Destination::Route { route, template, params } => {
                 (&route.handler, Some(&route.options), Some(template), params)
             }

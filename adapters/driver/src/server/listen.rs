@@ -106,7 +106,6 @@ impl Place {
 }
 
 async fn bind_named<R: Runtime>(name: &str, runtime: &R) -> Result<Bound, Error> {
-    check_place(name)?;
     if let Some(path) = name.strip_prefix("unix:") {
         return bind_unix(Path::new(path)).map_err(|error| failed(name, error));
     }
@@ -114,9 +113,12 @@ async fn bind_named<R: Runtime>(name: &str, runtime: &R) -> Result<Bound, Error>
         Ok(address) => vec![address],
         Err(_) => {
             let (host, port) = split(name)?;
-            // Systems have no kind of their own for a name that they do not know.
-            let unknown = |error| io::Error::new(io::ErrorKind::NotFound, error);
-            runtime.resolve(host, port).await.map_err(|error| failed(name, unknown(error)))?
+            // That a name is not known has no code, and no kind of its own either.
+            let kind = |error: io::Error| match error.raw_os_error() {
+                Some(_) => error,
+                None => io::Error::new(io::ErrorKind::NotFound, error),
+            };
+            runtime.resolve(host, port).await.map_err(|error| failed(name, kind(error)))?
         }
     };
     let Some(&address) = addresses.first() else {

@@ -18,7 +18,7 @@ use super::expiry;
 use super::gate::Gate;
 use super::health::Known;
 use super::kept::Kept;
-use super::listen::{Place, names};
+use super::listen::{Place, check_place, names};
 use super::memory::Booked;
 use super::mode::Mode;
 use super::numbers::Numbers;
@@ -103,6 +103,7 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         if !bad.is_empty() {
             return Err(Error::config(bad.join("; ")));
         }
+        names(&places).iter().try_for_each(|name| check_place(name))?;
         if let Some(public) = admin.take_if(|admin| admin.is_public) {
             routes.extend(public.into_public()?);
         }

@@ -75,7 +75,9 @@ impl Inner {
 impl Response {
     /// An answer with this status, without fields and body.
     pub fn new(status: StatusCode) -> Self {
-        let mut inner = SPARE.take().unwrap_or_else(|| Box::new(Inner::new()));
+        // A thread that is about to end keeps none.
+        let spare = SPARE.try_with(Cell::take).ok().flatten();
+        let mut inner = spare.unwrap_or_else(|| Box::new(Inner::new()));
         inner.status = status;
         Self(inner)
     }
@@ -90,7 +92,7 @@ impl Response {
     /// Drops all that it holds, and leaves its memory to the next answer of the worker.
     pub(super) fn leave(mut self) {
         *self.0 = Inner::new();
-        SPARE.set(Some(self.0));
+        let _ = SPARE.try_with(|spare| spare.set(Some(self.0)));
     }
 
     /// Sets the status.

@@ -236,7 +236,7 @@ pub(super) struct Route<M: Mode> {
 pub(super) enum Destination<'s, M: Mode> {
     Route { route: &'s Route<M>, template: usize, params: Params },
     Fallback(&'s M::Handler),
-    Answer(Box<Response>),
+    Answer(Response),
 }
 
 impl<M: Mode> Service<M> {
@@ -261,7 +261,7 @@ impl<M: Mode> Service<M> {
             Ok(Found::Options(allow)) => Response::new(StatusCode::NO_CONTENT).allow(allow),
             Err(bad) => Problem::because(Reason::BadPath).detail(bad.explain()).into_response(),
         };
-        Destination::Answer(Box::new(answer))
+        Destination::Answer(answer)
     }
 
     pub(super) fn notice(&self, peer: Option<&Peer>, notice: &Notice) {

@@ -263,6 +263,10 @@ fn a_socket_has_a_path() {
     let builder: Builder = RestServer::builder_on(sim.clone());
     let error = sim.block_on(builder.listen("unix:").bind()).err().unwrap();
     assert!(error.to_string().contains("neither host:port nor unix:/path"), "{error}");
+    let builder: Builder = RestServer::builder_on(sim.clone());
+    assert_eq!(builder.listen("unix:").check().unwrap_err().to_string(), error.to_string());
+    let builder: Builder = RestServer::builder_on(sim);
+    assert!(builder.listen("unix:/tmp/sinew").check().is_ok());
 }
 
 #[test]

@@ -52,6 +52,27 @@ async fn pair(bind: &str) -> (Stream, Stream, Peer) {
 }
 
 #[test]
+fn what_comes_behind_a_short_read_is_found() {
+    async fn next(stream: &mut Stream) -> Bytes {
+        poll_fn(|cx| stream.poll_fillable(cx)).await;
+        fill(stream, 1024).await
+    }
+    run(async {
+        let (mut client, mut server, _) = pair("127.0.0.1:0").await;
+        for piece in ["one", "two", "three"] {
+            let come = write(&mut client, Bytes::from_static(piece.as_bytes()));
+            // Asked first, and told by what comes.
+            let (found, ()) = future::join(next(&mut server), come).await;
+            assert_eq!(found, piece);
+        }
+        let ended = poll_fn(|cx| client.poll_shut(cx));
+        let (end, shut) = future::join(next(&mut server), ended).await;
+        shut.unwrap();
+        assert_eq!(end, "");
+    });
+}
+
+#[test]
 fn bytes_cross_and_the_shut_side_still_reads() {
     run(async {
         let (mut client, mut server, peer) = pair("127.0.0.1:0").await;

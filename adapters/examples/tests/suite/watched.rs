@@ -138,6 +138,10 @@ impl<I: Io> Io for WatchedIo<I> {
         self.inner.poll_fill(cx, into, hint)
     }
 
+    fn poll_fillable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.inner.poll_fillable(cx)
+    }
+
     fn poll_drain(
         &mut self,
         cx: &mut Context<'_>,

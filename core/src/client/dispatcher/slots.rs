@@ -55,7 +55,7 @@ pub(super) struct Slot {
     pub(super) idle_until: Instant,
     /// What the endpoint's breaker gave for dialling; goes to the exchange that it is opened for.
     pub(super) permit: Option<Permit>,
-    /// While it is dialled: who waited for it gave up, and nobody else is to wait for it.
+    /// While it is dialled: somebody gave up waiting, and nobody is to wait for this one.
     pub(super) forsaken: bool,
 }
 

@@ -150,8 +150,7 @@ pub struct Permit {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Probe {
     pub(super) place: u8,
-    /// Which of its users this is. That it begins anew after 65,536 of them does not matter: a place is used
-    /// a few times in an epoch.
+    /// Which of its users this is. It begins anew after 65,536 of them: no permit is out for that long.
     pub(super) turn: u16,
     /// Asking for it half-opened the breaker.
     pub(super) half_opened: bool,
