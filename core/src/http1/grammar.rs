@@ -78,6 +78,7 @@ pub(crate) fn name_prefix(bytes: &[u8]) -> usize {
 
 /// Where a token ends that goes on at `at`. Apart, as few do.
 #[cold]
+#[inline(never)]
 pub(crate) fn rest_of_token(bytes: &[u8], mut at: usize) -> usize {
     while bytes.get(at).is_some_and(|&b| TOKEN[usize::from(b)]) {
         at += 1;
