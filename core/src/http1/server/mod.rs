@@ -165,6 +165,9 @@ impl Server {
         }
         self.log.enable(config.observe);
         self.body_limit = config.limits.body;
+        if self.config.epoch != config.epoch {
+            self.date = DateCache::default();
+        }
         self.config = config;
         Ok(())
     }

@@ -187,7 +187,7 @@ impl Server {
             return Err(Misuse::Upgrade);
         }
         if let (false, Some(epoch)) = (given.date, self.config.epoch) {
-            head.put(self.date.line(epoch.unix(now)));
+            head.put(self.date.line(epoch, now));
         }
         let to_head = self.asked == Asked::Head;
         let mut keep = self.state.keep && !self.closing && !given.close && !self.waits_continue;
