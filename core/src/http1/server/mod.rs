@@ -285,13 +285,18 @@ impl Server {
     /// Runs what is due, then lets a verb through or repeats the fatal error.
     fn check(&mut self, now: Instant) -> Result<(), Error> {
         self.handle_timeout(now);
-        match (self.error, self.end) {
-            (Some(error), _) => Err(error),
-            (None, End::Open) => Ok(()),
-            (None, _) => {
-                Err(Error { kind: Kind::Closed, phase: Phase::Idle, delivery: Delivery::Processed })
-            }
+        if self.error.is_none() && matches!(self.end, End::Open) {
+            Ok(())
+        } else {
+            Err(self.ended())
         }
+    }
+
+    /// Why no verb is let through any more.
+    #[cold]
+    fn ended(&self) -> Error {
+        let kind = Kind::Closed;
+        self.error.unwrap_or(Error { kind, phase: Phase::Idle, delivery: Delivery::Processed })
     }
 
     fn misuse(&self, misuse: Misuse) -> Error {
