@@ -95,8 +95,8 @@ pub struct Server {
 #[derive(Debug, Default)]
 struct BodyRate {
     lifted: bool,
-    /// Bytes received from the peer, ever.
-    received: u64,
+    /// Bytes of bodies taken from the inbox, ever.
+    taken: u64,
     /// The same at the start of the window; `None` in the first, free window.
     mark: Option<u64>,
     /// How full the inbox was when the application last asked in vain.
@@ -382,17 +382,12 @@ impl Server {
 struct AfterPoll<'a> {
     server: &'a mut Server,
     now: Instant,
-    /// Bytes in the inbox before.
-    before: usize,
 }
 
 impl Drop for AfterPoll<'_> {
     fn drop(&mut self) {
-        let server = &mut *self.server;
-        let consumed = self.before.saturating_sub(server.inbox.len());
-        server.rate.received = server.rate.received.saturating_add(consumed as u64);
-        server.guard.remember(&server.inbox);
-        server.watch_writes(self.now);
+        self.server.guard.remember(&self.server.inbox);
+        self.server.watch_writes(self.now);
     }
 }
 
@@ -405,8 +400,7 @@ impl Machine for Server {
             self.fail(now, Kind::InboxEdited, self.phase());
         }
         self.handle_timeout(now);
-        let before = self.inbox.len();
-        let after = AfterPoll { server: self, now, before };
+        let after = AfterPoll { server: self, now };
         after.server.advance(now)
     }
 

@@ -137,6 +137,8 @@ impl Server {
             let limits = &self.config.limits;
             let before = self.inbox.len();
             let polled = self.decoder.poll(&mut self.inbox, limits, self.body_limit, self.eof);
+            let taken = before.saturating_sub(self.inbox.len());
+            self.rate.taken = self.rate.taken.saturating_add(taken as u64);
             match polled.map_err(|kind| self.fail(now, kind, Phase::RequestBody))? {
                 None => {
                     self.rate.starved_at = Some(self.inbox.len());
@@ -178,7 +180,7 @@ impl Server {
 
     /// The end of a window: whether the peer was too slow in it.
     pub(super) fn body_too_slow(&mut self) -> bool {
-        let received = self.rate.received.saturating_add(self.inbox.len() as u64);
+        let received = self.rate.taken.saturating_add(self.inbox.len() as u64);
         let waiting = self.rate.starved_at == Some(self.inbox.len()) && self.wants_read();
         let due = u64::from(self.config.body_rate)
             .saturating_mul(self.config.body_grace.as_millis() as u64)
