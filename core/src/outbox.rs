@@ -6,7 +6,6 @@ use std::io::IoSlice;
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::time::{Deadline, Instant, Timer};
-use core::ops::Range;
 use core::time::Duration;
 
 /// Pieces up to this many bytes are copied behind one another; a copy of that size is cheaper than
@@ -219,38 +218,22 @@ impl Draft<'_> {
     /// Appends `bytes`.
     #[inline]
     pub(crate) fn put(&mut self, bytes: &[u8]) {
-        match self.free(bytes.len()) {
-            Some(place) => {
-                self.end = place.end;
-                self.outbox.block[place].copy_from_slice(bytes);
-            }
-            None => self.grow(bytes.len()).copy_from_slice(bytes),
-        }
+        self.room(bytes.len()).copy_from_slice(bytes);
     }
 
     /// Appends `n` bytes, for the caller to fill.
     #[inline]
     pub(crate) fn room(&mut self, n: usize) -> &mut [u8] {
-        match self.free(n) {
-            Some(place) => {
-                self.end = place.end;
-                &mut self.outbox.block[place]
-            }
-            None => self.grow(n),
+        if self.end + n > self.outbox.block.len() {
+            self.grow(n);
         }
+        let start = self.end;
+        self.end += n;
+        &mut self.outbox.block[start..self.end]
     }
 
-    /// Where the next `n` bytes go, if the block is long enough.
-    #[inline]
-    fn free(&self, n: usize) -> Option<Range<usize>> {
-        let end = self.end.checked_add(n)?;
-        (end <= self.outbox.block.len()).then_some(self.end..end)
-    }
-
-    /// Appends `n` bytes where it is not.
     #[cold]
-    #[inline(never)]
-    fn grow(&mut self, n: usize) -> &mut [u8] {
+    fn grow(&mut self, n: usize) {
         let Outbox { block, start, end, .. } = &mut *self.outbox;
         // What the peer took from the front can be used again.
         block.advance(*start);
@@ -259,9 +242,6 @@ impl Draft<'_> {
         while block.len() < self.end + n {
             block.extend_from_slice(&ROOM);
         }
-        let start = self.end;
-        self.end += n;
-        &mut block[start..self.end]
     }
 
     /// Queues the head.
