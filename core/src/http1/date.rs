@@ -38,7 +38,7 @@ impl DateCache {
         let unix = epoch.unix(now);
         let passed = u64::from(unix.subsec_nanos());
         self.from = Instant::from_nanos(now.as_nanos().saturating_sub(passed));
-        self.until = now + (Duration::from_secs(1) - Duration::from_nanos(passed));
+        self.until = now + Duration::from_nanos(1_000_000_000 - passed);
         self.line = field_line(unix.as_secs());
     }
 }
