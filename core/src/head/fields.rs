@@ -32,13 +32,12 @@ impl SpanTable {
         usize::from(self.len)
     }
 
-    /// The table; an empty one stays.
+    /// Moves all that another table holds here, where nothing is.
     #[inline]
-    pub(crate) fn take(&mut self) -> Self {
-        let taken =
-            Self { len: self.len, inline: self.inline, spill: core::mem::take(&mut self.spill) };
-        self.len = 0;
-        taken
+    fn take(&mut self, other: &mut Self) {
+        self.inline = other.inline;
+        self.len = core::mem::take(&mut other.len);
+        core::mem::swap(&mut self.spill, &mut other.spill);
     }
 
     #[inline]
@@ -66,6 +65,30 @@ impl SpanTable {
         let (inline, spill) = self.parts();
         inline.iter().chain(spill)
     }
+
+    /// Every value of a field, in order, of the lines in `block`.
+    pub(crate) fn values<'a>(
+        &'a self,
+        block: &'a [u8],
+        name: &'a str,
+    ) -> impl Iterator<Item = &'a [u8]> + 'a {
+        let named = move |span: &&Span| span.is_named(block, name.as_bytes());
+        self.iter().filter(named).map(move |span| slice(block, span.value, span.value_len))
+    }
+}
+
+impl Span {
+    fn is_named(&self, block: &[u8], wanted: &[u8]) -> bool {
+        usize::from(self.name_len) == wanted.len()
+            && same_name(slice(block, self.name, self.name_len), wanted)
+    }
+}
+
+/// A span always lies in its block: both were made by the same parse.
+#[inline]
+pub(crate) fn slice(block: &[u8], start: u16, len: u16) -> &[u8] {
+    let start = usize::from(start);
+    block.get(start..start + usize::from(len)).unwrap_or_default()
 }
 
 /// The field lines of a head or of a trailer section, in the order in which they came.
@@ -78,8 +101,12 @@ pub struct Fields {
 }
 
 impl Fields {
-    pub(crate) fn new(block: Bytes, spans: SpanTable) -> Self {
-        Self { block, spans }
+    /// The lines of a table, which holds none then.
+    #[inline]
+    pub(crate) fn new(block: Bytes, lines: &mut SpanTable) -> Self {
+        let mut fields = Self { block, spans: SpanTable::default() };
+        fields.spans.take(lines);
+        fields
     }
 
     /// The lines of a map. `None` where they take more than 64 KiB.
@@ -96,7 +123,7 @@ impl Fields {
             let (value, value_len) = put(value.as_bytes())?;
             spans.push(Span { name, name_len, value, value_len });
         }
-        Some(Self::new(block.into(), spans))
+        Some(Self::new(block.into(), &mut spans))
     }
 
     pub(crate) fn block(&self) -> &Bytes {
@@ -105,9 +132,7 @@ impl Fields {
 
     #[inline]
     pub(crate) fn slice(&self, start: u16, len: u16) -> &[u8] {
-        let start = usize::from(start);
-        // A span always lies in its block: both were made by the same parse.
-        self.block.get(start..start + usize::from(len)).unwrap_or_default()
+        slice(&self.block, start, len)
     }
 
     pub(crate) fn text(&self, start: u16, len: u16) -> &str {
@@ -130,18 +155,14 @@ impl Fields {
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         let wanted = name.as_bytes();
         let (inline, spill) = self.spans.parts();
-        let found = inline.iter().find(|span| self.is_named(span, wanted));
-        let found = found.or_else(|| spill.iter().find(|span| self.is_named(span, wanted)))?;
+        let named = |span: &&Span| span.is_named(&self.block, wanted);
+        let found = inline.iter().find(named).or_else(|| spill.iter().find(named))?;
         Some(self.slice(found.value, found.value_len))
     }
 
     /// Every value of this field, in order.
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
-        let wanted = name.as_bytes();
-        self.spans
-            .iter()
-            .filter(move |span| self.is_named(span, wanted))
-            .map(|span| self.slice(span.value, span.value_len))
+        self.spans.values(&self.block, name)
     }
 
     /// Every field line as name (in the sender's spelling) and value.
@@ -171,16 +192,12 @@ impl Fields {
         map
     }
 
-    fn is_named(&self, span: &Span, wanted: &[u8]) -> bool {
-        usize::from(span.name_len) == wanted.len()
-            && same_name(self.slice(span.name, span.name_len), wanted)
-    }
-
     /// Takes every line of this field out, where it no longer says what is.
     pub fn remove(&mut self, name: &str) {
-        let spans = self.spans.take();
+        let mut spans = SpanTable::default();
+        spans.take(&mut self.spans);
         for span in spans.iter() {
-            if !self.is_named(span, name.as_bytes()) {
+            if !span.is_named(&self.block, name.as_bytes()) {
                 self.spans.push(*span);
             }
         }

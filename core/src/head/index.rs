@@ -14,11 +14,18 @@ pub(crate) enum Single<'a> {
 impl Fields {
     /// The value of this field.
     pub(crate) fn single<'a>(&'a self, name: &'a str) -> Single<'a> {
-        let mut lines = self.get_all(name);
-        match (lines.next(), lines.next()) {
-            (None, _) => Single::Absent,
-            (Some(value), None) => Single::Once(value),
-            (Some(_), Some(_)) => Single::Repeated,
+        Single::of(self.get_all(name))
+    }
+}
+
+impl<'a> Single<'a> {
+    /// What these values of one field are.
+    pub(crate) fn of(values: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut values = values.into_iter();
+        match (values.next(), values.next()) {
+            (None, _) => Self::Absent,
+            (Some(value), None) => Self::Once(value),
+            (Some(_), Some(_)) => Self::Repeated,
         }
     }
 }

@@ -13,7 +13,7 @@ mod target;
 mod websocket_key;
 
 pub use fields::Fields;
-pub(crate) use fields::{Span, SpanTable};
+pub(crate) use fields::{Span, SpanTable, slice};
 pub(crate) use index::{Index, Place, Single};
 pub use lines::Lines;
 pub(crate) use name::{NameFilter, is_name, same_name};
@@ -21,4 +21,4 @@ pub use request::RequestHead;
 pub use response::ResponseHead;
 pub use target::TargetForm;
 pub(crate) use target::{Scanned, Target, is_host, is_plain_origin};
-pub(crate) use websocket_key::websocket_key;
+pub(crate) use websocket_key::{WEBSOCKET_KEY, websocket_key};

@@ -31,7 +31,18 @@ pub(crate) struct Target {
 impl Target {
     /// Splits what was scanned, or says with `None` that it has none of the forms that fit the
     /// method.
+    #[inline]
     pub(crate) fn split(method: &Method, scanned: &Scanned<'_>) -> Option<Self> {
+        // Nearly always.
+        if scanned.target.first() == Some(&b'/') && *method != Method::CONNECT {
+            return Self::with_path(TargetForm::Origin, (0, 0), scanned, 0);
+        }
+        Self::split_other(method, scanned)
+    }
+
+    /// The same, of any form but the origin-form.
+    #[inline(never)]
+    fn split_other(method: &Method, scanned: &Scanned<'_>) -> Option<Self> {
         let target = scanned.target;
         // https://www.rfc-editor.org/rfc/rfc9112#section-3.2.3
         if *method == Method::CONNECT {
@@ -53,9 +64,6 @@ impl Target {
                 query: None,
             });
         }
-        if target.first() == Some(&b'/') {
-            return Self::with_path(TargetForm::Origin, (0, 0), scanned, 0);
-        }
         // https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2
         let scheme = target.iter().position(|&b| b == b':')?;
         let known = target[..scheme].eq_ignore_ascii_case(b"http")
@@ -70,6 +78,7 @@ impl Target {
         Self::with_path(TargetForm::Absolute, authority, scanned, start + len)
     }
 
+    #[inline]
     fn with_path(
         form: TargetForm,
         authority: (u16, u16),
@@ -82,14 +91,11 @@ impl Target {
         if scanned.percent && !percent_is_sound(path) {
             return None;
         }
-        let span = |from: usize, to: usize| {
-            Some((u16::try_from(from).ok()?, u16::try_from(to.checked_sub(from)?).ok()?))
-        };
-        let query = match scanned.question {
-            Some(question) => Some(span(question + 1, len)?),
-            None => None,
-        };
-        Some(Self { form, authority, path: span(at, path_end)?, query })
+        // Then whatever is within it is no longer.
+        u16::try_from(len).ok()?;
+        let span = |from: usize, to: usize| (from as u16, (to - from) as u16);
+        let query = scanned.question.map(|question| span(question + 1, len));
+        Some(Self { form, authority, path: span(at, path_end), query })
     }
 }
 
@@ -149,21 +155,6 @@ fn plain(block: Block) -> Marks {
             | block.is(b'\\'))
 }
 
-/// Bytes before the first that is not of the class.
-#[inline]
-fn prefix_len(bytes: &[u8], class: &[bool; 256]) -> usize {
-    let is_other = |byte: &u8| !class[usize::from(*byte)];
-    let mut rest = bytes;
-    // Eight bytes at a time, without a look at the length between them.
-    while let Some((word, behind)) = rest.split_first_chunk::<8>() {
-        if let Some(at) = word.iter().position(is_other) {
-            return bytes.len() - rest.len() + at;
-        }
-        rest = behind;
-    }
-    bytes.len() - rest.len() + rest.iter().position(is_other).unwrap_or(rest.len())
-}
-
 /// Whether every `%` of a path starts a `%XX`: decoding it later cannot fail.
 fn percent_is_sound(path: &[u8]) -> bool {
     path.iter().enumerate().filter(|(_, b)| **b == b'%').all(|(i, _)| {
@@ -176,48 +167,36 @@ fn percent_is_sound(path: &[u8]) -> bool {
 /// Stricter than <https://www.rfc-editor.org/rfc/rfc3986#section-3.2.2>: no userinfo (RFC 9110
 /// 4.2.4), no percent-encoding, no comma, a port that fits 16 bits.
 pub(crate) fn is_host(authority: &[u8]) -> bool {
-    let (host_ok, rest) = match authority.strip_prefix(b"[") {
-        Some(bracketed) => {
-            let Some(end) = bracketed.iter().position(|&b| b == b']') else { return false };
-            let address = core::str::from_utf8(&bracketed[..end]).unwrap_or_default();
-            (address.parse::<core::net::Ipv6Addr>().is_ok(), &bracketed[end + 1..])
-        }
-        None => {
-            let len = host_prefix(authority);
-            (len > 0, &authority[len..])
-        }
+    // Digits at the end, behind a colon, are the port: an address ends in its bracket.
+    let digits = authority.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let (before, port) = authority.split_at(authority.len() - digits);
+    let (host, port) = match before.strip_suffix(b":") {
+        Some(host) => (host, port),
+        None => (authority, &[][..]),
     };
-    if !host_ok {
-        return false;
-    }
-    match rest {
-        [] => true,
-        [b':', port @ ..] => is_port(port),
-        _ => false,
-    }
+    // A name is letters, digits, dots and dashes, nearly always.
+    let is_name = !host.is_empty() && all(host, usual);
+    (is_name || is_unusual_host(host)) && fits_port(port)
 }
 
-/// Whether these are digits, maybe none, of a number that fits 16 bits.
-fn is_port(digits: &[u8]) -> bool {
-    let number = || {
-        digits.iter().fold(0u32, |number, digit| {
-            number.saturating_mul(10).saturating_add(u32::from(digit - b'0'))
-        })
-    };
+/// Whether digits, maybe none, are a number that fits 16 bits.
+fn fits_port(digits: &[u8]) -> bool {
     // Fewer than five fit in any case.
-    digits.iter().all(u8::is_ascii_digit) && (digits.len() < 5 || number() <= 65_535)
+    digits.len() < 5
+        || digits.iter().fold(0u32, |number, digit| {
+            number.saturating_mul(10).saturating_add(u32::from(digit - b'0'))
+        }) <= 65_535
 }
 
-/// Bytes before the first that is none of [`HOST`].
-fn host_prefix(authority: &[u8]) -> usize {
-    // A name is letters, digits, dots and dashes, nearly always. The two blocks may overlap.
-    let tail = authority.len().saturating_sub(":65535".len());
-    let port = authority[tail..].iter().position(|byte| *byte == b':');
-    let name = port.map_or(authority, |at| &authority[..tail + at]);
-    if all(name, usual) {
-        return name.len();
+/// Whether this is an address in brackets or a name of any bytes of [`HOST`].
+#[cold]
+#[inline(never)]
+fn is_unusual_host(host: &[u8]) -> bool {
+    match host.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]")) {
+        Some(address) => core::str::from_utf8(address)
+            .is_ok_and(|address| address.parse::<core::net::Ipv6Addr>().is_ok()),
+        None => !host.is_empty() && host.iter().all(|byte| HOST[usize::from(*byte)]),
     }
-    prefix_len(authority, &HOST)
 }
 
 /// Letters, digits, dots and dashes.
@@ -249,15 +228,57 @@ mod tests {
 
     #[test]
     fn a_host_that_is_long_is_one_byte_by_byte() {
-        for text in [&b"inventory.mesh.local:8080"[..], b"A-23456789.bcdef", b"a", b"mesh.local:80"]
-        {
+        // A name up to the first colon, a port behind it.
+        let expected = |authority: &[u8]| {
+            let mut parts = authority.splitn(2, |byte| *byte == b':');
+            let name = parts.next().unwrap_or_default();
+            let port = String::from_utf8_lossy(parts.next().unwrap_or(b"0")).into_owned();
+            let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+            let fits = port.is_empty() || port.parse::<u16>().is_ok();
+            !name.is_empty() && name.iter().all(|byte| HOST[usize::from(*byte)]) && digits && fits
+        };
+        for text in [
+            &b"inventory.mesh.local:8080"[..],
+            b"A-23456789.bcdef",
+            b"a",
+            b"mesh.local:80",
+            b"10.0.0.1:65535",
+            b"a:",
+            b"$~12",
+        ] {
             for at in 0..text.len() {
                 for byte in 0..=255 {
                     let mut authority = text.to_vec();
                     authority[at] = byte;
-                    assert_eq!(host_prefix(&authority), prefix_len(&authority, &HOST));
+                    let shown = authority.escape_ascii();
+                    assert_eq!(is_host(&authority), expected(&authority), "{shown}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn an_address_in_brackets_is_a_host() {
+        for host in [&b"[::1]"[..], b"[::1]:80", b"[::1]:", b"[fe80::1:2]:65535"] {
+            assert!(is_host(host), "{}", host.escape_ascii());
+        }
+        for host in [
+            &b"[::1"[..],
+            b"::1",
+            b"[::1]80",
+            b"[::1]]",
+            b"[[::1]]",
+            b"[::1]:80:80",
+            b"[::1]:65536",
+            b"[a]",
+            b"[]",
+            b"[",
+            b"]",
+            b":80",
+            b":",
+            b"",
+        ] {
+            assert!(!is_host(host), "{}", host.escape_ascii());
         }
     }
 

@@ -1,10 +1,12 @@
 //! The key of an opening handshake: <https://www.rfc-editor.org/rfc/rfc6455#section-4.1>
 
-use super::{Fields, Single};
+use super::Single;
+/// The name of the field that carries it.
+pub(crate) const WEBSOCKET_KEY: &str = "sec-websocket-key";
 
-/// The value of `Sec-WebSocket-Key`, if there is one, and one only, and it is sound.
-pub(crate) fn websocket_key(fields: &Fields) -> Option<&[u8]> {
-    match fields.single("sec-websocket-key") {
+/// The value of the field, if there is one, and one only, and it is sound.
+pub(crate) fn websocket_key<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
+    match Single::of(values) {
         Single::Once(key) if is_nonce(key) => Some(key),
         _ => None,
     }

@@ -24,7 +24,7 @@ pub(crate) struct Given {
 
 /// `HTTP-version SP status-code SP reason CR LF`
 #[inline]
-pub(crate) fn status_line(head: &mut Draft<'_>, line: StatusLine<'_>) -> Result<(), Misuse> {
+pub(crate) fn status_line(head: &mut Draft<'_>, line: &StatusLine<'_>) -> Result<(), Misuse> {
     if line.status == StatusCode::OK && line.reason.is_none() {
         head.put(b"HTTP/1.1 200 OK\r\n");
         return Ok(());
@@ -32,7 +32,7 @@ pub(crate) fn status_line(head: &mut Draft<'_>, line: StatusLine<'_>) -> Result<
     any_status_line(head, line)
 }
 
-fn any_status_line(head: &mut Draft<'_>, line: StatusLine<'_>) -> Result<(), Misuse> {
+fn any_status_line(head: &mut Draft<'_>, line: &StatusLine<'_>) -> Result<(), Misuse> {
     let reason = match line.reason {
         Some(reason) if !is_field_value(reason) => return Err(Misuse::Reason),
         Some(reason) => reason,
@@ -64,27 +64,6 @@ pub(crate) fn request_line(head: &mut Draft<'_>, line: RequestLine<'_>) -> Resul
     Ok(())
 }
 
-/// The application's fields, except those that the machine writes by itself.
-pub(crate) fn fields<N: FieldName, V: FieldValue>(
-    head: &mut Draft<'_>,
-    fields: impl IntoIterator<Item = (N, V)>,
-) -> Result<Given, Misuse> {
-    let mut given = Given::default();
-    for (name, value) in fields {
-        let (name, value) = (name.as_ref(), value.as_ref());
-        if !N::IS_TOKEN && !is_token(name) {
-            return Err(Misuse::FieldName);
-        }
-        if !V::IS_SOUND && !is_field_value(value) {
-            return Err(Misuse::FieldValue);
-        }
-        if !CONCERNS.may_hold(name) || given.take(name, value)? {
-            field(head, name, value);
-        }
-    }
-    Ok(given)
-}
-
 /// One field line.
 pub(crate) fn field(head: &mut Draft<'_>, name: &[u8], value: &[u8]) {
     let line = head.room(name.len() + value.len() + 4);
@@ -109,6 +88,28 @@ static CONCERNS: NameFilter = NameFilter::new(&[
 ]);
 
 impl Given {
+    /// Writes the application's fields, except those that the machine writes by itself.
+    #[inline]
+    pub(crate) fn write<N: FieldName, V: FieldValue>(
+        &mut self,
+        head: &mut Draft<'_>,
+        fields: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<(), Misuse> {
+        for (name, value) in fields {
+            let (name, value) = (name.as_ref(), value.as_ref());
+            if !N::IS_TOKEN && !is_token(name) {
+                return Err(Misuse::FieldName);
+            }
+            if !V::IS_SOUND && !is_field_value(value) {
+                return Err(Misuse::FieldValue);
+            }
+            if !CONCERNS.may_hold(name) || self.take(name, value)? {
+                field(head, name, value);
+            }
+        }
+        Ok(())
+    }
+
     /// Notes a field that concerns the machine; `false` where the machine writes it itself.
     fn take(&mut self, name: &[u8], value: &[u8]) -> Result<bool, Misuse> {
         match name.len() {
@@ -151,6 +152,7 @@ impl Given {
 
 /// `connection`, as far as it says something that the version does not say already. A head with an
 /// `upgrade` says so: <https://www.rfc-editor.org/rfc/rfc9110#section-7.8>
+#[inline]
 pub(crate) fn connection(head: &mut Draft<'_>, keep: bool, version: Version, upgrade: bool) {
     let line: &[u8] = match (upgrade, keep, version) {
         (true, true, Version::HTTP_10) => b"connection: upgrade, keep-alive\r\n",

@@ -92,9 +92,7 @@ impl FramingFields {
             10 if is_name(name, b"connection") => {
                 // One option, nearly always.
                 if !self.connection(value) {
-                    for option in list(value) {
-                        self.connection(option);
-                    }
+                    self.connections(value);
                 }
                 true
             }
@@ -121,6 +119,7 @@ impl FramingFields {
 
     /// Notes an option of `Connection`, if it is one that concerns us.
     /// <https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1>
+    #[inline]
     fn connection(&mut self, option: &[u8]) -> bool {
         let noted = match option.len() {
             5 if is_name(option, b"close") => &mut self.close,
@@ -130,6 +129,14 @@ impl FramingFields {
         };
         *noted = true;
         true
+    }
+
+    /// Notes each of the options. Apart, as few send more than one.
+    #[cold]
+    fn connections(&mut self, options: &[u8]) {
+        for option in list(options) {
+            self.connection(option);
+        }
     }
 
     /// How the body of a request is delimited. Never by the end of the connection.
@@ -223,9 +230,12 @@ pub(crate) fn has_no_content(status: StatusCode) -> bool {
 /// Accepts the one coding that is implemented, alone.
 /// <https://www.rfc-editor.org/rfc/rfc9112#section-6.1>
 fn transfer_encoding(value: &[u8]) -> Result<(), Violation> {
-    if is_name(value, b"chunked") {
-        return Ok(());
-    }
+    if is_name(value, b"chunked") { Ok(()) } else { transfer_codings(value) }
+}
+
+/// The same of a list. Apart, as hardly anybody sends one.
+#[cold]
+fn transfer_codings(value: &[u8]) -> Result<(), Violation> {
     let is_chunked = |coding: &[u8]| is_name(coding, b"chunked");
     let well_formed = list(value).all(is_token);
     let chunked = list(value).filter(|coding| is_chunked(coding)).count();

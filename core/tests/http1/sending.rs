@@ -458,6 +458,23 @@ fn the_date_is_that_of_the_second() {
 }
 
 #[test]
+fn the_date_is_that_of_the_epoch_that_holds() {
+    let at = |seconds| {
+        let epoch = Some(Epoch::new(Duration::from_secs(seconds)));
+        Arc::new(ServerConfig { epoch, ..ServerConfig::default() })
+    };
+    let mut server = Server::new(at(784_111_777), NOW);
+    for (config, seconds) in [(at(784_111_777), "37"), (at(784_111_779), "39")] {
+        server.reconfigure(config).unwrap();
+        server.inbox().extend_from_slice(GET.as_bytes());
+        server.poll_event(NOW).unwrap().unwrap();
+        server.send_response(NOW, StatusCode::OK, NO_FIELDS, BodySize::Empty).unwrap();
+        let sent = drain(&mut server);
+        assert!(sent.contains(&format!("date: Sun, 06 Nov 1994 08:49:{seconds} GMT")), "{sent}");
+    }
+}
+
+#[test]
 fn dates_are_those_of_the_calendar() {
     // Seconds since 1970 at the end of a day, and the date; both ends of months and leap years.
     for (days, expected) in [

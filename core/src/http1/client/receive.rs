@@ -3,11 +3,10 @@
 use http::StatusCode;
 
 use crate::error::{Delivery, Error, Kind, Limit, Phase, Violation};
-use crate::head::Fields;
+use crate::head::{ResponseHead, slice};
 use crate::http1::body::{Decoded, Decoder};
 use crate::http1::framing::Framing;
 use crate::http1::message::BodySize;
-use crate::http1::parse::{Parsed, ResponseFirst};
 use crate::http1::state::{Half, Transition};
 use crate::http1::upgrade;
 use crate::machine::CloseReason;
@@ -59,27 +58,23 @@ impl Client {
     pub(super) fn next_response(&mut self, now: Instant) -> Result<Option<ClientEvent>, Error> {
         match self.parser.poll(&mut self.inbox, &self.config.limits) {
             Err(kind) => Err(self.fail(kind, Phase::ResponseHead)),
-            Ok(Some(parsed)) => self.accept(now, parsed),
-            Ok(None) if self.eof => Err(self.fail(Kind::Truncated, Phase::ResponseHead)),
-            Ok(None) => Ok(None),
+            Ok(true) => self.accept(now),
+            Ok(false) if self.eof => Err(self.fail(Kind::Truncated, Phase::ResponseHead)),
+            Ok(false) => Ok(None),
         }
     }
 
     /// A whole head: decides the framing of what follows.
-    pub(super) fn accept(
-        &mut self,
-        now: Instant,
-        parsed: Parsed<ResponseFirst>,
-    ) -> Result<Option<ClientEvent>, Error> {
-        let status = parsed.first.status;
-        let version = parsed.first.version;
+    pub(super) fn accept(&mut self, now: Instant) -> Result<Option<ClientEvent>, Error> {
+        let Some(first) = self.parser.first() else { return Ok(None) };
+        let (status, version) = (first.status, first.version);
         if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
-            return self.accept_interim(parsed);
+            return self.accept_interim(status);
         }
-        let framing = parsed.framing.response(version, status, &self.asked);
-        let keep = parsed.framing.keeps_alive(version);
-        let chosen = parsed.framing.upgrade(version);
-        let framing = match framing {
+        let fields = self.parser.framing();
+        let keep = fields.keeps_alive(version);
+        let chosen = fields.upgrade(version);
+        let framing = match fields.response(version, status, &self.asked) {
             Ok(framing) => framing,
             Err(violation) => return Err(self.fail(Kind::Peer(violation), Phase::ResponseHead)),
         };
@@ -88,9 +83,7 @@ impl Client {
             // before the request is complete.
             let sound = self.state.request == Half::Done
                 && chosen.is_some_and(|(start, len)| {
-                    let start = usize::from(start);
-                    let chosen = self.inbox.get(start..start + usize::from(len));
-                    chosen.is_some_and(|chosen| upgrade::is_offered(&self.offered, chosen))
+                    upgrade::is_offered(&self.offered, slice(&self.inbox, start, len))
                 });
             if !sound {
                 let kind = Kind::Peer(Violation::UnexpectedSwitch);
@@ -102,8 +95,9 @@ impl Client {
         {
             return Err(self.fail(Kind::Limit(Limit::Body), Phase::ResponseBody));
         }
-        let fields = self.take_fields();
-        self.verdict = Some(Delivery::of_answer(status, || fields.get("retry-after").is_some()));
+        let Some(head) = self.take_head() else { return Ok(None) };
+        let says_when = || head.header("retry-after").is_some();
+        self.verdict = Some(Delivery::of_answer(status, says_when));
         let body = match framing {
             Framing::Empty | Framing::Tunnel => BodySize::Empty,
             Framing::Length(length) => BodySize::Exact(length),
@@ -129,14 +123,13 @@ impl Client {
             self.await_body(now);
         }
         self.settle(now);
-        Ok(Some(ClientEvent::Response { head: parsed.into_head(fields), body }))
+        Ok(Some(ClientEvent::Response { head, body }))
     }
 
     pub(super) fn accept_interim(
         &mut self,
-        parsed: Parsed<ResponseFirst>,
+        status: StatusCode,
     ) -> Result<Option<ClientEvent>, Error> {
-        let status = parsed.first.status;
         if self.interim >= self.config.limits.interim {
             return Err(self.fail(Kind::Limit(Limit::Interim), Phase::ResponseHead));
         }
@@ -147,13 +140,15 @@ impl Client {
             self.wait_continue = None;
             self.continue_due = true;
         }
-        Ok(Some(ClientEvent::Informational(parsed.into_head(self.take_fields()))))
+        Ok(self.take_head().map(ClientEvent::Informational))
     }
 
-    fn take_fields(&mut self) -> Fields {
-        let fields = self.parser.take_fields(&mut self.inbox);
-        self.taken = self.taken.saturating_add(fields.block().len() as u64);
-        fields
+    fn take_head(&mut self) -> Option<ResponseHead> {
+        let first = self.parser.take_first()?;
+        let before = self.inbox.len();
+        let head = self.parser.take_head(first, &mut self.inbox);
+        self.taken = self.taken.saturating_add((before - self.inbox.len()) as u64);
+        Some(head)
     }
 
     pub(super) fn next_body(&mut self, now: Instant) -> Result<Option<ClientEvent>, Error> {

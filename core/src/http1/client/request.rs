@@ -6,7 +6,7 @@ use http::{Method, Version};
 use crate::error::{Delivery, Error, Kind, Misuse, Phase};
 use crate::head::is_host;
 use crate::http1::body::Encoder;
-use crate::http1::encode;
+use crate::http1::encode::{self, Given};
 use crate::http1::field::{FieldName, FieldValue};
 use crate::http1::framing::Asked;
 use crate::http1::message::{BodySize, Rejected, RequestLine};
@@ -92,10 +92,11 @@ impl Client {
         fields: impl IntoIterator<Item = (N, V)>,
         body: BodySize,
         follows: bool,
-    ) -> Result<encode::Given, Misuse> {
+    ) -> Result<Given, Misuse> {
         let mut head = self.outbox.draft();
         encode::request_line(&mut head, line)?;
-        let given = encode::fields(&mut head, fields)?;
+        let mut given = Given::default();
+        given.write(&mut head, fields)?;
         if follows && given.upgrade.is_some() {
             // Nothing can be on its way behind a change of protocol.
             return Err(Misuse::OutOfTurn);

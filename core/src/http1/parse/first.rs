@@ -116,7 +116,7 @@ fn http_version(bytes: &[u8], malformed: Violation) -> Result<Version, Kind> {
 }
 
 /// `HTTP-version SP status-code SP [ reason-phrase ]`
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct ResponseFirst {
     pub(crate) status: StatusCode,
     pub(crate) version: Version,

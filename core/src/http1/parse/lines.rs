@@ -17,10 +17,10 @@ pub(super) struct FieldLines {
     /// No line end before this.
     pub(super) searched: usize,
     spans: SpanTable,
-    /// Lines read, those dropped included.
-    seen: usize,
-    /// The last line may be folded on: it is not one that decides framing.
-    foldable: bool,
+    /// Lines read that have no span: dropped, or folded onto another.
+    spanless: usize,
+    /// So many spans, and none of them may be folded onto: the last of them decides framing.
+    rigid: usize,
 }
 
 impl core::fmt::Debug for FieldLines {
@@ -67,12 +67,8 @@ impl FieldLines {
         loop {
             // A usual line that is whole takes one pass; anything else is looked at more closely,
             // but only once its end is there.
-            if self.searched == self.line {
-                self.take_usual(&inbox[..visible], bounds, &mut note)?;
-            }
             let bytes = &inbox[..visible];
-            if self.searched == self.line && bytes[self.line..].starts_with(b"\r\n") {
-                self.line += 2;
+            if self.searched == self.line && self.take_usual(bytes, bounds, &mut note)? {
                 return Ok(true);
             }
             let Some((start, end)) = self.next_line(bytes)? else {
@@ -82,10 +78,11 @@ impl FieldLines {
                 return Ok(true);
             }
             if matches!(bytes[start], b' ' | b'\t') {
-                if !(folds && self.foldable) {
+                if !folds || self.spans.len() <= self.rigid {
                     return Err(Kind::Peer(Violation::Fold));
                 }
-                self.count(bounds)?;
+                self.has_room(bounds)?;
+                self.spanless += 1;
                 self.unfold(inbox, start, end)?;
                 continue;
             }
@@ -94,32 +91,32 @@ impl FieldLines {
         }
     }
 
-    /// Takes the lines that are whole and of the usual kind.
+    /// Takes the lines that are whole and of the usual kind; whether the empty one came behind them.
     #[inline(never)]
     fn take_usual(
         &mut self,
         bytes: &[u8],
         bounds: &Bounds,
         note: &mut impl FnMut(&Line<'_>, Span) -> Result<Taken, Violation>,
-    ) -> Result<(), Kind> {
+    ) -> Result<bool, Kind> {
         let mut rest = bytes.get(self.line..).unwrap_or_default();
         while let Some((line, behind)) = Line::usual(rest) {
             self.take(bytes.len() - rest.len(), &line, bounds, note)?;
             rest = behind;
         }
-        self.line = bytes.len() - rest.len();
+        let end = rest.strip_prefix(b"\r\n");
+        self.line = bytes.len() - end.unwrap_or(rest).len();
         self.searched = self.line;
-        Ok(())
+        Ok(end.is_some())
     }
 
-    /// One line more.
+    /// Whether one line more is within the bounds.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "once a line")]
-    fn count(&mut self, bounds: &Bounds) -> Result<(), Kind> {
-        if self.seen == bounds.fields.0 {
+    fn has_room(&self, bounds: &Bounds) -> Result<(), Kind> {
+        if self.spans.len() + self.spanless == bounds.fields.0 {
             return Err(Kind::Limit(bounds.fields.1));
         }
-        self.seen += 1;
         Ok(())
     }
 
@@ -133,21 +130,36 @@ impl FieldLines {
         bounds: &Bounds,
         note: &mut impl FnMut(&Line<'_>, Span) -> Result<Taken, Violation>,
     ) -> Result<(), Kind> {
-        self.count(bounds)?;
+        self.has_room(bounds)?;
         let span = line.span(start);
-        let taken = note(line, span).map_err(Kind::Peer)?;
-        self.foldable = matches!(taken, Taken::Plain);
-        if !matches!(taken, Taken::Dropped) {
-            self.spans.push(span);
+        match note(line, span).map_err(Kind::Peer)? {
+            Taken::Dropped => {
+                self.spanless += 1;
+                return Ok(());
+            }
+            Taken::Framing => self.rigid = self.spans.len() + 1,
+            Taken::Plain => {}
         }
+        self.spans.push(span);
         Ok(())
     }
 
     /// Takes what was read, up to where the next line would start; the next section starts afresh.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "the fields are written to where the head goes")]
     pub(super) fn finish(&mut self, inbox: &mut BytesMut) -> Fields {
         let block = inbox.split_to(self.line).freeze();
-        (self.line, self.searched, self.seen, self.foldable) = (0, 0, 0, false);
-        Fields::new(block, self.spans.take())
+        (self.line, self.searched, self.spanless, self.rigid) = (0, 0, 0, 0);
+        Fields::new(block, &mut self.spans)
+    }
+
+    /// Every value of a field that was read, in order.
+    pub(super) fn values<'a>(
+        &'a self,
+        inbox: &'a [u8],
+        name: &'a str,
+    ) -> impl Iterator<Item = &'a [u8]> {
+        self.spans.values(inbox, name)
     }
 
     /// A client replaces a fold by spaces: <https://www.rfc-editor.org/rfc/rfc9112#section-5.2>

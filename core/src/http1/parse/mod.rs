@@ -38,21 +38,11 @@ impl<L> Default for HeadParser<L> {
     }
 }
 
-/// What a whole head says; its field lines are still to be [taken](HeadParser::take_fields).
-pub(crate) struct Parsed<L> {
-    pub(crate) first: L,
-    pub(crate) framing: FramingFields,
-}
-
 impl<L: FirstLine> HeadParser<L> {
-    /// The head, once it is whole.
-    pub(crate) fn poll(
-        &mut self,
-        inbox: &mut BytesMut,
-        limits: &Limits,
-    ) -> Result<Option<Parsed<L>>, Kind> {
+    /// Whether all of the head is there, and still to be [taken](Self::take_head).
+    pub(crate) fn poll(&mut self, inbox: &mut BytesMut, limits: &Limits) -> Result<bool, Kind> {
         if self.first.is_none() && !self.poll_first(inbox, limits)? {
-            return Ok(None);
+            return Ok(false);
         }
         let bounds = Bounds {
             bytes: (limits.head, Limit::HeadBytes),
@@ -69,16 +59,34 @@ impl<L: FirstLine> HeadParser<L> {
         };
         let folds = L::SIDE == Side::Response;
         if !self.lines.poll(inbox, &bounds, note, folds)? {
-            return Ok(None);
+            return Ok(false);
         }
         self.skipped_empty_line = false;
-        let framing = core::mem::take(&mut self.framing);
-        Ok(self.first.take().map(|first| Parsed { first, framing }))
+        Ok(true)
     }
 
-    /// Takes a whole head from the inbox.
-    pub(crate) fn take_fields(&mut self, inbox: &mut BytesMut) -> Fields {
-        self.lines.finish(inbox)
+    /// The first line of the head, until it is taken.
+    pub(crate) fn first(&self) -> Option<&L> {
+        self.first.as_ref()
+    }
+
+    /// Takes the first line of a whole head, before [the head](Self::take_head).
+    pub(crate) fn take_first(&mut self) -> Option<L> {
+        self.first.take()
+    }
+
+    /// What the fields of a whole head say about framing, until they are taken.
+    pub(crate) fn framing(&self) -> &FramingFields {
+        &self.framing
+    }
+
+    /// Every value of a field of a whole head, until they are taken.
+    pub(crate) fn values<'a>(
+        &'a self,
+        inbox: &'a [u8],
+        name: &'a str,
+    ) -> impl Iterator<Item = &'a [u8]> {
+        self.lines.values(inbox, name)
     }
 
     fn poll_first(&mut self, inbox: &mut BytesMut, limits: &Limits) -> Result<bool, Kind> {
@@ -86,9 +94,9 @@ impl<L: FirstLine> HeadParser<L> {
         if self.lines.searched == 0
             && let Some((first, end)) = L::usual(&inbox[..visible], limits)
         {
-            self.first = Some(first);
             self.lines.line = end;
             self.lines.searched = end;
+            self.first = Some(first);
             return Ok(true);
         }
         loop {
@@ -123,9 +131,11 @@ impl<L: FirstLine> HeadParser<L> {
     }
 }
 
-impl Parsed<RequestFirst> {
-    pub(crate) fn into_head(self, fields: Fields) -> RequestHead {
-        let Self { first, framing } = self;
+impl HeadParser<RequestFirst> {
+    /// Takes a whole head from the inbox, of which this is the first line.
+    #[inline]
+    pub(crate) fn take_head(&mut self, first: RequestFirst, inbox: &mut BytesMut) -> RequestHead {
+        let framing = core::mem::take(&mut self.framing);
         RequestHead {
             upgrade: framing.upgrade(first.version),
             expects_continue: framing.expects_continue(first.version),
@@ -134,15 +144,17 @@ impl Parsed<RequestFirst> {
             version: first.version,
             target_at: first.target_at,
             target: first.target,
-            fields,
+            fields: self.lines.finish(inbox),
         }
     }
 }
 
-impl Parsed<ResponseFirst> {
-    pub(crate) fn into_head(self, fields: Fields) -> ResponseHead {
-        let Self { first, .. } = self;
-        ResponseHead { status: first.status, version: first.version, reason: first.reason, fields }
+impl HeadParser<ResponseFirst> {
+    /// Takes a whole head from the inbox, of which this is the first line.
+    pub(crate) fn take_head(&mut self, first: ResponseFirst, inbox: &mut BytesMut) -> ResponseHead {
+        self.framing = FramingFields::default();
+        let ResponseFirst { status, version, reason } = first;
+        ResponseHead { status, version, reason, fields: self.lines.finish(inbox) }
     }
 }
 

@@ -83,9 +83,9 @@ impl Server {
         let body = document.to_json();
         let mut head = self.outbox.draft();
         // A status line without a reason of our own cannot be refused.
-        let _ = encode::status_line(&mut head, status.into());
+        let _ = encode::status_line(&mut head, &status.into());
         if let Some(epoch) = self.config.epoch {
-            head.put(self.date.line(epoch.unix(now)));
+            head.put(self.date.line(epoch, now));
         }
         if let Some(described) = described {
             head.put(&described.lines);

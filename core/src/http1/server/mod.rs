@@ -95,8 +95,8 @@ pub struct Server {
 #[derive(Debug, Default)]
 struct BodyRate {
     lifted: bool,
-    /// Bytes received from the peer, ever.
-    received: u64,
+    /// Bytes of bodies taken from the inbox, ever.
+    taken: u64,
     /// The same at the start of the window; `None` in the first, free window.
     mark: Option<u64>,
     /// How full the inbox was when the application last asked in vain.
@@ -165,6 +165,9 @@ impl Server {
         }
         self.log.enable(config.observe);
         self.body_limit = config.limits.body;
+        if self.config.epoch != config.epoch {
+            self.date = DateCache::default();
+        }
         self.config = config;
         Ok(())
     }
@@ -282,13 +285,18 @@ impl Server {
     /// Runs what is due, then lets a verb through or repeats the fatal error.
     fn check(&mut self, now: Instant) -> Result<(), Error> {
         self.handle_timeout(now);
-        match (self.error, self.end) {
-            (Some(error), _) => Err(error),
-            (None, End::Open) => Ok(()),
-            (None, _) => {
-                Err(Error { kind: Kind::Closed, phase: Phase::Idle, delivery: Delivery::Processed })
-            }
+        if self.error.is_none() && matches!(self.end, End::Open) {
+            Ok(())
+        } else {
+            Err(self.ended())
         }
+    }
+
+    /// Why no verb is let through any more.
+    #[cold]
+    fn ended(&self) -> Error {
+        let kind = Kind::Closed;
+        self.error.unwrap_or(Error { kind, phase: Phase::Idle, delivery: Delivery::Processed })
     }
 
     fn misuse(&self, misuse: Misuse) -> Error {
@@ -374,17 +382,12 @@ impl Server {
 struct AfterPoll<'a> {
     server: &'a mut Server,
     now: Instant,
-    /// Bytes in the inbox before.
-    before: usize,
 }
 
 impl Drop for AfterPoll<'_> {
     fn drop(&mut self) {
-        let server = &mut *self.server;
-        let consumed = self.before.saturating_sub(server.inbox.len());
-        server.rate.received = server.rate.received.saturating_add(consumed as u64);
-        server.guard.remember(&server.inbox);
-        server.watch_writes(self.now);
+        self.server.guard.remember(&self.server.inbox);
+        self.server.watch_writes(self.now);
     }
 }
 
@@ -397,8 +400,7 @@ impl Machine for Server {
             self.fail(now, Kind::InboxEdited, self.phase());
         }
         self.handle_timeout(now);
-        let before = self.inbox.len();
-        let after = AfterPoll { server: self, now, before };
+        let after = AfterPoll { server: self, now };
         after.server.advance(now)
     }
 

@@ -1,10 +1,10 @@
 //! What the peer sends: heads and bodies, parsed on demand.
 
 use crate::error::{Error, Kind, Phase};
+use crate::head::{WEBSOCKET_KEY, slice};
 use crate::http1::body::{Decoded, Decoder};
 use crate::http1::framing::{Asked, Framing};
 use crate::http1::message::{BodyBytes, BodySize};
-use crate::http1::parse::{Parsed, RequestFirst};
 use crate::http1::state::{Half, Transition};
 use crate::http1::upgrade;
 use crate::machine::{CloseReason, Wire};
@@ -64,12 +64,12 @@ impl Server {
         }
         match self.parser.poll(&mut self.inbox, &self.config.limits) {
             Err(kind) => Err(self.fail(now, kind, Phase::RequestHead)),
-            Ok(Some(parsed)) => self.accept(now, parsed),
-            Ok(None) if self.inbox.is_empty() => Ok(None),
-            Ok(None) if self.eof => Err(self.fail(now, Kind::Truncated, Phase::RequestHead)),
+            Ok(true) => self.accept(now),
+            Ok(false) if self.inbox.is_empty() => Ok(None),
+            Ok(false) if self.eof => Err(self.fail(now, Kind::Truncated, Phase::RequestHead)),
             // Half of an empty line is as little of a head as a whole one.
-            Ok(None) if *self.inbox == *b"\r" => Ok(None),
-            Ok(None) => {
+            Ok(false) if *self.inbox == *b"\r" => Ok(None),
+            Ok(false) => {
                 if self.timer.is_none_or(|timer| timer.why != Timer::HeaderRead) {
                     self.arm(Timer::HeaderRead, now + self.config.header_read);
                 }
@@ -80,18 +80,15 @@ impl Server {
 
     /// A whole head: decides the framing of what follows.
     #[inline]
-    pub(super) fn accept(
-        &mut self,
-        now: Instant,
-        parsed: Parsed<RequestFirst>,
-    ) -> Result<Option<ServerEvent>, Error> {
-        let version = parsed.first.version;
-        let fields = self.parser.take_fields(&mut self.inbox);
-        let upgrade = parsed.framing.upgrade(version);
-        let framing = parsed.framing.request(version).and_then(|framing| match upgrade {
-            Some((start, len)) => {
-                let offered = fields.slice(start, len);
-                upgrade::check(&parsed.first.method, offered, &fields).map(|()| framing)
+    pub(super) fn accept(&mut self, now: Instant) -> Result<Option<ServerEvent>, Error> {
+        let Some(first) = self.parser.first() else { return Ok(None) };
+        let version = first.version;
+        let fields = self.parser.framing();
+        let offered = fields.upgrade(version).map(|(start, len)| slice(&self.inbox, start, len));
+        let framing = fields.request(version).and_then(|framing| match offered {
+            Some(offered) => {
+                let keys = self.parser.values(&self.inbox, WEBSOCKET_KEY);
+                upgrade::check(&first.method, offered, keys).map(|()| framing)
             }
             None => Ok(framing),
         });
@@ -109,15 +106,14 @@ impl Server {
         self.exchange += 1;
         self.bodies = BodyBytes::default();
         self.version = version;
-        self.asked = Asked::from(&parsed.first.method);
+        self.asked = Asked::from(&first.method);
         self.decoder = Decoder::new(framing);
         let has_body = body != BodySize::Empty;
         // Whatever is here already need not be that body: a client that holds it back may ask on.
-        self.waits_continue = parsed.framing.expects_continue(version) && has_body;
-        let switch = upgrade.is_some() || self.asked == Asked::Connect;
-        let keep = parsed.framing.keeps_alive(version);
-        let offered = upgrade.map(|(start, len)| fields.slice(start, len).to_vec());
-        self.offered = offered.unwrap_or_default();
+        self.waits_continue = fields.expects_continue(version) && has_body;
+        let switch = offered.is_some() || self.asked == Asked::Connect;
+        let keep = fields.keeps_alive(version);
+        self.offered = offered.map(<[u8]>::to_vec).unwrap_or_default();
         self.state = self.transition(Transition::RequestHead { body: has_body, switch, keep })?;
         self.arm_handler(self.config.handler.map(|limit| now + limit));
         self.timer = None;
@@ -128,7 +124,9 @@ impl Server {
             self.measure_body(now);
         }
         self.log.record(observe::Event::RequestStarted { exchange: self.exchange });
-        Ok(Some(ServerEvent::Request { head: parsed.into_head(fields), body }))
+        let Some(first) = self.parser.take_first() else { return Ok(None) };
+        let head = self.parser.take_head(first, &mut self.inbox);
+        Ok(Some(ServerEvent::Request { head, body }))
     }
 
     pub(super) fn next_body(&mut self, now: Instant) -> Result<Option<ServerEvent>, Error> {
@@ -137,7 +135,10 @@ impl Server {
                 self.waits_continue = false;
             }
             let limits = &self.config.limits;
+            let before = self.inbox.len();
             let polled = self.decoder.poll(&mut self.inbox, limits, self.body_limit, self.eof);
+            let taken = before.saturating_sub(self.inbox.len());
+            self.rate.taken = self.rate.taken.saturating_add(taken as u64);
             match polled.map_err(|kind| self.fail(now, kind, Phase::RequestBody))? {
                 None => {
                     self.rate.starved_at = Some(self.inbox.len());
@@ -179,7 +180,7 @@ impl Server {
 
     /// The end of a window: whether the peer was too slow in it.
     pub(super) fn body_too_slow(&mut self) -> bool {
-        let received = self.rate.received.saturating_add(self.inbox.len() as u64);
+        let received = self.rate.taken.saturating_add(self.inbox.len() as u64);
         let waiting = self.rate.starved_at == Some(self.inbox.len()) && self.wants_read();
         let due = u64::from(self.config.body_rate)
             .saturating_mul(self.config.body_grace.as_millis() as u64)

@@ -5,7 +5,7 @@ use http::{StatusCode, Version};
 
 use crate::error::{Error, Misuse};
 use crate::http1::body::Encoder;
-use crate::http1::encode;
+use crate::http1::encode::{self, Given};
 use crate::http1::field::{FieldName, FieldValue};
 use crate::http1::framing::{Asked, has_no_content};
 use crate::http1::message::{BodySize, Rejected, StatusLine};
@@ -112,7 +112,7 @@ impl Server {
         if body != BodySize::Empty && empty {
             return Err(self.misuse(Misuse::BodyForbidden));
         }
-        let written = self.write_response(now, line, fields, body, switch);
+        let written = self.write_response(now, &line, fields, body, switch);
         let keep = written.map_err(|misuse| self.misuse(misuse))?;
         self.encoder = match body {
             BodySize::Empty => Encoder::Done,
@@ -149,8 +149,10 @@ impl Server {
         fields: impl IntoIterator<Item = (N, V)>,
     ) -> Result<(), Misuse> {
         let mut head = outbox.draft();
-        encode::status_line(&mut head, status.into())?;
-        if encode::fields(&mut head, fields)?.content_length.is_some() {
+        encode::status_line(&mut head, &status.into())?;
+        let mut given = Given::default();
+        given.write(&mut head, fields)?;
+        if given.content_length.is_some() {
             return Err(Misuse::FramingField);
         }
         head.put(b"\r\n");
@@ -162,7 +164,7 @@ impl Server {
     pub(super) fn write_response<N: FieldName, V: FieldValue>(
         &mut self,
         now: Instant,
-        line: StatusLine<'_>,
+        line: &StatusLine<'_>,
         fields: impl IntoIterator<Item = (N, V)>,
         body: BodySize,
         switch: bool,
@@ -170,7 +172,8 @@ impl Server {
         let mut head = self.outbox.draft();
         let status = line.status;
         encode::status_line(&mut head, line)?;
-        let given = encode::fields(&mut head, fields)?;
+        let mut given = Given::default();
+        given.write(&mut head, fields)?;
         if let Some(lines) = line.lines {
             head.put(lines.as_bytes());
         }
@@ -184,7 +187,7 @@ impl Server {
             return Err(Misuse::Upgrade);
         }
         if let (false, Some(epoch)) = (given.date, self.config.epoch) {
-            head.put(self.date.line(epoch.unix(now)));
+            head.put(self.date.line(epoch, now));
         }
         let to_head = self.asked == Asked::Head;
         let mut keep = self.state.keep && !self.closing && !given.close && !self.waits_continue;

@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 use super::accept::accept;
 use super::{Agreed, Origins, VERSION, check_protocols, extension, is_token, list};
 use crate::error::Error;
-use crate::head::{RequestHead, Single, websocket_key};
+use crate::head::{RequestHead, Single, WEBSOCKET_KEY, websocket_key};
 use crate::reason::Reason;
 #[cfg(feature = "deflate")]
 use crate::websocket::deflate::DeflateConfig;
@@ -84,7 +84,7 @@ impl ServerHandshake {
         if head.fields().single("sec-websocket-version") != Single::Once(VERSION.as_bytes()) {
             return Err(Refusal::Version);
         }
-        let key = websocket_key(head.fields()).ok_or(Refusal::Key)?;
+        let key = websocket_key(head.fields().get_all(WEBSOCKET_KEY)).ok_or(Refusal::Key)?;
         if !self.origins.allow(head) {
             return Err(Refusal::Origin);
         }
