@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use sinew_core::client::dispatcher::ConnectionId;
 use sinew_core::http1::{BodySize, ClientEvent};
 use sinew_core::machine::Layered as _;
-use sinew_core::resilience::Replay;
+use sinew_core::resilience::{NoRetry, Replay};
 use sinew_core::time::Instant;
 use sinew_tls::PeerIdentity;
 
@@ -95,7 +95,9 @@ impl<R: Runtime> Drop for Held<R> {
 impl<R: Runtime> Source for Held<R> {
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<ClientEvent, Error>> {
         match &mut self.carrier {
-            Some(carrier) => carrier.poll_event(cx),
+            Some(carrier) => carrier
+                .poll_event(cx)
+                .map_err(|error| error.of_call(self.ticket.attempt, Some(NoRetry::Delivered))),
             None => Poll::Pending,
         }
     }
