@@ -93,7 +93,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "dispatcher",
         budget: 1_500,
-        limit: 1_750,
+        limit: 1_500,
         allocations: 0,
         requests: 4_000,
         run: crate::dispatcher::calls,
@@ -101,7 +101,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "rest-client",
         budget: 10_000,
-        limit: 10_300,
+        limit: 10_000,
         allocations: 6,
         requests: 4_000,
         run: |n| crate::caller::calls(n, 0),
@@ -109,7 +109,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "rest-client-5-fields",
         budget: 15_000,
-        limit: 15_600,
+        limit: 15_250,
         allocations: 15,
         requests: 4_000,
         run: |n| crate::caller::calls(n, 5),

@@ -192,7 +192,8 @@ impl Concurrency {
     }
 
     /// A call is over, and says something. The limit, if that changed it.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a few instructions of every call")]
     pub fn settle(&mut self, now: Instant, place: Place, load: Load) -> Option<u32> {
         self.release(place);
         self.settled += 1;

@@ -14,7 +14,8 @@ pub struct Ticket(Key);
 /// from the middle, too, so that deadlines can be kept by whoever keeps time.
 #[derive(Clone, Debug)]
 pub struct PriorityQueue<T> {
-    waiting: Slab<(Priority, T)>,
+    /// `None` is who has left.
+    waiting: Slab<(Priority, Option<T>)>,
     links: Vec<Link>,
     lines: [List; CLASSES],
     cap: usize,
@@ -50,25 +51,25 @@ impl<T> PriorityQueue<T> {
         if self.is_full() {
             return Err(occupant);
         }
-        let key = self.waiting.insert((priority, occupant));
-        if self.links.len() <= key.index as usize {
-            self.links.resize(key.index as usize + 1, Link::OUT);
+        let key = self.waiting.insert((priority, Some(occupant)));
+        if self.links.len() <= key.index() as usize {
+            self.links.resize(key.index() as usize + 1, Link::OUT);
         }
-        self.lines[priority as usize].push_back(&mut self.links, key.index);
+        self.lines[priority as usize].push_back(&mut self.links, key.index());
         Ok(Ticket(key))
     }
 
     /// Leaves, from wherever it stands. `None` for who is not here any more.
     pub fn remove(&mut self, ticket: Ticket) -> Option<T> {
         let (priority, occupant) = self.waiting.remove(ticket.0)?;
-        self.lines[priority as usize].remove(&mut self.links, ticket.0.index);
-        Some(occupant)
+        self.lines[*priority as usize].remove(&mut self.links, ticket.0.index());
+        occupant.take()
     }
 
     /// Who is to be served next, still here.
     pub fn peek(&self) -> Option<&T> {
         let next = self.lines.iter().rev().find_map(|line| line.front())?;
-        self.waiting.get(self.waiting.key_at(next)?).map(|(_, occupant)| occupant)
+        self.at(next).map(|(_, occupant)| occupant)
     }
 
     /// Who is to be served next.
@@ -88,8 +89,8 @@ impl<T> PriorityQueue<T> {
     }
 
     fn at(&self, index: u32) -> Option<(Ticket, &T)> {
-        let key = self.waiting.key_at(index)?;
-        self.waiting.get(key).map(|(_, occupant)| (Ticket(key), occupant))
+        let (key, (_, occupant)) = self.waiting.at(index)?;
+        Some((Ticket(key), occupant.as_ref()?))
     }
 
     /// Who is to be turned away next: the least important, and among equals the one who came last.

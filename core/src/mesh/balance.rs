@@ -106,6 +106,8 @@ impl PeakEwma {
         self.learn(now, micros(latency).max(self.penalty));
     }
 
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a few instructions of every call")]
     fn learn(&mut self, now: Instant, sample: u64) {
         self.average = if sample > self.average {
             sample
@@ -191,9 +193,11 @@ impl PowerOfTwo {
         jitter: &mut Jitter,
     ) -> Option<Choice> {
         // One fewer to choose from; those from the avoided one on move up by one.
-        let avoid = avoid.filter(|at| *at < len && len > 1);
-        let len = len - usize::from(avoid.is_some());
-        let place = |at: usize| at + usize::from(avoid.is_some_and(|avoid| at >= avoid));
+        let (len, avoid) = match avoid {
+            Some(avoid) if avoid < len && len > 1 => (len - 1, avoid),
+            _ => (len, len),
+        };
+        let place = |at: usize| at + usize::from(at >= avoid);
         if len <= 1 {
             return (len == 1).then(|| Choice { chosen: place(0), runner_up: None });
         }

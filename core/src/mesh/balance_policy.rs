@@ -9,6 +9,8 @@ use super::slow_start::SlowStart;
 use super::zones::ZonePreference;
 
 /// How one endpoint is chosen of several.
+// A tag of its own: every call reads it.
+#[repr(u8)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Algorithm {

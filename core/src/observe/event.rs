@@ -234,6 +234,12 @@ pub enum Event {
         /// What came of it.
         ended: Ended,
     },
+    /// An attempt of a call that waited to be sent is not made: the other one goes on, or was answered
+    /// (client). Of two that wait, it is the one that came last.
+    AttemptDropped {
+        /// The call, by the embedder's name.
+        token: u64,
+    },
     /// An attempt of a call waits, or would: as many as the destination bears are on their way
     /// (client).
     Held {
@@ -361,6 +367,7 @@ impl Event {
             Self::Picked { token, .. }
             | Self::AttemptSent { token, .. }
             | Self::AttemptEnded { token, .. }
+            | Self::AttemptDropped { token }
             | Self::Held { token, .. }
             | Self::RetryScheduled { token, .. }
             | Self::RetryRefused { token, .. }

@@ -48,13 +48,15 @@ impl Timers {
         self.heap.first().filter(|entry| entry.at == at).map(|entry| entry.place)
     }
 
-    /// Makes sure that `place` fires at `at` or earlier.
+    /// Makes sure that `place` fires at `at` or earlier. Whether it does so earlier than before.
     #[inline]
-    pub(crate) fn arm(&mut self, place: u32, at: Instant) {
+    pub(crate) fn arm(&mut self, place: u32, at: Instant) -> bool {
         let armed = self.places.get(place as usize).map_or(Instant::MAX, |place| place.at);
-        if at < armed {
+        let earlier = at < armed;
+        if earlier {
             self.arm_earlier(place, at);
         }
+        earlier
     }
 
     #[inline(never)]

@@ -383,6 +383,82 @@ fn what_is_given_up_is_not_on_its_way() {
     told.says(&[&format!("{sent}given up")]);
 }
 
+/// Whoever counts attempts sees each one end.
+#[test]
+fn what_its_caller_gives_up_ends() {
+    for heads in [false, true] {
+        let mut bench = Bench::new(policy(), 1);
+        let call = bench.start(CALL, Sharing::Shared);
+        let mut history = CallHistory::new(CALL, bench.now);
+        let connection = bench.dialled();
+        bench.dispatcher.connected(bench.now, connection, 1);
+        let (exchange, _) = bench.sent(CALL);
+        if heads {
+            assert_eq!(bench.head(exchange, 200), HeadVerdict::Deliver);
+        }
+        bench.now = bench.now + ms(2);
+        bench.dispatcher.abandon(bench.now, call, Reuse::Close);
+        bench.dispatcher.abandon(bench.now, call, Reuse::Close);
+        let mut ends = 0;
+        while let Some(event) = bench.dispatcher.poll_observed() {
+            ends += u32::from(matches!(event, Event::AttemptEnded { .. }));
+            history.note(bench.now, &event);
+        }
+        assert_eq!(ends, 1);
+        let ended = history.attempts[0].ended;
+        let answered = matches!(ended, Some(Ended::Answered { .. }));
+        assert_eq!((answered, ended == Some(Ended::Abandoned)), (heads, !heads), "{history}");
+    }
+}
+
+#[test]
+fn an_answer_leaves_nothing_waiting() {
+    let bench = hedging(PoolPolicy::default(), 1, 1);
+    let spec = spec(&bench);
+    let mut told = Told::start(bench, spec);
+    let (first, _) = told.bench.sent(CALL);
+    told.passes(ms(20));
+    assert!(told.history.waiting.is_some(), "a hedge waits for its connection");
+    assert_eq!(told.bench.head(first, 200), HeadVerdict::Deliver);
+    told.hear();
+    assert_eq!(told.history.waiting, None);
+}
+
+/// What leaves while the other attempt goes on is not taken for what comes next.
+#[test]
+fn a_hedge_that_was_never_sent_is_no_cause() {
+    let pool = PoolPolicy { wait: Some(ms(5)), ..PoolPolicy::default() };
+    let bench = hedging(pool, 1, 1);
+    let spec = spec(&bench);
+    let mut told = Told::start(bench, spec);
+    let (first, _) = told.bench.sent(CALL);
+    told.passes(ms(20));
+    told.bench.dialled();
+    told.passes(ms(5));
+    told.fails_of(first, STALE);
+    told.connects();
+    let causes: Vec<Cause> = told.history.attempts.iter().map(|one| one.cause).collect();
+    assert_eq!(causes, [Cause::First, Cause::Stale]);
+}
+
+/// Of two that wait, who came last leaves first.
+#[test]
+fn of_two_that_wait_the_last_one_leaves() {
+    let bench = hedging(PoolPolicy::default(), 1, 1);
+    let spec = spec(&bench);
+    let mut told = Told::start(bench, spec);
+    let (first, _) = told.bench.sent(CALL);
+    told.passes(ms(20));
+    told.bench.dialled();
+    told.fails_of(first, STALE);
+    let (hedge, again) = (told.history.waiting, told.history.waiting_next);
+    assert!(hedge.is_some() && again.is_some());
+    told.history.note(told.bench.now, &Event::AttemptDropped { token: CALL });
+    assert_eq!((told.history.waiting, told.history.waiting_next), (hedge, None));
+    told.history.note(told.bench.now, &Event::AttemptDropped { token: CALL });
+    assert_eq!((told.history.waiting, told.history.waiting_next), (None, None));
+}
+
 #[test]
 fn endpoints_have_the_names_that_they_are_given() {
     let mut told = Told::new(policy(), 1);

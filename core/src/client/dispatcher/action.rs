@@ -37,7 +37,7 @@ impl ExchangeId {
 impl ConnectionId {
     /// The place in a table of connections; below the highest number ever open at once.
     pub fn index(self) -> usize {
-        self.0.index as usize
+        self.0.index() as usize
     }
 }
 
@@ -270,6 +270,8 @@ pub enum Ended {
     },
     /// The dispatcher gave it up.
     Cut(Cut),
+    /// Its call was given up by its caller, before anything of an answer came.
+    Abandoned,
 }
 
 /// Why an exchange is given up.

@@ -39,7 +39,8 @@ impl Dispatcher {
     }
 
     /// An attempt says this about what the destination bears; `None`: nothing.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a few instructions of every call")]
     pub(super) fn give_back(&mut self, now: Instant, place: Option<Place>, load: Option<Load>) {
         let Some(place) = place else { return };
         let Some(load) = load else { return self.admission.release(place) };

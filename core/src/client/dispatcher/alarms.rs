@@ -44,8 +44,9 @@ impl Alarms {
     /// Makes sure that `place` fires at `at` or earlier.
     #[inline]
     pub(super) fn arm(&mut self, whose: Whose, place: u32, at: Instant) {
-        self.timers[whose as usize].arm(place, at);
-        self.first = self.first.min(at);
+        if self.timers[whose as usize].arm(place, at) {
+            self.first = self.first.min(at);
+        }
     }
 
     /// A place whose time has come; it is armed no more.

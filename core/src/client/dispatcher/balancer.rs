@@ -124,7 +124,7 @@ impl Balancer {
     }
 
     fn note_pick(&mut self, call: Key, pick: Pick) {
-        let at = call.index as usize;
+        let at = call.index() as usize;
         if self.picks.len() <= at {
             self.picks.resize(at + 1, None);
         }
@@ -135,7 +135,7 @@ impl Balancer {
 
     /// What was chosen for the last attempt of a call.
     pub(super) fn pick_of(&self, call: Key) -> Option<Pick> {
-        let known = self.picks.get(call.index as usize).copied().flatten();
+        let known = self.picks.get(call.index() as usize).copied().flatten();
         known.filter(|(whose, _)| *whose == call).map(|(_, pick)| pick)
     }
 
@@ -146,7 +146,7 @@ impl Balancer {
         self.weights[side(near)] += u64::from(instance.weight.get());
         self.in_flight[side(near)] += instance.in_flight;
         if self.takes_turns() {
-            self.turns[side(near)].insert(key.index, share);
+            self.turns[side(near)].insert(key.index(), share);
         }
         self.ready.push(key);
         let last = self.ready.len() - 1;
@@ -164,7 +164,7 @@ impl Balancer {
         let (mut at, near) = (at as usize, instance.near);
         self.weights[side(near)] -= u64::from(instance.weight.get());
         self.in_flight[side(near)] -= instance.in_flight;
-        self.turns[side(near)].remove(key.index);
+        self.turns[side(near)].remove(key.index());
         if near {
             self.near -= 1;
             self.swap(at, self.near, instances);
@@ -215,7 +215,7 @@ impl Balancer {
         if let Algorithm::RingHash(config) = self.policy.algorithm {
             let current = instances.iter().filter(|(_, instance)| !instance.retired);
             let members: Vec<_> = current
-                .map(|(key, one)| (key.index, Endpoint(one.member.hash), one.weight))
+                .map(|(key, one)| (key.index(), Endpoint(one.member.hash), one.weight))
                 .collect();
             self.ring = Ring::new(config, &members);
         }
@@ -287,7 +287,7 @@ impl Balancer {
             weights[side(instance.near)] += u64::from(instance.weight.get());
             in_flight[side(instance.near)] += instance.in_flight;
             turns[side(instance.near)] += usize::from(self.takes_turns());
-            let has_turns = self.turns[side(instance.near)].contains(key.index);
+            let has_turns = self.turns[side(instance.near)].contains(key.index());
             assert_eq!(has_turns, self.takes_turns());
         }
         assert_eq!((weights, in_flight), (self.weights, self.in_flight));
@@ -326,7 +326,7 @@ impl Balancer {
         instances: &Slab<Instance>,
     ) -> Option<Picked> {
         let turns = self.turns.get_mut(side(near))?;
-        let place = turns.first(avoid.map(|key| key.index))?;
+        let place = turns.first(avoid.map(Key::index))?;
         let runner_up = if tells { turns.first(Some(place)) } else { None };
         let runner_up = runner_up.filter(|other| *other != place);
         Some(Picked {
@@ -360,7 +360,7 @@ impl Balancer {
                 self.ring.is_within_bound(one.in_flight, in_flight, weight, weights)
             })
         };
-        let avoid = avoid.map(|key| key.index);
+        let avoid = avoid.map(Key::index);
         let next = |but: Option<u32>| {
             let other = |place: u32| listed(place) && Some(place) != avoid && Some(place) != but;
             let found = self.ring.pick(key, |place| other(place) && has_room(place));
@@ -413,7 +413,7 @@ impl Dispatcher {
         let Self { balancer, instances, .. } = self;
         if let Some(instance) = instances.get(key) {
             let share = balancer.share(now, instance);
-            balancer.turns[side(instance.near)].take(key.index, share);
+            balancer.turns[side(instance.near)].take(key.index(), share);
         }
     }
 

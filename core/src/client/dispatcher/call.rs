@@ -77,9 +77,9 @@ impl Call {
         }
     }
 
-    /// Whether there is nothing on any other lane.
+    /// Whether there is nothing on the other lane.
     pub(super) fn is_alone(&self, lane: usize) -> bool {
-        (0..).zip(&self.lanes).all(|(at, other)| at == lane || *other == Lane::Empty)
+        self.lanes.get(lane ^ 1).is_none_or(|other| *other == Lane::Empty)
     }
 
     /// The lane that carries this exchange.

@@ -41,7 +41,7 @@ impl Dispatcher {
         let (share, alarms) = (&mut instance.share, &mut self.alarms);
         let connection = self.slots.dial(key, share, permit, now, by, alarms);
         let connection = ConnectionId(connection);
-        self.actions.push_back(Action::Dial { connection, endpoint: instance.member.endpoint, by });
+        self.actions.push(Action::Dial { connection, endpoint: instance.member.endpoint, by });
     }
 
     /// A connection came to nothing. It is charged to whoever waits for longest, who leaves the queue:

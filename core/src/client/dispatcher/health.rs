@@ -77,7 +77,7 @@ impl Dispatcher {
     pub(super) fn start_probes(&mut self, now: Instant) {
         self.health.asleep = false;
         let current = self.instances.iter().filter(|(_, instance)| !instance.retired);
-        let places: Vec<u32> = current.map(|(key, _)| key.index).collect();
+        let places: Vec<u32> = current.map(|(key, _)| key.index()).collect();
         if let Some(probes) = &mut self.health.probes {
             for place in places {
                 probes.insert(now, place);
@@ -95,10 +95,10 @@ impl Dispatcher {
     pub(super) fn watch(&mut self, now: Instant, key: Key) {
         let Self { health, .. } = self;
         if let Some(outliers) = &mut health.outliers {
-            outliers.insert(key.index);
+            outliers.insert(key.index());
         }
         if let Some(probes) = health.probes.as_mut().filter(|_| !health.asleep) {
-            probes.insert(now, key.index);
+            probes.insert(now, key.index());
         }
         health.all += 1;
         health.well += 1;
@@ -108,10 +108,10 @@ impl Dispatcher {
     pub(super) fn unwatch(&mut self, key: Key) {
         let Self { health, instances, .. } = self;
         if let Some(outliers) = &mut health.outliers {
-            outliers.remove(key.index);
+            outliers.remove(key.index());
         }
         if let Some(probes) = &mut health.probes {
-            probes.remove(key.index);
+            probes.remove(key.index());
         }
         health.all -= 1;
         health.well -= u32::from(instances.get(key).is_some_and(Instance::is_well));
@@ -132,8 +132,8 @@ impl Dispatcher {
             return;
         }
         match outcome {
-            Outcome::Success | Outcome::Limited => outliers.handle_success(now, key.index),
-            Outcome::Failure => outliers.handle_failure(now, key.index),
+            Outcome::Success | Outcome::Limited => outliers.handle_success(now, key.index()),
+            Outcome::Failure => outliers.handle_failure(now, key.index()),
         }
         if outliers.has_events() {
             self.health_due(now);
@@ -197,7 +197,7 @@ impl Dispatcher {
                 if let Some(instance) = key.and_then(|key| self.instances.get(key)) {
                     let (endpoint, by) =
                         (instance.member.endpoint, now + self.policy.health.timeout);
-                    self.actions.push_back(Action::Probe { run, endpoint, by });
+                    self.actions.push(Action::Probe { run, endpoint, by });
                 }
                 return;
             }

@@ -38,7 +38,7 @@ use crate::limit::{Concurrency, PriorityQueue};
 use crate::machine::Machine;
 use crate::observe::{Event, Log};
 use crate::resilience::{Budget, Forced, Hedge};
-use crate::table::{Key, Slab};
+use crate::table::{Fifo, Key, Slab};
 use crate::time::{Deadline, Instant, Timer};
 
 use alarms::{Alarms, Whose};
@@ -64,7 +64,7 @@ const MESH: u32 = 0;
 
 /// The place of the timer of an endpoint.
 const fn timer_of(key: Key) -> u32 {
-    MESH + 1 + key.index
+    MESH + 1 + key.index()
 }
 
 /// The place of the endpoint that has this timer; `None`: it is that of what is found about all.
@@ -95,7 +95,7 @@ pub struct Dispatcher {
     /// What somebody wants of the breakers of endpoints, listed or not; the last one said is at the back.
     forced: VecDeque<(Endpoint, Forced)>,
     draining: bool,
-    actions: VecDeque<Action>,
+    actions: Fifo<Action>,
     log: Log,
     jitter: Jitter,
 }
@@ -132,7 +132,7 @@ impl Dispatcher {
             version: 0,
             forced: VecDeque::new(),
             draining: false,
-            actions: VecDeque::new(),
+            actions: Fifo::new(),
             log: Log::new(),
             jitter,
         })
@@ -172,7 +172,7 @@ impl Dispatcher {
         match refusal {
             Some(outcome) => self.complete(call, outcome),
             None => {
-                self.alarms.arm(Whose::Calls, call.index, spec.deadline);
+                self.alarms.arm(Whose::Calls, call.index(), spec.deadline);
                 self.attempt(now, call, 0);
                 self.pump(now);
             }
@@ -185,14 +185,15 @@ impl Dispatcher {
     pub fn abandon(&mut self, now: Instant, call: CallId, reuse: Reuse) {
         self.handle_timeout(now);
         let CallId(key) = call;
-        let Some(call) = self.calls.remove(key) else { return };
+        self.tell_abandoned(key);
+        let Some(lanes) = self.calls.remove(key).map(|call| call.lanes) else { return };
         // First out of the queue, or it would be served with what it leaves behind.
-        for lane in call.lanes {
+        for lane in lanes {
             if let Lane::Queued(ticket) = lane {
                 self.stop_waiting(ticket);
             }
         }
-        for lane in call.lanes {
+        for lane in lanes {
             let Lane::Sent(exchange) = lane else { continue };
             let connection = self.exchanges.get(exchange).map(|ended| ended.connection);
             self.end_exchange(now, exchange, reuse);
@@ -331,7 +332,8 @@ impl Dispatcher {
     }
 
     /// The call is over. Whatever it holds is given back first.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a few instructions of every call")]
     fn complete(&mut self, key: Key, outcome: Outcome) {
         let Some(call) = self.calls.remove(key) else { return };
         debug_assert!(call.delivered || call.is_at_rest(), "a call that is over holds nothing");
@@ -340,7 +342,7 @@ impl Dispatcher {
             Outcome::Failed { .. } | Outcome::Refused(_) | Outcome::TimedOut(_) => call.delivery,
         };
         let (token, attempts) = (call.spec.token, call.attempts);
-        self.actions.push_back(Action::Complete { token, outcome, delivery, attempts });
+        self.actions.push(Action::Complete { token, outcome, delivery, attempts });
         self.log.record(Event::CallEnded { token, outcome, attempts });
     }
 
@@ -357,14 +359,11 @@ impl Dispatcher {
             match call.lanes.get(lane).copied() {
                 Some(Lane::BackOff(until)) if until <= now => {
                     self.vacate_lane(key, lane);
-                    self.attempt(now, key, lane);
+                    self.attempt_again(now, key, lane);
                 }
                 Some(Lane::Queued(ticket)) if call.wait_until <= now => {
                     self.stop_waiting(ticket);
-                    self.vacate_lane(key, lane);
-                    if self.calls.get(key).is_some_and(Call::is_at_rest) {
-                        self.complete(key, Outcome::TimedOut(Phase::Pool));
-                    }
+                    self.leave(key, lane, Outcome::TimedOut(Phase::Pool));
                 }
                 Some(Lane::Sent(exchange)) => {
                     let late = |exchange: &Exchange| exchange.by <= now;
@@ -395,7 +394,7 @@ impl Dispatcher {
             }
         }
         let next = next.min(call.hedge_at.unwrap_or(Instant::MAX));
-        self.alarms.arm(Whose::Calls, key.index, next);
+        self.alarms.arm(Whose::Calls, key.index(), next);
     }
 
     /// The deadline of the call.
@@ -436,7 +435,7 @@ impl Dispatcher {
                     phase: Phase::Connect,
                     fault: Fault::Network,
                 };
-                self.actions.push_back(Action::Close {
+                self.actions.push(Action::Close {
                     connection: ConnectionId(key),
                     why: Retire::ConnectTimeout,
                 });
@@ -465,7 +464,7 @@ impl Dispatcher {
     }
 
     fn next_action(&mut self) -> Option<Action> {
-        while let Some(action) = self.actions.pop_front() {
+        while let Some(action) = self.actions.pop() {
             // A call may have ended between the decision and now.
             let stale = match action {
                 Action::Send { exchange, .. } => self.exchanges.get(exchange.0).is_none(),

@@ -2,8 +2,11 @@
 //!
 //! Waiting is late-bound: who waits belongs to no endpoint, and takes the first connection that can
 //! carry it. Connections being dialled are counted, not owned: while as many are coming as calls
-//! wait, nothing else is to be done for them. One that somebody gave up waiting for is not counted
-//! until it is open: nobody knows whether it ever will be.
+//! wait, nothing else is to be done for them. That goes for those that were opened ahead, and for those
+//! whose caller was served elsewhere, too: whoever comes next has them sooner than one that is begun now.
+//! <https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/connection_pooling>
+//! When somebody gives up waiting, the one that was begun first is not counted any more until it is open,
+//! whomever it was opened for: it had the most time, and nobody knows whether it ever will be.
 #![expect(clippy::inline_always, reason = "every call passes here: measured by `sinew-benches`")]
 
 use core::time::Duration;
@@ -24,7 +27,14 @@ use crate::table::Key;
 use crate::time::Instant;
 
 impl Dispatcher {
-    /// Makes an attempt of the call, on this lane. Call [`pump`](Self::pump) afterwards.
+    /// Makes another attempt of the call, on this lane. Call [`pump`](Self::pump) afterwards.
+    #[inline(never)]
+    pub(super) fn attempt_again(&mut self, now: Instant, key: Key, lane: usize) {
+        self.attempt(now, key, lane);
+    }
+
+    /// The same, for the first attempt: nearly always the only one.
+    #[inline(always)]
     pub(super) fn attempt(&mut self, now: Instant, key: Key, lane: usize) {
         let Some(call) = self.calls.get(key) else { return };
         let CallSpec { priority, token, hash_key, .. } = call.spec;
@@ -42,8 +52,7 @@ impl Dispatcher {
         if self.queue.is_empty()
             && self.room() > 0
             && let Some(picked) = self.pick(now, avoid, hash_key)
-            && let Some(connection) = self.available_at(picked.endpoint, want)
-            && let Some(permit) = self.permit(now, picked.endpoint)
+            && let Some((connection, permit)) = self.seat(now, picked.endpoint, want)
         {
             self.tell_pick(now, key, picked);
             if self.send(now, (key, lane), picked.endpoint, connection, permit) {
@@ -67,7 +76,7 @@ impl Dispatcher {
         let Some(call) = self.calls.get_mut(key) else { return };
         if let Some(time) = call.spec.pool_timeout.or(self.policy.pool.wait) {
             call.wait_until = now + time;
-            self.alarms.arm(Whose::Calls, key.index, call.wait_until);
+            self.alarms.arm(Whose::Calls, key.index(), call.wait_until);
         }
     }
 
@@ -96,7 +105,7 @@ impl Dispatcher {
                     None if want.shun.is_some() => {
                         // Nobody waits for a second attempt while the first is on its way.
                         self.queue.pop();
-                        self.vacate_lane(next, lane);
+                        self.drop_lane(next, lane);
                         continue;
                     }
                     None => return,
@@ -164,8 +173,8 @@ impl Dispatcher {
         }
     }
 
-    /// A call gives up its wait for a connection. What is being opened for it counts for nobody else until
-    /// it is open: that may be never.
+    /// A call gives up its wait for a connection. Where one less is needed, the one that takes longest to open
+    /// counts for nobody until it is open: that may be never.
     pub(super) fn stop_waiting(&mut self, ticket: Ticket) {
         self.queue.remove(ticket);
         if self.slots.coming <= self.queue.len() {
@@ -181,9 +190,16 @@ impl Dispatcher {
     }
 
     /// The connection of this endpoint that was used last, of those that have room.
-    #[inline]
+    #[inline(always)]
     fn available_at(&mut self, endpoint: Key, want: Want) -> Option<Key> {
         self.slots.available(&mut self.instances.get_mut(endpoint)?.share, want)
+    }
+
+    /// The same, and what the breaker of the endpoint gives for an attempt.
+    #[inline(never)]
+    fn seat(&mut self, now: Instant, endpoint: Key, want: Want) -> Option<(Key, Option<Permit>)> {
+        let connection = self.available_at(endpoint, want)?;
+        Some((connection, self.permit(now, endpoint)?))
     }
 
     fn serves(&self, endpoint: Key, want: Want) -> bool {
@@ -368,7 +384,7 @@ impl Dispatcher {
         let mut by = Instant::MAX;
         if let Some(timeout) = call.spec.attempt_timeout.or(policy.attempt_timeout) {
             by = now + timeout;
-            alarms.arm(Whose::Calls, key.index, by);
+            alarms.arm(Whose::Calls, key.index(), by);
         }
         let exchange = exchanges.insert(Exchange {
             call: Some(key),
@@ -390,10 +406,10 @@ impl Dispatcher {
         {
             let at = now + delay;
             call.hedge_at = Some(at);
-            alarms.arm(Whose::Calls, key.index, at);
+            alarms.arm(Whose::Calls, key.index(), at);
         }
         call.set_lane(lane, Lane::Sent(exchange));
-        self.actions.push_back(Action::Send {
+        self.actions.push(Action::Send {
             token,
             exchange: ExchangeId(exchange),
             connection: ConnectionId(connection),
@@ -401,9 +417,10 @@ impl Dispatcher {
             attempt,
             first_use,
         });
-        let endpoint = instance.member.endpoint;
-        let exchange = ExchangeId(exchange);
-        log.record(Event::AttemptSent { token, attempt, exchange, endpoint, first_use });
+        if log.is_enabled() {
+            let (exchange, endpoint) = (ExchangeId(exchange), instance.member.endpoint);
+            log.record(Event::AttemptSent { token, attempt, exchange, endpoint, first_use });
+        }
         true
     }
 
@@ -439,15 +456,31 @@ impl Dispatcher {
             call.avoid = endpoint;
         }
         self.log.record(Event::Hedged { token, after });
-        self.attempt(now, key, lane);
+        self.attempt_again(now, key, lane);
     }
 
-    /// The lane of a call finds no place. If the other one is on its way, that goes on.
+    /// The lane of a call finds no place.
     pub(super) fn unplaced(&mut self, key: Key, lane: usize, refusal: Refusal) {
-        self.vacate_lane(key, lane);
-        if self.calls.get(key).is_some_and(Call::is_at_rest) {
-            self.complete(key, Outcome::Refused(refusal));
+        self.leave(key, lane, Outcome::Refused(refusal));
+    }
+
+    /// What a lane of a call waited for does not come. If the other one is on its way, that goes on; else the
+    /// call ends with this.
+    pub(super) fn leave(&mut self, key: Key, lane: usize, outcome: Outcome) {
+        if self.calls.get(key).is_some_and(|call| call.is_alone(lane)) {
+            self.vacate_lane(key, lane);
+            self.complete(key, outcome);
+        } else {
+            self.drop_lane(key, lane);
         }
+    }
+
+    /// Nothing is sent on this lane: the call goes on without it.
+    pub(super) fn drop_lane(&mut self, key: Key, lane: usize) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        call.set_lane(lane, Lane::Empty);
+        let token = call.spec.token;
+        self.log.record(Event::AttemptDropped { token });
     }
 
     pub(super) fn set_lane(&mut self, key: Key, lane: usize, to: Lane) {
@@ -463,7 +496,8 @@ impl Dispatcher {
     /// The embedder ended an exchange. Everything that it held is given back here, and nowhere else.
     pub(super) fn end_exchange(&mut self, now: Instant, key: Key, reuse: Reuse) {
         let Some(ended) = self.exchanges.remove(key) else { return };
-        let Exchange { connection, endpoint, permit, route, place, .. } = ended;
+        let Exchange { connection, endpoint, .. } = *ended;
+        let (permit, route, place) = (ended.permit.take(), ended.route.take(), ended.place.take());
         self.give_back(now, place, None);
         self.release_route(route);
         let Self { slots, instances, balancer, policy, alarms, actions, .. } = self;
@@ -479,7 +513,7 @@ impl Dispatcher {
             if reuse == Reuse::Keep {
                 // The embedder thinks that it is kept.
                 let connection = ConnectionId(connection);
-                actions.push_back(Action::Close { connection, why: Retire::Aged });
+                actions.push(Action::Close { connection, why: Retire::Aged });
             }
         }
         if !instance.is_settled() {
@@ -499,11 +533,11 @@ impl Dispatcher {
         match token {
             Some(token) if !alone => {
                 let exchange = ExchangeId(key);
-                self.actions.push_back(Action::Reset { token, exchange, connection: id, why });
+                self.actions.push(Action::Reset { token, exchange, connection: id, why });
                 self.end_exchange(now, key, Reuse::Keep);
             }
             _ => {
-                self.actions.push_back(Action::Close { connection: id, why: Retire::Cut(why) });
+                self.actions.push(Action::Close { connection: id, why: Retire::Cut(why) });
                 self.end_exchange(now, key, Reuse::Close);
             }
         }
@@ -512,7 +546,7 @@ impl Dispatcher {
     /// Closes a connection that carries nothing.
     pub(super) fn close(&mut self, now: Instant, key: Key, why: Retire) {
         if self.slots.get(key).is_some() {
-            self.actions.push_back(Action::Close { connection: ConnectionId(key), why });
+            self.actions.push(Action::Close { connection: ConnectionId(key), why });
             self.forget_connection(now, key);
         }
     }
@@ -521,8 +555,7 @@ impl Dispatcher {
     pub(super) fn forget_connection(&mut self, now: Instant, key: Key) {
         let Some(endpoint) = self.slots.get(key).map(|slot| slot.endpoint) else { return };
         if let Some(instance) = self.instances.get_mut(endpoint)
-            && let Some(slot) = self.slots.remove(key, &mut instance.share)
-            && let Some(permit) = slot.permit
+            && let Some(permit) = self.slots.remove(key, &mut instance.share)
         {
             instance.breaker.release(permit);
         }

@@ -252,7 +252,7 @@ impl Slots {
             if slot.standing == Standing::Idle {
                 return Some(key);
             }
-            share.idle.remove(&mut self.lists.share_links, key.index);
+            share.idle.remove(&mut self.lists.share_links, key.index());
         }
         None
     }
@@ -269,7 +269,7 @@ impl Slots {
             Sharing::Shared => share.busy.back()?,
             Sharing::Exclusive => return None,
         };
-        let shunned = want.shun.is_some_and(|shun| shun.index == busy);
+        let shunned = want.shun.is_some_and(|shun| shun.index() == busy);
         if shunned { List::ahead_of(&self.lists.share_links, busy) } else { Some(busy) }
     }
 
@@ -285,7 +285,7 @@ impl Slots {
             if slot.standing == Standing::Idle {
                 return Some(key);
             }
-            idle.remove(idle_links, key.index);
+            idle.remove(idle_links, key.index());
         }
         None
     }
@@ -314,15 +314,15 @@ impl Slots {
             permit,
             forsaken: false,
         });
-        let places = key.index as usize + 1;
+        let places = key.index() as usize + 1;
         if self.lists.idle_links.len() < places {
             self.lists.idle_links.resize(places, Link::OUT);
             self.lists.share_links.resize(places, Link::OUT);
         }
-        self.lists.coming.push_back(&mut self.lists.idle_links, key.index);
+        self.lists.coming.push_back(&mut self.lists.idle_links, key.index());
         share.connections += 1;
         self.coming += 1;
-        alarms.arm(Whose::Connections, key.index, by);
+        alarms.arm(Whose::Connections, key.index(), by);
         key
     }
 
@@ -334,7 +334,7 @@ impl Slots {
     /// Nobody is to wait for this one, which is being dialled, until it is open.
     pub(super) fn forsake(&mut self, key: Key, share: &mut Share) {
         if let Some(slot) = self.table.get_mut(key).filter(|slot| !slot.forsaken) {
-            self.lists.coming.remove(&mut self.lists.idle_links, key.index);
+            self.lists.coming.remove(&mut self.lists.idle_links, key.index());
             self.coming -= 1;
             slot.forsaken = true;
             share.forsaken += 1;
@@ -347,7 +347,7 @@ impl Slots {
         if std::mem::take(&mut slot.forsaken) {
             share.forsaken -= 1;
         } else {
-            self.lists.coming.remove(&mut self.lists.idle_links, key.index);
+            self.lists.coming.remove(&mut self.lists.idle_links, key.index());
             self.coming -= 1;
         }
     }
@@ -389,7 +389,7 @@ impl Slots {
         slot.used += 1;
         slot.uses = slot.uses.saturating_add(1);
         slot.exclusive = sharing == Sharing::Exclusive;
-        self.lists.stand(key.index, slot, share);
+        self.lists.stand(key.index(), slot, share);
         Some(slot)
     }
 
@@ -415,7 +415,7 @@ impl Slots {
         if reuse == Reuse::Close || spent || slot.retire_at <= now {
             slot.state = State::Retiring;
         }
-        self.lists.list(now, key.index, slot, share, policy, alarms);
+        self.lists.list(now, key.index(), slot, share, policy, alarms);
         slot.state == State::Retiring && slot.used == 0
     }
 
@@ -429,7 +429,7 @@ impl Slots {
         alarms: &mut Alarms,
     ) {
         if let Some(slot) = self.table.get_mut(key) {
-            self.lists.list(now, key.index, slot, share, policy, alarms);
+            self.lists.list(now, key.index(), slot, share, policy, alarms);
         }
     }
 
@@ -446,20 +446,20 @@ impl Slots {
     fn leave(&mut self, key: Key, share: &mut Share, state: State) {
         if let Some(slot) = self.table.get_mut(key) {
             slot.state = state;
-            self.lists.stand(key.index, slot, share);
+            self.lists.stand(key.index(), slot, share);
         }
     }
 
-    /// It is gone.
-    pub(super) fn remove(&mut self, key: Key, share: &mut Share) -> Option<Slot> {
+    /// It is gone. The permit that it was dialled with, if nobody had it yet.
+    pub(super) fn remove(&mut self, key: Key, share: &mut Share) -> Option<Permit> {
         if self.is_dialing(key) {
             self.dialled(key, share);
         }
         self.leave(key, share, State::Retiring);
-        self.lists.forget(key.index, share);
+        self.lists.forget(key.index(), share);
         share.connections -= 1;
         self.may_be_cold = true;
-        self.table.remove(key)
+        self.table.remove(key)?.permit.take()
     }
 
     /// What is due at this place: the connection whose time is over, and whether it was still being
@@ -508,7 +508,8 @@ impl Slots {
 
     #[cfg(test)]
     pub(super) fn audit(&self, key: Key, slot: &Slot) {
-        let listed = |links: &[Link]| links.get(key.index as usize).is_some_and(|l| l.is_listed());
+        let listed =
+            |links: &[Link]| links.get(key.index() as usize).is_some_and(|l| l.is_listed());
         assert_eq!(slot.standing, slot.belongs(), "{slot:?}");
         assert!(listed(&self.lists.share_links) || !slot.has_room(Sharing::Shared), "{slot:?}");
         assert!(listed(&self.lists.idle_links) || !slot.has_room(Sharing::Exclusive), "{slot:?}");

@@ -65,7 +65,7 @@ impl Dispatcher {
                 self.avoid(call, key);
                 self.detach(key);
                 self.set_lane(call, lane, Lane::BackOff(until));
-                self.alarms.arm(Whose::Calls, call.index, until);
+                self.alarms.arm(Whose::Calls, call.index(), until);
                 self.handle_timeout(now);
                 false
             }
@@ -179,7 +179,7 @@ impl Dispatcher {
                 call.attempts = call.attempts.saturating_sub(1);
             }
             self.vacate_lane(call, lane);
-            self.attempt(now, call, lane);
+            self.attempt_again(now, call, lane);
         } else {
             self.blame(now, key, failure);
             self.tell_end(key, Ended::Failed(failure));
@@ -257,7 +257,7 @@ impl Dispatcher {
         match decided {
             Decided::Retry(until) => {
                 self.set_lane(key, lane, Lane::BackOff(until));
-                self.alarms.arm(Whose::Calls, key.index, until);
+                self.alarms.arm(Whose::Calls, key.index(), until);
             }
             Decided::OtherLane => self.vacate_lane(key, lane),
             Decided::GiveUp(why) => {
@@ -341,12 +341,13 @@ impl Dispatcher {
     fn cut_others(&mut self, now: Instant, key: Key, lane: usize) {
         let Some(lanes) = self.calls.get(key).map(|call| call.lanes) else { return };
         for (at, other) in lanes.into_iter().enumerate().filter(|(at, _)| *at != lane) {
-            self.vacate_lane(key, at);
             match other {
                 Lane::Queued(ticket) => {
                     self.queue.remove(ticket);
+                    self.drop_lane(key, at);
                 }
                 Lane::Sent(exchange) => {
+                    self.vacate_lane(key, at);
                     // What takes long would be forgotten otherwise, and the delay shrink.
                     if let Some(loser) = self.exchanges.get(exchange) {
                         self.hedge.record(now, now - loser.sent_at);
@@ -354,7 +355,7 @@ impl Dispatcher {
                     self.tell_end(exchange, Ended::Cut(Cut::HedgeLost));
                     self.cut(now, exchange, Cut::HedgeLost);
                 }
-                Lane::Empty | Lane::BackOff(_) => {}
+                Lane::Empty | Lane::BackOff(_) => self.vacate_lane(key, at),
             }
         }
     }
@@ -379,6 +380,16 @@ impl Dispatcher {
     pub(super) fn tell_end(&mut self, exchange: Key, ended: Ended) {
         if self.log.is_enabled() {
             self.write_end(exchange, ended);
+        }
+    }
+
+    /// Tells that the attempts of a call end of which nothing came yet.
+    pub(super) fn tell_abandoned(&mut self, call: Key) {
+        let Some(call) = self.calls.get(call).filter(|call| !call.delivered) else { return };
+        for lane in call.lanes {
+            if let Lane::Sent(exchange) = lane {
+                self.tell_end(exchange, Ended::Abandoned);
+            }
         }
     }
 
@@ -421,8 +432,8 @@ impl Dispatcher {
         let report = Report { outcome, latency, retry_after };
         let answers = route.is_some_and(|(key, permit)| self.tell_route(now, key, permit, report));
         // An endpoint that is being probed wants to know whatever it can.
-        let spared = permit.as_ref().is_some_and(|permit| answers && !permit.is_probe());
-        self.tell(now, endpoint, if spared { None } else { permit }, report);
+        let permit = if answers { permit.filter(Permit::is_probe) } else { permit };
+        self.tell(now, endpoint, permit, report);
         if !answers {
             self.judge(now, endpoint, outcome);
         }

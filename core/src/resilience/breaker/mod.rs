@@ -10,6 +10,8 @@ use super::{Outcome, Report};
 use crate::jitter::Jitter;
 use crate::time::{Deadline, Instant, Timer};
 
+use state::Probe;
+
 pub use config::{BadBreaker, BreakerConfig};
 pub use state::{BreakerState, Change, Epoch, Forced, OpenFor, OpenReason, Permit, Trip};
 
@@ -20,7 +22,7 @@ const MAX_PROBES: usize = 8;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 struct Lease {
     /// Tells its users apart.
-    turn: u32,
+    turn: u16,
     /// `None`: it is free.
     until: Option<Instant>,
 }
@@ -66,7 +68,7 @@ impl Breaker {
         Ok(Self {
             config,
             state: State::Closed { consecutive: 0 },
-            epoch: Epoch(0),
+            epoch: Epoch::FIRST,
             reopened: 0,
             window: Window::new(config.window),
             jitter: Jitter::new(seed),
@@ -81,8 +83,7 @@ impl Breaker {
     #[inline]
     pub fn acquire(&mut self, now: Instant) -> Result<Permit, OpenFor> {
         if self.is_closed() {
-            let epoch = self.epoch;
-            return Ok(Permit { epoch, turn: 0, probe: None, half_opened: false });
+            return Ok(Permit { epoch: self.epoch, probe: None });
         }
         self.acquire_unless_open(now)
     }
@@ -93,18 +94,18 @@ impl Breaker {
         if let Some(refused) = self.refuses(now) {
             return Err(refused);
         }
-        let (probe, turn) = match &mut self.state {
+        let probe = match &mut self.state {
             State::HalfOpen { leases, .. } => {
                 let mut places = (0u8..).zip(leases);
-                places.find(|(_, lease)| lease.until.is_none()).map_or((None, 0), |(at, lease)| {
+                places.find(|(_, lease)| lease.until.is_none()).map(|(place, lease)| {
                     lease.turn = lease.turn.wrapping_add(1);
                     lease.until = Some(now + self.config.lease);
-                    (Some(at), lease.turn)
+                    Probe { place, turn: lease.turn, half_opened }
                 })
             }
-            State::Closed { .. } | State::Open { .. } | State::Forced(_) => (None, 0),
+            State::Closed { .. } | State::Open { .. } | State::Forced(_) => None,
         };
-        Ok(Permit { epoch: self.epoch, turn, probe, half_opened })
+        Ok(Permit { epoch: self.epoch, probe })
     }
 
     /// The head is there, or will not come.
@@ -171,7 +172,7 @@ impl Breaker {
         }
         match (&mut self.state, permit.probe) {
             (State::HalfOpen { successes, leases }, Some(probe)) => {
-                give_back(leases, probe, permit.turn)?;
+                give_back(leases, probe)?;
                 if !good {
                     return Some(self.open(now, Trip::Probe, retry_after));
                 }
@@ -188,7 +189,7 @@ impl Breaker {
         if let (State::HalfOpen { leases, .. }, Some(probe)) = (&mut self.state, permit.probe)
             && permit.epoch == self.epoch
         {
-            give_back(leases, probe, permit.turn);
+            give_back(leases, probe);
         }
     }
 
@@ -312,13 +313,9 @@ impl Breaker {
     pub(crate) fn worth(&self, permit: &Permit) -> u64 {
         match (&self.state, permit.probe) {
             _ if permit.epoch != self.epoch => 0,
-            (State::HalfOpen { leases, .. }, Some(at)) => {
-                let theirs = leases[usize::from(at)];
-                if theirs.turn == permit.turn && theirs.until.is_some() {
-                    2 + u64::from(at)
-                } else {
-                    0
-                }
+            (State::HalfOpen { leases, .. }, Some(Probe { place, turn, .. })) => {
+                let theirs = leases[usize::from(place)];
+                if theirs.turn == turn && theirs.until.is_some() { 2 + u64::from(place) } else { 0 }
             }
             _ => 1,
         }
@@ -367,12 +364,12 @@ impl Breaker {
 
     fn enter(&mut self, state: State) {
         self.state = state;
-        self.epoch = Epoch(self.epoch.0.wrapping_add(1));
+        self.epoch = self.epoch.next();
     }
 }
 
 /// Frees the place of a probe; `None`, if it is not the probe's any more.
-fn give_back(leases: &mut [Lease], place: u8, turn: u32) -> Option<()> {
+fn give_back(leases: &mut [Lease], Probe { place, turn, .. }: Probe) -> Option<()> {
     let lease = leases.get_mut(usize::from(place)).filter(|lease| lease.turn == turn)?;
     lease.until.take().map(|_| ())
 }

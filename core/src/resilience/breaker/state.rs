@@ -1,5 +1,7 @@
 //! What a breaker is, what changes it, and the right to make an attempt.
 
+use core::num::NonZeroU32;
+
 use crate::time::Instant;
 
 /// What opened a breaker.
@@ -124,7 +126,15 @@ pub enum BreakerState {
 
 /// Between two changes of state. What belongs to an old epoch changes nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Epoch(pub(super) u32);
+pub struct Epoch(NonZeroU32);
+
+impl Epoch {
+    pub(super) const FIRST: Self = Self(NonZeroU32::MIN);
+
+    pub(super) fn next(self) -> Self {
+        self.0.checked_add(1).map_or(Self::FIRST, Self)
+    }
+}
 
 /// The right to make one attempt. Give it back with [`Breaker::settle`](super::Breaker::settle) or
 /// [`Breaker::release`](super::Breaker::release); if it is lost, a probe's place comes back when its lease is
@@ -133,10 +143,17 @@ pub struct Epoch(pub(super) u32);
 #[must_use]
 pub struct Permit {
     pub(super) epoch: Epoch,
-    /// Which user of the place of a probe this is.
-    pub(super) turn: u32,
-    /// The place of a probe.
-    pub(super) probe: Option<u8>,
+    pub(super) probe: Option<Probe>,
+}
+
+/// The use of a place of a probe.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Probe {
+    pub(super) place: u8,
+    /// Which of its users this is. That it begins anew after 65,536 of them does not matter: a place is used
+    /// a few times in an epoch.
+    pub(super) turn: u16,
+    /// Asking for it half-opened the breaker.
     pub(super) half_opened: bool,
 }
 
@@ -148,7 +165,10 @@ impl Permit {
 
     /// What asking for it changed.
     pub const fn change(&self) -> Option<Change> {
-        if self.half_opened { Some(Change::HalfOpened) } else { None }
+        match self.probe {
+            Some(Probe { half_opened: true, .. }) => Some(Change::HalfOpened),
+            _ => None,
+        }
     }
 
     /// To be kept for [`Breaker::late_failure`](super::Breaker::late_failure).

@@ -131,6 +131,7 @@ impl AttemptHistory {
             Some(Ended::Cut(Cut::Deadline)) => write!(f, "; cut by the deadline after {took:.1?}"),
             Some(Ended::Cut(Cut::AttemptTimeout)) => write!(f, "; timed out after {took:.1?}"),
             Some(Ended::Cut(Cut::HedgeLost)) => write!(f, "; overtaken after {took:.1?}"),
+            Some(Ended::Abandoned) => write!(f, "; given up after {took:.1?}"),
         }
     }
 }

@@ -195,6 +195,10 @@ impl CallHistory {
                     }
                 }
             }
+            Event::AttemptDropped { .. } => {
+                let next = &mut self.waiting_next;
+                *(if next.is_some() { next } else { &mut self.waiting }) = None;
+            }
             Event::RetryScheduled { after, delay, mode, .. } if mode.obeys() => {
                 self.wait_for(Waiting::new(Cause::Retry { after, delay }, now + after));
             }
@@ -210,7 +214,8 @@ impl CallHistory {
         }
     }
 
-    /// The caller does not want its answer any more: what is on its way stays without an end.
+    /// The caller does not want its answer any more: what is on its way stays without an end, unless that is
+    /// told afterwards.
     pub fn give_up(&mut self) {
         self.given_up = self.outcome.is_none();
     }

@@ -54,7 +54,7 @@ impl Dispatcher {
             self.write_slot(now, *key, self.slots.get(*key).unwrap(), &mut out);
         }
         out.push(300 + slots.len() as u64);
-        let place_name = |place: u32| slots.iter().position(|key| key.index == place).unwrap();
+        let place_name = |place: u32| slots.iter().position(|key| key.index() == place).unwrap();
         out.extend(self.slots.coming_places().into_iter().map(|place| place_name(place) as u64));
         for place in self.slots.free() {
             out.push(armed(&self.alarms, now, Whose::Connections, place));
@@ -114,7 +114,7 @@ impl Dispatcher {
             left(now, call.deadline()),
             left(now, call.hedge_at.unwrap_or(Instant::MAX)),
             if waits { left(now, call.wait_until) } else { NEVER },
-            armed(&self.alarms, now, Whose::Calls, key.index),
+            armed(&self.alarms, now, Whose::Calls, key.index()),
         ]);
         for lane in call.lanes {
             out.push(match lane {
@@ -138,7 +138,7 @@ impl Dispatcher {
             u64::from(slot.uses > 0),
             if waits { left(now, slot.idle_until) } else { NEVER },
             slot.permit.as_ref().map_or(0, |permit| 1 + breaker.worth(permit)),
-            armed(&self.alarms, now, Whose::Connections, key.index),
+            armed(&self.alarms, now, Whose::Connections, key.index()),
         ]);
     }
 }

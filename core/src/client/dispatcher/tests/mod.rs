@@ -50,7 +50,7 @@ impl Dispatcher {
             let dialing = slot.state == State::Dialing;
             assert!(dialing || !slot.forsaken, "open, and forsaken: {slot:?}");
             if dialing && !slot.forsaken {
-                coming.insert(key.index);
+                coming.insert(key.index());
             }
             assert!(
                 slot.state != State::Retiring || slot.used > 0,

@@ -3,7 +3,7 @@
 
 #![expect(clippy::print_stdout, clippy::disallowed_macros, reason = "the world to look at")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
@@ -44,6 +44,8 @@ struct World {
     tunnels: Vec<ConnectionId>,
     stale: Vec<ExchangeId>,
     probes: Vec<ProbeRun>,
+    /// Attempts that were told to be sent, and not to have ended.
+    told: BTreeSet<ExchangeId>,
     probed: u64,
     ejected: u64,
     panics: u64,
@@ -147,6 +149,7 @@ impl World {
             tunnels: Vec::new(),
             stale: Vec::new(),
             probes: Vec::new(),
+            told: BTreeSet::new(),
             probed: 0,
             ejected: 0,
             panics: 0,
@@ -467,9 +470,22 @@ impl World {
         }
         self.obey();
         self.dispatcher.audit(self.now);
+        self.hear();
+    }
+
+    /// Whoever looks is told of each attempt that it is sent, and once that it has ended.
+    fn hear(&mut self) {
         while let Some(event) = self.dispatcher.poll_observed() {
             self.ejected += u64::from(matches!(event, Event::Ejected { .. }));
             self.panics += u64::from(matches!(event, Event::Panic { panics: true, .. }));
+            match event {
+                Event::AttemptSent { exchange, .. } => assert!(self.told.insert(exchange)),
+                Event::AttemptEnded { exchange: Some(exchange), .. } => {
+                    assert!(self.told.remove(&exchange), "ended twice: {event:?}");
+                }
+                Event::Lost(_) => panic!("more than can be kept"),
+                _ => {}
+            }
         }
     }
 
@@ -484,6 +500,8 @@ impl World {
             self.dispatcher.finished(self.now, exchange, Reuse::Close);
             self.obey();
         }
+        self.hear();
+        assert_eq!(self.told, BTreeSet::new(), "sent, and never told to have ended");
         self.dispatcher.drain(self.now);
         for connection in std::mem::take(&mut self.tunnels) {
             self.dispatcher.retire(self.now, connection);
