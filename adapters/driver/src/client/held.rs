@@ -95,9 +95,7 @@ impl<R: Runtime> Drop for Held<R> {
 impl<R: Runtime> Source for Held<R> {
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<ClientEvent, Error>> {
         match &mut self.carrier {
-            Some(carrier) => carrier
-                .poll_event(cx)
-                .map_err(|error| error.of_call(self.ticket.attempt, Some(NoRetry::Delivered))),
+            Some(carrier) => carrier.poll_event(cx),
             None => Poll::Pending,
         }
     }
@@ -128,7 +126,7 @@ impl<R: Runtime> Source for Held<R> {
         self.end(whole);
     }
 
-    fn fail(mut self, error: &Error) {
+    fn fail(mut self, error: Error) -> Error {
         let failed = match &self.carrier {
             Some(Carrier::Conn(_)) => true,
             Some(Carrier::Seat(seat)) => seat.leave(),
@@ -139,6 +137,7 @@ impl<R: Runtime> Source for Held<R> {
             self.hub.failed(self.ticket, error.failure(), Replay::Impossible);
         }
         drop(carrier);
+        error.of_call(self.ticket.attempt, Some(NoRetry::Delivered))
     }
 }
 
