@@ -374,7 +374,9 @@ impl Misuse {
             Self::Reason => "the reason phrase has a control byte",
             Self::FieldName => "a field name is not a token",
             Self::FieldValue => "a field value has a control byte",
-            Self::FramingField => "a framing field contradicts the body",
+            Self::FramingField => {
+                "a host, content-length or transfer-encoding that contradicts what is sent"
+            }
             Self::Trailer => "this field must not be a trailer",
             Self::Config => "the configuration contradicts itself",
             Self::CloseCode => "the close code, or its reason, cannot be sent",

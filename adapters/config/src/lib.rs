@@ -55,6 +55,7 @@ mod problem;
 mod section;
 mod value;
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 
@@ -88,7 +89,10 @@ impl Config {
         let path = path.as_ref();
         let name = path.display().to_string();
         let text = fs::read_to_string(path).map_err(|error| {
-            let why = format!("cannot read the file: {}", error.kind());
+            let why = match error.kind() {
+                ErrorKind::InvalidData => "not UTF-8 text".to_owned(),
+                kind => format!("cannot read the file: {kind}"),
+            };
             let problem = Problem { setting: String::new(), place: None, why, known: Vec::new() };
             Problems { file: name.clone(), list: vec![problem] }
         })?;

@@ -55,6 +55,14 @@ client = { count = 1, period = \"1s\", brst = 1 }
     );
 }
 
+#[test]
+fn a_file_that_is_no_text_is_told_as_that() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), b"[server]\n# \xff\n").unwrap();
+    let error = Config::from_file(file.path()).map(drop).unwrap_err();
+    assert!(error.to_string().ends_with("not UTF-8 text"), "{error}");
+}
+
 #[cfg(not(feature = "redis"))]
 #[test]
 fn a_section_that_the_program_was_built_without_is_told_as_that() {

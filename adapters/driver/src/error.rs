@@ -173,7 +173,8 @@ impl Error {
         self.attempts
     }
 
-    /// Why the call was not tried once more, where its last attempt failed.
+    /// Why the call was not tried once more, where its last attempt failed, or the time of the call was
+    /// over before there was an answer.
     pub fn no_retry(&self) -> Option<NoRetry> {
         self.no_retry
     }

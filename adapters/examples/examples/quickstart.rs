@@ -17,6 +17,10 @@ use sinew_examples::transcript::Outcome;
 const USAGE: &str = "usage: quickstart [--serve] [--runtime tokio|smol|async-std]";
 
 fn main() -> ExitCode {
+    if std::env::args().any(|arg| arg == "--help" || arg == "-h") {
+        println!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
     let Some((task, run)) = parse(std::env::args().skip(1)) else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);

@@ -1,5 +1,7 @@
 //! Who the peer is, read once from the certificate that the handshake accepted.
 
+use std::fmt;
+
 use rustls::pki_types::CertificateDer;
 use sinew_core::security::PeerName;
 use webpki::EndEntityCert;
@@ -15,7 +17,7 @@ const MAX_NAMES: usize = 32;
 /// The identity of an authenticated peer.
 ///
 /// Its certificate was verified by the handshake; nothing in here is a claim only.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct PeerIdentity {
     certificate: CertificateDer<'static>,
     uris: Box<[Box<str>]>,
@@ -23,6 +25,20 @@ pub struct PeerIdentity {
     subject: Box<str>,
     common_name: Option<Box<str>>,
     kind: NameKind,
+}
+
+impl fmt::Debug for PeerIdentity {
+    /// The certificate is a kilobyte or two: its length says enough.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { certificate, uris, dns, subject, common_name: _, kind } = self;
+        f.debug_struct("PeerIdentity")
+            .field("kind", kind)
+            .field("uris", uris)
+            .field("dns", dns)
+            .field("subject", subject)
+            .field("certificate", &format_args!("{} bytes", certificate.len()))
+            .finish()
+    }
 }
 
 /// Where [`PeerIdentity::name`] comes from.
@@ -189,6 +205,9 @@ mod tests {
         assert_eq!(named.dns_names().collect::<Vec<_>>(), ["billing.acme.org", "b"]);
         let plain = identity("billing", vec![]);
         assert_eq!((plain.name(), plain.name_kind()), ("billing", NameKind::CommonName));
+        let shown = format!("{named:?}");
+        assert!(shown.contains("dns: [\"billing.acme.org\", \"b\"]"), "{shown}");
+        assert!(shown.contains(" bytes") && shown.len() < 300, "{shown}");
         assert!(plain.subject().contains("CN=billing"));
         for (identity, name) in [
             (all, PeerName::Spiffe(id.into())),

@@ -74,7 +74,7 @@ const COLUMNS: [(&str, usize); 12] = [
     ("good 10 s", 11),
     ("good after", 12),
     ("95 % at", 9),
-    ("peak", 7),
+    ("peak", 9),
     ("p50 ms", 8),
     ("p99 ms", 8),
     ("x real", 8),

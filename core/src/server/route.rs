@@ -276,7 +276,14 @@ impl fmt::Display for RouteError {
             Self::Conflict { template, with } => {
                 write!(f, "route {template} matches the same paths as {with}")
             }
-            Self::Malformed { template } => write!(f, "route {template} is malformed"),
+            Self::Malformed { template } if !template.starts_with('/') => {
+                write!(f, "route {template:?} is malformed: it must begin with a slash")
+            }
+            Self::Malformed { template } => write!(
+                f,
+                "route {template:?} is malformed: a parameter is a whole segment, {{name}}, or {{*name}} at the \
+                 end, each name once; no dot segments, no bytes that no path has"
+            ),
         }
     }
 }
@@ -419,6 +426,12 @@ mod tests {
         builder.route(Method::PUT, "/a/{x}", 1).unwrap();
         let error = builder.route(Method::GET, "/a/{x}", 2).unwrap_err();
         assert!(matches!(error, RouteError::Duplicate { .. }), "{error}");
+        let error = builder.route(Method::GET, "", 3).unwrap_err();
+        let said = "route \"\" is malformed: it must begin with a slash";
+        assert_eq!(error.to_string(), said);
+        let error = builder.route(Method::GET, "/v{a}", 3).unwrap_err();
+        let said = "route \"/v{a}\" is malformed: a parameter is a whole segment, {name},";
+        assert!(error.to_string().starts_with(said), "{error}");
         let error = builder.route(Method::GET, "/a/{y}", 3).unwrap_err();
         assert!(matches!(error, RouteError::Conflict { .. }), "{error}");
         for template in ["a", "", "/{", "/{}", "/{*rest}/x", "/{a}/{a}", "/../x", "/v{a}"] {

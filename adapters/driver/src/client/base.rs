@@ -18,6 +18,9 @@ use crate::error::Error;
 const LEAVES_SOCKET: &str = "a TCP address for a unix: URL would be spoken to in plaintext: give \
      .tls(…), or say .allow_plaintext() and .allow_plaintext_tokens()";
 
+/// Why endpoints are none.
+pub(super) const NO_ENDPOINT: &str = "no endpoint: no call could be made";
+
 /// Where connections go.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Site {
@@ -135,12 +138,11 @@ impl Base {
                 prefix: String::new(),
             });
         }
-        let (secure, rest, port) = if let Some(rest) = url.strip_prefix("https://") {
-            (true, rest, 443)
-        } else if let Some(rest) = url.strip_prefix("http://") {
-            (false, rest, 80)
-        } else {
-            return Err(Error::config(format!("{shown}: not https://, http:// or unix:")));
+        // Schemes have no case: https://www.rfc-editor.org/rfc/rfc3986#section-3.1
+        let (secure, rest, port) = match url.split_once("://") {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (true, rest, 443),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (false, rest, 80),
+            _ => return Err(Error::config(format!("{shown}: not https://, http:// or unix:"))),
         };
         let (authority, prefix) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         if prefix.contains(['?', '#']) || authority.contains(['?', '#']) {
@@ -148,6 +150,12 @@ impl Base {
         }
         let (host, port) = split_port(authority, port)
             .ok_or_else(|| Error::config(format!("{shown}: not a host with an optional port")))?;
+        if port == 0 {
+            return Err(Error::config(format!("{shown}: nobody listens on port 0")));
+        }
+        if !host.is_ascii() {
+            return Err(Error::config(format!("{shown}: a host is written in ASCII, as xn--…")));
+        }
         // Every target begins with the prefix: what cannot stand in one is refused now.
         let target = if prefix.is_empty() { "/" } else { prefix };
         let line = RequestLine {
@@ -191,7 +199,7 @@ impl Base {
         let parsed = endpoints.into_iter().map(|endpoint| Upstream::parse(endpoint.into(), port));
         let upstreams: Vec<_> = parsed.collect::<Result<_, _>>()?;
         if upstreams.is_empty() {
-            return Err(Error::config("no endpoint: no call could be made"));
+            return Err(Error::config(NO_ENDPOINT));
         }
         let stays = !self.secure && matches!(self.site, Site::Unix(_)) && !in_the_clear;
         let leaves = |one: &Upstream| matches!(one.instance.site, Site::Tcp { .. });
@@ -283,6 +291,8 @@ mod tests {
     fn urls_are_taken_apart() {
         assert_eq!(tcp("https://a.test"), (true, "a.test".into(), 443, String::new()));
         assert_eq!(tcp("http://a.test:81/v1/"), (false, "a.test".into(), 81, "/v1".into()));
+        assert!(tcp("HTTPS://a.test").0);
+        assert_eq!(tcp("HTTP://a.test"), (false, "a.test".into(), 80, String::new()));
         assert_eq!(tcp("http://[::1]:8080"), (false, "::1".into(), 8080, String::new()));
         let unix = Base::parse("unix:/run/a.sock", false).unwrap();
         assert_eq!(unix.site, Site::Unix("/run/a.sock".into()));
@@ -297,6 +307,8 @@ mod tests {
             "http://u@a.test",
             "http://a.test:99999",
             "http://a.test:x",
+            "http://a.test:0",
+            "http://é/",
             "http://[::1",
             "http://[zz]",
             "http://a.test/?q",

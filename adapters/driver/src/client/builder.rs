@@ -4,7 +4,8 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
+use http::header::HOST;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use sinew_core::client::redirect::RedirectPolicy;
 use sinew_core::content_coding::Decompression;
 use sinew_core::limit::ConcurrencyConfig;
@@ -16,6 +17,7 @@ use sinew_core::resilience::{
 use sinew_core::security::EgressPolicy;
 use sinew_tls::ClientTls;
 
+use super::base::NO_ENDPOINT;
 use super::check::ActiveChecks;
 use super::config::RestClientConfig;
 use super::hub::Observer;
@@ -96,13 +98,18 @@ impl<R: Runtime> ClientBuilder<R> {
         self
     }
 
-    /// The instances of the service, or their addresses: see [`RestClientConfig::endpoints`].
+    /// The instances of the service, or their addresses: see [`RestClientConfig::endpoints`]. None are
+    /// refused: a service without instances is one of
+    /// [`forget_endpoints`](super::RestClient::forget_endpoints).
     #[must_use]
     pub fn endpoints<E: Into<ServiceEndpoint>>(
         mut self,
         endpoints: impl IntoIterator<Item = E>,
     ) -> Self {
         self.config.endpoints = endpoints.into_iter().map(Into::into).collect();
+        if self.config.endpoints.is_empty() {
+            self.refused = Some(Error::config(NO_ENDPOINT));
+        }
         self
     }
 
@@ -190,7 +197,8 @@ impl<R: Runtime> ClientBuilder<R> {
         self
     }
 
-    /// A field of every call.
+    /// A field of every call that has none of this name. It may be `host`: see
+    /// [`Call::header`](super::Call::header).
     #[must_use]
     pub fn default_header<N, V>(mut self, name: N, value: V) -> Self
     where
@@ -199,7 +207,10 @@ impl<R: Runtime> ClientBuilder<R> {
     {
         match field(name, value) {
             Ok((name, value)) => {
-                self.config.default_headers.append(name, value);
+                let fields = &mut self.config.default_headers;
+                if fields.append(name, value) && has_two_hosts(fields) {
+                    self.refused = Some(Error::config(TWO_HOSTS));
+                }
             }
             Err(error) => self.refused = Some(error),
         }
@@ -312,6 +323,15 @@ impl<R> std::fmt::Debug for ClientBuilder<R> {
             .field("refused", &self.refused)
             .finish()
     }
+}
+
+/// Why fields cannot be sent.
+pub(super) const TWO_HOSTS: &str = "two host fields: a request has one";
+
+/// <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>
+#[cold]
+pub(super) fn has_two_hosts(fields: &HeaderMap) -> bool {
+    fields.get_all(HOST).iter().nth(1).is_some()
 }
 
 /// A name and a value that can be sent.

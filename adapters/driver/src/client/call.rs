@@ -13,7 +13,7 @@ use sinew_core::propagation::CallContext;
 use sinew_core::resilience::RetryPolicy;
 
 use super::base::shown;
-use super::builder::field;
+use super::builder::{TWO_HOSTS, field, has_two_hosts};
 use super::explained::Explaining;
 use super::journey::{Journey, Terms};
 use super::middleware::pass;
@@ -97,7 +97,10 @@ impl<R: Runtime> Call<R> {
         &mut self.draft.journey.terms
     }
 
-    /// Adds a field. The machine writes `host`, `content-length` and `transfer-encoding` itself.
+    /// Adds a field. The machine writes `host`, `content-length` and `transfer-encoding` itself. A `host`
+    /// that is given goes in place of its own, whoever is connected to; two are refused. A
+    /// `content-length` must be that of the body, and a `transfer-encoding` cannot be given: either fails
+    /// the call when it is sent, as its first attempt.
     pub fn header<N, V>(mut self, name: N, value: V) -> Self
     where
         N: TryInto<HeaderName, Error: Into<http::Error>>,
@@ -105,7 +108,9 @@ impl<R: Runtime> Call<R> {
     {
         match field(name, value) {
             Ok((name, value)) => {
-                self.fields().append(name, value);
+                if self.fields().append(name, value) && has_two_hosts(self.fields()) {
+                    self.refuse(Error::config(TWO_HOSTS));
+                }
             }
             Err(error) => self.refuse(error),
         }

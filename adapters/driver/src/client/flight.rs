@@ -10,7 +10,7 @@ use sinew_core::client::dispatcher::{
 use sinew_core::error::{Delivery, Phase};
 use sinew_core::head::ResponseHead;
 use sinew_core::http1::BodySize;
-use sinew_core::resilience::RetryAfter;
+use sinew_core::resilience::{NoRetry, RetryAfter};
 use sinew_core::time::Instant;
 use smallvec::SmallVec;
 
@@ -291,6 +291,7 @@ impl<R: Runtime> Flight<R> {
         };
         let why = match outcome {
             Outcome::Failed { why, .. } => Some(why),
+            Outcome::TimedOut(_) if attempts > 0 => Some(NoRetry::Deadline),
             _ => None,
         };
         error.of_call(attempts, why)

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use sinew_core::client::dispatcher::ConnectionId;
 use sinew_core::http1::{BodySize, ClientEvent};
 use sinew_core::machine::Layered as _;
-use sinew_core::resilience::Replay;
+use sinew_core::resilience::{NoRetry, Replay};
 use sinew_core::time::Instant;
 use sinew_tls::PeerIdentity;
 
@@ -126,7 +126,7 @@ impl<R: Runtime> Source for Held<R> {
         self.end(whole);
     }
 
-    fn fail(mut self, error: &Error) {
+    fn fail(mut self, error: Error) -> Error {
         let failed = match &self.carrier {
             Some(Carrier::Conn(_)) => true,
             Some(Carrier::Seat(seat)) => seat.leave(),
@@ -137,6 +137,7 @@ impl<R: Runtime> Source for Held<R> {
             self.hub.failed(self.ticket, error.failure(), Replay::Impossible);
         }
         drop(carrier);
+        error.of_call(self.ticket.attempt, Some(NoRetry::Delivered))
     }
 }
 

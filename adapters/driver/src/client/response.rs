@@ -343,8 +343,8 @@ pub(super) trait Source: Send {
     /// The rest of the answer is not wanted.
     fn leave(self);
 
-    /// The rest of the answer does not come.
-    fn fail(self, error: &Error);
+    /// The rest of the answer does not come: what the call failed with.
+    fn fail(self, error: Error) -> Error;
 }
 
 /// The body of an answer.
@@ -404,8 +404,8 @@ impl<S: Source> http_body::Body for Incoming<S> {
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    this.source.take().into_iter().for_each(|source| source.fail(&error));
-                    return Poll::Ready(Some(Err(error)));
+                    let source = this.source.take();
+                    return Poll::Ready(source.map(|source| Err(source.fail(error))));
                 }
             }
         }

@@ -71,7 +71,10 @@ impl<R: Runtime> Shared<R> {
             return Err(Error::config("https needs .tls(…)"));
         }
         if !base.secure && !unix && !config.allow_plaintext {
-            return Err(Error::config("http needs .allow_plaintext()"));
+            return Err(Error::config(match config.mtls_config {
+                Some(_) => "the base URL is http, and .tls(…) is given: write https",
+                None => "http needs .allow_plaintext()",
+            }));
         }
         let origin = base.origin()?;
         if let Some(tokens) = &config.tokens {

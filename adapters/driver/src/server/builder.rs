@@ -99,7 +99,8 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
     }
 
     /// Listens on `host:port` (`0.0.0.0:8080`, `[::1]:0`) or on `unix:/path`. May be called again
-    /// for further places. A host name must have one address.
+    /// for further places. A host name must have one address. Without any place, it is `0.0.0.0:8080`:
+    /// every interface.
     pub fn listen(mut self, place: impl Into<String>) -> Self {
         self.places.push(Place::Named(place.into()));
         self
@@ -460,8 +461,8 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
         self.prepare(None).map(drop)
     }
 
-    /// Binds all listeners. Connections are accepted by the kernel from here on, and by the server
-    /// once it [serves](RestServer::serve).
+    /// Binds all listeners, or `0.0.0.0:8080` where none was [asked for](Self::listen). Connections are
+    /// accepted by the kernel from here on, and by the server once it [serves](RestServer::serve).
     ///
     /// # Errors
     ///

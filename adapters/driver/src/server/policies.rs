@@ -143,7 +143,10 @@ impl Policies {
             layers.push((mode, Box::new(cors)));
         }
         if security.is_none() && !rules.is_empty() {
-            return Err(Error::config("a route says who may use it: give .security(…), too"));
+            return Err(Error::config(
+                "a route says who may use it, and nobody knows who asks: give .security(…), or [access] \
+                 in a configuration file",
+            ));
         }
         if let Some(policy) = security {
             layers.extend(policy.layers(&routes, rules, templates, kept)?);

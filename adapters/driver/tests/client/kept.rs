@@ -313,6 +313,7 @@ fn what_cannot_be_sent_is_refused_before_anything_is_opened() {
         client.get("/").bearer("a\r\nb"),
         client.get("no-slash"),
         client.get("/a b"),
+        client.get("/").header("host", "b").header("host", "b"),
         client.get("/\r\nevil: 1"),
         client.get("/#fragment"),
         client.get("/\u{e9}"),
@@ -391,6 +392,11 @@ fn a_client_that_makes_no_sense_is_not_built() {
         build("http://a.test").allow_plaintext().max_connections(0),
         build("http://a.test").allow_plaintext().timeout(Duration::ZERO),
         build("http://a.test").allow_plaintext().default_header("a b", "c"),
+        build("http://a.test")
+            .allow_plaintext()
+            .default_header("host", "b")
+            .default_header("host", "c"),
+        build("http://a.test").allow_plaintext().endpoints([""; 0]),
     ];
     for (n, builder) in refused.into_iter().enumerate() {
         let shown = n;

@@ -238,6 +238,15 @@ fn the_deadline_is_over_all_attempts() {
     assert!(error.is_timeout());
     assert_eq!((error.phase(), error.delivery()), (Phase::Connect, Delivery::NotSent));
     assert_eq!(error.attempts(), 1, "the first took a second");
+    assert_eq!(error.no_retry(), Some(NoRetry::Deadline));
+
+    let world = retrying();
+    let outcome = world.start(world.client.get("/").timeout(millis(300)));
+    world.sim.accepted();
+    world.sim.advance(millis(300));
+    let error = failed(&outcome);
+    let told = (error.phase(), error.attempts(), error.no_retry());
+    assert_eq!(told, (Phase::ResponseHead, 1, Some(NoRetry::Deadline)));
 }
 
 #[test]
@@ -253,6 +262,22 @@ fn what_fails_behind_the_head_says_how_often_the_call_was_tried() {
     let error = world.bytes(response).unwrap_err();
     let told = (error.phase(), error.attempts(), error.no_retry());
     assert_eq!(told, (Phase::ResponseBody, 2, Some(NoRetry::Delivered)));
+
+    for whole in [false, true] {
+        let half = "HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nhalf";
+        let (server, mut response) = world.first(half);
+        server.shut();
+        let outcome = world.sim.start(async move {
+            if whole {
+                return response.into_body().collect(99).await.map(drop);
+            }
+            while response.chunk().await?.is_some() {}
+            Ok(())
+        });
+        world.sim.run();
+        let error = outcome.take().unwrap().unwrap_err();
+        assert_eq!((error.attempts(), error.no_retry()), (1, Some(NoRetry::Delivered)), "{whole}");
+    }
 
     let (_, response) = world.first("HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n");
     assert_eq!(response.error_for_status().unwrap_err().attempts(), 1);

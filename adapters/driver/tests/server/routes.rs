@@ -163,6 +163,9 @@ fn typed_reading_fails_in_plain_words() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}\n{answer}");
         assert!(answer.contains("application/problem+json"), "{answer}");
     }
+    let answer = ask(&sim, &client, json("/7", text, "17"));
+    let said = r#""detail":"invalid type: integer `17`, expected an object at line 1 column 2","path":".""#;
+    assert!(answer.contains(said), "{answer}");
     let answer = ask(&sim, &client, get("/echo?id=5"));
     assert!(answer.contains("application/json") && answer.ends_with("\r\n\r\n5"), "{answer}");
 }
