@@ -259,7 +259,6 @@ impl<R: Runtime> std::fmt::Debug for Alarm<R> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use sinew_core::http1::Server;
     use sinew_core::machine::Machine as _;
