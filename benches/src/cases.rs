@@ -37,7 +37,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "server",
         budget: 4_000,
-        limit: 3_250,
+        limit: 3_020,
         allocations: 0,
         requests: 4_000,
         run: |n| server(n, 1),
@@ -45,7 +45,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "server-pipelined-16",
         budget: 4_000,
-        limit: 2_850,
+        limit: 2_640,
         allocations: 0,
         requests: 4_000,
         run: |n| server(n, 16),
@@ -53,7 +53,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "server-full-stack",
         budget: 6_000,
-        limit: 6_200,
+        limit: 6_000,
         allocations: 0,
         requests: 4_000,
         run: |n| crate::stack::server(n),
