@@ -1,6 +1,7 @@
 //! A bounded list of events.
 
 use super::Event;
+use crate::table::Fifo;
 
 /// Events that a machine keeps for its driver; older ones stay, newer ones are counted as lost.
 pub const CAPACITY: usize = 256;
@@ -10,9 +11,7 @@ pub const CAPACITY: usize = 256;
 /// Off by default: an embedder that never drains pays nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
-    events: Vec<Event>,
-    /// Those of them that were drained: all, usually, before the next ones come.
-    drained: usize,
+    events: Fifo<Event>,
     lost: u64,
     enabled: bool,
 }
@@ -20,7 +19,7 @@ pub struct Log {
 impl Log {
     /// A log that keeps nothing until it is enabled.
     pub const fn new() -> Self {
-        Self { events: Vec::new(), drained: 0, lost: 0, enabled: false }
+        Self { events: Fifo::new(), lost: 0, enabled: false }
     }
 
     /// Starts or stops keeping events.
@@ -43,9 +42,6 @@ impl Log {
     }
 
     fn keep(&mut self, event: Event) {
-        if self.events.len() == CAPACITY {
-            self.events.drain(..core::mem::take(&mut self.drained));
-        }
         if self.events.len() < CAPACITY {
             self.events.push(event);
         } else {
@@ -55,12 +51,10 @@ impl Log {
 
     /// The oldest event not yet drained; after an overflow, the loss itself.
     pub fn pop(&mut self) -> Option<Event> {
-        if let Some(event) = self.events.get(self.drained) {
-            self.drained += 1;
-            return Some(*event);
+        let event = self.events.pop();
+        if event.is_some() {
+            return event;
         }
-        self.events.clear();
-        self.drained = 0;
         let lost = core::mem::take(&mut self.lost);
         (lost > 0).then_some(Event::Lost(lost))
     }

@@ -8,9 +8,21 @@ pub(crate) struct Fifo<T> {
     taken: usize,
 }
 
+impl<T> Default for Fifo<T> {
+    fn default() -> Self {
+        Self { items: Vec::new(), taken: 0 }
+    }
+}
+
 impl<T: Copy> Fifo<T> {
     pub(crate) const fn new() -> Self {
         Self { items: Vec::new(), taken: 0 }
+    }
+
+    /// Those that wait.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.items.len() - self.taken
     }
 
     #[inline]
@@ -69,6 +81,7 @@ mod tests {
                     prop_assert_eq!(fifo.pop(), model.pop_front());
                 }
                 prop_assert_eq!(fifo.is_empty(), model.is_empty());
+                prop_assert_eq!(fifo.len(), model.len());
                 most = model.len().max(most);
                 prop_assert!(fifo.items.capacity() <= 4 + 4 * most);
             }

@@ -45,7 +45,7 @@ pub(super) struct Inner {
 
 impl Request {
     /// A request of which no more is known than its head. It is made where the head comes out of the
-    /// machine, so that the head is moved once.
+    /// machine, so that the head is not moved from call to call.
     #[inline]
     pub(super) fn new(head: RequestHead, exchange: u64, link: Arc<Link>) -> Self {
         let memory = Box::new_uninit();
