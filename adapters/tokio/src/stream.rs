@@ -1,15 +1,16 @@
 //! Connected sockets.
 
 use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut, BytesMut};
 use sinew_driver::Io;
-use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncWrite, Interest};
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
+use tokio::task::coop;
 
 /// A connected stream, registered with the runtime that opened it.
 #[derive(Debug)]
@@ -30,6 +31,32 @@ macro_rules! each {
             Socket::Unix($stream) => $act,
         }
     };
+}
+
+/// One system call, if the reactor does not know better; its result are the bytes that it moved, and
+/// whether the kernel has no more to give, or room to take. That is what is told to the reactor, so
+/// that the next one asks it, not the kernel.
+macro_rules! attempt {
+    ($socket:expr, $cx:ident, $interest:expr, $poll_ready:ident, $stream:ident => $act:expr) => {{
+        let coop = ready!(coop::poll_proceed($cx));
+        let done = each!($socket, $stream => loop {
+            let mut moved = None;
+            let tried = $stream.try_io($interest, || {
+                let (bytes, spent): (usize, bool) = $act;
+                moved = Some(bytes);
+                if spent { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(bytes) }
+            });
+            match (moved, tried) {
+                (Some(bytes), _) => break Ok(bytes),
+                (None, Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!($stream.$poll_ready($cx))?;
+                }
+                (None, tried) => break tried,
+            }
+        });
+        coop.made_progress();
+        Poll::Ready(done)
+    }};
 }
 
 impl From<TcpStream> for TokioStream {
@@ -59,11 +86,12 @@ impl Io for TokioStream {
         if into.capacity() - into.len() < hint.div_ceil(2) {
             into.reserve(hint);
         }
-        // `read_buf` keeps no state between polls, so a new one each time is sound. It reads into
-        // spare capacity as it is, and after a short read it knows that the socket is empty: the
-        // next poll asks the reactor, not the kernel.
         let mut room = into.limit(hint);
-        each!(&mut self.0, stream => pin!(stream.read_buf(&mut room)).poll(cx))
+        attempt!(&self.0, cx, Interest::READABLE, poll_read_ready, stream => {
+            let read = stream.try_read_buf(&mut room)?;
+            // A short read took all there was; one of nothing is the end, which stays.
+            (read, read > 0 && room.has_remaining_mut())
+        })
     }
 
     fn poll_fillable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -76,9 +104,15 @@ impl Io for TokioStream {
         cx: &mut Context<'_>,
         from: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        each!(&mut self.0, stream => match from {
-            [one] => Pin::new(stream).poll_write(cx, one),
-            many => Pin::new(stream).poll_write_vectored(cx, many),
+        attempt!(&self.0, cx, Interest::WRITABLE, poll_write_ready, stream => match from {
+            [one] => {
+                let written = stream.try_write(one)?;
+                (written, written < one.len())
+            }
+            many => {
+                let written = stream.try_write_vectored(many)?;
+                (written, written < many.iter().map(|one| one.len()).sum())
+            }
         })
     }
 
