@@ -6,6 +6,7 @@ use std::io::IoSlice;
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::time::{Deadline, Instant, Timer};
+use core::cell::Cell;
 use core::time::Duration;
 
 /// Pieces up to this many bytes are copied behind one another; a copy of that size is cheaper than
@@ -127,20 +128,14 @@ impl Outbox {
         self.block.capacity() == 0
     }
 
-    /// Lends memory for the small pieces, such as a block that a worker's connections share; what it
-    /// holds is written over. Ignored while there is some.
+    /// Exchanges the memory for the small pieces for other memory: for a block that a worker's
+    /// connections share, and back. What the other holds is written over. Ignored while this
+    /// one holds something that is queued.
     #[inline]
-    pub fn lend_block(&mut self, block: BytesMut) {
-        if self.lacks_block() {
-            self.block = block;
+    pub fn swap_block(&mut self, other: &Cell<BytesMut>) {
+        if self.start == self.end {
+            other.swap(Cell::from_mut(&mut self.block));
         }
-    }
-
-    /// Takes the memory for small pieces away, when nothing is queued.
-    #[inline]
-    pub fn take_block(&mut self) -> Option<BytesMut> {
-        let spare = self.is_empty() && !self.lacks_block();
-        spare.then(|| core::mem::take(&mut self.block))
     }
 
     /// Gives spare memory back; called when the connection goes to sleep with nothing queued.

@@ -26,8 +26,8 @@ const SLICES: usize = 64;
 
 thread_local! {
     /// The blocks of this worker. A connection borrows them while it is awake and has bytes; a
-    /// sleeping one owns none. They are set by `with`: [`LocalKey::set`](std::thread::LocalKey::set)
-    /// makes a first value each time, to be thrown away.
+    /// sleeping one owns none. They are swapped in and out, so that nothing is
+    /// made or dropped.
     static READ_BLOCK: Cell<BytesMut> = Cell::new(BytesMut::new());
     static WRITE_BLOCK: Cell<BytesMut> = Cell::new(BytesMut::new());
 }
@@ -73,7 +73,7 @@ impl<I: Io> Pipe<I> {
         }
         let inbox = wire.inbox();
         if inbox.capacity() == 0 {
-            *inbox = READ_BLOCK.take();
+            swap_read_block(inbox);
         }
         // `reserve` takes the block's own head back where nobody holds a slice of it any more.
         if inbox.capacity() - inbox.len() < self.read_size / 2 {
@@ -154,7 +154,7 @@ impl<I: Io> Pipe<I> {
 #[inline]
 pub(crate) fn lend_write_block(outbox: &mut Outbox) {
     if outbox.lacks_block() {
-        outbox.lend_block(WRITE_BLOCK.take());
+        WRITE_BLOCK.with(|shared| outbox.swap_block(shared));
     }
 }
 
@@ -168,15 +168,30 @@ pub(crate) fn rest<W: Wire>(wire: &mut W) {
 #[inline]
 fn return_read_block(inbox: &mut BytesMut) {
     if inbox.is_empty() && inbox.capacity() > 0 {
-        READ_BLOCK.with(|shared| shared.set(std::mem::take(inbox)));
+        swap_read_block(inbox);
+        // Two had one: the worker keeps the later one.
+        if inbox.capacity() > 0 {
+            drop_block(inbox);
+        }
     }
 }
 
-/// Takes the write block back, if nothing is queued.
+#[cold]
+fn drop_block(inbox: &mut BytesMut) {
+    *inbox = BytesMut::new();
+}
+
+#[inline]
+fn swap_read_block(inbox: &mut BytesMut) {
+    READ_BLOCK.with(|shared| shared.swap(Cell::from_mut(inbox)));
+}
+
+/// Takes the write block back, if nothing in it is queued. Of two, the worker keeps the later one, and the
+/// outbox [drops](Outbox::rest) the other when it rests.
 #[inline]
 pub(crate) fn return_write_block(outbox: &mut Outbox) {
-    if let Some(block) = outbox.take_block() {
-        WRITE_BLOCK.with(|shared| shared.set(block));
+    if !outbox.lacks_block() {
+        WRITE_BLOCK.with(|shared| outbox.swap_block(shared));
     }
 }
 

@@ -248,6 +248,7 @@ impl<T> Router<T> {
 }
 
 impl<T> Entry<T> {
+    #[inline]
     fn value(&self, method: &Method) -> Option<&T> {
         let own = |wanted: &Method| {
             self.methods.iter().find(|(known, _)| known == wanted).map(|(_, value)| value)

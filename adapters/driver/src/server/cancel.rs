@@ -55,6 +55,7 @@ pub(super) struct Leave {
 
 impl Leave {
     /// A handler starts.
+    #[inline]
     pub(super) fn new(
         now: Instant,
         options: &RouteOptions,

@@ -265,7 +265,10 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
     }
 
     pub(super) fn end_exchange(&mut self) {
-        self.exchange = Exchange::None;
+        // Most often it is over already, and there is nothing to drop.
+        if !matches!(self.exchange, Exchange::None) {
+            self.exchange = Exchange::None;
+        }
         self.give_up();
         if let Some(mut passage) = self.passage.take() {
             let top = self.wire.top_ref();

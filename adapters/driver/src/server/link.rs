@@ -137,11 +137,15 @@ impl Link {
     }
 
     /// The exchange is over: whoever still holds a handle of it is told.
+    #[inline]
     pub(super) fn end(&self, was_shared: bool) {
         let watched = self.running.swap(0, Ordering::AcqRel) & 1 == 1;
-        if !watched && !was_shared {
-            return;
+        if watched || was_shared {
+            self.tell_end();
         }
+    }
+
+    fn tell_end(&self) {
         let mut state = self.lock();
         state.turn = 0;
         state.slot = Slot::Empty;

@@ -172,6 +172,11 @@ impl Holdings {
         self.control.memory.lock().ledger.stall(configured, &self.outbox)
     }
 
+    /// Whether there is nothing to give back, and nobody waits.
+    fn is_unbooked(&self) -> bool {
+        self.inbox.booked() | self.outbox.booked() == 0 && self.waits.is_none()
+    }
+
     /// Settles what is held now. `Err`: some of it is not booked, as there is no room; its task is woken
     /// when there is. `held_up`: a piece of an answer waits for room, and goes on doing so.
     pub(super) fn settle(
@@ -182,6 +187,9 @@ impl Holdings {
     ) -> Result<(), Short> {
         let (inbox, outbox) = (inbox as u64, outbox as u64);
         // Who holds nothing has nothing booked.
+        if self.is_unbooked() && inbox | outbox == 0 {
+            return Ok(());
+        }
         let is_due =
             |account: &Account, held| account.is_due(held) || (held == 0 && account.booked() > 0);
         let waits = self.waits.is_some() && !held_up;
@@ -252,7 +260,7 @@ impl Holdings {
 
 impl Drop for Holdings {
     fn drop(&mut self) {
-        if self.inbox.booked() + self.outbox.booked() > 0 || self.waits.is_some() {
+        if !self.is_unbooked() {
             let _ = self.settle_all(0, 0, None, false);
         }
     }

@@ -44,6 +44,7 @@ thread_local! {
 }
 
 /// Gives the memory for lines back, where an answer has had it.
+#[inline]
 pub(super) fn reuse(lines: Option<Lines>) {
     if let Some(mut lines) = lines {
         lines.clear();

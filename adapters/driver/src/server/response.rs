@@ -151,11 +151,17 @@ impl Response {
     }
 
     /// Writes the problem document, if the answer is one.
+    #[inline]
     pub(super) fn write_problem(&mut self, ids: &Ids) {
         if let Some(problem) = self.0.problem.take() {
-            self.0.body = problem.to_json(self.0.status, ids).into();
-            self.0.fields.push((CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE)));
+            self.become_problem(&problem, ids);
         }
+    }
+
+    #[cold]
+    fn become_problem(&mut self, problem: &Problem, ids: &Ids) {
+        self.0.body = problem.to_json(self.0.status, ids).into();
+        self.0.fields.push((CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE)));
     }
 
     /// 200 with this body and its type.
