@@ -196,7 +196,8 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             });
             let kind = Streamed::of(&response.0.fields);
             let body = mem::take(&mut response.0.body);
-            self.exchange = Exchange::Streaming(Outgoing { body, trailers, pulse, kind });
+            let outgoing = Outgoing { body, trailers, pulse, kind };
+            self.exchange = Exchange::Streaming(Box::new(outgoing));
             response.leave();
             return Ok(());
         }

@@ -166,15 +166,13 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         }
         let piece = match self.wire.poll_event(now) {
             Ok(Some(ServerEvent::Data(data))) => Slot::Data(data),
-            Ok(Some(ServerEvent::End(trailers))) => {
-                Slot::End(trailers.map(|trailers| trailers.to_header_map()))
-            }
+            Ok(Some(ServerEvent::End(trailers))) => Slot::end(trailers),
             Ok(Some(ServerEvent::Request { .. }) | None) => {
-                Slot::Failed(Error::new(ErrorKind::Gone, At::RequestBody, Delivery::MaybeProcessed))
+                Slot::failed(Error::new(ErrorKind::Gone, At::RequestBody, Delivery::MaybeProcessed))
             }
             Err(error) => {
                 let error: sinew_tls::Error = error.into();
-                Slot::Failed(error.into())
+                Slot::failed(error.into())
             }
         };
         self.feeding = matches!(piece, Slot::Data(_));

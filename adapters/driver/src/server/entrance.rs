@@ -160,10 +160,12 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
     }
 
     /// The head of the answer is sent: the place is free.
+    #[inline]
     pub(super) fn vacate(&mut self, now: Instant, status: StatusCode) {
-        let Some(place) = self.place.take() else { return };
-        let limit = place.settle(now, |took| Load::of_status(status, took));
-        self.tell_limit(limit);
+        if let Some(place) = self.place.take() {
+            let limit = place.settle(now, |took| Load::of_status(status, took));
+            self.tell_limit(limit);
+        }
     }
 
     /// The exchange is over, without an answer of the handler.

@@ -38,14 +38,14 @@ pub(super) enum Exchange<M: Mode> {
     /// The handler has not answered yet.
     Handling(M::Running),
     /// The head of the answer is sent.
-    Streaming(Outgoing),
+    Streaming(Box<Outgoing>),
 }
 
 impl<M: Mode> Exchange<M> {
     /// When a silent stream has to show that it lives.
     pub(super) fn pulse_at(&self) -> Option<Instant> {
         match self {
-            Self::Streaming(Outgoing { pulse: Some((_, at)), .. }) => Some(*at),
+            Self::Streaming(outgoing) => outgoing.pulse.as_ref().map(|(_, at)| *at),
             _ => None,
         }
     }
@@ -232,7 +232,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             Ok(Some(ServerEvent::Data(data))) => Slot::Data(data),
             Ok(Some(ServerEvent::End(trailers))) => {
                 self.feeding = false;
-                Slot::End(trailers.map(|trailers| trailers.to_header_map()))
+                Slot::end(trailers)
             }
             Ok(Some(ServerEvent::Request { .. }) | None) => return false,
             Err(error) => {
@@ -252,7 +252,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                 (None, Some(error)) => error.into(),
                 (None, None) => return,
             };
-            let here = self.link.deliver(Slot::Failed(error), cx.waker());
+            let here = self.link.deliver(Slot::failed(error), cx.waker());
             if let (true, Exchange::Handling(running)) = (here, &mut self.exchange) {
                 let poll = AssertUnwindSafe(|| Pin::new(running).poll(cx));
                 if self.span.run(|| catch_unwind(poll)).is_err() {

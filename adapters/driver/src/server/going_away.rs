@@ -1,6 +1,7 @@
 //! How a handler is told that its server leaves.
 
 use std::future::Future;
+use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -22,19 +23,14 @@ pub(super) struct Farewell {
     told: bool,
     /// Somebody wants to be told.
     watched: bool,
-    watchers: Vec<Waker>,
     /// The exchange whose handler took the connection over.
-    pub(super) handed_over: Option<u64>,
+    pub(super) handed_over: Option<NonZeroU64>,
 }
 
 impl Farewell {
-    /// The exchange is over: those who are to be woken. Whoever took the connection over waits on.
-    pub(super) fn end(&mut self) -> Vec<Waker> {
-        if self.handed_over.is_some() {
-            return Vec::new();
-        }
-        self.watched = false;
-        std::mem::take(&mut self.watchers)
+    /// The exchange is over. Whoever took the connection over waits on.
+    pub(super) fn end(&mut self) {
+        self.watched &= self.handed_over.is_some();
     }
 }
 
@@ -43,7 +39,7 @@ impl Link {
     pub(super) fn tell_going_away(&self) {
         let mut state = self.lock();
         state.farewell.told = true;
-        let watchers = std::mem::take(&mut state.farewell.watchers);
+        let watchers = std::mem::take(&mut state.watchers);
         drop(state);
         watchers.into_iter().for_each(Waker::wake);
     }
@@ -64,16 +60,14 @@ impl Future for GoingAway {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.link.lock();
-        let farewell = &mut state.farewell;
-        let goes_on = farewell.handed_over == Some(self.exchange);
+        let farewell = &state.farewell;
+        let goes_on = farewell.handed_over.is_some_and(|turn| turn.get() == self.exchange);
         if farewell.told || !(goes_on || self.link.watch(self.exchange)) {
             return Poll::Ready(());
         }
-        if !farewell.watchers.iter().any(|known| known.will_wake(cx.waker())) {
-            farewell.watchers.push(cx.waker().clone());
-        }
+        state.watch(cx.waker());
         // The connection says what it does when it is looked at.
-        let first = !std::mem::replace(&mut farewell.watched, true);
+        let first = !std::mem::replace(&mut state.farewell.watched, true);
         let driver = state.driver.take_if(|driver| first && !driver.will_wake(cx.waker()));
         drop(state);
         driver.into_iter().for_each(Waker::wake);

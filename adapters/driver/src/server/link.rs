@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use sinew_core::error::{Delivery, Phase};
+use sinew_core::head::Fields;
 use sinew_core::http1::BodySize;
 use sinew_core::server::{self, Stack, Template};
 use sinew_tls::PeerIdentity;
@@ -49,10 +50,21 @@ pub(super) struct State {
     gone: bool,
     reader: Option<Waker>,
     pub(super) driver: Option<Waker>,
-    watchers: Vec<Waker>,
+    /// Those who wait for a change of what is [gone](Gone) or [going away](super::GoingAway). Each looks
+    /// for itself whether it was that.
+    pub(super) watchers: Vec<Waker>,
     pub(super) farewell: Farewell,
     /// The handler of this exchange wants to take the connection over.
     pub(super) switch: Option<Box<(u64, Switch)>>,
+}
+
+impl State {
+    /// Wakes this at the next change.
+    pub(super) fn watch(&mut self, waker: &Waker) {
+        if !self.watchers.iter().any(|known| known.will_wake(waker)) {
+            self.watchers.push(waker.clone());
+        }
+    }
 }
 
 /// The connection's own hold on its link. When it goes, also because the task was cancelled, nobody
@@ -88,8 +100,18 @@ pub(super) enum Slot {
     #[default]
     Empty,
     Data(Bytes),
-    End(Option<HeaderMap>),
-    Failed(Error),
+    End(Option<Box<HeaderMap>>),
+    Failed(Box<Error>),
+}
+
+impl Slot {
+    pub(super) fn end(trailers: Option<Fields>) -> Self {
+        Self::End(trailers.map(|trailers| Box::new(trailers.to_header_map())))
+    }
+
+    pub(super) fn failed(error: Error) -> Self {
+        Self::Failed(Box::new(error))
+    }
 }
 
 /// What the reader of a body is waiting for.
@@ -151,11 +173,11 @@ impl Link {
         state.slot = Slot::Empty;
         let reader = state.reader.take();
         let watchers = std::mem::take(&mut state.watchers);
-        let told = state.farewell.end();
+        state.farewell.end();
         let asking = state.switch.take_if(|switch| switch.1.waker().is_some());
         drop(state);
         let asking = asking.as_ref().and_then(|switch| switch.1.waker()).cloned();
-        reader.into_iter().chain(asking).chain(watchers).chain(told).for_each(Waker::wake);
+        reader.into_iter().chain(asking).chain(watchers).for_each(Waker::wake);
     }
 
     /// Whether this exchange is running; somebody waits for its end then. Asked under the lock.
@@ -289,11 +311,11 @@ impl http_body::Body for Incoming {
             }
             Slot::End(trailers) => {
                 self.over = true;
-                trailers.map(|trailers| Ok(Frame::trailers(trailers)))
+                trailers.map(|trailers| Ok(Frame::trailers(*trailers)))
             }
             Slot::Failed(error) => {
                 self.over = true;
-                Some(Err(error))
+                Some(Err(*error))
             }
             Slot::Empty => None,
         };
@@ -346,9 +368,7 @@ impl Future for Gone {
         if state.gone || !self.link.watch(self.exchange) {
             return Poll::Ready(());
         }
-        if !state.watchers.iter().any(|known| known.will_wake(cx.waker())) {
-            state.watchers.push(cx.waker().clone());
-        }
+        state.watch(cx.waker());
         Poll::Pending
     }
 }

@@ -1,6 +1,7 @@
 //! How a connection gets from the driver to a handler that takes it over.
 
 use std::future::Future;
+use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -66,7 +67,7 @@ impl Link {
 
     /// The connection goes to the handler; the exchange is over.
     pub(super) fn hand_over(&self, exchange: u64, upgraded: Upgraded) {
-        self.lock().farewell.handed_over = Some(exchange);
+        self.lock().farewell.handed_over = NonZeroU64::new(exchange);
         self.settle_switch(exchange, Switch::Taken(upgraded));
         self.end(true);
     }
