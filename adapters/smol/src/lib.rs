@@ -7,6 +7,7 @@
 //! one, or as many as the environment variable `SMOL_THREADS` says. What you give to
 //! [`smol::block_on`](https://docs.rs/smol/2/smol/fn.block_on.html) runs on the calling thread.
 
+mod attempt;
 mod binding;
 mod datagram;
 mod listener;

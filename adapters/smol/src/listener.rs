@@ -1,14 +1,15 @@
 //! Listening sockets.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::TcpListener;
 #[cfg(unix)]
 use std::os::unix::net::UnixListener;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use async_io::Async;
 use sinew_driver::{Listener, Peer, StdListener};
 
+use crate::attempt::attempt;
 use crate::stream::SmolStream;
 
 /// A listener, registered with the reactor.
@@ -58,14 +59,6 @@ impl Listener for SmolListener {
     type Io = SmolStream;
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Self::Io, Peer)>> {
-        loop {
-            match self.accept() {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    ready!(self.poll_readable(cx))?;
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                accepted => return Poll::Ready(accepted),
-            }
-        }
+        attempt(cx, || self.accept(), |cx| self.poll_readable(cx))
     }
 }

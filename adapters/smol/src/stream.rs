@@ -1,7 +1,7 @@
 //! Connected sockets.
 
 use std::cell::RefCell;
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
@@ -10,6 +10,8 @@ use std::task::{Context, Poll, ready};
 use async_io::Async;
 use bytes::BytesMut;
 use sinew_driver::Io;
+
+use crate::attempt::attempt;
 
 /// The most that one read takes.
 const SCRATCH: usize = 64 * 1024;
@@ -89,27 +91,20 @@ impl Io for SmolStream {
         hint: usize,
     ) -> Poll<io::Result<usize>> {
         let size = hint.clamp(1, SCRATCH);
-        loop {
-            if self.dry {
-                ready!(self.socket.poll_readable(cx))?;
-                self.dry = false;
-            }
-            let read: io::Result<usize> = READ.with_borrow_mut(|scratch| {
+        if self.dry {
+            ready!(self.socket.poll_readable(cx))?;
+        }
+        let read = || {
+            READ.with_borrow_mut(|scratch| {
                 let scratch = scratch.get_mut(..size).unwrap_or_default();
                 let taken = self.socket.read(scratch)?;
                 into.extend_from_slice(scratch.get(..taken).unwrap_or_default());
                 Ok(taken)
-            });
-            match read {
-                Ok(taken) => {
-                    self.dry = taken < size;
-                    return Poll::Ready(Ok(taken));
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.dry = true,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
+            })
+        };
+        let polled = attempt(cx, read, |cx| self.socket.poll_readable(cx));
+        self.dry = !matches!(polled, Poll::Ready(Ok(taken)) if taken == size);
+        polled
     }
 
     fn poll_drain(
@@ -117,15 +112,7 @@ impl Io for SmolStream {
         cx: &mut Context<'_>,
         from: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        loop {
-            match self.socket.write(from) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    ready!(self.socket.poll_writable(cx))?;
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                written => return Poll::Ready(written),
-            }
-        }
+        attempt(cx, || self.socket.write(from), |cx| self.socket.poll_writable(cx))
     }
 
     fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {

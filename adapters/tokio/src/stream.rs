@@ -86,11 +86,12 @@ impl Io for TokioStream {
         if into.capacity() - into.len() < hint.div_ceil(2) {
             into.reserve(hint);
         }
-        let mut room = into.limit(hint);
+        let room = hint.min(into.capacity() - into.len());
+        let mut into = into.limit(room);
         attempt!(&self.0, cx, Interest::READABLE, poll_read_ready, stream => {
-            let read = stream.try_read_buf(&mut room)?;
+            let read = stream.try_read_buf(&mut into)?;
             // A short read took all there was; one of nothing is the end, which stays.
-            (read, read > 0 && room.has_remaining_mut())
+            (read, read > 0 && read < room)
         })
     }
 
