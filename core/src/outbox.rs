@@ -1,13 +1,13 @@
 //! Outgoing bytes: big pieces by reference, small ones coalesced, drained as a vector of slices.
 
+use core::cell::Cell;
+use core::time::Duration;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::time::{Deadline, Instant, Timer};
-use core::cell::Cell;
-use core::time::Duration;
 
 /// Pieces up to this many bytes are copied behind one another; a copy of that size is cheaper than
 /// one more slice for the kernel to walk.
@@ -353,6 +353,7 @@ mod tests {
     #[test]
     fn a_block_that_is_used_again_shows_nothing_of_what_it_held() {
         let mut outbox = Outbox::new();
+        let shared = Cell::new(BytesMut::from(&b"of another connection"[..]));
         let (mut sent, mut drained) = (Vec::new(), Vec::new());
         for step in 0..600usize {
             match step % 40 {
@@ -362,7 +363,7 @@ mod tests {
                     sent.extend_from_slice(&big);
                     outbox.push(Bytes::from(big));
                 }
-                9 => outbox.take_block().into_iter().for_each(|block| outbox.lend_block(block)),
+                9 | 23 => outbox.swap_block(&shared),
                 _ => {}
             }
             let piece = vec![(step % 251) as u8; step * 37 % 150];
@@ -380,6 +381,22 @@ mod tests {
         }
         drained.extend(collect(&mut outbox));
         assert!(sent == drained);
+    }
+
+    #[test]
+    fn only_a_block_of_which_nothing_is_queued_is_given_away() {
+        let shared = Cell::new(BytesMut::with_capacity(4096));
+        let mut outbox = Outbox::new();
+        outbox.swap_block(&shared);
+        assert!(!outbox.lacks_block());
+        outbox.put(b"queued");
+        outbox.swap_block(&shared);
+        assert!(!outbox.lacks_block());
+        outbox.push(Bytes::from(vec![7; COALESCE + 1]));
+        outbox.swap_block(&shared);
+        assert!(outbox.lacks_block());
+        assert_eq!(outbox.len(), 6 + COALESCE + 1);
+        assert!(shared.take().capacity() > 0);
     }
 
     #[test]
