@@ -15,7 +15,7 @@ pub(crate) const BLOCK: usize = 16;
 #[derive(Clone, Copy)]
 pub(crate) struct Block(i8x16);
 
-/// Which bytes of a block are of a class.
+/// Which bytes of a block are of a class: those are zeros. It is the others that are looked for.
 #[derive(Clone, Copy)]
 pub(crate) struct Marks(i8x16);
 
@@ -31,9 +31,30 @@ pub(crate) fn all(text: &[u8], class: impl Fn(Block) -> Marks) -> bool {
     }
 }
 
+/// One bit for each byte that is not of the class, the first byte's in the lowest; `None` for a text of
+/// more than two blocks.
+#[inline(always)]
+pub(crate) fn others(text: &[u8], class: impl Fn(Block) -> Marks) -> Option<u32> {
+    match (text.first_chunk(), text.last_chunk()) {
+        // They may overlap.
+        (Some(first), Some(last)) if text.len() <= 2 * BLOCK => {
+            let (first, last) = (class(Block::new(first)), class(Block::new(last)));
+            Some(first.others() | last.others() << (text.len() - BLOCK))
+        }
+        (Some(_), _) => None,
+        (None, _) => Some(class(Block::short(text)).others() & !(u32::MAX << text.len())),
+    }
+}
+
 /// Bytes of `text` before the first that is not of the class.
 #[inline(always)]
 pub(crate) fn prefix(text: &[u8], class: impl Fn(Block) -> Marks) -> usize {
+    prefix_within(text, text, class)
+}
+
+/// The same of a text that is the end of `whole`.
+#[inline(always)]
+pub(crate) fn prefix_within(text: &[u8], whole: &[u8], class: impl Fn(Block) -> Marks) -> usize {
     let (blocks, _) = text.as_chunks();
     for (at, block) in blocks.iter().enumerate() {
         let others = class(Block::new(block)).others();
@@ -41,14 +62,18 @@ pub(crate) fn prefix(text: &[u8], class: impl Fn(Block) -> Marks) -> usize {
             return at * BLOCK + others.trailing_zeros() as usize;
         }
     }
-    prefix_in_tail(text, class)
+    prefix_in_tail(text, whole, class)
 }
 
 /// The same, where the blocks are all of the class.
 #[inline(never)]
-fn prefix_in_tail(text: &[u8], class: impl Fn(Block) -> Marks) -> usize {
+fn prefix_in_tail(text: &[u8], whole: &[u8], class: impl Fn(Block) -> Marks) -> usize {
     let (blocks, tail) = text.as_chunks::<BLOCK>();
-    let others = class(Block::short(tail)).others();
+    let others = match whole.last_chunk() {
+        // What stands before the tail falls out.
+        Some(last) => class(Block::new(last)).others() >> (BLOCK - tail.len()),
+        None => class(Block::short(tail)).others(),
+    };
     blocks.len() * BLOCK + tail.len().min(others.trailing_zeros() as usize)
 }
 
@@ -78,18 +103,17 @@ impl Block {
     /// Those that are this byte.
     #[inline(always)]
     pub(crate) fn is(self, byte: u8) -> Marks {
-        Marks(self.0.simd_eq(i8x16::splat(byte.cast_signed())))
+        Marks(!self.0.simd_eq(i8x16::splat(byte.cast_signed())))
     }
 
     /// Those that are in this range, which does not hold all bytes.
     #[inline(always)]
     pub(crate) fn within(self, range: RangeInclusive<u8>) -> Marks {
-        // It is moved to the end of all signed numbers, so that one comparison is enough.
+        // It is moved to the start of all signed numbers, so that one comparison is enough.
         let (first, last) = range.into_inner();
-        let by = i8::MAX.cast_unsigned().wrapping_sub(last);
-        let below = first.wrapping_add(by).wrapping_sub(1);
+        let by = i8::MIN.cast_unsigned().wrapping_sub(first);
         let moved = self.0 + i8x16::splat(by.cast_signed());
-        Marks(moved.simd_gt(i8x16::splat(below.cast_signed())))
+        Marks(moved.simd_gt(i8x16::splat(last.wrapping_add(by).cast_signed())))
     }
 
     /// The bytes with these bits set.
@@ -115,7 +139,7 @@ impl Marks {
     /// One bit for each byte that is not of the class, the first byte's in the lowest.
     #[inline(always)]
     pub(crate) fn others(self) -> u32 {
-        self.0.to_bitmask() ^ ((1 << BLOCK) - 1)
+        self.0.to_bitmask()
     }
 }
 
@@ -124,7 +148,7 @@ impl BitAnd for Marks {
 
     #[inline(always)]
     fn bitand(self, other: Self) -> Self {
-        Self(self.0 & other.0)
+        Self(self.0 | other.0)
     }
 }
 
@@ -133,7 +157,7 @@ impl BitOr for Marks {
 
     #[inline(always)]
     fn bitor(self, other: Self) -> Self {
-        Self(self.0 | other.0)
+        Self(self.0 & other.0)
     }
 }
 
@@ -156,10 +180,18 @@ mod tests {
             let mut text = vec![b'5'; len];
             assert!(all(&text, Block::digits), "all of {len}");
             assert_eq!(prefix(&text, Block::digits), len);
+            assert_eq!(others(&text, Block::digits), (len <= 32).then_some(0), "none of {len}");
             for at in 0..len {
                 text[at] = b'/';
                 assert!(!all(&text, Block::digits), "{at} of {len}");
                 assert_eq!(prefix(&text, Block::digits), at, "{at} of {len}");
+                let before = text.len() / 3;
+                let end = at.saturating_sub(before);
+                assert_eq!(
+                    prefix_within(&text[before..], &text, Block::digits),
+                    if at < before { len - before } else { end }
+                );
+                assert_eq!(others(&text, Block::digits), (len <= 32).then(|| 1 << at));
                 // Others behind it change nothing.
                 let mut others = text.clone();
                 others[at..].fill(b':');

@@ -249,15 +249,24 @@ impl Draft<'_> {
 /// Watches an outbox for a peer that takes nothing: bytes queued and none drained for a while.
 ///
 /// The watch compares totals, so that draining need not be reported to it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct WriteStall {
-    armed: Option<(Instant, u64)>,
+    /// When to look: [`Instant::MAX`] while not watching.
+    at: Instant,
+    /// What was drained when the watch began.
+    mark: u64,
+}
+
+impl Default for WriteStall {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl WriteStall {
     /// Not watching.
     pub fn new() -> Self {
-        Self { armed: None }
+        Self { at: Instant::MAX, mark: 0 }
     }
 
     /// Watches an outbox in which something was queued, unless it does already: what it saw then it
@@ -266,32 +275,34 @@ impl WriteStall {
     #[cfg(feature = "websocket")]
     #[inline]
     pub(crate) fn watch(&mut self, outbox: &Outbox, now: Instant, after: Duration) -> Instant {
-        let (at, _) = *self.armed.get_or_insert_with(|| (now + after, outbox.drained()));
-        at
+        if self.at == Instant::MAX {
+            *self = Self { at: now + after, mark: outbox.drained() };
+        }
+        self.at
     }
 
     /// Looks at the outbox after anything may have been queued or drained.
     #[inline]
     pub fn observe(&mut self, outbox: &Outbox, now: Instant, after: Duration) {
-        match self.armed {
-            _ if outbox.is_empty() => self.armed = None,
-            Some((_, mark)) if mark == outbox.drained() => {}
-            _ => self.armed = Some((now + after, outbox.drained())),
+        if outbox.is_empty() {
+            self.at = Instant::MAX;
+        } else if self.at == Instant::MAX || self.mark != outbox.drained() {
+            *self = Self { at: now + after, mark: outbox.drained() };
         }
     }
 
     /// When to look again. `None` while nothing is queued.
     pub fn deadline(&self, outbox: &Outbox) -> Option<Deadline> {
-        let (at, _) = self.armed?;
-        (!outbox.is_empty()).then_some(Deadline { at, why: Timer::WriteStall })
+        let watching = self.at < Instant::MAX && !outbox.is_empty();
+        watching.then_some(Deadline { at: self.at, why: Timer::WriteStall })
     }
 
     /// Runs the timer: `true` when the peer took nothing for the whole time.
     #[must_use]
     pub fn expired(&mut self, outbox: &Outbox, now: Instant, after: Duration) -> bool {
-        let stalled = self.armed.is_some_and(|(at, mark)| at <= now && mark == outbox.drained());
+        let stalled = self.at < Instant::MAX && self.at <= now && self.mark == outbox.drained();
         if stalled && !outbox.is_empty() {
-            self.armed = None;
+            self.at = Instant::MAX;
             return true;
         }
         self.observe(outbox, now, after);

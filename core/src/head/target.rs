@@ -3,7 +3,7 @@
 
 use http::Method;
 
-use crate::block::{Block, Marks, all, prefix};
+use crate::block::{Block, Marks, all, others, prefix};
 
 /// The four forms of a target.
 /// <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>
@@ -167,6 +167,28 @@ fn percent_is_sound(path: &[u8]) -> bool {
 /// Stricter than <https://www.rfc-editor.org/rfc/rfc3986#section-3.2.2>: no userinfo (RFC 9110
 /// 4.2.4), no percent-encoding, no comma, a port that fits 16 bits.
 pub(crate) fn is_host(authority: &[u8]) -> bool {
+    is_usual_host(authority) || is_any_host(authority)
+}
+
+/// Whether this is a name of letters, digits, dots and dashes, and maybe a port of few digits: it is,
+/// nearly always.
+#[inline(always)]
+fn is_usual_host(authority: &[u8]) -> bool {
+    // The only other byte is the colon, and digits follow it.
+    let Some(unusual) = others(authority, usual) else { return false };
+    if unusual == 0 {
+        return !authority.is_empty();
+    }
+    let colon = unusual.trailing_zeros() as usize;
+    let Some([b':', port @ ..]) = authority.get(colon..) else { return false };
+    colon > 0
+        && unusual.is_power_of_two()
+        && port.len() < 5
+        && others(authority, Block::digits).is_some_and(|letters| letters >> colon == 1)
+}
+
+#[inline(never)]
+fn is_any_host(authority: &[u8]) -> bool {
     // Digits at the end, behind a colon, are the port: an address ends in its bracket.
     let digits = authority.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
     let (before, port) = authority.split_at(authority.len() - digits);
@@ -174,7 +196,6 @@ pub(crate) fn is_host(authority: &[u8]) -> bool {
         Some(host) => (host, port),
         None => (authority, &[][..]),
     };
-    // A name is letters, digits, dots and dashes, nearly always.
     let is_name = !host.is_empty() && all(host, usual);
     (is_name || is_unusual_host(host)) && fits_port(port)
 }

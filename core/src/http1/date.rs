@@ -8,18 +8,20 @@ use crate::time::{Epoch, Instant};
 /// Length of the field line.
 const LINE: usize = 6 + LEN + 2;
 
+/// In nanoseconds.
+const SECOND: u64 = 1_000_000_000;
+
 /// The `date` field of the last answer, formatted once a second. It is of one epoch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DateCache {
-    /// The second of the line: from then on, and before then.
-    from: Instant,
+    /// The end of the line's second.
     until: Instant,
     line: [u8; LINE],
 }
 
 impl Default for DateCache {
     fn default() -> Self {
-        Self { from: Instant::ZERO, until: Instant::ZERO, line: field_line(0) }
+        Self { until: Instant::ZERO, line: field_line(0) }
     }
 }
 
@@ -27,7 +29,8 @@ impl DateCache {
     /// The field line at `now`.
     #[inline]
     pub(crate) fn line(&mut self, epoch: Epoch, now: Instant) -> &[u8; LINE] {
-        if now < self.from || now >= self.until {
+        let left = self.until.as_nanos().wrapping_sub(now.as_nanos());
+        if left.wrapping_sub(1) >= SECOND {
             self.format(epoch, now);
         }
         &self.line
@@ -37,8 +40,7 @@ impl DateCache {
     fn format(&mut self, epoch: Epoch, now: Instant) {
         let unix = epoch.unix(now);
         let passed = u64::from(unix.subsec_nanos());
-        self.from = Instant::from_nanos(now.as_nanos().saturating_sub(passed));
-        self.until = now + Duration::from_nanos(1_000_000_000 - passed);
+        self.until = now + Duration::from_nanos(SECOND - passed);
         self.line = field_line(unix.as_secs());
     }
 }

@@ -53,10 +53,11 @@ pub(crate) enum Side {
 }
 
 impl FramingFields {
-    /// Whether a field of this name may be one of those below.
+    /// Whether a field may be one of those below whose name is of this length, and has this letter
+    /// before its last one.
     #[inline]
-    pub(crate) fn may_decide(name: &[u8]) -> bool {
-        DECIDE.may_hold(name)
+    pub(crate) fn may_decide(letter: u8, len: usize) -> bool {
+        DECIDE.may_hold_one(letter, len)
     }
 
     /// Notes one field line. `Ok(true)`: it is one of those that decide framing.

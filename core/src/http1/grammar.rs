@@ -4,7 +4,7 @@
     reason = "every byte of every head passes here: measured by `sinew-benches`"
 )]
 
-use crate::block::{BLOCK, Block, Marks, all, prefix};
+use crate::block::{BLOCK, Block, Marks, all, prefix, prefix_within};
 
 /// `tchar`: <https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2>
 pub(crate) const TOKEN: [bool; 256] = {
@@ -58,6 +58,12 @@ pub(crate) fn printable_prefix(bytes: &[u8]) -> usize {
     prefix(bytes, printable)
 }
 
+/// The same of a text that is the end of `whole`.
+#[inline(always)]
+pub(crate) fn printable_prefix_within(text: &[u8], whole: &[u8]) -> usize {
+    prefix_within(text, whole, printable)
+}
+
 /// `VCHAR` and the space: <https://www.rfc-editor.org/rfc/rfc5234#appendix-B.1>
 #[inline(always)]
 fn printable(block: Block) -> Marks {
@@ -78,7 +84,7 @@ pub(crate) fn name_prefix(bytes: &[u8]) -> usize {
 
 /// Where a token ends that goes on at `at`. Apart, as few do.
 #[inline(never)]
-pub(crate) fn rest_of_token(bytes: &[u8], mut at: usize) -> usize {
+fn rest_of_token(bytes: &[u8], mut at: usize) -> usize {
     while bytes.get(at).is_some_and(|&b| TOKEN[usize::from(b)]) {
         at += 1;
     }

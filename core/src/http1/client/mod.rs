@@ -15,7 +15,7 @@ use crate::http1::ClientConfig;
 use crate::http1::body::{Decoder, Encoder};
 use crate::http1::framing::Asked;
 use crate::http1::message::BodySize;
-use crate::http1::parse::{HeadParser, ResponseFirst};
+use crate::http1::parse::{PartialHead, ResponseFirst};
 use crate::http1::state::{Half, Outcome, State, Transition};
 use crate::http1::tunnel::{Tunnel, TunnelConfig};
 use crate::inbox::InboxGuard;
@@ -58,7 +58,7 @@ pub struct Client {
     guard: InboxGuard,
     outbox: Outbox,
     state: State,
-    parser: HeadParser<ResponseFirst>,
+    partial: PartialHead<ResponseFirst>,
     decoder: Decoder,
     encoder: Encoder,
     asked: Asked,
@@ -110,7 +110,7 @@ impl Client {
             guard: InboxGuard::default(),
             outbox: Outbox::new(),
             state: State::START,
-            parser: HeadParser::default(),
+            partial: PartialHead::default(),
             decoder: Decoder::default(),
             encoder: Encoder::Done,
             asked: Asked::Other,

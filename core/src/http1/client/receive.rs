@@ -7,6 +7,7 @@ use crate::head::{ResponseHead, slice};
 use crate::http1::body::{Decoded, Decoder};
 use crate::http1::framing::Framing;
 use crate::http1::message::BodySize;
+use crate::http1::parse::{HeadParser, ResponseFirst};
 use crate::http1::state::{Half, Transition};
 use crate::http1::upgrade;
 use crate::machine::CloseReason;
@@ -56,22 +57,63 @@ impl Client {
     }
 
     pub(super) fn next_response(&mut self, now: Instant) -> Result<Option<ClientEvent>, Error> {
-        match self.parser.poll(&mut self.inbox, &self.config.limits) {
+        let mut parser = HeadParser::default();
+        if self.partial.is_some() {
+            if !self.go_on(&mut parser)? {
+                return Ok(None);
+            }
+        } else {
+            match parser.poll(&mut self.partial, &mut self.inbox, &self.config.limits) {
+                Ok(true) => {}
+                Ok(false) => return self.await_head(Box::new(parser)),
+                Err(kind) => return Err(self.fail(kind, Phase::ResponseHead)),
+            }
+        }
+        self.accept(now, &mut parser)
+    }
+
+    /// Goes on with a head of which a part was looked at; whether all of it was now.
+    #[cold]
+    #[inline(never)]
+    fn go_on(&mut self, whole: &mut HeadParser<ResponseFirst>) -> Result<bool, Error> {
+        let Some(mut parser) = self.partial.take() else { return Ok(false) };
+        match parser.poll(&mut self.partial, &mut self.inbox, &self.config.limits) {
+            Ok(true) => {
+                *whole = *parser;
+                Ok(true)
+            }
+            Ok(false) => self.await_head(parser).map(|_| false),
             Err(kind) => Err(self.fail(kind, Phase::ResponseHead)),
-            Ok(true) => self.accept(now),
-            Ok(false) if self.eof => Err(self.fail(Kind::Truncated, Phase::ResponseHead)),
-            Ok(false) => Ok(None),
         }
     }
 
+    /// The rest of a head has not come yet.
+    #[cold]
+    fn await_head(
+        &mut self,
+        parser: Box<HeadParser<ResponseFirst>>,
+    ) -> Result<Option<ClientEvent>, Error> {
+        if self.eof {
+            return Err(self.fail(Kind::Truncated, Phase::ResponseHead));
+        }
+        self.partial.keep(parser);
+        Ok(None)
+    }
+
     /// A whole head: decides the framing of what follows.
-    pub(super) fn accept(&mut self, now: Instant) -> Result<Option<ClientEvent>, Error> {
-        let Some(first) = self.parser.first() else { return Ok(None) };
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "the head is written to where it goes")]
+    fn accept(
+        &mut self,
+        now: Instant,
+        parser: &mut HeadParser<ResponseFirst>,
+    ) -> Result<Option<ClientEvent>, Error> {
+        let Some(first) = parser.first() else { return Ok(None) };
         let (status, version) = (first.status, first.version);
         if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
-            return self.accept_interim(status);
+            return self.accept_interim(status, parser);
         }
-        let fields = self.parser.framing();
+        let fields = parser.framing();
         let keep = fields.keeps_alive(version);
         let chosen = fields.upgrade(version);
         let framing = match fields.response(version, status, &self.asked) {
@@ -95,7 +137,7 @@ impl Client {
         {
             return Err(self.fail(Kind::Limit(Limit::Body), Phase::ResponseBody));
         }
-        let Some(head) = self.take_head() else { return Ok(None) };
+        let Some(head) = self.take_head(parser) else { return Ok(None) };
         let says_when = || head.header("retry-after").is_some();
         self.verdict = Some(Delivery::of_answer(status, says_when));
         let body = match framing {
@@ -126,9 +168,10 @@ impl Client {
         Ok(Some(ClientEvent::Response { head, body }))
     }
 
-    pub(super) fn accept_interim(
+    fn accept_interim(
         &mut self,
         status: StatusCode,
+        parser: &mut HeadParser<ResponseFirst>,
     ) -> Result<Option<ClientEvent>, Error> {
         if self.interim >= self.config.limits.interim {
             return Err(self.fail(Kind::Limit(Limit::Interim), Phase::ResponseHead));
@@ -140,13 +183,13 @@ impl Client {
             self.wait_continue = None;
             self.continue_due = true;
         }
-        Ok(self.take_head().map(ClientEvent::Informational))
+        Ok(self.take_head(parser).map(ClientEvent::Informational))
     }
 
-    fn take_head(&mut self) -> Option<ResponseHead> {
-        let first = self.parser.take_first()?;
+    fn take_head(&mut self, parser: &mut HeadParser<ResponseFirst>) -> Option<ResponseHead> {
+        let first = parser.take_first()?;
         let before = self.inbox.len();
-        let head = self.parser.take_head(first, &mut self.inbox);
+        let head = parser.take_head(first, &mut self.inbox);
         self.taken = self.taken.saturating_add((before - self.inbox.len()) as u64);
         Some(head)
     }

@@ -18,30 +18,69 @@ use super::limits::Limits;
 use crate::error::{Kind, Limit, Violation};
 use crate::head::{Fields, RequestHead, ResponseHead, Span};
 
-/// Indexes one head after another.
+/// A head that is indexed, and what is kept of it from poll to poll.
 #[derive(Debug)]
 pub(crate) struct HeadParser<L> {
     first: Option<L>,
     lines: FieldLines,
     framing: FramingFields,
+}
+
+/// What there is of the next head, between two polls. Most heads come whole and need no memory here.
+#[derive(Debug)]
+pub(crate) struct PartialHead<L> {
+    parser: Option<Box<HeadParser<L>>>,
     skipped_empty_line: bool,
 }
 
-impl<L> Default for HeadParser<L> {
+impl<L> Default for PartialHead<L> {
     fn default() -> Self {
-        Self {
-            first: None,
-            lines: FieldLines::default(),
-            framing: FramingFields::default(),
-            skipped_empty_line: false,
-        }
+        Self { parser: None, skipped_empty_line: false }
+    }
+}
+
+impl<L> PartialHead<L> {
+    /// Whether a part of a head was looked at.
+    #[inline]
+    pub(crate) fn is_some(&self) -> bool {
+        self.parser.is_some()
+    }
+
+    /// The parser of a head of which a part was looked at.
+    pub(crate) fn take(&mut self) -> Option<Box<HeadParser<L>>> {
+        self.parser.take()
+    }
+
+    /// Keeps a parser that looked at a part of a head.
+    pub(crate) fn keep(&mut self, parser: Box<HeadParser<L>>) {
+        self.parser = Some(parser);
+    }
+}
+
+impl<L> Default for HeadParser<L> {
+    #[inline]
+    fn default() -> Self {
+        Self { first: None, lines: FieldLines::default(), framing: FramingFields::default() }
     }
 }
 
 impl<L: FirstLine> HeadParser<L> {
-    /// Whether all of the head is there, and still to be [taken](Self::take_head).
-    pub(crate) fn poll(&mut self, inbox: &mut BytesMut, limits: &Limits) -> Result<bool, Kind> {
-        if self.first.is_none() && !self.poll_first(inbox, limits)? {
+    /// Whether all of the head is there, and still to be [taken](Self::take_head). Where it is not, the
+    /// parser is to be [kept](PartialHead::keep).
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "few heads come in parts, and have a poll of their own"
+    )]
+    pub(crate) fn poll(
+        &mut self,
+        partial: &mut PartialHead<L>,
+        inbox: &mut BytesMut,
+        limits: &Limits,
+    ) -> Result<bool, Kind> {
+        if self.first.is_none()
+            && !self.poll_first(&mut partial.skipped_empty_line, inbox, limits)?
+        {
             return Ok(false);
         }
         let bounds = Bounds {
@@ -50,7 +89,7 @@ impl<L: FirstLine> HeadParser<L> {
         };
         let framing = &mut self.framing;
         let note = |line: &Line<'_>, span: Span| {
-            if !FramingFields::may_decide(line.name) {
+            if !FramingFields::may_decide(line.letter, line.name.len()) {
                 return Ok(Taken::Plain);
             }
             let at = (span.value, span.value_len);
@@ -61,7 +100,7 @@ impl<L: FirstLine> HeadParser<L> {
         if !self.lines.poll(inbox, &bounds, note, folds)? {
             return Ok(false);
         }
-        self.skipped_empty_line = false;
+        partial.skipped_empty_line = false;
         Ok(true)
     }
 
@@ -75,7 +114,7 @@ impl<L: FirstLine> HeadParser<L> {
         self.first.take()
     }
 
-    /// What the fields of a whole head say about framing, until they are taken.
+    /// What the fields of a whole head say about framing.
     pub(crate) fn framing(&self) -> &FramingFields {
         &self.framing
     }
@@ -89,7 +128,14 @@ impl<L: FirstLine> HeadParser<L> {
         self.lines.values(inbox, name)
     }
 
-    fn poll_first(&mut self, inbox: &mut BytesMut, limits: &Limits) -> Result<bool, Kind> {
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "as for `poll`")]
+    fn poll_first(
+        &mut self,
+        skipped_empty_line: &mut bool,
+        inbox: &mut BytesMut,
+        limits: &Limits,
+    ) -> Result<bool, Kind> {
         let visible = inbox.len().min(limits.head);
         if self.lines.searched == 0
             && let Some((first, end)) = L::usual(&inbox[..visible], limits)
@@ -99,6 +145,16 @@ impl<L: FirstLine> HeadParser<L> {
             self.first = Some(first);
             return Ok(true);
         }
+        self.poll_any_first(skipped_empty_line, inbox, limits)
+    }
+
+    #[cold]
+    fn poll_any_first(
+        &mut self,
+        skipped_empty_line: &mut bool,
+        inbox: &mut BytesMut,
+        limits: &Limits,
+    ) -> Result<bool, Kind> {
         loop {
             let visible = inbox.len().min(limits.head);
             let found = self.lines.next_line(&inbox[..visible]);
@@ -117,9 +173,9 @@ impl<L: FirstLine> HeadParser<L> {
                     Ok(false)
                 };
             };
-            if start == end && L::SIDE == Side::Request && !self.skipped_empty_line {
+            if start == end && L::SIDE == Side::Request && !*skipped_empty_line {
                 // https://www.rfc-editor.org/rfc/rfc9112#section-2.2: one empty line is ignored.
-                self.skipped_empty_line = true;
+                *skipped_empty_line = true;
                 bytes::Buf::advance(inbox, self.lines.line);
                 self.lines.line = 0;
                 self.lines.searched = 0;
@@ -133,13 +189,13 @@ impl<L: FirstLine> HeadParser<L> {
 
 impl HeadParser<RequestFirst> {
     /// Takes a whole head from the inbox, of which this is the first line.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "the head is written to where it goes")]
     pub(crate) fn take_head(&mut self, first: RequestFirst, inbox: &mut BytesMut) -> RequestHead {
-        let framing = core::mem::take(&mut self.framing);
         RequestHead {
-            upgrade: framing.upgrade(first.version),
-            expects_continue: framing.expects_continue(first.version),
-            host: framing.host,
+            upgrade: self.framing.upgrade(first.version),
+            expects_continue: self.framing.expects_continue(first.version),
+            host: self.framing.host,
             method: first.method,
             version: first.version,
             target_at: first.target_at,
@@ -151,8 +207,9 @@ impl HeadParser<RequestFirst> {
 
 impl HeadParser<ResponseFirst> {
     /// Takes a whole head from the inbox, of which this is the first line.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "the head is written to where it goes")]
     pub(crate) fn take_head(&mut self, first: ResponseFirst, inbox: &mut BytesMut) -> ResponseHead {
-        self.framing = FramingFields::default();
         let ResponseFirst { status, version, reason } = first;
         ResponseHead { status, version, reason, fields: self.lines.finish(inbox) }
     }

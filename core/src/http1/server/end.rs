@@ -20,8 +20,8 @@ impl Server {
         }
         self.log.record(observe::Event::ExchangeEnded { exchange: self.exchange, reusable });
         self.timer = None;
-        self.handler = None;
-        self.discarding = None;
+        self.handler = Instant::MAX;
+        self.discarding = false;
         self.waits_continue = false;
         match outcome {
             Outcome::Running => {}
@@ -45,24 +45,24 @@ impl Server {
     /// <https://www.rfc-editor.org/rfc/rfc9112#section-9.6>
     pub(super) fn finish(&mut self, now: Instant, reason: CloseReason) {
         self.timer = None;
-        self.handler = None;
-        self.end = End::Lingering { reason, left: self.config.linger_bytes };
+        self.handler = Instant::MAX;
+        self.end = End::Lingering(reason);
+        self.spare = self.config.linger_bytes;
         self.linger(now);
     }
 
     pub(super) fn closed(&mut self, reason: CloseReason) {
         self.timer = None;
-        self.handler = None;
+        self.handler = Instant::MAX;
         self.end = End::Closed(reason);
         self.log.record(observe::Event::Closed(reason));
     }
 
     /// Throws away what still comes, until the client closes or has had its time.
     pub(super) fn linger(&mut self, now: Instant) {
-        let End::Lingering { reason, left } = &mut self.end else { return };
-        let reason = *reason;
-        *left = left.saturating_sub(self.inbox.len() as u64);
-        let exhausted = *left == 0;
+        let End::Lingering(reason) = self.end else { return };
+        self.spare = self.spare.saturating_sub(self.inbox.len() as u64);
+        let exhausted = self.spare == 0;
         self.inbox.clear();
         // A verb may end the connection between two polls: what it threw away was not edited.
         self.guard.remember(&self.inbox);

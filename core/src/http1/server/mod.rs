@@ -18,7 +18,7 @@ use crate::http1::body::{Decoder, Encoder};
 use crate::http1::date::DateCache;
 use crate::http1::framing::Asked;
 use crate::http1::message::{BodyBytes, BodySize};
-use crate::http1::parse::{HeadParser, RequestFirst};
+use crate::http1::parse::{PartialHead, RequestFirst};
 use crate::http1::state::{Half, Outcome, State, Transition};
 use crate::http1::tunnel::{Tunnel, TunnelConfig};
 use crate::inbox::InboxGuard;
@@ -58,24 +58,29 @@ pub struct Server {
     guard: InboxGuard,
     outbox: Outbox,
     state: State,
-    parser: HeadParser<RequestFirst>,
+    partial: PartialHead<RequestFirst>,
     decoder: Decoder,
     encoder: Encoder,
     asked: Asked,
     /// The protocols that the request offers to switch to.
-    offered: Vec<u8>,
+    offered: Option<Box<[u8]>>,
     version: Version,
     /// The client waits for `100 Continue`.
     waits_continue: bool,
-    /// The rest of the request body is drained: so many bytes at most.
-    discarding: Option<u64>,
+    /// The rest of the request body is drained.
+    discarding: bool,
+    /// Bytes that are thrown away at most: of the request's body, or at the connection's end.
+    spare: u64,
     body_limit: u64,
     rate: BodyRate,
+    /// There is no minimum rate for this body.
+    rate_lifted: bool,
     /// Nothing is due before this: at or before the earliest deadline.
     due: Instant,
     /// The timer of the connection's phase.
     timer: Option<Deadline>,
-    handler: Option<Instant>,
+    /// When the application must have answered: [`Instant::MAX`] where nothing waits for it.
+    handler: Instant,
     stall: WriteStall,
     end: End,
     /// No request after this one.
@@ -94,13 +99,30 @@ pub struct Server {
 /// The minimum rate of a request body, measured while the application waits for the peer.
 #[derive(Debug, Default)]
 struct BodyRate {
-    lifted: bool,
     /// Bytes of bodies taken from the inbox, ever.
     taken: u64,
-    /// The same at the start of the window; `None` in the first, free window.
-    mark: Option<u64>,
+    /// The same at the start of the window; none in the first, free window.
+    mark: Known,
     /// How full the inbox was when the application last asked in vain.
-    starved_at: Option<usize>,
+    starved_at: Known,
+}
+
+/// A number of bytes, or none, in the room of a number: there are never so many as it cannot hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Known(u64);
+
+impl Known {
+    const NONE: Self = Self(u64::MAX);
+
+    const fn get(self) -> Option<u64> {
+        if self.0 == u64::MAX { None } else { Some(self.0) }
+    }
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self::NONE
+    }
 }
 
 /// How the connection ends.
@@ -108,10 +130,7 @@ struct BodyRate {
 enum End {
     Open,
     /// The outbox is flushed, then the writing side is shut; input is thrown away.
-    Lingering {
-        reason: CloseReason,
-        left: u64,
-    },
+    Lingering(CloseReason),
     Closed(CloseReason),
 }
 
@@ -129,16 +148,18 @@ impl Server {
             guard: InboxGuard::default(),
             outbox: Outbox::new(),
             state: State::START,
-            parser: HeadParser::default(),
+            partial: PartialHead::default(),
             decoder: Decoder::default(),
             encoder: Encoder::Done,
             asked: Asked::Other,
-            offered: Vec::new(),
+            offered: None,
             version: Version::HTTP_11,
             waits_continue: false,
-            discarding: None,
+            discarding: false,
+            spare: 0,
             rate: BodyRate::default(),
-            handler: None,
+            rate_lifted: false,
+            handler: Instant::MAX,
             stall: WriteStall::new(),
             end: End::Open,
             closing: false,
@@ -194,7 +215,7 @@ impl Server {
 
     /// Switches the minimum rate of the request body off for the current exchange.
     pub fn lift_body_rate(&mut self) {
-        self.rate.lifted = true;
+        self.rate_lifted = true;
         if self.timer.is_some_and(|timer| timer.why == Timer::BodyRead) {
             self.timer = None;
         }
@@ -217,7 +238,7 @@ impl Server {
 
     /// Whether more request body can be pulled.
     pub fn body_open(&self) -> bool {
-        self.state.request == Half::Body && self.discarding.is_none() && self.error.is_none()
+        self.state.request == Half::Body && !self.discarding && self.error.is_none()
     }
 
     /// Whether response body bytes are due: `send_data` or `send_end`.
@@ -331,13 +352,12 @@ impl Server {
     }
 
     fn arm_handler(&mut self, at: Option<Instant>) {
-        self.handler = at;
-        self.due = self.due.min(at.unwrap_or(Instant::MAX));
+        self.handler = at.unwrap_or(Instant::MAX);
+        self.due = self.due.min(self.handler);
     }
 
     /// Runs the timers that are due at `now`.
     fn run_timers(&mut self, now: Instant) {
-        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if self.stall.expired(&self.outbox, now, self.config.write_stall) {
             if self.error.is_none() {
                 self.fail(now, Kind::Timeout(Timer::WriteStall), self.phase());
@@ -347,8 +367,8 @@ impl Server {
             }
             return;
         }
-        if due(self.handler) {
-            self.handler = None;
+        if self.handler < Instant::MAX && self.handler <= now {
+            self.handler = Instant::MAX;
             self.fail(now, Kind::Timeout(Timer::Handler), Phase::ResponseHead);
             return;
         }
@@ -368,7 +388,7 @@ impl Server {
             }
             Timer::BodyRead => self.measure_body(now),
             Timer::Linger => {
-                if let End::Lingering { reason, .. } = self.end {
+                if let End::Lingering(reason) = self.end {
                     self.closed(reason);
                 }
             }
@@ -414,7 +434,8 @@ impl Machine for Server {
     }
 
     fn deadline(&self) -> Option<Deadline> {
-        let handler = self.handler.map(|at| Deadline { at, why: Timer::Handler });
+        let awaited = Deadline { at: self.handler, why: Timer::Handler };
+        let handler = Some(awaited).filter(|awaited| awaited.at < Instant::MAX);
         let stall = self.stall.deadline(&self.outbox);
         Deadline::earlier(Deadline::earlier(self.timer, handler), stall)
     }
@@ -433,7 +454,7 @@ impl Wire for Server {
         match self.end {
             _ if self.eof => false,
             End::Open => !self.is_upgraded() && self.inbox.len() < self.config.limits.inbox,
-            End::Lingering { .. } => true,
+            End::Lingering(_) => true,
             End::Closed(_) => false,
         }
     }
@@ -457,7 +478,7 @@ impl Wire for Server {
         match self.end {
             _ if !self.outbox.is_empty() => Status::Open,
             End::Open => Status::Open,
-            End::Lingering { .. } => Status::HalfClose,
+            End::Lingering(_) => Status::HalfClose,
             End::Closed(reason) => Status::Close(reason),
         }
     }

@@ -130,7 +130,7 @@ impl Server {
             self.bodies.sent += whole.len() as u64;
             self.outbox.push(whole);
         }
-        self.handler = None;
+        self.handler = Instant::MAX;
         self.answers += 1;
         self.log.record(observe::Event::Responded { exchange: self.exchange, status });
         if self.waits_continue {
@@ -179,10 +179,8 @@ impl Server {
         }
         // https://www.rfc-editor.org/rfc/rfc9110#section-7.8: to what was offered, and say to what.
         if status == StatusCode::SWITCHING_PROTOCOLS
-            && !given
-                .upgrade
-                .as_ref()
-                .is_some_and(|chosen| upgrade::is_offered(&self.offered, chosen))
+            && !(given.upgrade.as_ref().zip(self.offered.as_ref()))
+                .is_some_and(|(chosen, offered)| upgrade::is_offered(offered, chosen))
         {
             return Err(Misuse::Upgrade);
         }
@@ -270,7 +268,10 @@ impl Server {
         }
         let cheap = self.decoder.known_rest().is_none_or(|rest| rest <= self.config.drain_bytes);
         if cheap && !self.waits_continue {
-            self.discarding.get_or_insert(self.config.drain_bytes);
+            if !self.discarding {
+                self.discarding = true;
+                self.spare = self.config.drain_bytes;
+            }
         } else {
             self.break_request();
             self.settle(now);
