@@ -60,7 +60,10 @@ pub enum ErrorKind {
     Io(io::ErrorKind),
     /// There is no listening at this place: `host:port`, or `unix:/path`.
     Listen(Box<str>, io::ErrorKind),
-    /// The time given to this call, or to this phase of it, is over.
+    /// The time given to this call is over.
+    Deadline,
+    /// The time given to this phase of a call is over: to a wait for a connection, to opening one, to an attempt,
+    /// to a body.
     Timeout,
     /// The producer of a body failed.
     Body,
@@ -214,13 +217,16 @@ impl Error {
             | ErrorKind::Stopped => Fault::Local,
             // What it says of credentials and permissions it says again; the rest is the network's.
             ErrorKind::Proxy(status) if status.is_client_error() => Fault::Local,
-            ErrorKind::Timeout if self.phase == Phase::ResponseHead => Fault::Peer,
+            ErrorKind::Deadline | ErrorKind::Timeout if self.phase == Phase::ResponseHead => {
+                Fault::Peer
+            }
             ErrorKind::Protocol(error) => error.fault(),
             ErrorKind::Tls(failure) => failure.fault(),
             ErrorKind::Resolve
             | ErrorKind::Connect(_)
             | ErrorKind::Proxy(_)
             | ErrorKind::Io(_)
+            | ErrorKind::Deadline
             | ErrorKind::Timeout
             | ErrorKind::Gone => Fault::Network,
             ErrorKind::TooLarge(_)
@@ -236,7 +242,7 @@ impl Error {
     /// Whether time ran out, of the call or of one of its phases.
     pub fn is_timeout(&self) -> bool {
         match &self.kind {
-            ErrorKind::Timeout => true,
+            ErrorKind::Deadline | ErrorKind::Timeout => true,
             ErrorKind::Tls(failure) => matches!(failure.reason, sinew_tls::Reason::Timeout(_)),
             ErrorKind::Protocol(error) => {
                 matches!(error.kind, sinew_core::error::Kind::Timeout(_))
@@ -289,6 +295,11 @@ impl fmt::Display for Error {
             ErrorKind::Protocol(error) => write!(f, "{error}"),
             ErrorKind::Io(kind) => write!(f, "socket failed in the {phase}: {kind}"),
             ErrorKind::Listen(place, kind) => write!(f, "cannot listen on {place}: {kind}"),
+            // Its layers had not made it yet.
+            ErrorKind::Deadline if self.phase == Phase::Idle => {
+                write!(f, "deadline exceeded in a layer of the client")
+            }
+            ErrorKind::Deadline => write!(f, "deadline exceeded in the {phase}"),
             ErrorKind::Timeout => write!(f, "timed out in the {phase}"),
             ErrorKind::Body => write!(f, "the body's producer failed"),
             ErrorKind::Gone => write!(f, "the other side is gone"),

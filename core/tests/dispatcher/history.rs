@@ -243,14 +243,45 @@ fn a_deadline_says_where_it_came() {
     told.passes(ms(5_000));
     told.says(&[
         "attempt 1: endpoint 0, on a new connection after 3.0ms; cut by the deadline after 5.0s",
-        "timed_out: response head",
+        "deadline exceeded in the response head",
     ]);
     // In a wait for a connection, nothing was sent.
+    let bench = Bench::new(policy(), 1);
+    let spec = CallSpec { deadline: bench.now + ms(100), ..spec(&bench) };
+    let mut told = Told::start(bench, spec);
+    told.passes(ms(100));
+    told.says(&["not sent", "deadline exceeded in the wait for a connection"]);
+}
+
+/// The deadline is not blamed for a wait that has a time of its own.
+#[test]
+fn a_wait_for_a_connection_that_ends_is_not_the_deadline() {
     let bench = Bench::new(policy(), 1);
     let spec = CallSpec { pool_timeout: Some(ms(100)), ..spec(&bench) };
     let mut told = Told::start(bench, spec);
     told.passes(ms(100));
-    told.says(&["not sent", "timed_out: wait for a connection"]);
+    told.says(&["not sent", "timed out in the wait for a connection"]);
+}
+
+/// Why the one that failed was not made again is told, and what became of the one beside it.
+#[test]
+fn a_deadline_is_told_behind_an_attempt_that_failed_before() {
+    let bench = hedging(PoolPolicy::default(), 1, 1);
+    let retry = Some(RetryPolicy { attempts: 2, ..RetryPolicy::default() });
+    let spec = CallSpec { retry, ..spec(&bench) };
+    let mut told = Told::start(bench, spec);
+    let (first, _) = told.bench.sent(CALL);
+    told.passes(ms(20));
+    told.connects();
+    told.fails_of(first, FAILED);
+    told.passes(ms(5_000));
+    let said = told.history.to_string();
+    let lines: Vec<_> = said.lines().skip(2).collect();
+    assert_eq!(
+        lines,
+        ["no further attempt: attempts", "deadline exceeded in the response head"],
+        "{said}"
+    );
 }
 
 #[test]

@@ -96,7 +96,7 @@ fn a_call_waits_for_a_connection_as_long_as_it_may() {
         bench.now = began + ms(after);
         assert_eq!(bench.dispatcher.deadline().map(|due| due.at), Some(bench.now));
         bench.dispatcher.handle_timeout(bench.now);
-        assert_eq!(refused(&mut bench), [(token, Outcome::TimedOut(Phase::Pool))]);
+        assert_eq!(refused(&mut bench), [(token, Outcome::PoolTimeout)]);
     }
     // Whoever was served in time has what is left of its call.
     bench.done(exchange);

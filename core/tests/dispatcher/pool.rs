@@ -80,10 +80,12 @@ fn one_is_slow(leaves: Leaves) -> (Bench, [ConnectionId; 2], Endpoint) {
     bench.passes(ms(100));
     match leaves {
         Leaves::PoolTimeout | Leaves::Deadline => {
-            let late = |action: &Action| {
-                matches!(action, Action::Complete { outcome: Outcome::TimedOut(Phase::Pool), .. })
+            let late = match leaves {
+                Leaves::PoolTimeout => Outcome::PoolTimeout,
+                _ => Outcome::TimedOut(Phase::Pool),
             };
-            assert!(bench.actions().iter().any(late));
+            let ends = |action: &Action| matches!(action, Action::Complete { outcome, .. } if *outcome == late);
+            assert!(bench.actions().iter().any(ends));
         }
         Leaves::Dropped => bench.dispatcher.abandon(bench.now, second, Reuse::Keep),
     }

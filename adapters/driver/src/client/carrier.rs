@@ -19,6 +19,39 @@ use super::seats::Ticket;
 use crate::error::{Error, ErrorKind};
 use crate::runtime::Runtime;
 
+/// Whose time something has to come in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Whose {
+    /// That of the call.
+    Call,
+    /// That of one of its phases.
+    Phase,
+}
+
+impl Whose {
+    /// What it is that it did not come in.
+    pub(super) const fn late(self) -> ErrorKind {
+        match self {
+            Self::Call => ErrorKind::Deadline,
+            Self::Phase => ErrorKind::Timeout,
+        }
+    }
+}
+
+/// Until when something has to come, and whose time that is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Until {
+    pub(super) at: Instant,
+    pub(super) whose: Whose,
+}
+
+impl Until {
+    /// Whose time is over, if it is.
+    pub(super) fn is_over(until: Option<Self>, now: Instant) -> Option<Whose> {
+        until.filter(|until| until.at <= now).map(|until| until.whose)
+    }
+}
+
 /// What carries an attempt.
 pub(super) enum Carrier<R: Runtime> {
     Conn(Box<Conn<R>>),
@@ -102,19 +135,19 @@ impl<R: Runtime> Carrier<R> {
         }
     }
 
-    /// The time is over: how far the request got.
-    pub(super) fn timed_out(&self) -> Error {
+    /// This time is over: how far the request got.
+    pub(super) fn timed_out(&self, whose: Whose) -> Error {
         match self {
-            Self::Conn(conn) => conn.timed_out(),
-            Self::Seat(seat) => seat.timed_out(),
+            Self::Conn(conn) => conn.timed_out(whose),
+            Self::Seat(seat) => seat.timed_out(whose),
         }
     }
 
     /// When the answer has to be here; `None` where it is streamed.
-    pub(super) fn set_deadline(&mut self, deadline: Option<Instant>) {
+    pub(super) fn set_until(&mut self, until: Option<Until>) {
         match self {
-            Self::Conn(conn) => conn.deadline = deadline,
-            Self::Seat(seat) => seat.deadline = deadline,
+            Self::Conn(conn) => conn.until = until,
+            Self::Seat(seat) => seat.until = until,
         }
     }
 

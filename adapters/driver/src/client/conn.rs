@@ -12,6 +12,7 @@ use sinew_core::http1::{Client, ClientEvent, NO_FIELDS, Rejected};
 use sinew_core::machine::{Layered as _, Seen, Status, Step, Wire as _};
 use sinew_core::time::Instant;
 
+use super::carrier::{Until, Whose};
 use super::replay::Streamed;
 use crate::body::Body;
 use crate::drive::{self, Alarm, Pipe};
@@ -38,8 +39,8 @@ pub(super) struct Conn<R: Runtime> {
     pub(super) outgoing: Option<Sending>,
     /// A body that was sent, until the answer says that it is not wanted once more.
     sent: Option<Box<Streamed>>,
-    /// When the call ends, whatever it has reached.
-    pub(super) deadline: Option<Instant>,
+    /// When it is given up, whatever it has reached.
+    pub(super) until: Option<Until>,
     pub(super) runtime: R,
     pipe: Pipe<R::Io>,
     seen: Seen,
@@ -56,7 +57,7 @@ impl<R: Runtime> Conn<R> {
             wire,
             outgoing: None,
             sent: None,
-            deadline: None,
+            until: None,
             runtime,
             pipe,
             seen: Seen::default(),
@@ -142,7 +143,7 @@ impl<R: Runtime> Conn<R> {
 
     /// Gives back what a sleeping connection need not hold.
     fn rest(&mut self) {
-        self.deadline = None;
+        self.until = None;
         self.sent = None;
         self.seen = Seen::default();
         drive::return_write_block(self.wire.top().outbox());
@@ -189,8 +190,8 @@ impl<R: Runtime> Conn<R> {
         self.seen.read_blocked = false;
         self.seen.write_blocked = self.deaf.is_some();
         self.seen.drained = false;
-        if self.deadline.is_some_and(|deadline| deadline <= now) {
-            return Poll::Ready(Err(self.timed_out()));
+        if let Some(whose) = Until::is_over(self.until, now) {
+            return Poll::Ready(Err(self.timed_out(whose)));
         }
         if self.alarm.has_fired(now) {
             self.wire.handle_timeout(now);
@@ -242,7 +243,7 @@ impl<R: Runtime> Conn<R> {
                 },
                 Step::Wait(machine) => {
                     let machine = machine.map(|deadline| deadline.at);
-                    let at = match (machine, self.deadline) {
+                    let at = match (machine, self.until.map(|until| until.at)) {
                         (Some(a), Some(b)) => Some(a.min(b)),
                         (a, b) => a.or(b),
                     };
@@ -250,8 +251,8 @@ impl<R: Runtime> Conn<R> {
                         return Poll::Pending;
                     }
                     now = self.runtime.now();
-                    if self.deadline.is_some_and(|deadline| deadline <= now) {
-                        return Poll::Ready(Err(self.timed_out()));
+                    if let Some(whose) = Until::is_over(self.until, now) {
+                        return Poll::Ready(Err(self.timed_out(whose)));
                     }
                     self.wire.handle_timeout(now);
                     self.seen.drained = false;
@@ -358,8 +359,8 @@ impl<R: Runtime> Conn<R> {
         self.wire.top_ref().delivery()
     }
 
-    pub(super) fn timed_out(&self) -> Error {
-        Error::new(ErrorKind::Timeout, self.phase(), self.delivery())
+    pub(super) fn timed_out(&self, whose: Whose) -> Error {
+        Error::new(whose.late(), self.phase(), self.delivery())
     }
 
     fn lost(&self, kind: io::ErrorKind) -> Error {

@@ -16,6 +16,7 @@ use sinew_core::time::Instant;
 use sinew_tls::{ClientTls, PeerIdentity, Version};
 
 use super::base::{Instance, Site};
+use super::carrier::{Until, Whose};
 use super::check::Check;
 use super::conn::Conn;
 use super::proxy::Proxy;
@@ -64,9 +65,9 @@ pub(super) async fn open<R: Runtime>(
     let mut conn = Box::new(Conn::new(wire, pipe, runtime.clone()));
     if secure.is_some() {
         reached(Phase::Tls);
-        conn.deadline = Some(by);
+        conn.until = Some(Until { at: by, whose: Whose::Phase });
         poll_fn(|cx| conn.poll_secured(cx)).await?;
-        conn.deadline = None;
+        conn.until = None;
     }
     admit(plan, instance, &conn.wire).map_err(|why| forbidden(why, Phase::Tls))?;
     Ok(conn)

@@ -14,7 +14,7 @@ use sinew_core::resilience::{NoRetry, RetryAfter};
 use sinew_core::time::Instant;
 use smallvec::SmallVec;
 
-use super::carrier::Carrier;
+use super::carrier::{Carrier, Whose};
 use super::explained::Explaining;
 use super::held::Held;
 use super::hub::{Hub, Started};
@@ -157,7 +157,8 @@ impl<R: Runtime> Flight<R> {
             }
             Letter::Stop => {
                 let stopped = Error::new(ErrorKind::Stopped, Phase::Idle, Delivery::NotSent);
-                let reached = self.attempts.iter().map(|attempt| attempt.carrier.timed_out());
+                let reached =
+                    self.attempts.iter().map(|attempt| attempt.carrier.timed_out(Whose::Call));
                 let reached = reached.map(|late| late.delivery()).max();
                 return Some(stopped.after(self.earlier.max(reached.unwrap_or(Delivery::NotSent))));
             }
@@ -250,14 +251,14 @@ impl<R: Runtime> Flight<R> {
         let Some(at) = self.attempts.iter().position(cut) else { return };
         let Attempt { mut carrier, record, .. } = self.attempts.swap_remove(at);
         carrier.recover(request);
-        match why {
-            Cut::Deadline | Cut::AttemptTimeout => {
-                let late = carrier.timed_out();
-                self.told(&record, AttemptOutcome::Failed(&late), request);
-                self.note(late);
-            }
-            Cut::HedgeLost => self.told(&record, AttemptOutcome::Overtaken, request),
-        }
+        let whose = match why {
+            Cut::Deadline => Whose::Call,
+            Cut::AttemptTimeout => Whose::Phase,
+            Cut::HedgeLost => return self.told(&record, AttemptOutcome::Overtaken, request),
+        };
+        let late = carrier.timed_out(whose);
+        self.told(&record, AttemptOutcome::Failed(&late), request);
+        self.note(late);
     }
 
     fn note(&mut self, error: Error) {
@@ -273,12 +274,20 @@ impl<R: Runtime> Flight<R> {
         let error = match (outcome, not_connected, last) {
             (Outcome::Failed { .. }, Some(error), _) => error.after(delivery),
             (Outcome::Failed { .. }, None, Some(error)) => error,
-            (Outcome::TimedOut(Phase::ResponseHead), _, Some(error)) if error.is_timeout() => error,
+            (Outcome::TimedOut(Phase::ResponseHead), _, Some(error))
+                if *error.kind() == ErrorKind::Deadline =>
+            {
+                error
+            }
             (Outcome::TimedOut(phase), _, last) => {
                 let phase = match phase {
                     Phase::Pool => dialing.unwrap_or(phase),
                     phase => phase,
                 };
+                behind(Error::new(ErrorKind::Deadline, phase, delivery), last)
+            }
+            (Outcome::PoolTimeout, _, last) => {
+                let phase = dialing.unwrap_or(Phase::Pool);
                 behind(Error::new(ErrorKind::Timeout, phase, delivery), last)
             }
             (Outcome::Refused(refusal), _, last) => {

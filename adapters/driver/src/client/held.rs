@@ -10,7 +10,7 @@ use sinew_core::resilience::{NoRetry, Replay};
 use sinew_core::time::Instant;
 use sinew_tls::PeerIdentity;
 
-use super::carrier::Carrier;
+use super::carrier::{Carrier, Until, Whose};
 use super::hub::Hub;
 use super::response::{ClientResponse, Incoming, Source};
 use super::seats::Ticket;
@@ -25,7 +25,7 @@ pub(super) struct Held<R: Runtime> {
     /// `None` once the exchange is over.
     carrier: Option<Carrier<R>>,
     /// The body must be here by then, however it is read.
-    body_by: Option<Instant>,
+    body_by: Option<Until>,
 }
 
 impl<R: Runtime> Held<R> {
@@ -36,9 +36,10 @@ impl<R: Runtime> Held<R> {
     /// The head was given to the caller, who has until `deadline` for the rest, and never longer than until
     /// `body_by`.
     pub(super) fn delivered(&mut self, deadline: Instant, body_by: Option<Instant>) {
-        self.body_by = body_by;
+        self.body_by = body_by.map(|at| Until { at, whose: Whose::Phase });
         let Some(carrier) = &mut self.carrier else { return };
-        carrier.set_deadline(Some(body_by.map_or(deadline, |by| by.min(deadline))));
+        let call = Until { at: deadline, whose: Whose::Call };
+        carrier.set_until(Some(self.body_by.filter(|body| body.at < deadline).unwrap_or(call)));
         if let Carrier::Seat(seat) = carrier
             && seat.judged()
         {
@@ -102,7 +103,7 @@ impl<R: Runtime> Source for Held<R> {
 
     fn lift_deadline(&mut self) {
         if let Some(carrier) = &mut self.carrier {
-            carrier.set_deadline(self.body_by);
+            carrier.set_until(self.body_by);
         }
     }
 

@@ -99,7 +99,7 @@ pub(super) async fn pass<R: Runtime>(
         }
         let now = runtime.now();
         if by <= now || alarm.arm(cx, runtime, now, Some(by)).is_ready() {
-            let late = Error::new(ErrorKind::Timeout, Phase::Idle, Delivery::NotSent);
+            let late = Error::new(ErrorKind::Deadline, Phase::Idle, Delivery::NotSent);
             return Poll::Ready(Err(late));
         }
         Poll::Pending

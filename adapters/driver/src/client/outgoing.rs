@@ -19,6 +19,7 @@ use sinew_core::resilience::{
 };
 use sinew_core::time::Instant;
 
+use super::carrier::Whose;
 use super::conn::{Conn, Sending, refused};
 use super::explained::Explaining;
 use super::middleware::{AttemptEnd, AttemptOutcome, Layers};
@@ -253,7 +254,8 @@ impl Outgoing {
             Departure::Field(field, value) => Some((field, value)),
             Departure::Expired => {
                 let (phase, delivery) = (Phase::RequestHead, Delivery::NotSent);
-                return Err(Error::new(ErrorKind::Timeout, phase, delivery));
+                let whose = if by < deadline { Whose::Phase } else { Whose::Call };
+                return Err(Error::new(whose.late(), phase, delivery));
             }
         };
         Ok(())

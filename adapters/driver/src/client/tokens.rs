@@ -242,7 +242,7 @@ impl Refreshed {
                 }
             }
             if by <= now || alarm.arm(cx, &hub.runtime, now, Some(by)).is_ready() {
-                let late = Error::new(ErrorKind::Timeout, Phase::Token, Delivery::NotSent);
+                let late = Error::new(ErrorKind::Deadline, Phase::Token, Delivery::NotSent);
                 return Poll::Ready(Err(late));
             }
             Poll::Pending

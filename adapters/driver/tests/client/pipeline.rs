@@ -276,7 +276,7 @@ fn who_is_late_says_how_far_it_got_and_takes_nobody_with_it() {
     let last = get(&world, "/2");
     world.sim.advance(Duration::from_secs(2));
     let error = failed(&soon);
-    assert_eq!(*error.kind(), ErrorKind::Timeout);
+    assert_eq!(*error.kind(), ErrorKind::Deadline);
     assert_eq!((error.phase(), error.delivery()), (Phase::ResponseHead, Delivery::MaybeProcessed));
     answer(&world, &server, &[ok("0"), ok("1"), ok("2")]);
     assert_eq!(text(&world, &first).unwrap(), "0");

@@ -193,6 +193,7 @@ fn one_attempt_has_its_time_and_the_next_goes_elsewhere() {
     let outcome = world.start(once);
     world.sim.advance(millis(500));
     let error = failed(&outcome);
+    assert_eq!(error.to_string(), "timed out in the response head");
     let told = (error.is_timeout(), error.phase(), error.delivery(), error.attempts());
     assert_eq!(told, (true, Phase::ResponseHead, Delivery::MaybeProcessed, 1));
     at_rest(&world);
@@ -236,6 +237,7 @@ fn the_deadline_is_over_all_attempts() {
     world.sim.advance(millis(1));
     let error = failed(&outcome);
     assert!(error.is_timeout());
+    assert_eq!(error.to_string(), "deadline exceeded in the connect");
     assert_eq!((error.phase(), error.delivery()), (Phase::Connect, Delivery::NotSent));
     assert_eq!(error.attempts(), 1, "the first took a second");
     assert_eq!(error.no_retry(), Some(NoRetry::Deadline));

@@ -90,7 +90,7 @@ fn every_phase_has_its_time() {
         assert!(outcome.take().is_none());
         world.sim.advance(millis(1));
         let error = failed(&outcome);
-        assert!(error.is_timeout());
+        assert_eq!(*error.kind(), ErrorKind::Timeout);
         assert_eq!((error.phase(), error.delivery()), (phase, Delivery::NotSent));
         assert_eq!(world.counts(), (0, 0));
     }
@@ -103,7 +103,7 @@ fn a_call_that_is_short_of_time_ends_while_it_connects() {
     let outcome = world.start(world.client.get("/").timeout(millis(300)));
     world.sim.advance(millis(300));
     let error = failed(&outcome);
-    assert!(error.is_timeout());
+    assert_eq!(*error.kind(), ErrorKind::Deadline);
     assert_eq!((error.phase(), world.counts()), (Phase::Connect, (0, 0)));
 }
 
@@ -116,7 +116,7 @@ fn an_answer_that_does_not_begin_is_given_up_after_the_time_of_the_call() {
     assert!(outcome.take().is_none());
     world.sim.advance(millis(1));
     let error = failed(&outcome);
-    assert!(error.is_timeout());
+    assert_eq!(*error.kind(), ErrorKind::Deadline);
     assert_eq!((error.phase(), error.delivery()), (Phase::ResponseHead, Delivery::MaybeProcessed));
     assert!(server.is_closed());
     assert_eq!(world.counts(), (0, 0));
@@ -135,7 +135,7 @@ fn a_collected_answer_ends_with_the_call() {
     assert!(collected.take().is_none());
     world.sim.advance(Duration::from_secs(5));
     let error = collected.take().unwrap().unwrap_err();
-    assert!(error.is_timeout());
+    assert_eq!(*error.kind(), ErrorKind::Deadline);
     assert_eq!((error.phase(), error.delivery()), (Phase::ResponseBody, Delivery::Processed));
     assert_eq!(world.counts(), (0, 0));
 }
@@ -187,7 +187,7 @@ fn a_body_has_a_time_of_its_own_where_it_is_given_one() {
         assert!(read.take().is_none());
         world.sim.advance(millis(1));
         let error = read.take().unwrap().unwrap_err();
-        assert!(error.is_timeout());
+        assert_eq!(*error.kind(), ErrorKind::Timeout);
         assert_eq!((error.phase(), error.delivery()), (Phase::ResponseBody, Delivery::Processed));
         assert_eq!(world.counts(), (0, 0));
     }
@@ -219,7 +219,7 @@ fn a_call_waits_for_a_connection_as_long_as_it_may() {
         assert!(outcome.take().is_none());
         world.sim.advance(millis(1));
         let error = failed(outcome);
-        assert!(error.is_timeout());
+        assert_eq!(*error.kind(), ErrorKind::Timeout);
         assert_eq!((error.phase(), error.delivery()), (Phase::Pool, Delivery::NotSent));
     }
     world.answer(&server, &first, OK);
@@ -229,7 +229,7 @@ fn a_call_waits_for_a_connection_as_long_as_it_may() {
     let outcome = world.get();
     world.sim.advance(millis(200));
     let error = failed(&outcome);
-    assert!(error.is_timeout());
+    assert_eq!(*error.kind(), ErrorKind::Timeout);
     assert_eq!((error.phase(), error.delivery()), (Phase::Connect, Delivery::NotSent));
 }
 

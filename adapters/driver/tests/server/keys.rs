@@ -74,7 +74,7 @@ fn an_issuer_that_is_silent_is_asked_again_and_not_too_often() {
     running.sim.advance(seconds(9));
     assert_eq!((running.fetched(), asked()), (vec![], vec![0]));
     running.sim.advance(seconds(1));
-    assert_eq!(running.fetched(), [Err(KeysError::Call(ErrorKind::Timeout))]);
+    assert_eq!(running.fetched(), [Err(KeysError::Call(ErrorKind::Deadline))]);
     running.sim.advance(seconds(90));
     assert_eq!(asked(), [0, 30, 60, 90]);
     // A trickle does not hold it up either.
@@ -147,7 +147,7 @@ fn keys_are_fetched_while_the_server_drains() {
     running.ask(get("/slow"));
     let report = running.stop(seconds(60));
     running.sim.advance(seconds(10));
-    assert_eq!(running.fetched(), [Err(KeysError::Call(ErrorKind::Timeout))]);
+    assert_eq!(running.fetched(), [Err(KeysError::Call(ErrorKind::Deadline))]);
     running.sim.advance(seconds(50));
     assert_eq!(report.take().unwrap().count(Ending::Finished), 1);
 }

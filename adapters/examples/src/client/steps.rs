@@ -233,5 +233,5 @@ async fn explained(transcript: &mut Transcript) -> Outcome {
     let explanation = error.explanation().map(ToString::to_string).unwrap_or_default();
     explanation.lines().for_each(|line| transcript.saw(line));
     // On a busy machine it comes in the wait for a connection: then no attempt was cut by it.
-    ensure(explanation.contains("timed_out: "), "a deadline, explained")
+    ensure(explanation.contains("deadline exceeded in the "), "a deadline, explained")
 }

@@ -128,7 +128,7 @@ fn a_frozen_server_is_waited_for_as_long_as_the_call_says() {
         let error = client.post("/").timeout(SHORT).send().await.unwrap_err();
         assert_eq!(
             told(&error),
-            (&ErrorKind::Timeout, Phase::ResponseHead, Delivery::MaybeProcessed)
+            (&ErrorKind::Deadline, Phase::ResponseHead, Delivery::MaybeProcessed)
         );
 
         let runtime = rt::Runtime::default();

@@ -189,7 +189,8 @@ fn a_layer_that_waits_for_ever_ends_with_the_time_of_the_call() {
         let client = builder_of(&site).middleware(Waits).build().unwrap();
         let call = client.get("/way").timeout(Duration::from_millis(50));
         let error = call.send().await.unwrap_err();
-        assert_eq!(error.kind(), &ErrorKind::Timeout);
+        assert_eq!(error.kind(), &ErrorKind::Deadline);
+        assert_eq!(error.to_string(), "deadline exceeded in a layer of the client");
         assert_eq!((error.phase(), error.delivery()), (Phase::Idle, Delivery::NotSent));
     });
 }

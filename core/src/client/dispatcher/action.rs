@@ -222,8 +222,10 @@ pub enum Outcome {
     },
     /// It was not let through.
     Refused(Refusal),
-    /// Its deadline, or that of its wait for a connection, came in this phase.
+    /// Its deadline came in this phase.
     TimedOut(Phase),
+    /// It waited for a connection as long as it may [at a time](CallSpec::pool_timeout).
+    PoolTimeout,
 }
 
 impl Outcome {
@@ -233,18 +235,19 @@ impl Outcome {
             Self::Done => "done",
             Self::Failed { .. } => "failed",
             Self::Refused(_) => "refused",
-            Self::TimedOut(_) => "timed_out",
+            Self::TimedOut(_) | Self::PoolTimeout => "timed_out",
         }
     }
 
     /// Why, by the name of the table that says it: why there was no other attempt, why it was not let
-    /// through, in which phase its deadline came. Empty for what is done.
+    /// through, in which phase its time was over. Empty for what is done.
     pub const fn reason(self) -> &'static str {
         match self {
             Self::Done => "",
             Self::Failed { why, .. } => why.name(),
             Self::Refused(refusal) => refusal.name(),
             Self::TimedOut(phase) => phase.name(),
+            Self::PoolTimeout => Phase::Pool.name(),
         }
     }
 }

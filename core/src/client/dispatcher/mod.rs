@@ -339,7 +339,10 @@ impl Dispatcher {
         debug_assert!(call.delivered || call.is_at_rest(), "a call that is over holds nothing");
         let delivery = match outcome {
             Outcome::Done => Delivery::Processed,
-            Outcome::Failed { .. } | Outcome::Refused(_) | Outcome::TimedOut(_) => call.delivery,
+            Outcome::Failed { .. }
+            | Outcome::Refused(_)
+            | Outcome::TimedOut(_)
+            | Outcome::PoolTimeout => call.delivery,
         };
         let (token, attempts) = (call.spec.token, call.attempts);
         self.actions.push(Action::Complete { token, outcome, delivery, attempts });
@@ -363,7 +366,7 @@ impl Dispatcher {
                 }
                 Some(Lane::Queued(ticket)) if call.wait_until <= now => {
                     self.stop_waiting(ticket);
-                    self.leave(key, lane, Outcome::TimedOut(Phase::Pool));
+                    self.leave(key, lane, Outcome::PoolTimeout);
                 }
                 Some(Lane::Sent(exchange)) => {
                     let late = |exchange: &Exchange| exchange.by <= now;

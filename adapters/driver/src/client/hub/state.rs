@@ -212,7 +212,7 @@ impl<R: Runtime> State<R> {
             _ => None,
         };
         let dialing = match outcome {
-            Outcome::TimedOut(Phase::Pool) => self.table.dialing(),
+            Outcome::TimedOut(Phase::Pool) | Outcome::PoolTimeout => self.table.dialing(),
             _ => None,
         };
         let over = Over { outcome, delivery, attempts, not_connected, dialing };

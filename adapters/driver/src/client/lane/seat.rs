@@ -5,16 +5,16 @@ use std::task::{Context, Poll, Wake as _};
 
 use sinew_core::error::{Delivery, Phase};
 use sinew_core::http1::ClientEvent;
-use sinew_core::time::Instant;
 use sinew_tls::PeerIdentity;
 
 use super::mail::Mail;
 use super::{Lane, News, no_room};
+use crate::client::carrier::{Until, Whose};
 use crate::client::hub::Hub;
 use crate::client::outgoing::Outgoing;
 use crate::client::seats::Ticket;
 use crate::drive::Alarm;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::runtime::Runtime;
 
 /// The place of one call on a lane.
@@ -23,7 +23,7 @@ pub(in crate::client) struct Seat<R: Runtime> {
     lane: Arc<Lane<R>>,
     number: u64,
     /// When the answer has to be here, unless it is streamed.
-    pub(in crate::client) deadline: Option<Instant>,
+    pub(in crate::client) until: Option<Until>,
     alarm: Alarm<R>,
 }
 
@@ -36,7 +36,7 @@ impl<R: Runtime> Seat<R> {
         request: &Outgoing,
     ) -> Result<Self, Error> {
         let number = lane.board(hub, ticket, request)?;
-        Ok(Self { hub: Arc::clone(hub), lane, number, deadline: None, alarm: Alarm::new() })
+        Ok(Self { hub: Arc::clone(hub), lane, number, until: None, alarm: Alarm::new() })
     }
 
     /// Whom the server's certificate names.
@@ -54,22 +54,22 @@ impl<R: Runtime> Seat<R> {
         lane.signal.wait(self.number, cx.waker());
         let mut news = News::none();
         let mut state = lane.lock();
-        let late = self.deadline.is_some_and(|deadline| deadline <= now);
+        let late = Until::is_over(self.until, now);
         let has_mail = state.mail.get(&self.number).is_some_and(|mail| !mail.is_empty());
-        if !late && !has_mail {
+        if late.is_none() && !has_mail {
             lane.signal.hold();
             lane.drive(&mut state, &mut news);
             news.call_all = lane.signal.release();
         }
         let letter = state.mail.get_mut(&self.number).and_then(Mail::take);
         let is_over = state.conn.is_none();
-        let late = late.then(|| state.unanswered(self.number));
+        let late = late.map(|whose| (whose, state.unanswered(self.number)));
         news.resized = state.measure() != state.capacity;
         drop(state);
         lane.settle(&self.hub, news);
         let ready = match (letter, late) {
             (Some(Err(error)), _) => Some(Err(error)),
-            (_, Some(unanswered)) => Some(Err(timed_out(unanswered))),
+            (_, Some((whose, unanswered))) => Some(Err(timed_out(whose, unanswered))),
             (None, None) if is_over => Some(Err(no_room())),
             (letter, None) => letter,
         };
@@ -77,16 +77,16 @@ impl<R: Runtime> Seat<R> {
             drop(lane.signal.take(self.number));
             return Poll::Ready(ready);
         }
-        if self.alarm.arm(cx, &lane.runtime, now, self.deadline).is_ready() {
-            // The next poll finds the deadline passed.
+        if self.alarm.arm(cx, &lane.runtime, now, self.until.map(|until| until.at)).is_ready() {
+            // The next poll finds that it is over.
             cx.waker().wake_by_ref();
         }
         Poll::Pending
     }
 
     /// The time of the call, or of this attempt, is over.
-    pub(in crate::client) fn timed_out(&self) -> Error {
-        timed_out(self.lane.lock().unanswered(self.number))
+    pub(in crate::client) fn timed_out(&self, whose: Whose) -> Error {
+        timed_out(whose, self.lane.lock().unanswered(self.number))
     }
 
     /// The head was given to the caller. Whether the exchange is over with that, as the rest is here.
@@ -116,10 +116,10 @@ impl<R: Runtime> Seat<R> {
     }
 }
 
-fn timed_out(unanswered: Option<Delivery>) -> Error {
+fn timed_out(whose: Whose, unanswered: Option<Delivery>) -> Error {
     let begun = (Phase::ResponseBody, Delivery::Processed);
     let (phase, delivery) = unanswered.map_or(begun, |far| (Phase::ResponseHead, far));
-    Error::new(ErrorKind::Timeout, phase, delivery)
+    Error::new(whose.late(), phase, delivery)
 }
 
 impl<R: Runtime> Drop for Seat<R> {

@@ -4,7 +4,7 @@ use core::fmt;
 
 use super::{AttemptHistory, CallHistory, Cause, Waited};
 use crate::client::dispatcher::{Cut, Ended, Failure, Outcome, Pick, Scored};
-use crate::error::{Delivery, Fault};
+use crate::error::{Delivery, Fault, Phase};
 use crate::mesh::Endpoint;
 use crate::resilience::RetryDelay;
 
@@ -38,12 +38,16 @@ impl CallHistory {
                 }
             }
         }
-        match (self.no_retry, self.outcome) {
-            (Some(why), _) => writeln!(f, "no further attempt: {}", why.name())?,
-            (None, Some(outcome)) if outcome != Outcome::Done => {
-                writeln!(f, "{}: {}", outcome.name(), outcome.reason())?;
+        if let Some(why) = self.no_retry {
+            writeln!(f, "no further attempt: {}", why.name())?;
+        }
+        match self.outcome {
+            Some(Outcome::TimedOut(phase)) => {
+                writeln!(f, "deadline exceeded in the {}", phase.name())?;
             }
-            (None, _) => {}
+            Some(Outcome::PoolTimeout) => writeln!(f, "timed out in the {}", Phase::Pool.name())?,
+            Some(Outcome::Refused(refusal)) => writeln!(f, "refused: {}", refusal.name())?,
+            Some(Outcome::Done | Outcome::Failed { .. }) | None => {}
         }
         match self.lost {
             0 => Ok(()),
