@@ -143,6 +143,7 @@ impl Marks {
     }
 }
 
+#[expect(clippy::suspicious_arithmetic_impl, reason = "it is the others that are kept")]
 impl BitAnd for Marks {
     type Output = Self;
 
@@ -152,6 +153,7 @@ impl BitAnd for Marks {
     }
 }
 
+#[expect(clippy::suspicious_arithmetic_impl, reason = "it is the others that are kept")]
 impl BitOr for Marks {
     type Output = Self;
 

@@ -2,7 +2,8 @@
 
 use core::fmt;
 
-use http::StatusCode;
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderName, StatusCode};
 
 use crate::time::Timer;
 
@@ -141,8 +142,12 @@ pub enum Misuse {
     FieldName,
     /// A field value with CR, LF, NUL or another control byte.
     FieldValue,
-    /// A `content-length`, `transfer-encoding` or `host` that contradicts what the machine writes.
-    FramingField,
+    /// A `host` that is malformed, or doubled.
+    Host,
+    /// A `content-length` that is malformed or doubled, or that contradicts the body.
+    ContentLength,
+    /// A `transfer-encoding`: the machine writes it by itself.
+    TransferEncoding,
     /// A trailer that must not stand in a trailer section.
     Trailer,
     /// A configuration that contradicts itself.
@@ -374,13 +379,23 @@ impl Misuse {
             Self::Reason => "the reason phrase has a control byte",
             Self::FieldName => "a field name is not a token",
             Self::FieldValue => "a field value has a control byte",
-            Self::FramingField => {
-                "a host, content-length or transfer-encoding that contradicts what is sent"
-            }
+            Self::Host => "the host is malformed or doubled",
+            Self::ContentLength => "the content-length is malformed, or contradicts the body",
+            Self::TransferEncoding => "a transfer-encoding is not the application's to send",
             Self::Trailer => "this field must not be a trailer",
             Self::Config => "the configuration contradicts itself",
             Self::CloseCode => "the close code, or its reason, cannot be sent",
             Self::ControlTooLong => "a control frame has 125 bytes at most",
+        }
+    }
+
+    /// The field that it is about; `None`: it is about none, or about one that only the application can name.
+    pub const fn field(self) -> Option<HeaderName> {
+        match self {
+            Self::Host => Some(HOST),
+            Self::ContentLength => Some(CONTENT_LENGTH),
+            Self::TransferEncoding => Some(TRANSFER_ENCODING),
+            _ => None,
         }
     }
 }

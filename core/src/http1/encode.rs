@@ -116,7 +116,7 @@ impl Given {
             4 if is_name(name, b"date") => self.date = true,
             4 if is_name(name, b"host") => {
                 if self.host || !is_host(value) {
-                    return Err(Misuse::FramingField);
+                    return Err(Misuse::Host);
                 }
                 self.host = true;
             }
@@ -136,13 +136,13 @@ impl Given {
             }
             14 if is_name(name, b"content-length") => {
                 if self.content_length.is_some() {
-                    return Err(Misuse::FramingField);
+                    return Err(Misuse::ContentLength);
                 }
-                self.content_length = Some(decimal(trim(value)).ok_or(Misuse::FramingField)?);
+                self.content_length = Some(decimal(trim(value)).ok_or(Misuse::ContentLength)?);
                 return Ok(false);
             }
             17 if is_name(name, b"transfer-encoding") => {
-                return Err(Misuse::FramingField);
+                return Err(Misuse::TransferEncoding);
             }
             _ => {}
         }
@@ -192,7 +192,10 @@ pub(crate) fn check_trailers<N: AsRef<[u8]>, V: AsRef<[u8]>>(
 ) -> Result<(), Misuse> {
     for (name, value) in trailers {
         let (name, value) = (name.as_ref(), value.as_ref());
-        if !is_token(name) || is_forbidden_in_trailers(name) {
+        if !is_token(name) {
+            return Err(Misuse::FieldName);
+        }
+        if is_forbidden_in_trailers(name) {
             return Err(Misuse::Trailer);
         }
         if !is_field_value(value) {

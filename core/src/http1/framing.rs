@@ -252,7 +252,7 @@ fn transfer_codings(value: &[u8]) -> Result<(), Violation> {
 /// Fields that decide framing, routing, authentication or content processing: they must not be
 /// taken from, or sent in, a trailer section.
 /// <https://www.rfc-editor.org/rfc/rfc9110#section-6.5.1>
-pub(crate) fn is_forbidden_in_trailers(name: &[u8]) -> bool {
+pub fn is_forbidden_in_trailers(name: &[u8]) -> bool {
     const FORBIDDEN: [&[u8]; 26] = [
         b"age",
         b"authorization",

@@ -72,7 +72,7 @@ impl RequestLine<'_> {
     pub fn check(&self) -> Result<(), Error> {
         self.check_target()?;
         if !is_host(self.authority) {
-            return Err(Error::usage(Misuse::FramingField, Phase::Idle));
+            return Err(Error::usage(Misuse::Host, Phase::Idle));
         }
         Ok(())
     }

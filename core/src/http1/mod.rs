@@ -39,6 +39,7 @@ mod upgrade;
 
 pub use client::{Client, ClientEvent, Unanswered};
 pub use field::{FieldName, FieldValue};
+pub use framing::is_forbidden_in_trailers;
 pub use limits::{ClientConfig, Limits, ServerConfig};
 pub use message::{BodyBytes, BodySize, NO_FIELDS, Rejected, RequestLine, StatusLine};
 pub use server::{Server, ServerEvent};

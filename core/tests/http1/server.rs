@@ -440,7 +440,7 @@ fn interim_answers_are_interim() {
         assert_eq!(refused, Err(usage(Misuse::Status, Phase::ResponseHead)));
     }
     for (name, value, why) in [
-        ("content-length", "0", Misuse::FramingField),
+        ("content-length", "0", Misuse::ContentLength),
         ("a b", "c", Misuse::FieldName),
         ("a", "\n", Misuse::FieldValue),
     ] {

@@ -2,10 +2,10 @@
 
 use std::mem;
 
-use http::StatusCode;
+use http::{HeaderName, StatusCode};
 use http_body::Body as _;
 use sinew_core::Wire as _;
-use sinew_core::error::{Misuse, Phase};
+use sinew_core::error::{Kind, Misuse, Phase};
 use sinew_core::http1::{self, BodySize, NO_FIELDS, Rejected, StatusLine};
 use sinew_core::problem::Ids;
 use sinew_core::reason::Reason;
@@ -40,8 +40,8 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         let leaves = self.leaves_http(status);
         let top = self.wire.top();
         drive::lend_write_block(top.outbox());
-        let sent = if response.0.malformed {
-            Err(sinew_core::Error::usage(Misuse::FieldValue, Phase::ResponseHead))
+        let sent = if let Some(malformed) = &response.0.malformed {
+            Err(sinew_core::Error::usage(malformed.misuse(), Phase::ResponseHead))
         } else if !response.0.body.is_end_stream() {
             Err(sinew_core::Error::usage(Misuse::BodyForbidden, Phase::ResponseHead))
         } else if !leaves {
@@ -76,8 +76,9 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         self.internal_error(now);
     }
 
-    pub(super) fn misused(&self, error: sinew_core::Error) {
-        self.notice(&Notice::Misused(error));
+    /// An answer cannot be sent. `field`: which one it is about, where the error alone does not say that.
+    pub(super) fn misused(&self, error: sinew_core::Error, field: Option<HeaderName>) {
+        self.notice(&misused(error, field));
     }
 
     /// 500 without a word of why, and no further request on this connection.
@@ -89,26 +90,31 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
     }
 
     /// Sends what the handler answered.
-    pub(super) fn respond(&mut self, now: Instant, response: Response) {
+    pub(super) fn respond(&mut self, now: Instant, mut response: Response) {
+        if let Some(malformed) = response.0.malformed.take() {
+            let error = sinew_core::Error::usage(malformed.misuse(), Phase::ResponseHead);
+            return self.refuse_answer(now, error, malformed.field());
+        }
         match self.send(now, response) {
             Ok(()) => {}
             Err(error) if error.is_fatal() => self.end_exchange(),
-            Err(error) => {
-                self.misused(error);
-                if let Some(passage) = &mut self.passage {
-                    // It may be a layer that asks for what cannot be sent, and it would again.
-                    passage.plain = true;
-                }
-                self.internal_error(now);
-            }
+            Err(error) => self.refuse_answer(now, error, None),
         }
+    }
+
+    /// What the handler answered cannot be sent.
+    #[cold]
+    fn refuse_answer(&mut self, now: Instant, error: sinew_core::Error, field: Option<HeaderName>) {
+        self.misused(error, field);
+        if let Some(passage) = &mut self.passage {
+            // It may be a layer that asks for what cannot be sent, and it would again.
+            passage.plain = true;
+        }
+        self.internal_error(now);
     }
 
     /// Sends a head, and the body if it is here already.
     fn send(&mut self, now: Instant, mut response: Response) -> Result<(), sinew_core::Error> {
-        if response.0.malformed {
-            return Err(sinew_core::Error::usage(Misuse::FieldValue, Phase::ResponseHead));
-        }
         let reason = response.reason();
         match &mut self.passage {
             Some(passage) => {
@@ -205,7 +211,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             if let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty() && !self.head_only)
                 && let Err(Rejected::Error(error)) = top.send_data(now, bytes)
             {
-                self.misused(error);
+                self.misused(error, None);
             }
             self.finish(now, trailers.as_deref());
         }
@@ -213,6 +219,15 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         self.end_exchange();
         Ok(())
     }
+}
+
+/// That an answer cannot be sent. `field`: which one it is about, where the error alone does not say that.
+pub(super) fn misused(error: sinew_core::Error, field: Option<HeaderName>) -> Notice {
+    let field = field.or(match error.kind {
+        Kind::Usage(misuse) => misuse.field(),
+        _ => None,
+    });
+    Notice::Misused { error, field }
 }
 
 /// Tells a client that holds the body back to send it.

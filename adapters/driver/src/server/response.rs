@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
+use sinew_core::error::Misuse;
 use sinew_core::head::Lines;
 use sinew_core::problem::{Ids, MEDIA_TYPE};
 use sinew_core::reason::Reason;
@@ -41,13 +42,39 @@ pub(super) struct Inner {
     pub(super) problem: Option<Problem>,
     pub(super) trailers: Option<Box<HeaderMap>>,
     pub(super) pulse: Option<Box<Pulse>>,
-    /// A field that was given cannot be sent.
-    pub(super) malformed: bool,
+    /// The first field that was given and cannot be sent.
+    pub(super) malformed: Option<Malformed>,
 }
 
 thread_local! {
     /// The memory of an answer that was sent, without anything in it.
     static SPARE: Cell<Option<Box<Inner>>> = const { Cell::new(None) };
+}
+
+/// What is wrong with a field that cannot be sent.
+pub(super) enum Malformed {
+    /// Its name.
+    Name,
+    /// The value of the one that has this name.
+    Value(HeaderName),
+}
+
+impl Malformed {
+    /// What it is to the machine.
+    pub(super) const fn misuse(&self) -> Misuse {
+        match self {
+            Self::Name => Misuse::FieldName,
+            Self::Value(_) => Misuse::FieldValue,
+        }
+    }
+
+    /// Which field it is.
+    pub(super) fn field(self) -> Option<HeaderName> {
+        match self {
+            Self::Name => None,
+            Self::Value(name) => Some(name),
+        }
+    }
 }
 
 /// Bytes to send when a streamed body was silent for a while.
@@ -67,7 +94,7 @@ impl Inner {
             problem: None,
             trailers: None,
             pulse: None,
-            malformed: false,
+            malformed: None,
         }
     }
 }
@@ -108,10 +135,15 @@ impl Response {
         N: TryInto<HeaderName>,
         V: TryInto<HeaderValue>,
     {
-        match (name.try_into(), value.try_into()) {
-            (Ok(name), Ok(value)) => self.0.fields.push((name, value)),
-            _ => self.0.malformed = true,
-        }
+        let malformed = match (name.try_into(), value.try_into()) {
+            (Ok(name), Ok(value)) => {
+                self.0.fields.push((name, value));
+                return self;
+            }
+            (Ok(name), Err(_)) => Malformed::Value(name),
+            (Err(_), _) => Malformed::Name,
+        };
+        self.0.malformed.get_or_insert(malformed);
         self
     }
 

@@ -177,7 +177,12 @@ pub enum Notice {
     Panicked,
     /// An answer could not be sent as it was: a field that cannot stand in a head, a body that does
     /// not have the announced length, a status that is not final.
-    Misused(sinew_core::Error),
+    Misused {
+        /// What is wrong with it.
+        error: sinew_core::Error,
+        /// The field that it is about; `None`: it is about none, or about one whose name is none.
+        field: Option<HeaderName>,
+    },
     /// Why what a server goes by was not replaced; what was in force is.
     ReloadRefused {
         /// In plain words.

@@ -8,9 +8,11 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Body as _;
 use sinew_core::Wire as _;
-use sinew_core::http1::Rejected;
+use sinew_core::error::{Kind, Misuse};
+use sinew_core::http1::{self, Rejected};
 use sinew_core::time::Instant;
 
+use super::answer::misused;
 use super::exchange::Exchange;
 use super::http1::Http;
 use super::mode::Mode;
@@ -78,7 +80,12 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         let lines = lines.map(|(name, value)| (name.as_str(), value.as_bytes()));
         if let Err(error) = top.send_end(now, lines) {
             top.abort(now);
-            self.misused(error);
+            // Names and values are sound by their types: it is one that must not be there.
+            let forbidden =
+                |name: &&HeaderName| http1::is_forbidden_in_trailers(name.as_str().as_bytes());
+            let named = error.kind == Kind::Usage(Misuse::Trailer);
+            let field = trailers.filter(|_| named).and_then(|all| all.keys().find(forbidden));
+            self.misused(error, field.cloned());
         }
     }
 
@@ -145,7 +152,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                             }
                         }
                         Err(Rejected::Error(error)) => {
-                            ended = Some(End::Broken(Some(Notice::Misused(error))));
+                            ended = Some(End::Broken(Some(misused(error, None))));
                             break;
                         }
                         // Asked before: there is room.

@@ -149,7 +149,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         if let Err(error) = self.wire.top().describe_failure(now, ids, lines.chain(ready))
             && !error.is_fatal()
         {
-            self.misused(error);
+            self.misused(error, None);
         }
         passage::reuse(fields.0.lines.take());
         if dressed.is_err() {

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use http_body::{Frame, SizeHint};
+use sinew_core::error::{Kind, Misuse};
 use sinew_core::limit::LedgerConfig;
 use sinew_driver::{
-    Body, BoxError, ErrorKind, IntoResponse as _, Problem, Request, Response, RouteOptions,
+    Body, BoxError, ErrorKind, IntoResponse as _, Notice, Problem, Request, Response, RouteOptions,
     Runtime, Sse, SseEvent,
 };
 
@@ -19,6 +20,61 @@ use crate::support::running::{get, seconds, serve, sleep};
 
 async fn echo(request: Request) -> Response {
     Response::ok(request.into_body())
+}
+
+/// Whoever reads the notice finds the field in the handler.
+#[test]
+fn the_field_that_keeps_an_answer_from_being_sent_is_named() {
+    fn forbidden() -> HeaderMap {
+        HeaderMap::from_iter([(header::AGE, HeaderValue::from_static("1"))])
+    }
+    fn streamed() -> Body {
+        Body::stream(stream::iter([Ok::<_, BoxError>(Bytes::from_static(b"x"))]))
+    }
+    let server = serve(|builder, _| {
+        builder
+            .route(Method::GET, "/length", async |_| {
+                Response::ok("four").header("content-length", 5)
+            })
+            .route(Method::GET, "/coding", async |_| {
+                Response::ok("x").header("transfer-encoding", "x")
+            })
+            .route(Method::GET, "/value", async |_| {
+                Response::ok("x")
+                    .header("x-good", "1")
+                    .header("x-bad", "a\nb")
+                    .header("x-worse", "\n")
+            })
+            .route(Method::GET, "/name", async |_| Response::ok("x").header("a b", "c"))
+            .route(Method::GET, "/full", async |_| Response::ok("x").trailers(forbidden()))
+            .route(Method::GET, "/streamed", async |_| {
+                Response::ok(streamed()).trailers(forbidden())
+            })
+            .route(Method::GET, "/short", async |_| Response::ok(Body::wrap(Announced(vec![], 1))))
+    });
+    for (path, misuse, field) in [
+        ("/length", Misuse::ContentLength, Some("content-length")),
+        ("/coding", Misuse::TransferEncoding, Some("transfer-encoding")),
+        ("/value", Misuse::FieldValue, Some("x-bad")),
+        ("/name", Misuse::FieldName, None),
+        ("/full", Misuse::Trailer, Some("age")),
+        ("/streamed", Misuse::Trailer, Some("age")),
+        ("/short", Misuse::BodyTooShort, None),
+    ] {
+        let client = server.sim.connect();
+        client.send(get(path));
+        server.sim.run();
+        let told = std::mem::take(&mut *server.notices.lock().unwrap());
+        let told: Vec<_> = told
+            .into_iter()
+            .filter_map(|notice| match notice {
+                Notice::Misused { error, field } => Some((error.kind, field)),
+                _ => None,
+            })
+            .collect();
+        let field = field.map(HeaderName::from_static);
+        assert_eq!(told, [(Kind::Usage(misuse), field)], "{path}");
+    }
 }
 
 /// Gives these pieces, and announces this length.
@@ -168,7 +224,7 @@ fn a_cut_upload_is_an_error_for_its_reader() {
     server.sim.run();
     let seen = seen.lock().unwrap();
     assert!(
-        matches!(seen[..], [ErrorKind::Protocol(error)] if error.kind == sinew_core::error::Kind::Truncated),
+        matches!(seen[..], [ErrorKind::Protocol(error)] if error.kind == Kind::Truncated),
         "{seen:?}"
     );
     assert!(server.client.is_closed());

@@ -106,7 +106,7 @@ impl Client {
             // A connection leads to one host: what was sound the last time still is.
             if self.host.is_empty() || self.host != line.authority {
                 if !is_host(line.authority) {
-                    return Err(Misuse::FramingField);
+                    return Err(Misuse::Host);
                 }
                 self.host.clear();
                 self.host.extend_from_slice(line.authority);
@@ -127,7 +127,7 @@ impl Client {
                     encode::content_length(&mut head, 0);
                 }
             }
-            _ => return Err(Misuse::FramingField),
+            _ => return Err(Misuse::ContentLength),
         }
         let keep = !given.close && !self.closing;
         encode::connection(&mut head, keep, Version::HTTP_11, given.upgrade.is_some());

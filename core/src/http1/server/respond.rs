@@ -153,7 +153,7 @@ impl Server {
         let mut given = Given::default();
         given.write(&mut head, fields)?;
         if given.content_length.is_some() {
-            return Err(Misuse::FramingField);
+            return Err(Misuse::ContentLength);
         }
         head.put(b"\r\n");
         head.finish();
@@ -207,7 +207,7 @@ impl Server {
             (BodySize::Empty, None | Some(0)) if !switch && !has_no_content(status) => {
                 head.put(b"content-length: 0\r\n");
             }
-            _ => return Err(Misuse::FramingField),
+            _ => return Err(Misuse::ContentLength),
         }
         // On a connection that leaves HTTP nothing is kept, and nothing closed.
         let upgrade = switch || given.upgrade.is_some();
