@@ -1,5 +1,6 @@
 //! Where the second attempt of a call goes.
 
+use sinew_core::observe::Event;
 use sinew_core::policy::Mode;
 use sinew_core::resilience::HedgeConfig;
 
@@ -94,4 +95,44 @@ fn it_leaves_the_queue_when_others_need_its_connection() {
     assert_eq!(bench.dispatcher.pending(), 1);
     bench.dispatcher.connected(bench.now, other, 2);
     assert_eq!(bench.sent(2).1, other);
+}
+
+/// Tokens of the attempts that were told to have left before they were sent.
+fn dropped(bench: &mut Bench) -> Vec<u64> {
+    let told = std::iter::from_fn(|| bench.dispatcher.poll_observed());
+    told.filter_map(|event| match event {
+        Event::AttemptDropped { token } => Some(token),
+        _ => None,
+    })
+    .collect()
+}
+
+/// Whoever counts attempts that wait learns of each that no longer does, once, however it left.
+#[test]
+fn one_that_leaves_before_it_is_sent_is_told_once() {
+    // An answer came, the time to wait for a connection is over, or another call needs the connection.
+    for leaves in ["answered", "waited", "displaced"] {
+        let wait = (leaves == "waited").then_some(ms(5));
+        let most = if leaves == "displaced" { 2 } else { 100 };
+        let (max_connections, max_per_endpoint) = (most, most);
+        let pool = PoolPolicy { wait, max_connections, max_per_endpoint, ..PoolPolicy::default() };
+        let capacity = if leaves == "displaced" { 2 } else { 1 };
+        let mut bench = hedging(pool, 1, capacity);
+        bench.start(1, Sharing::Shared);
+        let (first, _) = bench.sent(1);
+        waits(&mut bench);
+        let other = bench.dialled();
+        assert_eq!(dropped(&mut bench), [], "{leaves}");
+        match leaves {
+            "answered" => assert_eq!(bench.head(first, 200), HeadVerdict::Deliver),
+            "waited" => waits(&mut bench),
+            _ => {
+                bench.start(2, Sharing::Shared);
+                bench.quiet();
+                bench.dispatcher.connected(bench.now, other, capacity);
+                bench.sent(2);
+            }
+        }
+        assert_eq!(dropped(&mut bench), [1], "{leaves}");
+    }
 }
