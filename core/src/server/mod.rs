@@ -23,5 +23,5 @@ pub use stack::{
     Arrival, Authentication, BadMediaType, BadRateLimit, BoxLayer, Buckets, Classes, ClientClass,
     Cost, Deadlines, Decision, End, Exchanges, Expectation, Identify, Interest, Layer, Lessor,
     LimitFields, MediaRange, OutOfOrder, Peer, PriorityRule, RateLimit, RateLimitConfig, Record,
-    ResponseHead, RoutePolicy, Scheme, SharedLimit, Shield, Stack, Validation,
+    ResponseHead, RoutePolicy, Scheme, SharedLimit, Shield, SpareRecord, Stack, Validation,
 };

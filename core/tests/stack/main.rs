@@ -6,6 +6,7 @@
 mod answers;
 mod layers;
 mod limits;
+mod spare;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -79,8 +80,8 @@ fn asked(method: &str, fields: &str) -> Asked {
 }
 
 impl Asked {
-    fn pass(&self, stack: &Stack) -> (Decision, Record) {
-        let arrival = Arrival {
+    fn arrival(&self) -> Arrival<'_> {
+        Arrival {
             now: Instant::from_nanos(5),
             unix: Duration::from_secs(1_700_000_000),
             number: NUMBER,
@@ -90,7 +91,11 @@ impl Asked {
             fallback: self.fallback,
             policy: &self.policy,
             peer: &self.peer,
-        };
+        }
+    }
+
+    fn pass(&self, stack: &Stack) -> (Decision, Record) {
+        let arrival = self.arrival();
         let mut record = Record::new(&arrival);
         (stack.on_head(&arrival, &mut record), record)
     }

@@ -9,7 +9,7 @@ use sinew_core::head::Lines;
 use sinew_core::http1::BodyBytes;
 use sinew_core::policy::Refused;
 use sinew_core::reason::Reason;
-use sinew_core::server::{self, End, Record, Scheme, Stack};
+use sinew_core::server::{self, Arrival, End, Record, Scheme, SpareRecord, Stack};
 use sinew_core::time::Instant;
 use sinew_tls::{PeerIdentity, ServerTls};
 
@@ -41,6 +41,19 @@ pub(super) struct Passage {
 thread_local! {
     /// Memory of this worker for what policies say of an answer, until that is queued.
     static LINES: Cell<Lines> = const { Cell::new(Lines::new()) };
+
+    /// Memory of this worker for what is known of a request, between two of them.
+    static RECORD: Cell<Option<SpareRecord>> = const { Cell::new(None) };
+}
+
+/// What is known of a request from its start.
+#[inline]
+pub(super) fn record(arrival: &Arrival<'_>) -> Arc<Record> {
+    // A thread that is about to end keeps none.
+    match RECORD.try_with(Cell::take).ok().flatten() {
+        Some(spare) => spare.begin(arrival),
+        None => Arc::new(Record::new(arrival)),
+    }
 }
 
 /// Gives the memory for lines back, where an answer has had it.
@@ -101,8 +114,15 @@ impl Drop for Passage {
         let BodyBytes { received, sent } = self.bodies;
         let Self { seen, status, reason, .. } = *self;
         let end = End { now: seen, status, reason, request_body: received, response_body: sent };
+        let over = || {
+            self.stack.on_end(&self.record, &end);
+            // What the layers left in it may run code of its own, too.
+            if let Some(spare) = SpareRecord::of(&mut self.record) {
+                let _ = RECORD.try_with(|record| record.set(Some(spare)));
+            }
+        };
         // A panic in here would end the process if another one brought us here.
-        let _ = catch_unwind(AssertUnwindSafe(|| self.stack.on_end(&self.record, &end)));
+        let _ = catch_unwind(AssertUnwindSafe(over));
     }
 }
 
@@ -120,5 +140,68 @@ pub(super) fn peer(
             .zip(tls)
             .and_then(|(identity, tls)| tls.thumbprint(identity.certificate())),
         scheme,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sinew_core::head::RequestHead;
+    use sinew_core::http1::{Server, ServerConfig, ServerEvent};
+    use sinew_core::server::RoutePolicy;
+    use sinew_core::{Machine as _, Wire as _};
+
+    use super::*;
+
+    /// Panics when it goes as the last one but who made it.
+    #[derive(Clone)]
+    struct Loud(Arc<()>);
+
+    impl Drop for Loud {
+        fn drop(&mut self) {
+            assert!(Arc::strong_count(&self.0) > 2, "it was the last");
+        }
+    }
+
+    fn head() -> RequestHead {
+        let mut server = Server::new(Arc::new(ServerConfig::default()), Instant::ZERO);
+        server.inbox().extend_from_slice(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+        match server.poll_event(Instant::ZERO) {
+            Ok(Some(ServerEvent::Request { head, .. })) => head,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn contents_of_a_record_end_with_the_exchange_also_where_that_panics() {
+        let (head, policy, peer) = (head(), RoutePolicy::default(), server::Peer::default());
+        let arrival = Arrival {
+            now: Instant::ZERO,
+            unix: Duration::ZERO,
+            number: 1,
+            head: &head,
+            has_body: false,
+            route: None,
+            fallback: false,
+            policy: &policy,
+            peer: &peer,
+        };
+        let stack = Arc::new(Stack::new([]).unwrap());
+        let pass = |contents: &Arc<()>| {
+            let mut record = record(&arrival);
+            Arc::get_mut(&mut record).unwrap().extensions.insert(Loud(Arc::clone(contents)));
+            Passage::new(record, Arc::clone(&stack))
+        };
+        let contents = Arc::new(());
+        drop(pass(&contents));
+        assert_eq!(Arc::strong_count(&contents), 1);
+        let passage = pass(&contents);
+        let kept = Arc::clone(&passage.record);
+        drop(passage);
+        assert_eq!(Arc::strong_count(&contents), 2, "whoever has the record has all of it");
+        drop(catch_unwind(AssertUnwindSafe(|| drop(kept))));
+        let next = record(&arrival);
+        assert_eq!(format!("{next:?}"), format!("{:?}", Record::new(&arrival)));
     }
 }

@@ -10,7 +10,7 @@ use sinew_core::head::RequestHead;
 use sinew_core::observe::Event;
 use sinew_core::policy::{self, Refused, Stage};
 use sinew_core::reason::Reason;
-use sinew_core::server::{Arrival, Decision, Record, Template};
+use sinew_core::server::{Arrival, Decision, Template};
 use sinew_core::time::{Epoch, Instant};
 
 use super::coding;
@@ -53,7 +53,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             policy,
             peer,
         };
-        let mut record = Arc::new(Record::new(&arrival));
+        let mut record = passage::record(&arrival);
         // It is shared with the handler later; nobody has it yet.
         let on_head = AssertUnwindSafe(|| {
             Arc::get_mut(&mut record).map(|record| service.stack.on_head(&arrival, record))

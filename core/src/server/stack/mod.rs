@@ -47,7 +47,7 @@ pub use classes::{Classes, PriorityRule};
 pub use deadlines::Deadlines;
 pub use identify::Identify;
 pub use rate_limit::{BadRateLimit, Buckets, ClientClass, LimitFields, RateLimit, RateLimitConfig};
-pub use record::{End, Record};
+pub use record::{End, Record, SpareRecord};
 pub use shared_limit::{Lessor, SharedLimit};
 pub use shield::Shield;
 pub use validation::{BadMediaType, Expectation, MediaRange, Validation};

@@ -1,6 +1,7 @@
 //! What is known of a request, once the layers have looked at it.
 
 use core::time::Duration;
+use std::sync::Arc;
 
 use http::{Extensions, Method, StatusCode};
 
@@ -81,16 +82,39 @@ impl End {
     }
 }
 
+/// The memory of a record whose exchange is over, with nothing in it.
+#[derive(Debug)]
+pub struct SpareRecord(Arc<Record>);
+
+impl SpareRecord {
+    /// Drops all that a record holds. `None` where somebody else has it still: theirs it stays.
+    #[inline]
+    pub fn of(record: &mut Arc<Record>) -> Option<Self> {
+        Arc::get_mut(record)?.clear();
+        Some(Self(Arc::clone(record)))
+    }
+
+    /// The same as [`Record::new`], in this memory where it is free.
+    #[inline]
+    pub fn begin(mut self, arrival: &Arrival<'_>) -> Arc<Record> {
+        match Arc::get_mut(&mut self.0) {
+            Some(record) => record.begin(arrival),
+            None => self.0 = Arc::new(Record::new(arrival)),
+        }
+        self.0
+    }
+}
+
 impl Record {
     /// Nothing is known yet but the request itself.
     pub fn new(arrival: &Arrival<'_>) -> Self {
-        Self {
+        let mut record = Self {
             arrived: arrival.now,
-            method: arrival.head.method().clone(),
+            method: Method::GET,
             scheme: arrival.peer.scheme,
-            route: arrival.route,
+            route: None,
             request_id: None,
-            context: CallContext { priority: arrival.policy.priority, ..CallContext::default() },
+            context: CallContext::default(),
             security: SecurityContext::default(),
             forwarded: None,
             cors: None,
@@ -102,9 +126,57 @@ impl Record {
             refused: None,
             noted: Vec::new(),
             asked: 0,
-            index: Index::new(arrival.head.fields()),
+            index: Index::default(),
             extensions: Extensions::new(),
-        }
+        };
+        record.begin(arrival);
+        record
+    }
+
+    /// Writes down what is known of a request from its start, over a record that holds nothing.
+    #[inline]
+    fn begin(&mut self, arrival: &Arrival<'_>) {
+        self.arrived = arrival.now;
+        self.method.clone_from(arrival.head.method());
+        self.scheme = arrival.peer.scheme;
+        self.route = arrival.route;
+        self.context.priority = arrival.policy.priority;
+        self.index = Index::new(arrival.head.fields());
+    }
+
+    /// Drops all that it holds, so that it can [begin](Self::begin) once more.
+    #[inline]
+    fn clear(&mut self) {
+        // Nothing is left out: what is added has to be named here.
+        let Self {
+            arrived: _,
+            method,
+            scheme: _,
+            route: _,
+            request_id,
+            context: CallContext { trace, request_id: inherited, deadline, priority: _ },
+            security: SecurityContext { peer, principal, peer_address, client_address },
+            forwarded,
+            cors,
+            credential,
+            access,
+            quota,
+            lease,
+            retry_after,
+            refused,
+            noted,
+            asked,
+            index: _,
+            extensions,
+        } = self;
+        *method = Method::GET;
+        (*request_id, *trace, *inherited, *deadline) = (None, None, None, None);
+        (*peer, *principal, *peer_address, *client_address) = (None, None, None, None);
+        (*forwarded, *cors, *credential, *access) = (None, None, None, None);
+        (*quota, *lease, *retry_after, *refused) = (None, None, None, None);
+        *noted = Vec::new();
+        *asked = 0;
+        *extensions = Extensions::new();
     }
 
     /// What a problem document says about the request.
