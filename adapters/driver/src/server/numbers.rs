@@ -1,24 +1,66 @@
 //! Numbers that nobody can guess.
 
+use std::cell::RefCell;
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
 /// A secret of this process.
 pub(super) fn seed() -> [u8; 16] {
-    Numbers::default().draw().to_be_bytes()
+    let mut seed = [0; 16];
+    fill(&mut seed);
+    seed
+}
+
+/// Secret bytes: hashes with a key that std has from the operating system.
+fn fill(secret: &mut [u8]) {
+    let keys = RandomState::new();
+    for (place, piece) in secret.chunks_mut(8).enumerate() {
+        let hash = keys.hash_one(place).to_be_bytes();
+        piece.copy_from_slice(&hash[..piece.len()]);
+    }
 }
 
 /// Numbers for request and span ids: no two the same, and not to be guessed from one another.
+///
+/// Each thread draws its own, so that they neither wait for each other nor share a line of memory.
 #[derive(Debug, Default)]
-pub(super) struct Numbers {
-    drawn: AtomicU64,
-    keys: (RandomState, RandomState),
+pub(super) struct Numbers(());
+
+thread_local! {
+    static NUMBERS: RefCell<ChaCha8Rng> = {
+        let mut seed = [0; 32];
+        fill(&mut seed);
+        RefCell::new(ChaCha8Rng::from_seed(seed))
+    };
 }
 
 impl Numbers {
+    #[expect(clippy::unused_self, reason = "a server has its numbers, wherever they come from")]
     pub(super) fn draw(&self) -> u128 {
-        let n = self.drawn.fetch_add(1, Ordering::Relaxed);
-        let (high, low) = (self.keys.0.hash_one(n), self.keys.1.hash_one(n));
+        let (high, low) =
+            NUMBERS.with_borrow_mut(|numbers| (numbers.next_u64(), numbers.next_u64()));
         u128::from(high) << 64 | u128::from(low)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn no_two_are_the_same_on_any_thread() {
+        let draw = || (0..1000).map(|_| Numbers::default().draw()).collect::<Vec<u128>>();
+        let threads: Vec<_> = (0..4).map(|_| thread::spawn(draw)).collect();
+        let mut all: Vec<u128> = threads.into_iter().flat_map(|t| t.join().unwrap()).collect();
+        all.extend(draw());
+        let halves = all.iter().flat_map(|number| [*number as u64, (*number >> 64) as u64]);
+        let halves: BTreeSet<u64> = halves.collect();
+        assert_eq!(halves.len(), 2 * all.len());
+        assert_ne!(seed(), seed());
     }
 }
