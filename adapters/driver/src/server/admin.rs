@@ -16,7 +16,6 @@ use super::health::Probes;
 use super::kept::Kept;
 use super::listen::{Place, names};
 use super::mode::{Handler, Mode};
-use super::numbers::Numbers;
 use super::policies::Policies;
 use super::rest_server::{Port, RestServer};
 use super::security_policy::Explain;
@@ -198,7 +197,6 @@ fn service<R: Runtime, M: Mode>(
         probes,
         is_admin: true,
         elsewhere: RoutePolicy::default(),
-        numbers: Numbers::default(),
         tls: config.mtls_config.clone(),
         audit: None,
         kept,

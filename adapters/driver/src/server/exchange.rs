@@ -280,7 +280,9 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
                 (passage.status, passage.reason) = (Some(status), Some(Reason::of(&error)));
             }
             passage.bodies = top.body_bytes();
-            passage.seen = self.runtime.now();
+            if passage.is_awaited() {
+                passage.seen = self.runtime.now();
+            }
         }
         self.span.end(self.wire.top_ref().error());
         self.seen.producer_waits = false;

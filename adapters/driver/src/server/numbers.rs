@@ -22,13 +22,8 @@ fn fill(secret: &mut [u8]) {
     }
 }
 
-/// Numbers for request and span ids: no two the same, and not to be guessed from one another.
-///
-/// Each thread draws its own, so that they neither wait for each other nor share a line of memory.
-#[derive(Debug, Default)]
-pub(super) struct Numbers(());
-
 thread_local! {
+    /// Each thread draws its own, so that they neither wait for each other nor share a line of memory.
     static NUMBERS: RefCell<ChaCha8Rng> = {
         let mut seed = [0; 32];
         fill(&mut seed);
@@ -36,13 +31,11 @@ thread_local! {
     };
 }
 
-impl Numbers {
-    #[expect(clippy::unused_self, reason = "a server has its numbers, wherever they come from")]
-    pub(super) fn draw(&self) -> u128 {
-        let (high, low) =
-            NUMBERS.with_borrow_mut(|numbers| (numbers.next_u64(), numbers.next_u64()));
-        u128::from(high) << 64 | u128::from(low)
-    }
+/// A number for the ids of a request and of its span: no two are the same, nor to be guessed from one
+/// another.
+pub(super) fn draw() -> u128 {
+    let (high, low) = NUMBERS.with_borrow_mut(|numbers| (numbers.next_u64(), numbers.next_u64()));
+    u128::from(high) << 64 | u128::from(low)
 }
 
 #[cfg(test)]
@@ -54,10 +47,10 @@ mod tests {
 
     #[test]
     fn no_two_are_the_same_on_any_thread() {
-        let draw = || (0..1000).map(|_| Numbers::default().draw()).collect::<Vec<u128>>();
-        let threads: Vec<_> = (0..4).map(|_| thread::spawn(draw)).collect();
+        let some = || (0..1000).map(|_| draw()).collect::<Vec<u128>>();
+        let threads: Vec<_> = (0..4).map(|_| thread::spawn(some)).collect();
         let mut all: Vec<u128> = threads.into_iter().flat_map(|t| t.join().unwrap()).collect();
-        all.extend(draw());
+        all.extend(some());
         let halves = all.iter().flat_map(|number| [*number as u64, (*number >> 64) as u64]);
         let halves: BTreeSet<u64> = halves.collect();
         assert_eq!(halves.len(), 2 * all.len());

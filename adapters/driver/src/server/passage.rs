@@ -96,6 +96,12 @@ impl Passage {
         dressed
     }
 
+    /// Whether a layer is told when it was over.
+    #[inline]
+    pub(super) fn is_awaited(&self) -> bool {
+        self.stack.awaits_end(&self.record)
+    }
+
     /// Notes that the request was refused in the place of a layer.
     pub(super) fn refuse(&mut self, refused: Refused) {
         // A request that was refused has no handler, with whom it could be shared.

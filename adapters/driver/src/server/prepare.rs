@@ -21,7 +21,6 @@ use super::kept::Kept;
 use super::listen::{Place, check_place, names};
 use super::memory::Booked;
 use super::mode::Mode;
-use super::numbers::Numbers;
 use super::service::{Observer, Service};
 use crate::error::Error;
 use crate::runtime::Runtime;
@@ -225,7 +224,6 @@ impl<R: Runtime, M: Mode> ServerBuilder<R, M> {
             compression: config.compression,
             explain,
             elsewhere: RoutePolicy::default(),
-            numbers: Numbers::default(),
             tls,
             audit,
             kept,

@@ -25,7 +25,6 @@ use super::health::Probes;
 use super::jwks::KeysError;
 use super::kept::Kept;
 use super::mode::Mode;
-use super::numbers::Numbers;
 use super::problem::Problem;
 use super::response::{IntoResponse, Response};
 use super::security_policy::Explain;
@@ -225,7 +224,6 @@ pub(super) struct Service<M: Mode> {
     pub(super) explain: Explain,
     /// The policy of what is no route.
     pub(super) elsewhere: RoutePolicy,
-    pub(super) numbers: Numbers,
     pub(super) tls: Option<ServerTls>,
     pub(super) audit: Option<Arc<AuditLog>>,
     pub(super) kept: Kept,

@@ -16,6 +16,7 @@ use sinew_core::time::{Epoch, Instant};
 use super::coding;
 use super::http1::Http;
 use super::mode::Mode;
+use super::numbers;
 use super::passage::{self, Passage};
 use super::problem::Problem;
 use super::response::{IntoResponse as _, Response};
@@ -45,7 +46,7 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         let arrival = Arrival {
             now,
             unix: service.machine.epoch.unwrap_or(Epoch::new(Duration::ZERO)).unix(now),
-            number: service.numbers.draw(),
+            number: numbers::draw(),
             head,
             has_body: self.has_body,
             route,

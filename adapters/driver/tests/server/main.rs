@@ -9,6 +9,7 @@ mod coding;
 mod conn;
 mod deadline;
 mod drain;
+mod ends;
 mod keys;
 mod memory;
 mod proxy;

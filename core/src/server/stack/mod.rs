@@ -344,6 +344,13 @@ impl Stack {
         }
     }
 
+    /// Whether some layer is [told](Self::on_end) of the end of this exchange: where none is, nobody
+    /// needs to know when that was.
+    #[inline]
+    pub fn awaits_end(&self, record: &Record) -> bool {
+        self.ends.by(record).iter().any(|place| *place < record.asked)
+    }
+
     /// Tells the layers that were asked that the exchange is over.
     #[inline]
     pub fn on_end(&self, record: &Record, end: &End) {
