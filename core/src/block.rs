@@ -34,7 +34,7 @@ pub(crate) fn all(text: &[u8], class: impl Fn(Block) -> Marks) -> bool {
 /// One bit for each byte that is not of the class, the first byte's in the lowest; `None` for a text of
 /// more than two blocks.
 #[inline(always)]
-pub(crate) fn others(text: &[u8], class: impl Fn(Block) -> Marks) -> Option<u32> {
+pub(crate) fn others_in(text: &[u8], class: impl Fn(Block) -> Marks) -> Option<u32> {
     match (text.first_chunk(), text.last_chunk()) {
         // They may overlap.
         (Some(first), Some(last)) if text.len() <= 2 * BLOCK => {
@@ -182,7 +182,7 @@ mod tests {
             let mut text = vec![b'5'; len];
             assert!(all(&text, Block::digits), "all of {len}");
             assert_eq!(prefix(&text, Block::digits), len);
-            assert_eq!(others(&text, Block::digits), (len <= 32).then_some(0), "none of {len}");
+            assert_eq!(others_in(&text, Block::digits), (len <= 32).then_some(0), "none of {len}");
             for at in 0..len {
                 text[at] = b'/';
                 assert!(!all(&text, Block::digits), "{at} of {len}");
@@ -193,7 +193,7 @@ mod tests {
                     prefix_within(&text[before..], &text, Block::digits),
                     if at < before { len - before } else { end }
                 );
-                assert_eq!(others(&text, Block::digits), (len <= 32).then(|| 1 << at));
+                assert_eq!(others_in(&text, Block::digits), (len <= 32).then(|| 1 << at));
                 // Others behind it change nothing.
                 let mut others = text.clone();
                 others[at..].fill(b':');

@@ -25,9 +25,9 @@ const LARGEST_READ: usize = 64 * 1024;
 const SLICES: usize = 64;
 
 thread_local! {
-    /// The blocks of this worker. A connection borrows them while it is awake and has bytes; a
-    /// sleeping one owns none. They are swapped in and out, so that nothing is
-    /// made or dropped.
+    /// The blocks of this worker. A connection borrows them while it is awake and has bytes; one that
+    /// sleeps with nothing queued owns none. They are swapped in and out, so that nothing is made or
+    /// dropped.
     static READ_BLOCK: Cell<BytesMut> = Cell::new(BytesMut::new());
     static WRITE_BLOCK: Cell<BytesMut> = Cell::new(BytesMut::new());
 }
@@ -186,8 +186,8 @@ fn swap_read_block(inbox: &mut BytesMut) {
     READ_BLOCK.with(|shared| shared.swap(Cell::from_mut(inbox)));
 }
 
-/// Takes the write block back, if nothing in it is queued. Of two, the worker keeps the later one, and the
-/// outbox [drops](Outbox::rest) the other when it rests.
+/// Takes the write block back, if nothing in it is queued. Of two, the worker keeps the later one, and
+/// the outbox [drops](Outbox::rest) the other when it rests with nothing queued.
 #[inline]
 pub(crate) fn return_write_block(outbox: &mut Outbox) {
     if !outbox.lacks_block() {

@@ -177,7 +177,7 @@ impl Error {
     }
 
     /// Why the call was not tried once more, where its last attempt failed, or the time of the call was
-    /// over before there was an answer.
+    /// over before there was an answer. `None` where it was to be, and found no connection in time.
     pub fn no_retry(&self) -> Option<NoRetry> {
         self.no_retry
     }
@@ -295,7 +295,7 @@ impl fmt::Display for Error {
             ErrorKind::Protocol(error) => write!(f, "{error}"),
             ErrorKind::Io(kind) => write!(f, "socket failed in the {phase}: {kind}"),
             ErrorKind::Listen(place, kind) => write!(f, "cannot listen on {place}: {kind}"),
-            // Its layers had not made it yet.
+            // Nothing else says so before there is an attempt: the middleware had not let the call on.
             ErrorKind::Deadline if self.phase == Phase::Idle => {
                 write!(f, "deadline exceeded in a layer of the client")
             }

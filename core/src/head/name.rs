@@ -1,7 +1,8 @@
 //! Field names compare without regard to case:
 //! <https://www.rfc-editor.org/rfc/rfc9110#section-5.1>
 
-/// Tells most names that are not in a set by their last letter but one and their length, before one is compared.
+/// Tells most names that are not in a set by their last letter but one and their length, before one is
+/// compared.
 pub(crate) struct NameFilter([u32; 256]);
 
 impl NameFilter {

@@ -3,7 +3,7 @@
 
 use http::Method;
 
-use crate::block::{Block, Marks, all, others, prefix};
+use crate::block::{Block, Marks, all, others_in, prefix};
 
 /// The four forms of a target.
 /// <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>
@@ -175,7 +175,7 @@ pub(crate) fn is_host(authority: &[u8]) -> bool {
 #[inline(always)]
 fn is_usual_host(authority: &[u8]) -> bool {
     // The only other byte is the colon, and digits follow it.
-    let Some(unusual) = others(authority, usual) else { return false };
+    let Some(unusual) = others_in(authority, usual) else { return false };
     if unusual == 0 {
         return !authority.is_empty();
     }
@@ -184,7 +184,7 @@ fn is_usual_host(authority: &[u8]) -> bool {
     colon > 0
         && unusual.is_power_of_two()
         && port.len() < 5
-        && others(authority, Block::digits).is_some_and(|letters| letters >> colon == 1)
+        && others_in(authority, Block::digits).is_some_and(|letters| letters >> colon == 1)
 }
 
 #[inline(never)]

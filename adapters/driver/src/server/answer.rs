@@ -40,7 +40,8 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
         let leaves = self.leaves_http(status);
         let top = self.wire.top();
         drive::lend_write_block(top.outbox());
-        let sent = if let Some(malformed) = &response.0.malformed {
+        let malformed = response.0.malformed.take();
+        let sent = if let Some(malformed) = &malformed {
             Err(sinew_core::Error::usage(malformed.misuse(), Phase::ResponseHead))
         } else if !response.0.body.is_end_stream() {
             Err(sinew_core::Error::usage(Misuse::BodyForbidden, Phase::ResponseHead))
@@ -55,9 +56,12 @@ impl<W: ServerWire, R: Runtime, M: Mode> Http<W, R, M> {
             self.span.answered(status, None);
             self.vacate(now, status);
         }
-        let top = self.wire.top();
         if let Err(error) = sent {
-            self.link.refuse_switch(top.exchange(), error.into());
+            // The handler is told what is wrong with its answer, but not with which field.
+            if let Some(malformed) = malformed {
+                self.misused(error, malformed.field());
+            }
+            self.link.refuse_switch(self.wire.top_ref().exchange(), error.into());
             self.stirred = true;
             self.seen.drained = false;
         } else if let Some(passage) = &mut self.passage {

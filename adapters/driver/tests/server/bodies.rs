@@ -50,6 +50,11 @@ fn the_field_that_keeps_an_answer_from_being_sent_is_named() {
             .route(Method::GET, "/streamed", async |_| {
                 Response::ok(streamed()).trailers(forbidden())
             })
+            .route(Method::GET, "/switch", async |request: Request| {
+                let answer = Response::new(StatusCode::SWITCHING_PROTOCOLS);
+                let answer = answer.header("upgrade", "echo").header("x-bad", "a\nb");
+                request.upgrade(answer).await.map(|_| ()).map_err(Problem::from)
+            })
             .route(Method::GET, "/short", async |_| Response::ok(Body::wrap(Announced(vec![], 1))))
     });
     for (path, misuse, field) in [
@@ -60,9 +65,11 @@ fn the_field_that_keeps_an_answer_from_being_sent_is_named() {
         ("/full", Misuse::Trailer, Some("age")),
         ("/streamed", Misuse::Trailer, Some("age")),
         ("/short", Misuse::BodyTooShort, None),
+        ("/switch", Misuse::FieldValue, Some("x-bad")),
     ] {
         let client = server.sim.connect();
-        client.send(get(path));
+        let offer = "connection: upgrade\r\nupgrade: echo\r\n";
+        client.send(format!("GET {path} HTTP/1.1\r\nhost: x\r\n{offer}\r\n"));
         server.sim.run();
         let told = std::mem::take(&mut *server.notices.lock().unwrap());
         let told: Vec<_> = told

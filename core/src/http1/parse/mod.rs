@@ -18,7 +18,7 @@ use super::limits::Limits;
 use crate::error::{Kind, Limit, Violation};
 use crate::head::{Fields, RequestHead, ResponseHead, Span};
 
-/// A head that is indexed, and what is kept of it from poll to poll.
+/// A head that is being indexed.
 #[derive(Debug)]
 pub(crate) struct HeadParser<L> {
     first: Option<L>,
@@ -26,7 +26,8 @@ pub(crate) struct HeadParser<L> {
     framing: FramingFields,
 }
 
-/// What there is of the next head, between two polls. Most heads come whole and need no memory here.
+/// What is kept between two polls: of a head of which a part was looked at, and of what stood before
+/// it. Most heads come whole and need no memory here.
 #[derive(Debug)]
 pub(crate) struct PartialHead<L> {
     parser: Option<Box<HeadParser<L>>>,

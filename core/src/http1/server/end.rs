@@ -47,7 +47,7 @@ impl Server {
         self.timer = None;
         self.handler = Instant::MAX;
         self.end = End::Lingering(reason);
-        self.spare = self.config.linger_bytes;
+        self.discards = self.config.linger_bytes;
         self.linger(now);
     }
 
@@ -61,8 +61,8 @@ impl Server {
     /// Throws away what still comes, until the client closes or has had its time.
     pub(super) fn linger(&mut self, now: Instant) {
         let End::Lingering(reason) = self.end else { return };
-        self.spare = self.spare.saturating_sub(self.inbox.len() as u64);
-        let exhausted = self.spare == 0;
+        self.discards = self.discards.saturating_sub(self.inbox.len() as u64);
+        let exhausted = self.discards == 0;
         self.inbox.clear();
         // A verb may end the connection between two polls: what it threw away was not edited.
         self.guard.remember(&self.inbox);

@@ -69,8 +69,8 @@ pub struct Server {
     waits_continue: bool,
     /// The rest of the request body is drained.
     discarding: bool,
-    /// Bytes that are thrown away at most: of the request's body, or at the connection's end.
-    spare: u64,
+    /// How many more bytes are thrown away at most: of the request's body, or at the connection's end.
+    discards: u64,
     body_limit: u64,
     rate: BodyRate,
     /// There is no minimum rate for this body.
@@ -156,7 +156,7 @@ impl Server {
             version: Version::HTTP_11,
             waits_continue: false,
             discarding: false,
-            spare: 0,
+            discards: 0,
             rate: BodyRate::default(),
             rate_lifted: false,
             handler: Instant::MAX,

@@ -206,8 +206,8 @@ impl Server {
                     if !self.discarding {
                         return Ok(Some(ServerEvent::Data(data)));
                     }
-                    match self.spare.checked_sub(data.len() as u64) {
-                        Some(rest) => self.spare = rest,
+                    match self.discards.checked_sub(data.len() as u64) {
+                        Some(rest) => self.discards = rest,
                         None => {
                             self.break_request();
                             self.settle(now);

@@ -270,7 +270,7 @@ impl Server {
         if cheap && !self.waits_continue {
             if !self.discarding {
                 self.discarding = true;
-                self.spare = self.config.drain_bytes;
+                self.discards = self.config.drain_bytes;
             }
         } else {
             self.break_request();
