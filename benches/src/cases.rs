@@ -37,7 +37,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "server",
         budget: 4_000,
-        limit: 3_020,
+        limit: 2_960,
         allocations: 0,
         requests: 4_000,
         run: |n| server(n, 1),
@@ -45,7 +45,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "server-pipelined-16",
         budget: 4_000,
-        limit: 2_640,
+        limit: 2_590,
         allocations: 0,
         requests: 4_000,
         run: |n| server(n, 16),
@@ -61,7 +61,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "client",
         budget: 3_000,
-        limit: 2_720,
+        limit: 2_670,
         allocations: 0,
         requests: 4_000,
         run: |n| client(n, 1),
@@ -69,7 +69,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "client-pipelined-16",
         budget: 3_000,
-        limit: 2_650,
+        limit: 2_590,
         allocations: 0,
         requests: 4_000,
         run: |n| client(n, 16),
@@ -101,7 +101,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "rest-client",
         budget: 10_000,
-        limit: 10_000,
+        limit: 9_900,
         allocations: 6,
         requests: 4_000,
         run: |n| crate::caller::calls(n, 0),
@@ -109,7 +109,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case {
         name: "rest-client-5-fields",
         budget: 15_000,
-        limit: 15_250,
+        limit: 15_000,
         allocations: 15,
         requests: 4_000,
         run: |n| crate::caller::calls(n, 5),

@@ -19,8 +19,8 @@ use sinew_core::security::{
 };
 use sinew_core::server::{
     Arrival, Authentication, BoxLayer, Buckets, Decision, End, Found, Identify, Peer, RateLimit,
-    RateLimitConfig, Record, ResponseHead, RoutePolicy, RouterBuilder, Shield, Stack, Template,
-    Validation,
+    RateLimitConfig, Record, ResponseHead, RoutePolicy, RouterBuilder, Shield, SpareRecord, Stack,
+    Template, Validation,
 };
 use sinew_core::time::{Epoch, Instant};
 
@@ -138,6 +138,7 @@ pub(crate) fn server(requests: u64) -> Result<()> {
     let stack = stack(&templates)?;
     let peer = Peer { address: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), ..Peer::default() };
     let mut answer = Answer::default();
+    let mut spare = None;
     let mut answered = 0;
     while answered < requests {
         let now = tick(&mut now);
@@ -163,8 +164,12 @@ pub(crate) fn server(requests: u64) -> Result<()> {
                             policy: value,
                             peer: &peer,
                         };
-                        let mut record = Record::new(&arrival);
-                        let decision = stack.on_head(&arrival, &mut record);
+                        let mut shared = match spare.take() {
+                            Some(spare) => SpareRecord::begin(spare, &arrival),
+                            None => Arc::new(Record::new(&arrival)),
+                        };
+                        let record = Arc::get_mut(&mut shared).ok_or("somebody has the record")?;
+                        let decision = stack.on_head(&arrival, record);
                         if decision != Decision::Continue {
                             return Err(format!("{decision:?}").into());
                         }
@@ -172,7 +177,7 @@ pub(crate) fn server(requests: u64) -> Result<()> {
                             black_box(&event);
                         });
                         answer.append(CONTENT_TYPE, TEXT_PLAIN);
-                        stack.on_response(&record, &mut answer);
+                        stack.on_response(record, &mut answer);
                         let fields = answer.fields.iter().map(|(name, value)| (name, value));
                         let body = Bytes::from_static(HELLO);
                         let line = (StatusCode::OK, &answer.lines);
@@ -180,7 +185,8 @@ pub(crate) fn server(requests: u64) -> Result<()> {
                         // Nothing of the head is held when the next one comes.
                         answer.fields.clear();
                         answer.lines.clear();
-                        stack.on_end(&record, &End::new(now, Some(StatusCode::OK)));
+                        stack.on_end(record, &End::new(now, Some(StatusCode::OK)));
+                        spare = SpareRecord::of(&mut shared);
                         answered += 1;
                     }
                     Ok(Some(_)) => return Err("a body that nobody sent".into()),
