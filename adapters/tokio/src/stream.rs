@@ -33,9 +33,9 @@ macro_rules! each {
     };
 }
 
-/// One system call, if the reactor does not know better; its result are the bytes that it moved, and
-/// whether the kernel has no more to give, or room to take. That is what is told to the reactor, so
-/// that the next one asks it, not the kernel.
+/// One system call, unless the reactor knows that it would block. `$act` says how many bytes it moved,
+/// and whether that was all that the kernel has, or has room for: the reactor is told so, and the next
+/// attempt asks it, not the kernel.
 macro_rules! attempt {
     ($socket:expr, $cx:ident, $interest:expr, $poll_ready:ident, $stream:ident => $act:expr) => {{
         let coop = ready!(coop::poll_proceed($cx));
